@@ -13,6 +13,8 @@ import pwd
 import secrets
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -108,7 +110,7 @@ class Postgres:
         if len(notes) < 8 or not notes[7].startswith("ready"):
             return None
         child = processes.find(int(notes[0]))
-        if child is None or not _serves(child.pid, data) or not processes.listening(int(notes[3])):
+        if child is None or not _serves(child.pid, data) or not _answers(int(notes[3])):
             return None
         return cls(_url(_secret(data, None), int(notes[3])), int(notes[3]), child, data)
 
@@ -255,6 +257,18 @@ def _serves(pid: int, data: Path) -> bool:
         return process.name().startswith("postgres") and Path(process.cwd()) == data.resolve()
     except psutil.Error:
         return False
+
+
+def _answers(port: int) -> bool:
+    """Says whether the server speaks: the kernel still takes connections for a process that was killed just now."""
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(("127.0.0.1", port))
+            probe.sendall(struct.pack("!ii", 8, 80877103))  # SSLRequest; every PostgreSQL answers one byte
+            return probe.recv(1) in (b"N", b"S")
+        except OSError:
+            return False
 
 
 def _keeper(data: Path) -> Path:

@@ -1,0 +1,1 @@
+"""The floor under every service: functions and values to call, no business noun, nothing to inherit."""

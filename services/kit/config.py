@@ -1,0 +1,114 @@
+"""Settings from the environment: read once, frozen, and all problems reported together.
+
+@dataclass(frozen=True)
+class Config:
+    server: ServerSettings                      # a nested dataclass reads its own variables, without a prefix
+    lake_url: str = field(metadata={"help": "where the lake is, as an fsspec URL"})
+    lake_buckets: int = 8
+    vault_keys: Path = field(repr=False, metadata={"help": "the vault's keys", "secret": True})
+
+config = read(Config, os.environ)               # LAKE_URL, LAKE_BUCKETS, VAULT_KEYS, LISTEN, …
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_EXPECTED = {int: "a whole number", float: "a number", timedelta: "a number of seconds", bool: "true or false"}
+
+
+class ConfigProblems(Exception):
+    """Everything that is wrong with the environment, one line a problem. The value of a secret is never shown."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What every process of a service needs; a service's own Config holds one as a field."""
+
+    database_url: str = field(repr=False, metadata={"help": "this service's own role in Postgres", "secret": True})
+    jwt_keys: Path = field(metadata={"help": "JWKS file with the public keys that sign tokens"})
+    jwt_issuer: str = "lifecircle-local"
+    jwt_audience: str = "lifecircle"
+    service_token_file: Path | None = field(default=None, metadata={"help": "the token shown to peers"})
+    listen: str = field(default="127.0.0.1:50051", metadata={"help": "address to serve, host:port"})
+    reuse_port: bool = field(default=False, metadata={"help": "SO_REUSEPORT: one pinned process per core"})
+    concurrent_calls: int = field(default=1024, metadata={"help": "more calls than this get RESOURCE_EXHAUSTED"})
+    database_connections: int = field(default=8, metadata={"help": "size of the connection pool"})
+    drain_seconds: timedelta = field(
+        default=timedelta(seconds=0.5), metadata={"help": "from NOT_SERVING to closing the port, for balancers to see"}
+    )
+    grace_seconds: timedelta = field(
+        default=timedelta(seconds=10), metadata={"help": "time for the calls in flight to finish"}
+    )
+    log_level: str = field(default="INFO", metadata={"help": "DEBUG, INFO, WARNING or ERROR; SIGUSR1 toggles DEBUG"})
+
+
+def read(cls: type[T], environ: Mapping[str, str]) -> T:
+    """Fill the frozen dataclass `cls` from variables named like its fields in upper case.
+
+    Types: str, int, float, bool, Path, timedelta (seconds), tuple[str, ...] (commas), each also `| None`, and
+    dataclasses of such fields. An empty variable counts as missing. Raises ConfigProblems with all problems.
+    """
+    problems: list[str] = []
+    settings = _fill(cls, environ, problems)
+    if problems:
+        raise ConfigProblems(problems)
+    return typing.cast(T, settings)
+
+
+def _fill(cls: Any, environ: Mapping[str, str], problems: list[str]) -> Any:
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for each in dataclasses.fields(cls):
+        kind = hints[each.name]
+        if dataclasses.is_dataclass(kind):
+            values[each.name] = _fill(kind, environ, problems)
+            continue
+        variable, text = each.name.upper(), environ.get(each.name.upper(), "").strip()
+        about = f" ({each.metadata['help']})" if "help" in each.metadata else ""
+        if not text:
+            if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
+                problems.append(f"{variable} is missing{about}")
+            continue
+        try:
+            values[each.name] = _parse(_bare(kind), text)
+        except ValueError:
+            shown = "its value" if each.metadata.get("secret") else repr(text)
+            problems.append(f"{variable}: {shown} is not {_EXPECTED.get(_bare(kind), 'valid')}{about}")
+    return None if problems else cls(**values)
+
+
+def _bare(kind: Any) -> Any:
+    """The type T of `T | None`; any other type as it is."""
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        return next(part for part in typing.get_args(kind) if part is not type(None))
+    return kind
+
+
+def _parse(kind: Any, text: str) -> Any:
+    if kind is bool:
+        if text.lower() not in _WORDS:
+            raise ValueError(text)
+        return _WORDS[text.lower()]
+    if kind is timedelta:
+        seconds = float(text)
+        if not 0 <= seconds <= timedelta.max.total_seconds():  # also refuses "nan"
+            raise ValueError(text)
+        return timedelta(seconds=seconds)
+    if typing.get_origin(kind) is tuple:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if kind in (str, int, float, Path):
+        return kind(text)
+    raise TypeError(f"a setting cannot be a {kind!r}")

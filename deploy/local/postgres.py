@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 import psutil
 
-from deploy.local import processes
+from deploy.local import private, processes
 from deploy.local.processes import Child
 
 DATABASE = "lifecircle"
@@ -158,7 +158,7 @@ def _create(data: Path, password: str | None, account: _Account) -> None:
     """Makes the data folder with its database; it appears under its name only when it is complete."""
     data.parent.mkdir(parents=True, exist_ok=True)
     keeper = _keeper(data)
-    _write_secret(keeper, password or secrets.token_urlsafe(24))
+    private.write(keeper, (password or secrets.token_urlsafe(24)) + "\n")
     fresh = data.with_name(data.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
@@ -285,13 +285,6 @@ def _secret(data: Path, given: str | None) -> str:
     if given is not None and given != kept:
         raise PostgresFailed(f"the password given is not the one that {data} was made with ({keeper})")
     return kept
-
-
-def _write_secret(path: Path, value: str) -> None:
-    """Writes a file that only its owner may ever have read."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
-        target.write(value + "\n")
 
 
 def _url(secret: str, port: int) -> str:

@@ -112,7 +112,9 @@ def check() -> None:
         config = (PROTOS / "buf.yaml").read_text()
         failed = buf("lint", str(built), "--path", "lifecircle", "--config", config)
         if RELEASED.exists():
-            failed |= buf("breaking", str(built), "--against", str(RELEASED), "--path", "lifecircle", "--config", config)
+            failed |= buf(
+                "breaking", str(built), "--against", str(RELEASED), "--path", "lifecircle", "--config", config
+            )
     if failed:
         sys.exit(1)
     print("protos: lint clean, nothing breaks the last release")

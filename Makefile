@@ -1,0 +1,90 @@
+# Every habit of this project is a target here. `make help` is the index.
+
+# The first Python >= 3.11 that really starts; `make demo PYTHON=python3.12` chooses another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+BIN := .venv/bin
+PY := $(BIN)/python
+READY := .venv/.ready
+
+# The city of the demo. Another seed is another city; a state that holds one city does not take a second one.
+STATE ?= .lifecircle
+CUSTOMERS ?= 5000
+DAYS ?= 30
+SEED ?= 7
+
+.DEFAULT_GOAL := help
+.PHONY: help demo city up down status test lint types imports proto proto-check proto-release tests clean-tree bench chaos lock clean
+
+##@ Use it
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+demo: city up ## the main job: one campaign from operator files to effect
+	@$(PY) clients/python/examples/journey.py --state $(STATE)
+
+city: $(READY) ## write the demo's operator files into $(STATE)/city
+	@$(PY) -m city --customers $(CUSTOMERS) --days $(DAYS) --seed $(SEED) --out $(STATE)/city/files --truth $(STATE)/city/truth
+
+up: $(READY) ## start Postgres, the five services and Envoy
+	@$(PY) -m deploy.local --state $(STATE) up
+
+down: $(READY) ## stop them all; the data stay
+	@$(PY) -m deploy.local --state $(STATE) down
+
+status: $(READY) ## what runs, where, and where to look
+	@$(PY) -m deploy.local --state $(STATE) status
+
+##@ Judge it
+test: lint types imports proto-check tests clean-tree ## everything that must hold (this is what CI runs)
+
+lint: $(READY) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## mypy --strict
+	$(BIN)/mypy services clients/python/src/lifecircle city deploy tools
+
+imports: $(READY) ## who may import whom
+	$(BIN)/lint-imports
+
+proto-check: proto ## buf lint and buf breaking
+	$(PY) -m tools.genproto check
+
+tests: $(READY) ## pytest: pure, Postgres, gRPC, five processes and Envoy
+	$(BIN)/pytest
+
+clean-tree: proto ## fail when generated code is not what is committed
+	@git diff --exit-code --stat -- clients/python/src protos || \
+		{ echo "generated code differs from what is committed: run 'make proto' and commit it"; exit 1; }
+	@test -z "$$(git ls-files --others --exclude-standard -- clients/python/src protos)" || \
+		{ echo "generation made files that are not committed: run 'make proto' and commit them"; exit 1; }
+
+bench: $(READY) ## figures as ratios in one run; results as dated JSON in benchmarks/results
+	$(PY) -m benchmarks
+
+chaos: $(READY) ## the proofs at their full counts, seeded; results as dated JSON
+	$(BIN)/pytest -m chaos -n 0 tests/chaos
+
+##@ Change it
+proto: $(READY) ## generate the client's code from protos/
+	$(PY) -m tools.genproto generate
+
+proto-release: $(READY) ## freeze today's contract as the last release
+	$(PY) -m tools.genproto release
+
+lock: $(READY) ## pin every dependency again, with hashes and no index address
+	sed '/^    "lifecircle-client",$$/d' pyproject.toml > .venv/pyproject.toml
+	cd .venv && bin/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group local --group dev \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --quiet -o ../requirements.lock
+
+clean: ## remove the environment and every cache; the platform's data stay in $(STATE)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks .coverage
+
+$(READY): requirements.lock pyproject.toml clients/python/pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one: make demo PYTHON=/path/to/python3"; exit 1; }
+	@echo "installing into .venv (once; about a minute)"
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
+	@touch $(READY)

@@ -7,6 +7,7 @@ to somebody else by the time `down` reads it, and a time of day moves when the c
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -91,8 +92,14 @@ def send(child: Child, how: signal.Signals) -> bool:
 
 
 def stop(children: Iterable[Child], *, how: signal.Signals = signal.SIGTERM, patience: float = 15.0) -> list[Child]:
-    """Signals all, waits `patience` seconds for the last to end, kills what is left; gives those it had to kill."""
-    waiting = [child for child in children if send(child, how)]
+    """Signals all, waits `patience` seconds until they and what they started have ended, kills what is left.
+
+    Gives those it had to kill.
+    """
+    living = [child for child in children if alive(child)]
+    waiting = [*living, *(descendant for child in living for descendant in _descendants(child))]
+    for child in living:
+        send(child, how)
     deadline = time.monotonic() + patience
     while waiting and time.monotonic() < deadline:
         time.sleep(_POLL)
@@ -103,19 +110,43 @@ def stop(children: Iterable[Child], *, how: signal.Signals = signal.SIGTERM, pat
     return killed
 
 
+def _descendants(child: Child) -> list[Child]:
+    try:
+        below = psutil.Process(child.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return [found for found in (find(process.pid) for process in below) if found is not None]
+
+
+def free_ports(count: int) -> list[int]:
+    """Gives `count` different TCP ports of the loopback that nobody listens on at this moment.
+
+    They lie below those that systems hand to outgoing connections (from 32768 or 49152), so that no chance connection
+    takes one between this choice and the moment when a program listens on it.
+    """
+    found: list[int] = []
+    for port in secrets.SystemRandom().sample(range(20_000, 32_000), 2_000):
+        if len(found) == count:
+            break
+        if port_is_free(port):
+            found.append(port)
+    return found
+
+
 def free_port() -> int:
-    """Gives a TCP port of the loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Gives one port, chosen as in `free_ports`."""
+    return free_ports(1)[0]
 
 
-def listening(port: int) -> bool:
-    """Says whether somebody answers on a TCP port of the loopback."""
+def port_is_free(port: int) -> bool:
+    """Says whether a program could listen on the port; one that shares its port (SO_REUSEPORT) counts as there."""
     with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection that is just ending is no obstacle
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def tail(log: Path, *, after: int = 0, lines: int = 8) -> str:

@@ -1,0 +1,86 @@
+"""Our own proto rules, over the descriptors that are really served."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+
+from tools.tidy import SERVICES
+
+READS = ("Get", "List", "BatchGet", "Watch", "Export", "Count", "Recommend", "Explain", "Resolve", "Reveal")
+# A write whose natural key stands in for a request id, with what the key is.
+NATURAL_KEYS = {"PublishEvent": "(source, source_event_id)", "ScoreEvent": "(source, source_event_id)"}
+STREAMS = ("Watch", "Export", "Reveal")
+
+
+def descriptor(service: str) -> ServiceDescriptor:
+    module = importlib.import_module(f"lifecircle.{service}.v1.{service}_service_pb2")
+    return module.DESCRIPTOR.services_by_name[f"{service.capitalize()}Service"]
+
+
+def methods() -> list[MethodDescriptor]:
+    return [method for service in SERVICES for method in descriptor(service).methods]
+
+
+def by_name(method: MethodDescriptor) -> str:
+    return method.full_name
+
+
+def messages_of(message: Descriptor, seen: set[str]) -> list[Descriptor]:
+    if message.full_name in seen or not message.full_name.startswith("lifecircle."):
+        return []
+    seen.add(message.full_name)
+    inner = [field.message_type for field in message.fields if field.message_type is not None]
+    return [message, *(found for child in inner for found in messages_of(child, seen))]
+
+
+@pytest.mark.parametrize("method", methods(), ids=by_name)
+def test_every_method_has_a_request_and_a_response_of_its_own(method: MethodDescriptor) -> None:
+    assert method.input_type.name == f"{method.name}Request"
+    assert method.output_type.name == f"{method.name}Response"
+
+
+@pytest.mark.parametrize("method", methods(), ids=by_name)
+def test_every_write_carries_a_request_id_or_a_natural_key(method: MethodDescriptor) -> None:
+    if not method.name.startswith(READS) and method.name not in NATURAL_KEYS:
+        assert "request_id" in method.input_type.fields_by_name
+
+
+@pytest.mark.parametrize("method", methods(), ids=by_name)
+def test_every_list_is_paged_from_the_first_day(method: MethodDescriptor) -> None:
+    if method.name.startswith("List"):
+        assert {"page_size", "page_token"} <= set(method.input_type.fields_by_name)
+        assert "next_page_token" in method.output_type.fields_by_name
+
+
+@pytest.mark.parametrize("method", methods(), ids=by_name)
+def test_only_logs_and_large_results_are_streamed(method: MethodDescriptor) -> None:
+    if method.server_streaming or method.client_streaming:
+        assert method.name.startswith(STREAMS)
+    if method.name.startswith("Watch"):
+        assert "cursor" in method.input_type.fields_by_name
+        assert "cursor" in method.output_type.fields_by_name
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_points_and_money_are_integers(service: str) -> None:
+    seen: set[str] = set()
+    for method in descriptor(service).methods:
+        for message in messages_of(method.input_type, seen) + messages_of(method.output_type, seen):
+            for field in message.fields:
+                if field.name.endswith("milli_points") or field.name in {
+                    "amount_fen",
+                    "fee_fen",
+                    "worth_fen",
+                    "cost_fen",
+                }:
+                    assert field.type == FieldDescriptor.TYPE_INT64, field.full_name
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_method_is_mapped_to_the_roles_that_may_call_it(service: str) -> None:
+    api = importlib.import_module(f"services.{service}.api")
+    assert set(api.RIGHTS) == {method.name for method in descriptor(service).methods}
+    assert all(roles for roles in api.RIGHTS.values())

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 import offers
+import summary
 import truth
 from lifecircle import Lifecircle, fault
 from lifecircle.contact import v1 as contact

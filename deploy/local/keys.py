@@ -28,6 +28,8 @@ LIFE = 30 * 86_400  # seconds a token is valid
 _RENEW = 10 * 86_400  # seconds before its end at which `up` writes a new one
 _ALGORITHM = "ES256"
 
+SERVICES = ("ingest", "points", "portrait", "recommend", "contact")
+
 # Who exists on one machine, and what each may do. `staff` tokens name an employee, so they are minted when needed.
 ROLES: dict[str, tuple[str, ...]] = {
     "ingest": ("service",),
@@ -96,6 +98,7 @@ class Keys:
         published = json.dumps({"keys": [key.as_dict(private=False)]})
         if not self.jwks.exists() or self.jwks.read_text() != published:
             private.write(self.jwks, published)
+        self._passwords()
         for who, roles in ROLES.items():
             if not self._lasts(self.token(who), key, moment):
                 private.write(self.token(who), self.mint(who, roles, now=moment))
@@ -120,13 +123,16 @@ class Keys:
         return jwt.encode({"alg": _ALGORITHM, "kid": key.kid}, claims, key)
 
     def password(self, service: str) -> str:
-        """Gives the password of a service's login role; makes and keeps it when it is first asked for."""
+        """Gives the password of a service's login role."""
+        return self._passwords()[service]
+
+    def _passwords(self) -> dict[str, str]:
         keeper = self.state / "keys" / "passwords.json"
         kept: dict[str, str] = json.loads(keeper.read_text()) if keeper.exists() else {}
-        if service not in kept:
-            kept[service] = secrets.token_urlsafe(24)
-            private.write(keeper, json.dumps(kept))
-        return kept[service]
+        missing = {service: secrets.token_urlsafe(24) for service in SERVICES if service not in kept}
+        if missing:
+            private.write(keeper, json.dumps({**kept, **missing}))
+        return {**kept, **missing}
 
     def _key(self) -> ECKey:
         return ECKey.import_key(json.loads(self._signing.read_text()))

@@ -136,12 +136,13 @@ def _account(data: Path) -> _Account:
     prefix = ("unshare", "--user", f"--map-user={nobody}")
     if shutil.which("unshare") and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
         return _Account(prefix=prefix)
-    closed = [folder for folder in data.parents if folder.exists() and not folder.stat().st_mode & 0o001]
+    above = [*data.parents, *_binary("postgres").parents]
+    closed = [folder for folder in above if folder.exists() and not folder.stat().st_mode & 0o001]
     if closed:
         raise PostgresFailed(
             f"PostgreSQL does not run as root, user namespaces are not allowed here, and the account 'nobody' cannot "
-            f"enter {closed[-1]}: run as an ordinary user, choose a state folder that others may enter, or set "
-            f"DATABASE_URL to a PostgreSQL of your own"
+            f"enter {closed[-1]}: run as an ordinary user, work in a folder that others may enter, or set DATABASE_URL "
+            f"to a PostgreSQL of your own"
         )
     return _Account(user=nobody)
 

@@ -35,6 +35,15 @@ def binary() -> Path:
     return path
 
 
+def command(config: Path) -> list[str | Path]:
+    """Gives the command that runs Envoy with a configuration.
+
+    No hot restart: it shares memory under one name per machine, and two platforms may be up at once.
+    """
+    options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
+    return [binary(), "--config-path", config, *options]
+
+
 def contract(services: Iterable[str]) -> FileDescriptorSet:
     """Collects the generated contract of `services`, with all that it imports and the details that errors carry."""
     ours = [f"lifecircle.{name}.v1.{name}_service_pb2" for name in services]

@@ -1,0 +1,174 @@
+"""The front door in front of two tiny replicas: deals calls out, retries, transcodes, and never cuts a quiet stream."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from grpc_health.v1 import health_pb2
+
+from deploy.local import processes
+from deploy.local.services import serving
+from deploy.mesh import envoy
+from tests.deploy.echo import SERVICE, Contract, Replica, compile_contract
+
+SILENCE = 17.0  # seconds: longer than the 15 after which Envoy cuts a call when it is not told otherwise
+
+
+@dataclass
+class Mesh:
+    """Envoy's port, a channel to it, its two replicas, and a stream that has been quiet since the mesh came up."""
+
+    port: int
+    channel: grpc.Channel
+    contract: Contract
+    replicas: list[Replica]
+    quiet: Future[tuple[list[str], float]]
+
+    def say(self, text: str = "", *, timeout: float | None = 10, **fields: Any) -> Any:
+        return self.contract.call(self.channel, "Say")(
+            self.contract.message("SayRequest")(text=text, **fields), timeout=timeout
+        )
+
+    def raw(self, path: str) -> bytes:
+        """Calls a method by its path with an empty message."""
+        call: Callable[..., bytes] = self.channel.unary_unary(path)
+        return call(b"", timeout=10)
+
+    def post(self, method: str, body: object) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/{SERVICE}/{method}",
+            data=json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+
+def eventually_serving(port: int, child: processes.Child, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not serving(port, "echo"):
+        assert processes.alive(child), processes.tail(log)
+        assert time.monotonic() < deadline, processes.tail(log)
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    folder = tmp_path_factory.mktemp("mesh")
+    contract = Contract(with_errors(compile_contract(folder)))
+    ports = processes.free_ports(4)
+    replicas = [Replica(contract, name, port) for name, port in zip("ab", ports[:2], strict=True)]
+    door = ports[2]
+    config = envoy.write(folder, port=door, admin_port=ports[3], replicas={"echo": ports[:2]}, files=contract.files)
+    log = folder / "envoy.log"
+    child = processes.spawn(envoy.command(config), log=log)
+    try:
+        eventually_serving(door, child, log)
+        with grpc.insecure_channel(f"127.0.0.1:{door}") as channel, ThreadPoolExecutor(1) as pool:
+            stream = contract.call(channel, "WatchSilence")(contract.message("WatchSilenceRequest")(seconds=SILENCE))
+            first = next(stream).text  # so that the stream's place in the round robin is taken before any test counts
+            yield Mesh(door, channel, contract, replicas, pool.submit(listen, first, stream))
+    finally:
+        processes.stop([child])
+        for replica in replicas:
+            replica.server.stop(None).wait()
+
+
+def with_errors(files: FileDescriptorSet) -> FileDescriptorSet:
+    """Adds what errors carry, as the platform's own contract does."""
+    return FileDescriptorSet(file=[*files.file, *envoy.contract([]).file])
+
+
+def listen(first: str, stream: Iterator[Any]) -> tuple[list[str], float]:
+    """Waits for the rest of a stream that said something, then says nothing for a long time."""
+    start = time.monotonic()
+    return [first, *(response.text for response in stream)], time.monotonic() - start
+
+
+def test_calls_go_to_the_replicas_in_turn(mesh: Mesh) -> None:
+    answered = [mesh.say().replica for _ in range(10)]
+    assert answered.count("a") == answered.count("b") == 5
+
+
+def test_a_call_that_one_replica_cannot_take_is_answered_by_the_other(mesh: Mesh) -> None:
+    refused = mesh.replicas[0].calls
+    assert [mesh.say(unavailable_at="a").replica for _ in range(6)] == ["b"] * 6
+    assert mesh.replicas[0].calls > refused, "the first replica was never asked, so nothing was retried"
+
+
+def test_a_replica_that_stops_serving_gets_no_call_until_it_serves_again(mesh: Mesh) -> None:
+    sick = mesh.replicas[1]
+    sick.serving(False)
+    try:
+        deadline = time.monotonic() + 15
+        while {mesh.say().replica for _ in range(6)} != {"a"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        sick.serving(True)
+    deadline = time.monotonic() + 15
+    while {mesh.say().replica for _ in range(6)} != {"a", "b"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_json_by_post_is_the_same_call(mesh: Mesh) -> None:
+    answer = mesh.post("Say", {"text": "生活圈"})
+    assert answer["text"] == "生活圈"
+    assert answer["replica"] in ("a", "b")
+
+
+def test_a_refusal_reaches_a_json_caller_with_its_reason(mesh: Mesh) -> None:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        mesh.post("Say", {"refuse": "ENTRY_UNKNOWN"})
+    with caught.value as refused:
+        body = json.load(refused)
+        assert refused.code == 404
+    assert (body["code"], body["message"]) == (5, "no such entry")
+    assert [detail["reason"] for detail in body["details"]] == ["ENTRY_UNKNOWN"]
+
+
+def test_the_callers_deadline_reaches_the_service(mesh: Mesh) -> None:
+    assert 3_000 < mesh.say(timeout=4).deadline_ms < 4_100
+    assert 80_000 < mesh.say(timeout=90).deadline_ms < 90_100
+
+
+def test_a_call_without_a_deadline_gets_one_of_a_minute(mesh: Mesh) -> None:
+    assert 50_000 < mesh.say(timeout=None).deadline_ms <= 60_100
+
+
+def test_a_call_ends_at_its_deadline(mesh: Mesh) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        mesh.say(seconds=2.0, timeout=0.3)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_what_the_contract_does_not_have_is_unimplemented(mesh: Mesh) -> None:
+    for path in ("/lifecircle.nobody.v1.NobodyService/Get", f"/{SERVICE}/Nothing"):
+        with pytest.raises(grpc.RpcError) as caught:
+            mesh.raw(path)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_health_is_asked_at_the_front_door_by_the_services_name(mesh: Mesh) -> None:
+    assert serving(mesh.port, "echo")
+    answer = health_pb2.HealthCheckResponse.FromString(mesh.raw("/grpc.health.v1.Health/Check"))
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.slow
+def test_a_stream_that_stays_quiet_is_not_cut(mesh: Mesh) -> None:
+    heard, seconds = mesh.quiet.result(timeout=60)
+    assert heard == ["before", "after"]
+    assert seconds > SILENCE - 1

@@ -81,8 +81,14 @@ class Journey:
 
     async def until(self, ask: Callable[[], Awaitable[Any | None]], what: str) -> Any:
         """Asks four times a second until there is an answer; gives up after `patience` seconds."""
-        for _ in range(int(self.patience * 4)):
-            answer = await ask()
+        end = time.monotonic() + self.patience
+        while time.monotonic() < end:
+            try:
+                answer = await ask()
+            except grpc.aio.AioRpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise
+                answer = None  # a service that restarts: what it does goes on afterwards
             if answer is not None:
                 return answer
             await asyncio.sleep(0.25)

@@ -2,7 +2,7 @@
 
 Only UNAVAILABLE is retried: every write of the platform carries a request id or a natural key, so a second try can not
 act twice. A budget (gRFC A6) stops retries from feeding an outage: each failure takes a token, each success gives a
-tenth back, and below half of the tokens nothing is retried.
+tenth back, and below half of the tokens nothing is retried. The back-off outlasts the restart of a service.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ SERVICES = (
 )
 
 
-def service_config(attempts: int = 4) -> str:
-    """Gives the gRPC service config as JSON: `attempts` tries in all, 1 to 5, with back-off from 0.1 s to 2 s."""
+def service_config(attempts: int = 5) -> str:
+    """Gives the gRPC service config as JSON: `attempts` tries in all, 1 to 5, with back-off from 0.3 s to 5 s."""
     policy = {
         "maxAttempts": attempts,
-        "initialBackoff": "0.1s",
-        "maxBackoff": "2s",
-        "backoffMultiplier": 2,
+        "initialBackoff": "0.3s",
+        "maxBackoff": "5s",
+        "backoffMultiplier": 3,
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
     config: dict[str, object] = {"retryThrottling": {"maxTokens": 20, "tokenRatio": 0.1}}

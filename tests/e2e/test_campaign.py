@@ -1,0 +1,278 @@
+"""The campaign over five real processes, PostgreSQL and Envoy; and what strangers, slips and dirt meet there."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import json
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+from rich.console import Console
+
+import journey
+from deploy.local.run import Run
+from deploy.local.services import environment
+from lifecircle import Lifecircle, fault
+from lifecircle.ingest.v1 import Delivery, ListDeliveriesRequest, ListRejectsRequest
+from lifecircle.portrait.v1 import GetPortraitRequest
+from lifecircle.recommend.v1 import RecommendRequest
+from tests.e2e.conftest import running
+from tests.fixtures import traces
+from tools.tidy import SERVICES
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+
+@dataclass
+class Walked:
+    """A platform on which the campaign was made twice, and what each time found."""
+
+    run: Run
+    city: Path
+    first: dict[str, Any]
+    second: dict[str, Any]
+    heard: traces.Receiver
+    printed: str
+
+    def token(self, who: str) -> str:
+        return self.run.keys.token(who).read_text().strip()
+
+
+@pytest.fixture(scope="module")
+def walked(city: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
+    state = tmp_path_factory.mktemp("platform")
+    with traces.receiver() as heard:
+        exporter = {"OTEL_EXPORTER_OTLP_ENDPOINT": heard.endpoint, "OTEL_TRACES_SAMPLER": "always_on"}
+        with running(state, exporter) as run:
+            paper = Console(file=StringIO(), width=160)
+            first = asyncio.run(journey.travel(state, city, patience=180, console=paper))
+            second = asyncio.run(journey.travel(state, city, patience=60, console=paper))
+            printed = paper.file.getvalue()  # type: ignore[attr-defined]
+            yield Walked(run, city, first, second, heard, printed)
+
+
+@pytest.fixture
+async def platform(walked: Walked) -> AsyncIterator[Lifecircle]:
+    async with Lifecircle(walked.run.front_door, token=walked.token("operator")) as client:
+        yield client
+
+
+def test_every_source_row_is_loaded_or_rejected_as_the_city_planted(walked: Walked) -> None:
+    manifest = json.loads((walked.city / "truth" / "manifest.json").read_text())
+    loads = walked.first["ingest: operator files"]
+    assert loads["source"] == loads["loaded"] + loads["rejected"]
+    assert loads["rejected"] == sum(file["rejects"] for file in manifest["files"].values())
+    assert loads["files"] == len(manifest["files"])
+
+
+def test_the_planted_truth_is_found(walked: Walked) -> None:
+    truth = walked.first["truth"]
+    assert truth["home F1"] >= 0.95
+    assert next(value for name, value in truth.items() if name.startswith("tag F1, macro")) >= 0.90
+    assert truth["acceptance AUC"] >= truth["acceptance AUC, best possible"] - 0.12
+    assert walked.first["model"]["ndcg@5"] > walked.first["model"]["popularity_ndcg@5"]
+
+
+def test_the_plan_is_near_its_bound_and_within_the_caps(walked: Walked) -> None:
+    plan = walked.first["plan"]
+    assert plan.contacts > 0
+    assert plan.control_contacts > 0
+    assert 0 <= plan.gap < 0.02
+    for price in plan.prices:
+        assert price.most < 0 or price.used <= price.most, price
+
+
+def test_the_handover_file_is_what_its_control_file_says(walked: Walked) -> None:
+    for name in walked.first["handover"]:
+        data = (walked.run.ocrm_out / name).read_bytes()
+        control = (walked.run.ocrm_out / name).with_suffix(".CHK").read_text().strip().split("|")
+        assert control == [name, str(data.count(b"\n")), hashlib.md5(data).hexdigest(), str(len(data))]
+
+
+def test_the_campaign_works_better_than_its_control(walked: Walked) -> None:
+    effects = walked.first["effects"]
+    opened = sum(one.opening.successes for one in effects) / sum(one.opening.trials for one in effects)
+    control = sum(one.control_opening.successes for one in effects) / sum(one.control_opening.trials for one in effects)
+    assert opened > control
+
+
+def test_an_entry_is_explained_to_its_rule_and_event(walked: Walked) -> None:
+    why = walked.first["explained"]
+    assert why.entry.rule_id
+    assert why.rule_set_name == "full_business"
+    assert why.steps[-1].milli_points == why.entry.milli_points
+    assert "BIZEVT" in why.source or why.source
+
+
+def test_made_twice_it_changes_nothing_twice(walked: Walked) -> None:
+    for name in ("ingest: operator files", "effects", "leaderboard", "period", "plan", "handover", "truth"):
+        assert walked.first[name] == walked.second[name], name
+
+
+def test_one_trace_goes_from_ingest_to_contact(walked: Walked) -> None:
+    edges = walked.heard.edges()
+    assert {("ingest", "portrait"), ("portrait", "recommend"), ("recommend", "contact")} <= edges
+    assert any(_within(("ingest", "portrait", "recommend", "contact"), chain) for chain in walked.heard.chains())
+
+
+def _within(wanted: tuple[str, ...], chain: tuple[str, ...]) -> bool:
+    rest = iter(chain)
+    return all(service in rest for service in wanted)
+
+
+async def test_no_service_role_can_read_or_write_the_schema_of_another(walked: Walked) -> None:
+    admin = await asyncpg.connect(walked.run.database_url)
+    tables = await admin.fetch("SELECT schemaname, tablename FROM pg_tables WHERE schemaname = ANY($1)", list(SERVICES))
+    await admin.close()
+    assert {row["schemaname"] for row in tables} == set(SERVICES)
+    for service in SERVICES:
+        own = await asyncpg.connect(environment(walked.run, service, 0)["DATABASE_URL"])
+        for schema, table in tables:
+            statements = (f'SELECT 1 FROM {schema}."{table}" LIMIT 1', f'DELETE FROM {schema}."{table}" WHERE false')
+            for statement in statements if schema != service else ():
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await own.execute(statement)
+        await own.close()
+
+
+async def test_no_clear_number_stands_in_any_table_or_log(walked: Walked) -> None:
+    with (walked.city / "truth" / "customers.csv").open() as file:
+        numbers = [line.split(",")[0] for line in list(file)[1:]]
+    assert all(len(number) == 11 for number in numbers)
+    admin = await asyncpg.connect(walked.run.database_url)
+    tables = await admin.fetch("SELECT schemaname, tablename FROM pg_tables WHERE schemaname = ANY($1)", list(SERVICES))
+    for schema, table in tables:
+        text = await admin.fetchval(f'SELECT string_agg(t::text, chr(10)) FROM {schema}."{table}" t')
+        found = [number for number in numbers if number in (text or "")]
+        assert not found, f"{schema}.{table} holds clear numbers"
+    await admin.close()
+    for log in (walked.run.state / "logs").glob("*.log"):
+        said = log.read_text(errors="replace")
+        assert not any(number in said for number in numbers), f"{log.name} holds clear numbers"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_method_refuses_a_stranger(walked: Walked, service: str) -> None:
+    described = importlib.import_module(f"lifecircle.{service}.v1.{service}_service_pb2").DESCRIPTOR
+    methods = described.services_by_name[f"{service.capitalize()}Service"].methods
+    async with grpc.aio.insecure_channel(walked.run.front_door) as channel:
+        for method in methods:
+            path = f"/{method.containing_service.full_name}/{method.name}"
+            call = channel.unary_stream(path) if method.server_streaming else channel.unary_unary(path)
+            answer = call(b"", timeout=10)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await (anext(aiter(answer)) if method.server_streaming else answer)
+            assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED, path
+            assert fault(refused.value).reason == "STRANGER", path
+
+
+async def test_a_missing_and_an_oversized_field_are_named(platform: Lifecircle) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as missing:
+        await platform.portrait.GetPortrait(GetPortraitRequest())
+    assert fault(missing.value).code == grpc.StatusCode.INVALID_ARGUMENT
+    assert set(fault(missing.value).fields) == {"customer_key"}
+    with pytest.raises(grpc.aio.AioRpcError) as oversized:
+        await platform.ingest.ListDeliveries(ListDeliveriesRequest(page_token="x" * 5000))
+    assert set(fault(oversized.value).fields) == {"page_token"}
+
+
+async def test_an_unknown_customer_is_not_found(platform: Lifecircle) -> None:
+    for call in (
+        platform.portrait.GetPortrait(GetPortraitRequest(customer_key=10**12)),
+        platform.recommend.Recommend(RecommendRequest(customer_key=10**12)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as unknown:
+            await call
+        assert fault(unknown.value).reason == "CUSTOMER_NOT_FOUND"
+
+
+def test_the_front_door_speaks_json_too(walked: Walked) -> None:
+    request = urllib.request.Request(
+        f"http://{walked.run.front_door}/lifecircle.recommend.v1.RecommendService/ListProducts",
+        data=b'{"page_size": 1}',
+        headers={"authorization": f"Bearer {walked.token('viewer')}", "content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert [one["productId"] for one in json.load(answer)["products"]] == ["P01"]
+
+
+def write_orders(
+    walked: Walked, name: str, rows: list[str], control: str | None = None, encoding: str = "gb18030"
+) -> None:
+    """Drops an ORDER file of a later period; `control` overrides the control line, "" leaves it out."""
+    data = "".join(f"{row}\n" for row in rows).encode(encoding)
+    (walked.run.landing / f".{name}.part").write_bytes(data)
+    (walked.run.landing / f".{name}.part").rename(walked.run.landing / name)
+    line = f"{name}|{len(rows)}|{hashlib.md5(data).hexdigest()}|{len(data)}" if control is None else control
+    if line:
+        (walked.run.landing / name).with_suffix(".CHK").write_text(line + "\n")
+
+
+async def settled(platform: Lifecircle, name: str, state: Delivery.State.ValueType) -> Delivery:
+    """Waits until the latest delivery of a file name has this state."""
+    for _ in range(120):
+        found = await platform.ingest.ListDeliveries(ListDeliveriesRequest(file_name=name))
+        if found.deliveries and found.deliveries[0].state == state:
+            return found.deliveries[0]
+        await asyncio.sleep(0.25)
+    raise AssertionError(f"{name} did not become {Delivery.State.Name(state)}: {found.deliveries}")
+
+
+def good_rows(count: int, first: int = 0) -> list[str]:
+    return [f"T{first + row:06d}|1390000{row:04d}|P01|open|20261105120000" for row in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "control", "reason"),
+    [
+        ("ORDER_20261101_001.TXT", good_rows(20), "", "CONTROL_FILE_MISSING"),
+        ("ORDER_20261102_001.TXT", good_rows(20), "ORDER_20261102_001.TXT|21|{md5}|{size}", "ROW_COUNT_WRONG"),
+        ("ORDER_20261103_001.TXT", [row.rsplit("|", 2)[0] for row in good_rows(20)], None, "COLUMNS_MISSING"),
+    ],
+)
+async def test_a_broken_delivery_is_held_whole_and_its_correction_loads(
+    walked: Walked, platform: Lifecircle, name: str, rows: list[str], control: str | None, reason: str
+) -> None:
+    data = "".join(f"{row}\n" for row in rows).encode()
+    if control:
+        control = control.format(md5=hashlib.md5(data).hexdigest(), size=len(data))
+    write_orders(walked, name, rows, control)
+    held = await settled(platform, name, Delivery.STATE_QUARANTINED)
+    assert [problem.reason for problem in held.problems] == [reason]
+    assert held.loaded_rows == 0
+    write_orders(walked, name, good_rows(21, first=100))
+    loaded = await settled(platform, name, Delivery.STATE_LOADED)
+    assert (loaded.source_rows, loaded.loaded_rows) == (21, 21)
+
+
+async def test_a_file_that_does_not_decode_is_held_whole(walked: Walked, platform: Lifecircle) -> None:
+    name = "ORDER_20261104_001.TXT"
+    data = b"\n".join(b"T%d|13900000000|P\xff\xff\x00|open|20261105120000" % row for row in range(20)) + b"\n"
+    (walked.run.landing / name).write_bytes(data)
+    (walked.run.landing / name).with_suffix(".CHK").write_text(
+        f"{name}|20|{hashlib.md5(data).hexdigest()}|{len(data)}\n"
+    )
+    held = await settled(platform, name, Delivery.STATE_QUARANTINED)
+    assert [problem.reason for problem in held.problems] == ["ENCODING_BROKEN"]
+
+
+async def test_a_bad_row_is_kept_with_file_line_and_reason(walked: Walked, platform: Lifecircle) -> None:
+    name = "ORDER_20261106_001.TXT"
+    rows = good_rows(200, first=1000)
+    rows[6] = rows[6].replace("|open|", "|opened|")
+    write_orders(walked, name, rows)
+    loaded = await settled(platform, name, Delivery.STATE_LOADED)
+    assert (loaded.source_rows, loaded.loaded_rows, loaded.rejected_rows) == (200, 199, 1)
+    rejects = (await platform.ingest.ListRejects(ListRejectsRequest(delivery_id=loaded.delivery_id))).rejects
+    assert [(one.file_name, one.line, one.column) for one in rejects] == [(name, 7, "action")]
+    assert rejects[0].reason
+    assert rejects[0].message

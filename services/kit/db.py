@@ -10,14 +10,22 @@
 Every connection has a statement, a lock and an idle-in-transaction timeout, and the schema as its search path.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import asyncio
+import contextlib
+import time
+import typing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import asyncpg
 import structlog
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
+from asyncpg.transaction import Transaction
+from sqlalchemy import Row, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.base import Executable
+
+from services.kit.waiting import backoff
 
 _log = structlog.get_logger(__name__)
 
@@ -27,6 +35,7 @@ IDLE_IN_TRANSACTION_SECONDS = 60.0
 PATIENCE_SECONDS = 5.0
 """How long a transaction waits for a Postgres that is not there (a restart, a failover) before it gives up."""
 
+Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Params = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 # What a lost or refused connection looks like before a transaction has begun; trying again then is always safe.
@@ -65,20 +74,19 @@ class Write(Read):
     It is a Read too: what a function may read, it may read in a transaction that writes.
     """
 
-    def __init__(self, connection: AsyncConnection, driver: "asyncpg.Connection[Any]", schema: str) -> None:
+    def __init__(self, connection: AsyncConnection, driver: Driver, transaction: Transaction, schema: str) -> None:
         super().__init__(connection)
         self._driver = driver
+        self._transaction = transaction
         self._schema = schema
-        self._committed = False
 
     async def execute(self, stmt: Executable, params: Params = None) -> int:
         """Run a statement (once, or once for each mapping of a list) and give the row count (-1 for a list)."""
-        return int((await self._connection.execute(stmt, params)).rowcount)  # type: ignore[attr-defined]
+        return (await self._connection.execute(stmt, params)).rowcount
 
     async def commit(self) -> None:
-        """Make it so. Nothing can be done in the transaction afterwards."""
-        self._committed = True
-        await self._driver.execute("COMMIT")
+        """Make it so. Nothing more can be done in this transaction."""
+        await self._transaction.commit()
 
     async def copy(self, table: str, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> int:
         """COPY records into a table of the schema; gives the number of rows."""
@@ -88,6 +96,128 @@ class Write(Read):
         return int(status.rpartition(" ")[2])
 
     @property
-    def driver(self) -> "asyncpg.Connection[Any]":
+    def driver(self) -> Driver:
         """The raw asyncpg connection inside this transaction: binary COPY, savepoints (driver.transaction())."""
         return self._driver
+
+
+class Database:
+    """The connections of one process to one schema."""
+
+    def __init__(self, engine: AsyncEngine, connect: Callable[[], Awaitable[Driver]], schema: str) -> None:
+        self._engine = engine
+        self._connect = connect
+        self.schema = schema
+
+    @classmethod
+    async def open(cls, url: str, *, schema: str, application: str, size: int = 8) -> "Database":
+        """Pool of at most `size` connections. `url` is postgresql:// or postgresql+asyncpg://; none is opened yet."""
+        dsn = driver_url(url)
+
+        async def connect(*_: Any, **__: Any) -> Driver:
+            return await asyncpg.connect(
+                dsn,
+                timeout=PATIENCE_SECONDS,
+                server_settings={
+                    "application_name": application,
+                    "search_path": schema,
+                    "statement_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
+                    "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}",
+                    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS * 1000:.0f}",
+                },
+            )
+
+        # AUTOCOMMIT: SQLAlchemy begins nothing by itself, the transactions are those of this file.
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=connect,
+            isolation_level="AUTOCOMMIT",
+            hide_parameters=True,  # an error's text goes to the log, and what was bound does not
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_use_lifo=True,
+        )
+        return cls(engine, connect, schema)
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[Read]:
+        """A READ ONLY transaction."""
+        async with self._transaction(readonly=True) as (connection, _, _):
+            yield Read(connection)
+
+    @contextlib.asynccontextmanager
+    async def begin(self, *, statement_seconds: float | None = None) -> AsyncIterator[Write]:
+        """A transaction that may write; rolled back unless committed. Batch work may raise the statement timeout."""
+        async with self._transaction(readonly=False) as (connection, driver, transaction):
+            if statement_seconds is not None:
+                await connection.execute(text(f"SET LOCAL statement_timeout = {statement_seconds * 1000:.0f}"))
+            yield Write(connection, driver, transaction, self.schema)
+
+    async def dedicated(self) -> Driver:
+        """A connection of its own, for prepared hot reads or LISTEN; the caller closes it, and opens another when lost.
+
+        Fresh from asyncpg: outside of the pool, each statement its own transaction, jsonb as text.
+        """
+        return await self._connect()
+
+    async def ping(self) -> None:
+        """Raise unless Postgres answers."""
+        async with self.read() as read:
+            await read.value(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._engine.dispose()
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self, *, readonly: bool) -> AsyncIterator[tuple[AsyncConnection, Driver, Transaction]]:
+        connection, driver, transaction = await self._start(readonly)
+        try:
+            yield connection, driver, transaction
+        finally:
+            try:
+                # Not committed means rolled back: the code failed, was cancelled, or did not say commit.
+                if driver.is_in_transaction():
+                    await transaction.rollback()
+            except BaseException:
+                await connection.invalidate()
+                raise
+            finally:
+                await connection.close()
+
+    async def _start(self, readonly: bool) -> tuple[AsyncConnection, Driver, Transaction]:
+        """Begin, on a connection that is alive: until BEGIN was answered nothing has happened, so try again."""
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        failures = 0
+        while True:
+            connection = None
+            try:
+                connection = await self._engine.connect()
+                driver = typing.cast(Driver, (await connection.get_raw_connection()).driver_connection)
+                transaction = driver.transaction(readonly=readonly)
+                await transaction.start()
+                return connection, driver, transaction
+            except BaseException as error:
+                if connection is not None:
+                    await connection.invalidate()
+                    await connection.close()
+                if not _is_gone(error) or time.monotonic() > give_up:
+                    raise
+                _log.warning("postgres_gone", error=type(error).__name__)
+            failures += 1
+            await asyncio.sleep(backoff(failures, first=0.02, most=0.5))
+
+
+def driver_url(url: str) -> str:
+    """The URL as asyncpg takes it: postgresql+asyncpg:// and postgres:// become postgresql://."""
+    return make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql").render_as_string(False)
+
+
+def _is_gone(error: BaseException) -> bool:
+    """Whether the connection is lost or refused; SQLAlchemy wraps what asyncpg raises."""
+    cause = getattr(error, "orig", None)
+    cause = getattr(cause, "__cause__", None) or cause or error
+    if isinstance(cause, asyncpg.InterfaceError):
+        return "closed" in str(cause)
+    return isinstance(cause, _GONE)

@@ -61,10 +61,10 @@ def stranger(why: str) -> Refusal:
 
 
 def not_allowed(method: str, roles: Iterable[str]) -> Refusal:
-    """The caller is known but holds none of the roles that may call the method."""
-    needed = ",".join(sorted(roles))
-    message = f"{method} needs one of the roles: {needed}" if needed else f"{method} is open to no role"
-    return Refusal(Kind.PERMISSION_DENIED, "NOT_ALLOWED", message, metadata={"method": method, "roles": needed})
+    """The caller is known, but none of the roles he holds (`roles`) may call the method."""
+    held = ",".join(sorted(roles))
+    message = f"{method} is not open to {f'the roles {held}' if held else 'a caller without roles'}"
+    return Refusal(Kind.PERMISSION_DENIED, "NOT_ALLOWED", message, metadata={"method": method, "roles": held})
 
 
 def invalid_field(fields: Sequence[tuple[str, str]]) -> Refusal:

@@ -1,31 +1,218 @@
-"""A service as a process: aio server, health, reflection, and a stop that loses nothing."""
+"""A service as a process: aio server, health, reflection, background work, and a stop that loses nothing.
+
+Health (grpc.health.v1), by name:
+    ""  and each gRPC service    whether calls can be served now: `ready` answers, and the process is not stopping
+    "worker"                     whether all background work runs; NOT_SERVING while any of it is in back-off
+    "live"                       whether the process is alive at all: for a liveness probe
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
+import grpc
 import grpc.aio
+import structlog
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
+from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
 
+from services.kit import telemetry
+from services.kit.channel import MOST_BYTES
 from services.kit.config import ServerSettings
+from services.kit.interceptors import BYTES, Rights, Verifier, chain
+from services.kit.waiting import backoff, pause
 
 Behaviour = TypeVar("Behaviour", bound=Callable[..., Any])
 Background = Callable[[asyncio.Event], Awaitable[None]]
+"""Work beside the RPCs: runs until the event is set."""
+
+_log = structlog.get_logger(__name__)
+_deaths = telemetry.counter("lifecircle.background.deaths", "{death}", "Background work that died and was restarted.")
+
+_SETTLED_SECONDS = 10.0
+_READY_EVERY_SECONDS = 2.0
 
 
 def bytes_method(behaviour: Behaviour) -> Behaviour:
-    """Mark a servicer method that returns its response already serialised: it goes out as it is."""
-    raise NotImplementedError
+    """Mark a servicer method whose responses come already serialised: the bytes go out as they are.
+
+    For hot reads of stored messages: building one message costs 30–70 µs, handing its bytes on nothing.
+    """
+    setattr(behaviour, BYTES, True)
+    return behaviour
 
 
 async def serve(
     *,
     service: str,
     settings: ServerSettings,
-    register: Callable[[grpc.aio.Server], None],
-    rights: Mapping[str, frozenset[str]],
+    register: Callable[[grpc.aio.Server], None] | None,
+    rights: Rights,
     background: Sequence[Background] = (),
     ready: Callable[[], Awaitable[object]] | None = None,
     stop: asyncio.Event | None = None,
+    started: Callable[[int], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT: NOT_SERVING → drain → `stop` is set → the calls in flight get their grace."""
-    raise NotImplementedError
+    """Serve until SIGTERM or SIGINT (or until `stop` is set), then stop in order:
+
+    NOT_SERVING → drain_seconds for balancers to see it → `stop` is set: background work and Watch streams end → the
+    calls in flight get grace_seconds → closed. `register` adds the servicers (None: a worker, which serves only its
+    health). `ready` raises while calls cannot be served. `started` is told the port.
+    """
+    stop = stop or asyncio.Event()
+    leaving = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, leaving.set)
+    server, names = _server(service, settings, register, rights)
+    health = _Health(names)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    await health.set([*names, ""], ready is None)
+    await health.set(["live"], True)
+    port = server.add_insecure_port(settings.listen)
+    await server.start()
+    tasks = [asyncio.create_task(_supervise(work, stop, health)) for work in background]
+    tasks += [asyncio.create_task(_watch_ready(ready, stop, [*names, ""], health))] if ready else []
+    _log.info("serving", port=port, services=names, background=len(background))
+    if started is not None:
+        started(port)
+    try:
+        await _either(leaving, stop)
+    finally:
+        _log.info("stopping")
+        await health.servicer.enter_graceful_shutdown()
+        await asyncio.sleep(settings.drain_seconds.total_seconds())
+        stop.set()
+        grace = settings.grace_seconds.total_seconds()
+        await asyncio.gather(server.stop(grace), _finish(tasks, grace))
+        _log.info("stopped")
+
+
+def _server(
+    service: str, settings: ServerSettings, register: Callable[[grpc.aio.Server], None] | None, rights: Rights
+) -> tuple[grpc.aio.Server, list[str]]:
+    verifier = Verifier(settings.jwt_keys, settings.jwt_issuer, settings.jwt_audience)
+    server = grpc.aio.server(
+        interceptors=chain(service, rights, verifier),
+        maximum_concurrent_rpcs=settings.concurrent_calls,
+        options=[
+            ("grpc.so_reuseport", int(settings.reuse_port)),
+            ("grpc.max_receive_message_length", MOST_BYTES),
+            ("grpc.max_send_message_length", MOST_BYTES),
+            # Peers keep quiet streams alive every 30 s; grpc's default would take that for abuse.
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ],
+    )
+    registry = _Registry(server)
+    if register is not None:
+        register(cast(grpc.aio.Server, registry))
+    unmapped = sorted(registry.methods - rights.keys())
+    if unmapped:
+        _log.warning("methods_open_to_nobody", methods=unmapped)
+    reflection.enable_server_reflection([*registry.names, reflection.SERVICE_NAME, HEALTH_NAME], server)
+    return server, registry.names
+
+
+class _Registry:
+    """Passes servicers on to the server and remembers their names."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+        self.names: list[str] = []
+        self.methods: set[str] = set()
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers(tuple(generic_rpc_handlers))
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+    ) -> None:
+        self.names.append(service_name)
+        self.methods |= method_handlers.keys()
+        self._server.add_registered_method_handlers(service_name, method_handlers)
+
+
+class _Health:
+    """What the health service says."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.servicer = health_aio.HealthServicer()
+        self._down: set[str] = set()
+
+    async def set(self, names: Iterable[str], well: bool) -> None:
+        status = HealthCheckResponse.SERVING if well else HealthCheckResponse.NOT_SERVING
+        for name in names:
+            await self.servicer.set(name, status)
+
+    async def background(self, name: str, well: bool) -> None:
+        (self._down.discard if well else self._down.add)(name)
+        await self.set(["worker"], not self._down)
+
+
+async def _watch_ready(
+    ready: Callable[[], Awaitable[object]], stop: asyncio.Event, names: Sequence[str], health: _Health
+) -> None:
+    was: bool | None = None
+    while not stop.is_set():
+        try:
+            async with asyncio.timeout(_READY_EVERY_SECONDS):
+                await ready()
+            well = True
+        except Exception as error:
+            well = False
+            if was is not False:
+                _log.error("not_ready", exc_info=error)
+        if well is not was:
+            await health.set(names, well)
+            was = well
+        await pause(_READY_EVERY_SECONDS, stop)
+
+
+async def _supervise(work: Background, stop: asyncio.Event, health: _Health) -> None:
+    """Run background work until `stop`; start it again when it dies, ever later, and say so."""
+    name = getattr(work, "__qualname__", repr(work))
+    failures = 0
+    await health.background(name, True)
+    while not stop.is_set():
+        task = asyncio.ensure_future(work(stop))
+        try:
+            await asyncio.wait({task}, timeout=_SETTLED_SECONDS)
+            if not task.done():
+                failures = 0
+                await health.background(name, True)
+            await task
+            error: Exception | None = None
+        except Exception as raised:
+            error = raised
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if stop.is_set() and error is None:
+            return
+        failures += 1
+        _log.error("background_died", work=name, failures=failures, exc_info=error)
+        _deaths(1, work=name)
+        await health.background(name, False)
+        await pause(backoff(failures, first=0.5), stop)
+
+
+async def _either(*events: asyncio.Event) -> None:
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _finish(tasks: Sequence["asyncio.Task[None]"], grace: float) -> None:
+    """Let background work end by itself (it was told to); cut off what has not after the grace."""
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=grace)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,27 +1,133 @@
-"""What stands around every RPC: THE order is tracing › logging › refusals › deadline › caller › validation."""
+"""What stands around every RPC, as one interceptor and in one order.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+    tracing      begins the span and the clock: everything below is inside of them
+    logging      sees the final code, whoever decided it
+    refusals     turns a Refusal into a status, and a fault into an incident; below here code raises
+    deadline     before any work: who has given up waiting is not served
+    caller       who calls and whether he may; before validation, so that a stranger learns nothing of the contract
+    validation   the rules on the fields, on the request or on each request of a stream
 
-Rights = Mapping[str, frozenset[str]]
-"""Method name → the roles that may call it. A method without an entry is open to nobody."""
+The links are functions, called in that order by the two functions `unary` and `stream` below; nothing else decides it.
+"""
 
+import contextlib
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
 
-@dataclass(frozen=True)
-class Caller:
-    """Who calls, as the token says."""
+import grpc
+import grpc.aio
 
-    subject: str
-    roles: frozenset[str]
-    org: str
+from services.kit.interceptors import caller as callers
+from services.kit.interceptors import deadline, logging, refusals, tracing, validation
+from services.kit.interceptors.call import Call, Caller, Context, Method, begin, current
+from services.kit.interceptors.caller import Rights, Verifier
+
+__all__ = ["Call", "Caller", "Method", "Rights", "Verifier", "caller", "chain", "current"]
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Unary = Callable[[Any, Context], Awaitable[Any]]
+Stream = Callable[[Any, Context], AsyncGenerator[Any, None]]
+
+BYTES = "__returns_bytes__"
+"""Attribute of a behaviour that gives its response already serialised (server.bytes_method)."""
 
 
 def caller() -> Caller:
-    """The caller of the RPC in hand."""
-    raise NotImplementedError
+    """Who calls the RPC in hand."""
+    return current().caller
 
 
-def chain(service: str, rights: Rights, verifier: Any) -> list[Any]:
+def chain(service: str, rights: Rights, verifier: Verifier) -> list[grpc.aio.ServerInterceptor]:
     """The interceptors of a server, in THE order."""
-    raise NotImplementedError
+    return [_Chain(service, rights, verifier)]
+
+
+class _Chain(grpc.aio.ServerInterceptor):
+    """Wraps each method's handler once, at its first call."""
+
+    def __init__(self, service: str, rights: Rights, verifier: Verifier) -> None:
+        self._service = service
+        self._rights = rights
+        self._verifier = verifier
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        path = handler_call_details.method
+        wrapped = self._wrapped.get(path)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:  # gRPC answers UNIMPLEMENTED
+                return handler
+            wrapped = self._wrapped[path] = self._wrap(Method.at(path), handler)
+        return wrapped
+
+    def _wrap(self, method: Method, handler: Handler) -> Handler:
+        shape = f"{_word(handler.request_streaming)}_{_word(handler.response_streaming)}"
+        behaviour = getattr(handler, shape)
+        # A servicer may also stream its responses by context.write(); then it is awaited like a unary one.
+        streams = handler.response_streaming and not inspect.iscoroutinefunction(behaviour)
+        around = self._stream if streams else self._unary
+        return getattr(grpc, f"{shape}_rpc_method_handler")(  # type: ignore[no-any-return]
+            around(method, behaviour, handler.request_streaming),
+            handler.request_deserializer,
+            None if getattr(behaviour, BYTES, False) else handler.response_serializer,
+        )
+
+    def _unary(self, method: Method, behaviour: Unary, requests: bool) -> Unary:
+        async def unary(request: Any, context: Context) -> Any:
+            call = begin(method, context)
+            with tracing.span(call) as span:
+                try:
+                    self._admit(call)
+                    return await behaviour(_validated(request, requests), context)
+                except BaseException as error:
+                    await refusals.answer(call, self._service, error)
+                finally:
+                    logging.ended(call)
+                    tracing.ended(call, span)
+
+        return unary
+
+    def _stream(self, method: Method, behaviour: Stream, requests: bool) -> Stream:
+        async def stream(request: Any, context: Context) -> AsyncGenerator[Any, None]:
+            call = begin(method, context)
+            with tracing.span(call) as span:
+                try:
+                    self._admit(call)
+                    responses = behaviour(_validated(request, requests), context)
+                    async with contextlib.aclosing(responses):  # also when the caller goes away in the middle
+                        async for response in responses:
+                            yield response
+                except BaseException as error:
+                    await refusals.answer(call, self._service, error)
+                finally:
+                    logging.ended(call)
+                    tracing.ended(call, span)
+
+        return stream
+
+    def _admit(self, call: Call) -> None:
+        deadline.check(call)
+        callers.check(call, self._rights, self._verifier)
+
+
+def _validated(request: Any, many: bool) -> Any:
+    if many:
+        return _each_validated(request)
+    validation.check(request)
+    return request
+
+
+async def _each_validated(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        validation.check(request)
+        yield request
+
+
+def _word(streaming: bool) -> str:
+    return "stream" if streaming else "unary"

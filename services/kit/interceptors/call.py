@@ -1,0 +1,80 @@
+"""The RPC in hand: what the links of the chain know about it, and what code inside it may ask for."""
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, as his token says. `org` is the organisation he belongs to."""
+
+    subject: str
+    roles: frozenset[str]
+    org: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """An RPC of this server. `path` is /package.Service/Method."""
+
+    path: str
+    service: str
+    name: str
+
+    @classmethod
+    def at(cls, path: str) -> "Method":
+        """The method of a path."""
+        _, service, name = path.split("/")
+        return cls(path, service, name)
+
+
+@dataclass(slots=True)
+class Call:
+    """One RPC under way. `code` and `reason` are set when it has ended."""
+
+    method: Method
+    context: Context
+    headers: dict[str, str]
+    started: float = field(default_factory=time.perf_counter)
+    code: str = "OK"
+    reason: str = ""
+    who: Caller | None = None
+    expires: float | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls; known after the caller link."""
+        assert self.who is not None, f"{self.method.path} is open to strangers: it has no caller"
+        return self.who
+
+
+_current: ContextVar[Call | None] = ContextVar("call", default=None)
+_WANTED = frozenset({"authorization", "traceparent"})
+
+
+def begin(method: Method, context: Context) -> Call:
+    """The call that begins now; from here on it is the one in hand for this task and those it starts."""
+    metadata = context.invocation_metadata() or ()
+    call = Call(method, context, {key: str(value) for key, value in metadata if key in _WANTED})
+    _current.set(call)
+    return call
+
+
+def current() -> Call:
+    """The RPC in hand. Raises LookupError outside of one."""
+    call = _current.get()
+    if call is None:
+        raise LookupError("no RPC is in hand")
+    return call
+
+
+def expiry() -> float | None:
+    """When the caller's deadline passes, in time.monotonic() seconds; None without a deadline or outside of an RPC."""
+    call = _current.get()
+    return None if call is None else call.expires

@@ -175,12 +175,13 @@ def _stream(service: str, match: Node) -> Node:
 
 
 def _common(services: Sequence[str]) -> list[Node]:
-    """Health and reflection, which every service has under the same name: the header says whose; else the first's."""
-    matches = {
-        name: {"prefix": "/grpc.", "headers": [{"name": SERVICE_HEADER, "string_match": {"exact": name}}]}
-        for name in services
-    }
-    return [*(_stream(name, match) for name, match in matches.items()), _stream(services[0], {"prefix": "/grpc."})]
+    """Health and reflection, which every service has under the same name: the header says whose, else the first's."""
+
+    def routed(service: str, header: Node) -> Node:
+        return _stream(service, {"prefix": "/grpc.", "headers": [{"name": SERVICE_HEADER, **header}]})
+
+    named = [routed(service, {"string_match": {"exact": service}}) for service in services]
+    return [*named, routed(services[0], {"present_match": False})]
 
 
 def _retries(when: str) -> Node:

@@ -163,6 +163,7 @@ def test_what_the_contract_does_not_have_is_unimplemented(mesh: Mesh) -> None:
 
 def test_health_is_asked_at_the_front_door_by_the_services_name(mesh: Mesh) -> None:
     assert serving(mesh.port, "echo")
+    assert not serving(mesh.port, "nobody")
     answer = health_pb2.HealthCheckResponse.FromString(mesh.raw("/grpc.health.v1.Health/Check"))
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 

@@ -23,19 +23,20 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lifecircle/recommend/v1/matrix.proto\x12\x17lifecircle.recommend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x01\n\x06Matrix\x12\x11\n\tmatrix_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\r\n\x05\x63\x65lls\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\nMatrixFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\x05\"`\n\x0eRecommendation\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x0f\n\x07reasons\x18\x05 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lifecircle/recommend/v1/matrix.proto\x12\x17lifecircle.recommend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xb7\x01\n\x06Matrix\x12\x11\n\tmatrix_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\r\n\x05\x63\x65lls\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\nas_of_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\"G\n\nMatrixFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\x05\"`\n\x0eRecommendation\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x0f\n\x07reasons\x18\x05 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.recommend.v1.matrix_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MATRIX']._serialized_start=99
-  _globals['_MATRIX']._serialized_end=243
-  _globals['_MATRIXFILE']._serialized_start=245
-  _globals['_MATRIXFILE']._serialized_end=316
-  _globals['_RECOMMENDATION']._serialized_start=318
-  _globals['_RECOMMENDATION']._serialized_end=414
+  _globals['_MATRIX']._serialized_start=123
+  _globals['_MATRIX']._serialized_end=306
+  _globals['_MATRIXFILE']._serialized_start=308
+  _globals['_MATRIXFILE']._serialized_end=379
+  _globals['_RECOMMENDATION']._serialized_start=381
+  _globals['_RECOMMENDATION']._serialized_end=477
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -31,6 +32,7 @@ class Matrix(_message.Message):
     CUSTOMERS_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    AS_OF_DATE_FIELD_NUMBER: _builtins.int
     matrix_id: _builtins.str
     """matrix_id names the version."""
     model_id: _builtins.str
@@ -45,6 +47,10 @@ class Matrix(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """create_time is when it was published."""
 
+    @_builtins.property
+    def as_of_date(self) -> _date_pb2.Date:
+        """as_of_date is the last business day of the data behind it; contacts of the next day go by it."""
+
     def __init__(
         self,
         *,
@@ -54,10 +60,11 @@ class Matrix(_message.Message):
         customers: _builtins.int = ...,
         cells: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        as_of_date: _date_pb2.Date | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "create_time", b"create_time", "customers", b"customers", "matrix_id", b"matrix_id", "model_id", b"model_id", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "cells", b"cells", "create_time", b"create_time", "customers", b"customers", "matrix_id", b"matrix_id", "model_id", b"model_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

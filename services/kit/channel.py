@@ -43,6 +43,7 @@ _SERVICE_CONFIG = json.dumps(
 _OPTIONS = [
     ("grpc.service_config", _SERVICE_CONFIG),
     ("grpc.enable_retries", 1),
+    ("grpc.enable_http_proxy", 0),  # the mesh is the only way to a peer, whatever HTTP_PROXY says
     # A quiet Watch must notice a peer that is gone, and a balancer must not think that the Watch is.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import structlog
 from asyncpg.transaction import Transaction
-from sqlalchemy import Row, text
+from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.base import Executable
@@ -57,15 +57,18 @@ class Read:
 
     async def rows(self, stmt: Executable, params: Params = None) -> list[Row[Any]]:
         """All rows."""
-        return list((await self._connection.execute(stmt, params)).all())
+        return list((await self._run(stmt, params)).all())
 
     async def row(self, stmt: Executable, params: Params = None) -> Row[Any] | None:
         """The first row, or None."""
-        return (await self._connection.execute(stmt, params)).first()
+        return (await self._run(stmt, params)).first()
 
     async def value(self, stmt: Executable, params: Params = None) -> Any:
         """The first column of the first row, or None."""
-        return (await self._connection.execute(stmt, params)).scalar()
+        return (await self._run(stmt, params)).scalar()
+
+    async def _run(self, stmt: Executable, params: Params) -> CursorResult[Any]:
+        return await self._connection.execute(stmt, params)
 
 
 class Write(Read):
@@ -79,18 +82,21 @@ class Write(Read):
         self._driver = driver
         self._transaction = transaction
         self._schema = schema
+        self._committed = False
 
     async def execute(self, stmt: Executable, params: Params = None) -> int:
         """Run a statement (once, or once for each mapping of a list) and give the row count (-1 for a list)."""
-        return (await self._connection.execute(stmt, params)).rowcount
+        return (await self._run(stmt, params)).rowcount
 
     async def commit(self) -> None:
         """Make it so. Nothing more can be done in this transaction."""
+        assert not self._committed, "the transaction is committed already"
+        self._committed = True
         await self._transaction.commit()
 
     async def copy(self, table: str, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> int:
         """COPY records into a table of the schema; gives the number of rows."""
-        status = await self._driver.copy_records_to_table(
+        status = await self.driver.copy_records_to_table(
             table, columns=list(columns), records=records, schema_name=self._schema
         )
         return int(status.rpartition(" ")[2])
@@ -98,7 +104,12 @@ class Write(Read):
     @property
     def driver(self) -> Driver:
         """The raw asyncpg connection inside this transaction: binary COPY, savepoints (driver.transaction())."""
+        assert not self._committed, "the transaction is committed already"
         return self._driver
+
+    async def _run(self, stmt: Executable, params: Params) -> CursorResult[Any]:
+        assert not self._committed, "the transaction is committed already"
+        return await super()._run(stmt, params)
 
 
 class Database:
@@ -178,11 +189,11 @@ class Database:
         finally:
             try:
                 # Not committed means rolled back: the code failed, was cancelled, or did not say commit.
-                if driver.is_in_transaction():
+                if not driver.is_closed() and driver.is_in_transaction():
                     await transaction.rollback()
-            except BaseException:
+            except Exception as error:  # Postgres rolls back by itself what is on a lost connection
+                _log.warning("connection_lost", error=type(error).__name__)
                 await connection.invalidate()
-                raise
             finally:
                 await connection.close()
 

@@ -69,7 +69,7 @@ async def follow(
     there is nothing new. Raises cursor_invalid.
     """
     stop = stop or asyncio.Event()
-    stream = zlib.crc32(db.schema.encode())
+    stream = _stream(db)
     position = _decode(cursor, stream)
     spoken = time.monotonic()
     while not stop.is_set():
@@ -111,6 +111,10 @@ ORDER BY fact.xid, fact.id
     .bindparams(bindparam("kinds", type_=ARRAY(Text)))
     .columns(payload=JSONB)
 )
+
+
+def _stream(db: Database) -> int:
+    return zlib.crc32(db.schema.encode())
 
 
 def _encode(position: tuple[int, int], stream: int) -> str:

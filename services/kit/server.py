@@ -7,8 +7,9 @@ Health (grpc.health.v1), by name:
 """
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -29,6 +30,8 @@ from services.kit.waiting import backoff, pause
 Behaviour = TypeVar("Behaviour", bound=Callable[..., Any])
 Background = Callable[[asyncio.Event], Awaitable[None]]
 """Work beside the RPCs: runs until the event is set."""
+Register = Callable[[grpc.aio.Server], None]
+"""Adds the servicers to the server."""
 
 _log = structlog.get_logger(__name__)
 _deaths = telemetry.counter("lifecircle.background.deaths", "{death}", "Background work that died and was restarted.")
@@ -50,37 +53,62 @@ async def serve(
     *,
     service: str,
     settings: ServerSettings,
-    register: Callable[[grpc.aio.Server], None] | None,
+    register: Register | None,
     rights: Rights,
     background: Sequence[Background] = (),
     ready: Callable[[], Awaitable[object]] | None = None,
     stop: asyncio.Event | None = None,
-    started: Callable[[int], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT (or until `stop` is set), then stop in order:
-
-    NOT_SERVING → drain_seconds for balancers to see it → `stop` is set: background work and Watch streams end → the
-    calls in flight get grace_seconds → closed. `register` adds the servicers (None: a worker, which serves only its
-    health). `ready` raises while calls cannot be served. `started` is told the port.
-    """
-    stop = stop or asyncio.Event()
+    """Serve until SIGTERM or SIGINT, then stop in order; the arguments are those of running()."""
     leaving = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leaving.set)
+    async with running(
+        service=service,
+        settings=settings,
+        register=register,
+        rights=rights,
+        background=background,
+        ready=ready,
+        stop=stop,
+    ):
+        await leaving.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(
+    *,
+    service: str,
+    settings: ServerSettings,
+    register: Register | None,
+    rights: Rights,
+    background: Sequence[Background] = (),
+    ready: Callable[[], Awaitable[object]] | None = None,
+    stop: asyncio.Event | None = None,
+) -> AsyncIterator[int]:
+    """A server inside of a block, which is given its port. At the end of the block it stops in order:
+
+    NOT_SERVING → drain_seconds for balancers to see it → `stop` is set: background work and Watch streams end → the
+    calls in flight get grace_seconds → closed.
+
+    `register` adds the servicers (None: a worker, which serves only its health). `rights` maps every method's name to
+    the roles that may call it. `background` runs beside, restarted when it dies. `ready` raises while calls cannot be
+    served (the database is gone). `stop` is yours to pass on, to Watch streams above all.
+    """
+    stop = stop or asyncio.Event()
     server, names = _server(service, settings, register, rights)
-    health = _Health(names)
+    health = _Health()
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    await health.set([*names, ""], ready is None)
+    await health.set(["", *names], ready is None)
     await health.set(["live"], True)
     port = server.add_insecure_port(settings.listen)
     await server.start()
     tasks = [asyncio.create_task(_supervise(work, stop, health)) for work in background]
-    tasks += [asyncio.create_task(_watch_ready(ready, stop, [*names, ""], health))] if ready else []
+    if ready is not None:
+        tasks.append(asyncio.create_task(_watch_ready(ready, stop, ["", *names], health)))
     _log.info("serving", port=port, services=names, background=len(background))
-    if started is not None:
-        started(port)
     try:
-        await _either(leaving, stop)
+        yield port
     finally:
         _log.info("stopping")
         await health.servicer.enter_graceful_shutdown()
@@ -92,7 +120,7 @@ async def serve(
 
 
 def _server(
-    service: str, settings: ServerSettings, register: Callable[[grpc.aio.Server], None] | None, rights: Rights
+    service: str, settings: ServerSettings, register: Register | None, rights: Rights
 ) -> tuple[grpc.aio.Server, list[str]]:
     verifier = Verifier(settings.jwt_keys, settings.jwt_issuer, settings.jwt_audience)
     server = grpc.aio.server(
@@ -139,7 +167,7 @@ class _Registry:
 class _Health:
     """What the health service says."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self) -> None:
         self.servicer = health_aio.HealthServicer()
         self._down: set[str] = set()
 
@@ -198,15 +226,6 @@ async def _supervise(work: Background, stop: asyncio.Event, health: _Health) -> 
         _deaths(1, work=name)
         await health.background(name, False)
         await pause(backoff(failures, first=0.5), stop)
-
-
-async def _either(*events: asyncio.Event) -> None:
-    tasks = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 async def _finish(tasks: Sequence["asyncio.Task[None]"], grace: float) -> None:

@@ -1,85 +1,64 @@
-"""The kit's four tables in every service's schema, as SQLAlchemy Core; migrate.kit_tables() creates them."""
+"""The kit's four tables in every service's schema: what the code sees of them, and the DDL that makes them."""
 
-from typing import Any
-
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, DateTime, Integer, LargeBinary, Text, column, table
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import UserDefinedType
 
+_TIME = DateTime(timezone=True)
 
-class Xid8(UserDefinedType[str]):
-    """A 64-bit transaction id, as text on our side."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        """Its name in Postgres."""
-        return "xid8"
-
-
-metadata = MetaData()
-
-request = Table(
+request = table(
     "request",
-    metadata,
-    Column("caller", Text, primary_key=True),
-    Column("method", Text, primary_key=True),
-    Column("request_id", Text, primary_key=True),
-    Column("fingerprint", LargeBinary, nullable=False),
-    Column("answer", JSONB),
-    Column("create_time", DateTime(timezone=True), nullable=False),
+    column("caller", Text),
+    column("method", Text),
+    column("request_id", Text),
+    column("fingerprint", LargeBinary),
+    column("answer", JSONB),
+    column("create_time", _TIME),
 )
 
-outbox = Table(
+outbox = table(
     "outbox",
-    metadata,
-    Column("xid", Xid8, primary_key=True),
-    Column("id", BigInteger, primary_key=True),
-    Column("kind", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("payload", JSONB, nullable=False),
-    Column("time", DateTime(timezone=True), nullable=False),
-    Column("traceparent", Text, nullable=False),
+    column("kind", Text),
+    column("key", Text),
+    column("payload", JSONB),
+    column("traceparent", Text),
 )
 
-consumer_cursor = Table(
+consumer_cursor = table(
     "consumer_cursor",
-    metadata,
-    Column("consumer", Text, primary_key=True),
-    Column("cursor", Text, nullable=False),
-    Column("epoch", BigInteger, nullable=False),
-    Column("owner", Text, nullable=False),
-    Column("lease_until", DateTime(timezone=True), nullable=False),
-    Column("failures", Integer, nullable=False),
-    Column("error", Text, nullable=False),
-    Column("error_time", DateTime(timezone=True)),
-    Column("move_time", DateTime(timezone=True)),
+    column("consumer", Text),
+    column("cursor", Text),
+    column("epoch", BigInteger),
+    column("owner", Text),
+    column("lease_until", _TIME),
+    column("failures", Integer),
+    column("error", Text),
+    column("error_time", _TIME),
+    column("move_time", _TIME),
 )
 
-job = Table(
+job = table(
     "job",
-    metadata,
-    Column("job_id", Text, primary_key=True),
-    Column("kind", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("spec", JSONB, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("done", BigInteger, nullable=False),
-    Column("total", BigInteger, nullable=False),
-    Column("counts", JSONB, nullable=False),
-    Column("message", Text, nullable=False),
-    Column("error", Text, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("checkpoint", JSONB, nullable=False),
-    Column("cancel_asked", Boolean, nullable=False),
-    Column("create_time", DateTime(timezone=True), nullable=False),
-    Column("start_time", DateTime(timezone=True)),
-    Column("end_time", DateTime(timezone=True)),
-    Column("traceparent", Text, nullable=False),
-    Column("owner", Text, nullable=False),
-    Column("epoch", BigInteger, nullable=False),
-    Column("lease_until", DateTime(timezone=True), nullable=False),
-    Column("not_before", DateTime(timezone=True), nullable=False),
+    column("job_id", Text),
+    column("kind", Text),
+    column("key", Text),
+    column("spec", JSONB),
+    column("state", Text),
+    column("done", BigInteger),
+    column("total", BigInteger),
+    column("counts", JSONB),
+    column("message", Text),
+    column("error", Text),
+    column("attempt", Integer),
+    column("checkpoint", JSONB),
+    column("cancel_asked", Boolean),
+    column("create_time", _TIME),
+    column("start_time", _TIME),
+    column("end_time", _TIME),
+    column("traceparent", Text),
+    column("owner", Text),
+    column("epoch", BigInteger),
+    column("lease_until", _TIME),
+    column("not_before", _TIME),
 )
 
 # Version 1 of the four tables as a service's first migration makes them. It never changes: what comes later is

@@ -1,0 +1,13 @@
+"""The kit's tables, and one of the sample's own."""
+
+from alembic import op
+
+from services.kit.migrate import kit_tables
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    kit_tables(op)
+    op.execute("CREATE TABLE note (note_id bigint PRIMARY KEY, body text NOT NULL)")

@@ -33,6 +33,8 @@ from .contact_service_pb2 import ListEffectsRequest as ListEffectsRequest
 from .contact_service_pb2 import ListEffectsResponse as ListEffectsResponse
 from .contact_service_pb2 import ListJobsRequest as ListJobsRequest
 from .contact_service_pb2 import ListJobsResponse as ListJobsResponse
+from .contact_service_pb2 import ListOutcomesRequest as ListOutcomesRequest
+from .contact_service_pb2 import ListOutcomesResponse as ListOutcomesResponse
 from .contact_service_pb2 import ListPlansRequest as ListPlansRequest
 from .contact_service_pb2 import ListPlansResponse as ListPlansResponse
 from .contact_service_pb2 import RecordOutcomesRequest as RecordOutcomesRequest
@@ -65,6 +67,7 @@ from .job_pb2 import Job as Job
 from .order_pb2 import MarketingOrder as MarketingOrder
 from .outcome_pb2 import Effect as Effect
 from .outcome_pb2 import Outcome as Outcome
+from .outcome_pb2 import OutcomeRecord as OutcomeRecord
 from .outcome_pb2 import Rate as Rate
 from .plan_pb2 import Contact as Contact
 from .plan_pb2 import Plan as Plan
@@ -134,11 +137,14 @@ __all__ = [
     "ListEffectsResponse",
     "ListJobsRequest",
     "ListJobsResponse",
+    "ListOutcomesRequest",
+    "ListOutcomesResponse",
     "ListPlansRequest",
     "ListPlansResponse",
     "MarketingOrder",
     "Offer",
     "Outcome",
+    "OutcomeRecord",
     "Plan",
     "Policy",
     "Rate",

@@ -809,6 +809,68 @@ class RecordOutcomesResponse(_message.Message):
 Global___RecordOutcomesResponse: _TypeAlias = RecordOutcomesResponse  # noqa: Y015
 
 @_typing.final
+class ListOutcomesRequest(_message.Message):
+    """ListOutcomesRequest pages through outcomes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTACT_ID_FIELD_NUMBER: _builtins.int
+    UNMATCHED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    contact_id: _builtins.str
+    """contact_id keeps the outcome of one contact, OUTCOME_UNMATCHED when neither is known; empty for all."""
+    unmatched: _builtins.bool
+    """unmatched keeps those that match no contact that was handed over."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        contact_id: _builtins.str = ...,
+        unmatched: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_id", b"contact_id", "page_size", b"page_size", "page_token", b"page_token", "unmatched", b"unmatched"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOutcomesRequest: _TypeAlias = ListOutcomesRequest  # noqa: Y015
+
+@_typing.final
+class ListOutcomesResponse(_message.Message):
+    """ListOutcomesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[_outcome_pb2.OutcomeRecord]:
+        """outcomes are ordered by contact_id."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[_outcome_pb2.OutcomeRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOutcomesResponse: _TypeAlias = ListOutcomesResponse  # noqa: Y015
+
+@_typing.final
 class ListEffectsRequest(_message.Message):
     """ListEffectsRequest pages through campaigns."""
 

@@ -111,6 +111,11 @@ class ContactServiceStub:
                 request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordOutcomesRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordOutcomesResponse.FromString,
                 _registered_method=True)
+        self.ListOutcomes = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListOutcomes',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOutcomesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOutcomesResponse.FromString,
+                _registered_method=True)
         self.ListEffects = channel.unary_unary(
                 '/lifecircle.contact.v1.ContactService/ListEffects',
                 request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectsRequest.SerializeToString,
@@ -230,6 +235,13 @@ class ContactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOutcomes(self, request, context):
+        """Lists outcomes by contact, with those that match no contact.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEffects(self, request, context):
         """Gives what campaigns achieved against their control groups.
         """
@@ -314,6 +326,11 @@ def add_ContactServiceServicer_to_server(servicer, server):
                     servicer.RecordOutcomes,
                     request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordOutcomesRequest.FromString,
                     response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordOutcomesResponse.SerializeToString,
+            ),
+            'ListOutcomes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOutcomes,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOutcomesRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOutcomesResponse.SerializeToString,
             ),
             'ListEffects': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEffects,
@@ -728,6 +745,33 @@ class ContactService:
             '/lifecircle.contact.v1.ContactService/RecordOutcomes',
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordOutcomesRequest.SerializeToString,
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordOutcomesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOutcomes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListOutcomes',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOutcomesRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOutcomesResponse.FromString,
             options,
             channel_credentials,
             insecure,

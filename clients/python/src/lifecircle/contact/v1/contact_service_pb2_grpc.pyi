@@ -52,6 +52,8 @@ class ContactServiceStub:
     """Records what came of contacts; OCRM's feedback files arrive through ingest without this call. Idempotent by request_id, and each outcome by
     its contact.
     """
+    ListOutcomes: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListOutcomesRequest, _contact_service_pb2.ListOutcomesResponse]
+    """Lists outcomes by contact, with those that match no contact."""
     ListEffects: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListEffectsRequest, _contact_service_pb2.ListEffectsResponse]
     """Gives what campaigns achieved against their control groups."""
 
@@ -183,6 +185,14 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Records what came of contacts; OCRM's feedback files arrive through ingest without this call. Idempotent by request_id, and each outcome by
         its contact.
         """
+
+    @_abc_1.abstractmethod
+    def ListOutcomes(
+        self,
+        request: _contact_service_pb2.ListOutcomesRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListOutcomesRequest, _abc.Awaitable[_contact_service_pb2.ListOutcomesResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListOutcomesResponse]:
+        """Lists outcomes by contact, with those that match no contact."""
 
     @_abc_1.abstractmethod
     def ListEffects(

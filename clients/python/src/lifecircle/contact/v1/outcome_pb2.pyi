@@ -88,6 +88,44 @@ class Outcome(_message.Message):
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
+class OutcomeRecord(_message.Message):
+    """OutcomeRecord is an outcome as the platform keeps it, all its reports merged into one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    MATCHED_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """source names who reported it: `rpc`, or the feed of a file."""
+    matched: _builtins.bool
+    """matched is true when the contact was handed over; an outcome that is unmatched is kept and counts for nobody."""
+    @_builtins.property
+    def outcome(self) -> Global___Outcome:
+        """outcome is what came of the contact."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """receive_time is when the first report of it arrived."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___Outcome | None = ...,
+        source: _builtins.str = ...,
+        matched: _builtins.bool = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "receive_time", b"receive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matched", b"matched", "outcome", b"outcome", "receive_time", b"receive_time", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutcomeRecord: _TypeAlias = OutcomeRecord  # noqa: Y015
+
+@_typing.final
 class Rate(_message.Message):
     """Rate is a share with its 95 % confidence interval (Wilson)."""
 
@@ -160,7 +198,7 @@ class Effect(_message.Message):
     income_fen: _builtins.int
     """income_fen is the worth of the openings beyond what the control rate would have brought, in fen."""
     unmatched: _builtins.int
-    """unmatched counts outcomes of this campaign's plans that name no contact."""
+    """unmatched counts outcomes that name a contact of this campaign which was never handed over."""
     @_builtins.property
     def response(self) -> Global___Rate:
         """response is over the contacts that were sent and answered or not."""

@@ -64,13 +64,13 @@ class Plan(_message.Message):
         USED_FIELD_NUMBER: _builtins.int
         MOST_FIELD_NUMBER: _builtins.int
         constraint: _builtins.str
-        """constraint names it, for instance `channel sms capacity`."""
+        """constraint names it: `capacity sms`, `max <campaign>` or `min <campaign>`."""
         price_fen: _builtins.float
         """price_fen is the dual price in fen per contact; negative for a minimum that is subsidised."""
         used: _builtins.int
         """used is how much the plan uses."""
         most: _builtins.int
-        """most is the bound; -1 for none."""
+        """most is the upper bound; -1 for none, as of a minimum."""
         def __init__(
             self,
             *,
@@ -128,6 +128,7 @@ class Plan(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     HANDOVER_FILES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    WITHHELD_CONTACTS_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """plan_id names the plan."""
     state: Global___Plan.State.ValueType
@@ -150,6 +151,10 @@ class Plan(_message.Message):
     """gap is (bound − objective) / bound."""
     sha256: _builtins.str
     """sha256 is the checksum over its contacts in order, hex."""
+    withheld_contacts: _builtins.int
+    """withheld_contacts counts the contacts that were planned but not handed over: consent withdrawn since, cap reached by another plan,
+    or no number known.
+    """
     @_builtins.property
     def plan_date(self) -> _date_pb2.Date:
         """plan_date is the business day of the contacts."""
@@ -184,10 +189,11 @@ class Plan(_message.Message):
         sha256: _builtins.str = ...,
         handover_files: _abc.Iterable[Global___Plan.HandoverFile] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        withheld_contacts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "plan_date", b"plan_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound_fen", b"bound_fen", "candidates", b"candidates", "contacts", b"contacts", "control_contacts", b"control_contacts", "create_time", b"create_time", "gap", b"gap", "handover_files", b"handover_files", "matrix_id", b"matrix_id", "objective_fen", b"objective_fen", "plan_date", b"plan_date", "plan_id", b"plan_id", "policy_version", b"policy_version", "prices", b"prices", "sha256", b"sha256", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound_fen", b"bound_fen", "candidates", b"candidates", "contacts", b"contacts", "control_contacts", b"control_contacts", "create_time", b"create_time", "gap", b"gap", "handover_files", b"handover_files", "matrix_id", b"matrix_id", "objective_fen", b"objective_fen", "plan_date", b"plan_date", "plan_id", b"plan_id", "policy_version", b"policy_version", "prices", b"prices", "sha256", b"sha256", "state", b"state", "withheld_contacts", b"withheld_contacts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -198,6 +204,45 @@ class Contact(_message.Message):
     """Contact is one customer to be contacted, or held out."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Contact._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Contact._State.ValueType  # 0
+        """STATE_UNSPECIFIED is never stored."""
+        STATE_PLANNED: Contact._State.ValueType  # 1
+        """STATE_PLANNED means that it waits for the hand-over."""
+        STATE_CONTROL: Contact._State.ValueType  # 2
+        """STATE_CONTROL means that it is held out for comparison and never sent."""
+        STATE_HANDED_OVER: Contact._State.ValueType  # 3
+        """STATE_HANDED_OVER means that it was written for OCRM."""
+        STATE_CONSENT_WITHDRAWN: Contact._State.ValueType  # 4
+        """STATE_CONSENT_WITHDRAWN means that the customer's consent was gone at the hand-over."""
+        STATE_CAP_REACHED: Contact._State.ValueType  # 5
+        """STATE_CAP_REACHED means that another plan's contacts had used up the customer's cap by the hand-over."""
+        STATE_UNREACHABLE: Contact._State.ValueType  # 6
+        """STATE_UNREACHABLE means that no number is known for the customer."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State says what became of the contact; moved only by the hand-over."""
+
+    STATE_UNSPECIFIED: Contact.State.ValueType  # 0
+    """STATE_UNSPECIFIED is never stored."""
+    STATE_PLANNED: Contact.State.ValueType  # 1
+    """STATE_PLANNED means that it waits for the hand-over."""
+    STATE_CONTROL: Contact.State.ValueType  # 2
+    """STATE_CONTROL means that it is held out for comparison and never sent."""
+    STATE_HANDED_OVER: Contact.State.ValueType  # 3
+    """STATE_HANDED_OVER means that it was written for OCRM."""
+    STATE_CONSENT_WITHDRAWN: Contact.State.ValueType  # 4
+    """STATE_CONSENT_WITHDRAWN means that the customer's consent was gone at the hand-over."""
+    STATE_CAP_REACHED: Contact.State.ValueType  # 5
+    """STATE_CAP_REACHED means that another plan's contacts had used up the customer's cap by the hand-over."""
+    STATE_UNREACHABLE: Contact.State.ValueType  # 6
+    """STATE_UNREACHABLE means that no number is known for the customer."""
 
     CONTACT_ID_FIELD_NUMBER: _builtins.int
     PLAN_ID_FIELD_NUMBER: _builtins.int
@@ -210,6 +255,7 @@ class Contact(_message.Message):
     CONTROL_FIELD_NUMBER: _builtins.int
     CONTACT_TIME_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     contact_id: _builtins.str
     """contact_id names the contact, also in the hand-over file and in OCRM's feedback."""
     plan_id: _builtins.str
@@ -230,6 +276,8 @@ class Contact(_message.Message):
     """control is true when the contact is held out for comparison and never sent."""
     attribution_token: _builtins.str
     """attribution_token is carried by outcomes."""
+    state: Global___Contact.State.ValueType
+    """state is output only."""
     @_builtins.property
     def contact_time(self) -> _timestamp_pb2.Timestamp:
         """contact_time is when it is to be made."""
@@ -248,10 +296,11 @@ class Contact(_message.Message):
         control: _builtins.bool = ...,
         contact_time: _timestamp_pb2.Timestamp | None = ...,
         attribution_token: _builtins.str = ...,
+        state: Global___Contact.State.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["contact_time", b"contact_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "campaign_id", b"campaign_id", "channel", b"channel", "contact_id", b"contact_id", "contact_time", b"contact_time", "control", b"control", "customer_key", b"customer_key", "offer_id", b"offer_id", "plan_id", b"plan_id", "product_id", b"product_id", "value_fen", b"value_fen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "campaign_id", b"campaign_id", "channel", b"channel", "contact_id", b"contact_id", "contact_time", b"contact_time", "control", b"control", "customer_key", b"customer_key", "offer_id", b"offer_id", "plan_id", b"plan_id", "product_id", b"product_id", "state", b"state", "value_fen", b"value_fen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

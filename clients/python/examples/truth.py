@@ -127,8 +127,8 @@ async def score(platform: Lifecircle, folder: Path, show: Callable[[float, float
     keys = await resolve(platform, list(customers))
     show(1, 4, "portraits")
     known = await portraits(platform, list(keys.values()))
-    homes = {msisdn: row["home_place"] for msisdn, row in customers.items()}
-    works = {msisdn: row["work_place"] for msisdn, row in customers.items()}
+    homes = {msisdn: row["home_anchor"] for msisdn, row in customers.items()}
+    works = {msisdn: row["work_anchor"] for msisdn, row in customers.items()}
     planted_tags: dict[str, set[str]] = defaultdict(set)
     for row in rows(folder / "tags.csv"):
         planted_tags[row["tag"]].add(row["msisdn"])

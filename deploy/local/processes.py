@@ -11,6 +11,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ _POLL = 0.02
 
 # Kept so that a child that ends while we still run is reaped, not left as a zombie.
 _children: list[subprocess.Popen[bytes]] = []
+_reaping = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def spawn(
             extra_groups=None if user is None else [],
             start_new_session=True,
         )
-    _children.append(process)
+    with _reaping:
+        _children.append(process)
     return find(process.pid) or Child(process.pid, 0.0)
 
 
@@ -160,4 +163,5 @@ def tail(log: Path, *, after: int = 0, lines: int = 8) -> str:
 
 def _reap() -> None:
     """Collects the exit status of children that ended."""
-    _children[:] = [process for process in _children if process.poll() is None]
+    with _reaping:
+        _children[:] = [process for process in _children if process.poll() is None]

@@ -6,6 +6,7 @@ The file is written after every process that is started, so that `down` finds ea
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from deploy.local.processes import Child
 POSTGRES = "postgres"
 ENVOY = "envoy"
 HOST = "127.0.0.1"
+
+_SAVING = threading.Lock()
 
 
 def process_name(service: str, replica: int) -> str:
@@ -73,8 +76,12 @@ class Run:
         return self.state / "logs" / f"{name}.log"
 
     def save(self) -> None:
-        """Writes run.json: first what others read, then what we read back."""
-        said = {
+        """Writes run.json: first what others read, then what we read back. Threads may call it at once."""
+        with _SAVING:
+            private.write(_file(self.state), json.dumps(self._said(), indent=2) + "\n")
+
+    def _said(self) -> dict[str, object]:
+        return {
             "front_door": self.front_door,
             "paths": {name: str(getattr(self, name)) for name in ("state", "landing", "ocrm_out", "lake")},
             "tokens": {who: str(path) for who, path in self.keys.tokens().items()},
@@ -88,7 +95,6 @@ class Run:
             "children": {name: asdict(child) for name, child in self.children.items()},
             "complete": self.complete,
         }
-        private.write(_file(self.state), json.dumps(said, indent=2) + "\n")
 
     def forget(self) -> None:
         """Removes run.json: nothing runs any more."""

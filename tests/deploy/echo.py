@@ -38,6 +38,7 @@ message SayResponse {
 }
 message WatchSilenceRequest { double seconds = 1; }
 """
+UNLIMITED = (("grpc.max_receive_message_length", -1),)
 SERVICE = "lifecircle.echo.v1.EchoService"
 
 
@@ -88,13 +89,14 @@ class Replica:
         self.contract, self.name, self.port, self.calls = contract, name, port, 0
         self._lock = threading.Lock()
         self.health = health.HealthServicer()
-        self.server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        self.server = grpc.server(ThreadPoolExecutor(12), options=[("grpc.so_reuseport", 0), *UNLIMITED])
         handlers = {
             "Say": grpc.unary_unary_rpc_method_handler(self.say, *self._codec("SayRequest")),
             "WatchSilence": grpc.unary_stream_rpc_method_handler(self.watch, *self._codec("WatchSilenceRequest")),
         }
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
+        self.serving(True)
         self.server.add_insecure_port(f"127.0.0.1:{port}")
         self.server.start()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +22,19 @@ from grpc_health.v1 import health_pb2
 from deploy.local import processes
 from deploy.local.services import serving
 from deploy.mesh import envoy
-from tests.deploy.echo import SERVICE, Contract, Replica, compile_contract
+from tests.deploy.echo import SERVICE, UNLIMITED, Contract, Replica, compile_contract
 
 SILENCE = 17.0  # seconds: longer than the 15 after which Envoy cuts a call when it is not told otherwise
 
 
 @dataclass
 class Mesh:
-    """Envoy's port, a channel to it, its two replicas, and a stream that has been quiet since the mesh came up."""
+    """Envoy's port, a channel to it, and its two replicas."""
 
     port: int
     channel: grpc.Channel
     contract: Contract
     replicas: list[Replica]
-    quiet: Future[tuple[list[str], float]]
 
     def say(self, text: str = "", *, timeout: float | None = 10, **fields: Any) -> Any:
         return self.contract.call(self.channel, "Say")(
@@ -63,9 +64,9 @@ def eventually_serving(port: int, child: processes.Child, log: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    folder = tmp_path_factory.mktemp("mesh")
+@contextmanager
+def raised(folder: Path) -> Iterator[Mesh]:
+    """Two replicas, `a` and `b`, behind an Envoy of their own."""
     contract = Contract(with_errors(compile_contract(folder)))
     ports = processes.free_ports(4)
     replicas = [Replica(contract, name, port) for name, port in zip("ab", ports[:2], strict=True)]
@@ -75,14 +76,34 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     child = processes.spawn(envoy.command(config), log=log)
     try:
         eventually_serving(door, child, log)
-        with grpc.insecure_channel(f"127.0.0.1:{door}") as channel, ThreadPoolExecutor(1) as pool:
-            stream = contract.call(channel, "WatchSilence")(contract.message("WatchSilenceRequest")(seconds=SILENCE))
-            first = next(stream).text  # so that the stream's place in the round robin is taken before any test counts
-            yield Mesh(door, channel, contract, replicas, pool.submit(listen, first, stream))
+        with grpc.insecure_channel(f"127.0.0.1:{door}", options=UNLIMITED) as channel:
+            yield Mesh(door, channel, contract, replicas)
     finally:
         processes.stop([child])
         for replica in replicas:
             replica.server.stop(None).wait()
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """One mesh for the tests that change nothing for good."""
+    with raised(tmp_path_factory.mktemp("mesh")) as mesh:
+        yield mesh
+
+
+@pytest.fixture(scope="module")
+def quiet(mesh: Mesh) -> Iterator[Future[tuple[list[str], float]]]:
+    """A stream that says something and then is quiet, while the other tests run."""
+    request = mesh.contract.message("WatchSilenceRequest")(seconds=SILENCE)
+    stream = mesh.contract.call(mesh.channel, "WatchSilence")(request)
+    first = next(stream).text
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(listen, first, stream)
+
+
+@pytest.fixture(autouse=True)
+def _started_early(quiet: object) -> None:
+    """The quiet stream opens before the first test, whichever that is, so that nobody waits for it twice."""
 
 
 def with_errors(files: FileDescriptorSet) -> FileDescriptorSet:
@@ -121,6 +142,35 @@ def test_a_replica_that_stops_serving_gets_no_call_until_it_serves_again(mesh: M
     while {mesh.say().replica for _ in range(6)} != {"a", "b"}:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_no_call_fails_while_a_replica_is_replaced(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def call_on(mesh: Mesh) -> list[str]:
+        answered = []
+        while not done.is_set():
+            answered.append(mesh.say().replica)
+        return answered
+
+    with raised(tmp_path) as mesh, ThreadPoolExecutor(4) as pool:
+        callers = [pool.submit(call_on, mesh) for _ in range(4)]
+        for name in ("c", "d", "e"):
+            time.sleep(0.3)
+            leaving = mesh.replicas[0]
+            leaving.serving(False)
+            leaving.server.stop(5).wait()
+            mesh.replicas[0] = Replica(mesh.contract, name, leaving.port)
+            deadline = time.monotonic() + 15
+            while mesh.replicas[0].calls < 10 and time.monotonic() < deadline:
+                time.sleep(0.05)
+        done.set()
+        assert {name for caller in callers for name in caller.result()} == {"a", "b", "c", "d", "e"}
+
+
+def test_a_large_message_passes_both_ways(mesh: Mesh) -> None:
+    text = "x" * (20 * 1024 * 1024)
+    assert mesh.say(text).text == text
 
 
 def test_json_by_post_is_the_same_call(mesh: Mesh) -> None:
@@ -169,7 +219,7 @@ def test_health_is_asked_at_the_front_door_by_the_services_name(mesh: Mesh) -> N
 
 
 @pytest.mark.slow
-def test_a_stream_that_stays_quiet_is_not_cut(mesh: Mesh) -> None:
-    heard, seconds = mesh.quiet.result(timeout=60)
+def test_a_stream_that_stays_quiet_is_not_cut(quiet: Future[tuple[list[str], float]]) -> None:
+    heard, seconds = quiet.result(timeout=60)
     assert heard == ["before", "after"]
     assert seconds > SILENCE - 1

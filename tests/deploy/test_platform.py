@@ -40,7 +40,8 @@ class Tree:
     def call(self, *words: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Runs `python -m deploy.local` in a terminal-less process of its own."""
         kept = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-        path = os.pathsep.join([str(self.root), str(ROOT / "clients" / "python" / "src")])
+        places = [str(self.root), str(ROOT / "clients" / "python" / "src"), os.environ.get("PYTHONPATH", "")]
+        path = os.pathsep.join(place for place in places if place)
         more = {"TINY_NOTES": str(self.root), "PYTHONPATH": path, **(environ or {})}
         command = [sys.executable, "-m", "deploy.local", "--state", str(self.state), *words]
         return subprocess.run(

@@ -110,7 +110,7 @@ def _env(state: Path, _: argparse.Namespace, console: Console) -> int:
         "LIFECIRCLE_TOKEN_FILE": str(run.keys.token("operator")),
         "LIFECIRCLE_LANDING": str(run.landing),
         "LIFECIRCLE_OCRM_OUT": str(run.ocrm_out),
-        "LIFECIRCLE_LAKE": run.lake.as_uri(),
+        "LIFECIRCLE_LAKE": f"file://{run.lake}",
     }
     for name, value in lines.items():
         print(f"export {name}={shlex.quote(value)}")

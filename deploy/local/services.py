@@ -117,7 +117,7 @@ def environment(run: Run, service: str, replica: int) -> dict[str, str]:
         "LISTEN": f"{HOST}:{run.replicas[service][replica]}",
         "JWT_KEYS": str(keys.jwks),
         "SERVICE_TOKEN_FILE": str(keys.token(service)),
-        "LAKE_URL": run.lake.as_uri(),
+        "LAKE_URL": f"file://{run.lake}",  # not as_uri(): fsspec takes the path as it stands
         **{f"PEER_{peer.upper()}": run.front_door for peer in SERVICES},
     }
     if service == "ingest":

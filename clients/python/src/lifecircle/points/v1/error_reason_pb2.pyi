@@ -92,6 +92,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_PERIOD_NOT_FOUND: the ledger has no such period. NOT_FOUND.
     {"reason": "PERIOD_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"period_id": "2031-01"}}
     """
+    ERROR_REASON_EFFECTIVE_DATE_SCORED: _ErrorReason.ValueType  # 29
+    """ERROR_REASON_EFFECTIVE_DATE_SCORED: events of that day or later are scored already. FAILED_PRECONDITION.
+    {"reason": "EFFECTIVE_DATE_SCORED", "domain": "points.lifecircle", "metadata": {"effective_date": "2026-08-01", "scored_to": "2026-08-31"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -167,5 +171,9 @@ ERROR_REASON_EVENT_ID_REUSED: ErrorReason.ValueType  # 27
 ERROR_REASON_PERIOD_NOT_FOUND: ErrorReason.ValueType  # 28
 """ERROR_REASON_PERIOD_NOT_FOUND: the ledger has no such period. NOT_FOUND.
 {"reason": "PERIOD_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"period_id": "2031-01"}}
+"""
+ERROR_REASON_EFFECTIVE_DATE_SCORED: ErrorReason.ValueType  # 29
+"""ERROR_REASON_EFFECTIVE_DATE_SCORED: events of that day or later are scored already. FAILED_PRECONDITION.
+{"reason": "EFFECTIVE_DATE_SCORED", "domain": "points.lifecircle", "metadata": {"effective_date": "2026-08-01", "scored_to": "2026-08-31"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,104 @@
+"""Proto in: what a caller says, as plain values. What cannot be a value is refused with the field named."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import grpc.aio
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.date_pb2 import Date
+
+from lifecircle.points import v1
+from services.kit import paging
+from services.kit.errors import bad_page_token, invalid_field
+from services.points.domain.event import Event
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def check(request: Message) -> None:
+    """Refuse text with NUL, which Postgres cannot hold; the contract's own rules were checked before."""
+    bad = [path for path, text in _texts(request, "") if "\0" in text]
+    if bad:
+        raise invalid_field([(path, "must not hold NUL") for path in bad])
+
+
+def instant(value: Timestamp, path: str) -> datetime:
+    """An instant to the microsecond, from the year 1900 to 9998."""
+    try:
+        time = _EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+    except OverflowError:
+        time = _LAST
+    if not (_FIRST <= time < _LAST and 0 <= value.nanos < 1_000_000_000):
+        raise invalid_field([(path, "is not a time between the years 1900 and 9998")])
+    return time
+
+
+def day(value: Date, path: str) -> date:
+    """A whole date."""
+    try:
+        return date(value.year, value.month, value.day)
+    except (ValueError, OverflowError) as error:
+        raise invalid_field([(path, "is not a date with year, month and day")]) from error
+
+
+def event(message: v1.BusinessEvent, now: datetime) -> Event:
+    """A business event that came by RPC; its id follows from (source, source_event_id)."""
+    identity = hashlib.sha256(f"{message.source}\n{message.source_event_id}".encode()).hexdigest()
+    return Event(
+        event_id=f"rpc-{identity[:32]}",
+        source=message.source,
+        source_event_id=message.source_event_id,
+        type=message.type,
+        customer_key=message.customer_key,
+        product_id=message.product_id,
+        staff_id=message.staff_id,
+        channel=message.channel,
+        amount_fen=message.amount_fen,
+        origin_event_id=message.origin_event_id,
+        occur_time=instant(message.occur_time, "event.occur_time"),
+        receive_time=now,
+    )
+
+
+def number_place(page_token: str) -> int:
+    """Place after a number; 0 on the first page."""
+    place = _place(page_token, int)
+    return place[0] if place else 0
+
+
+def time_place(page_token: str, *kinds: Callable[[Any], Any]) -> Any:
+    """Place after (an instant, and more); None on the first page."""
+    return _place(page_token, datetime.fromisoformat, *kinds)
+
+
+def points_place(page_token: str) -> tuple[int, str] | None:
+    """Place after (milli-points, employee); None on the first page."""
+    place: tuple[int, str] | None = _place(page_token, int, str)
+    return place
+
+
+def _place(page_token: str, *kinds: Callable[[Any], Any]) -> Any:
+    if not page_token:
+        return None
+    place: Any = paging.decode(page_token).get("after")
+    try:
+        return tuple(kind(value) for kind, value in zip(kinds, place, strict=True))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise bad_page_token() from error
+
+
+def _texts(message: Message, prefix: str) -> Sequence[tuple[str, str]]:
+    """Every text field that is set, with its path."""
+    found: list[tuple[str, str]] = []
+    for each, value in message.ListFields():
+        if isinstance(value, str):
+            found.append((prefix + each.name, value))
+        elif isinstance(value, Message):
+            found += _texts(value, f"{prefix}{each.name}.")
+    return found

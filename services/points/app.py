@@ -1,0 +1,56 @@
+"""The composition root: what the process consists of."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+from lifecircle.ingest.v1 import IngestServiceStub
+from lifecircle.points.v1 import add_PointsServiceServicer_to_server
+from services.kit import config, server
+from services.kit.channel import open_channel, token_file
+from services.kit.clock import system_clock
+from services.kit.config import ConfigProblems
+from services.kit.db import Database
+from services.kit.ids import system_ids
+from services.points.api import RIGHTS, PointsApi
+from services.points.config import Config
+from services.points.domain import scoring
+from services.points.lake import Lake
+from services.points.peers import Ingest
+from services.points.store import Store
+from services.points.usecases import Learning, Reading, RuleBook, Scoring
+from services.points.worker import Worker
+
+
+async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
+    """Serve the RPCs, do the background work, or both, until told to stop."""
+    settings = config.read(Config, environ)
+    zone, token = settings.zone, settings.server.service_token_file
+    if working and token is None:
+        raise ConfigProblems(["SERVICE_TOKEN_FILE is missing (the token shown to ingest)"])
+    await asyncio.to_thread(scoring.warm)
+    async with contextlib.AsyncExitStack() as closing:
+        db = await Database.open(
+            settings.server.database_url,
+            schema="points",
+            application="points",
+            size=settings.server.database_connections,
+        )
+        closing.push_async_callback(db.close)
+        clock, store = system_clock, Store()
+        score = Scoring(db, clock, zone, store)
+        api = PointsApi(RuleBook(db, clock, system_ids, zone, store), score, Reading(db, clock, zone, store), clock)
+        background: list[server.Background] = []
+        if working and token is not None:
+            channel = await closing.enter_async_context(open_channel(settings.peer_ingest, token=token_file(token)))
+            ingest = Ingest(IngestServiceStub(channel), settings.event_batch)
+            worker = Worker(db, ingest, Learning(clock, zone, Lake(), store), score, system_ids())
+            background = [worker.follow_reference, worker.follow_events, worker.retry_suspended]
+        await server.serve(
+            service="points",
+            settings=settings.server,
+            register=(lambda grpc: add_PointsServiceServicer_to_server(api, grpc)) if serving else None,
+            rights=RIGHTS,
+            background=background,
+            ready=db.ping,
+        )

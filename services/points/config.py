@@ -1,0 +1,24 @@
+"""Settings of points, read once from the environment."""
+
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from services.kit.config import ConfigProblems, ServerSettings
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the process needs."""
+
+    server: ServerSettings
+    peer_ingest: str = field(metadata={"help": "host:port of ingest, or of the front door"})
+    business_timezone: str = field(default="Asia/Shanghai", metadata={"help": "zone of business days and months"})
+    event_batch: int = field(default=500, metadata={"help": "events of ingest's log in one transaction, at most"})
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The business zone. Raises ConfigProblems."""
+        try:
+            return ZoneInfo(self.business_timezone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ConfigProblems([f"BUSINESS_TIMEZONE: {self.business_timezone!r} is not a time zone"]) from error

@@ -1,0 +1,132 @@
+"""Business events, each once, and those that wait in suspense."""
+
+from collections.abc import Collection, Sequence
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Row, func, select, text
+
+from services.kit.db import Read, Write
+from services.points import tables
+from services.points.domain.event import REFUND, Event
+from services.points.domain.posting import Origin, Outcome
+from services.points.store.ledger import Ledger
+
+_t = tables.event
+_COLUMNS = ("source", "source_event_id", "event_id", "org_id", "type", "customer_key", "product_id", "staff_id",
+            "channel", "amount_fen", "origin_event_id", "occur_time", "receive_time", "business_date", "delivery_id",
+            "line", "state", "reason", "message", "tried_revision")  # fmt: skip
+_KEYED = "FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS k(source, id)"
+
+
+class Events:
+    """The table `business_event`."""
+
+    async def known(self, read: Read, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Event]:
+        """Those of the events that are known."""
+        stmt = text(f"SELECT e.* {_KEYED} JOIN business_event e ON (e.source, e.source_event_id) = (k.source, k.id)")
+        return {event.key: event for event in map(_event, await read.rows(stmt, _pair(keys)))}
+
+    async def add(self, tx: Write, outcomes: Sequence[tuple[Outcome, str, date]], revision: int) -> None:
+        """Keep new events with what became of them, each with its employee's organisation and its business day."""
+        records = [
+            (o.event.source, o.event.source_event_id, o.event.event_id, org_id, o.event.type, o.event.customer_key,
+             o.event.product_id, o.event.staff_id, o.event.channel, o.event.amount_fen, o.event.origin_event_id,
+             o.event.occur_time, o.event.receive_time, day, o.event.delivery_id, o.event.line, *_state(o), revision)
+            for o, org_id, day in outcomes
+        ]  # fmt: skip
+        await tx.copy(_t.name, _COLUMNS, records)
+
+    async def retried(self, tx: Write, outcomes: Sequence[tuple[Outcome, str]], revision: int) -> None:
+        """Note what became of suspended events that were tried again, each with its employee's organisation."""
+        if not outcomes:
+            return
+        states = [_state(outcome) for outcome, _ in outcomes]
+        stmt = text(
+            "UPDATE business_event e SET state = k.state, reason = k.reason, message = k.message, org_id = k.org_id,"
+            " tried_revision = :revision"
+            " FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[]), CAST(:states AS text[]),"
+            " CAST(:reasons AS text[]), CAST(:messages AS text[]), CAST(:orgs AS text[]))"
+            " AS k(source, id, state, reason, message, org_id)"
+            " WHERE (e.source, e.source_event_id) = (k.source, k.id)"
+        )
+        values = {
+            "states": [state for state, _, _ in states],
+            "reasons": [reason for _, reason, _ in states],
+            "messages": [message for _, _, message in states],
+            "orgs": [org_id for _, org_id in outcomes],
+            "revision": revision,
+        }
+        await tx.execute(stmt, _pair([outcome.event.key for outcome, _ in outcomes]) | values)
+
+    async def origins(self, read: Read, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Origin]:
+        """The events that refunds take back, as they stand, with their entries."""
+        stmt = text(
+            "SELECT e.source, e.source_event_id, e.type, e.state = 'SCORED' AS scored,"
+            " EXISTS (SELECT FROM business_event r WHERE r.type = 'REFUND' AND r.state = 'SCORED'"
+            " AND (r.source, r.origin_event_id) = (e.source, e.source_event_id)) AS refunded"
+            f" {_KEYED} JOIN business_event e ON (e.source, e.source_event_id) = (k.source, k.id)"
+        )
+        rows = await read.rows(stmt, _pair(keys))
+        entries = await Ledger().of_events(read, [(row.source, row.source_event_id) for row in rows])
+        return {
+            key: Origin(row.type, row.scored, row.refunded, entries.get(key, ()))
+            for row in rows
+            for key in [(row.source, row.source_event_id)]
+        }
+
+    async def waiting_for(self, read: Read, keys: Collection[tuple[str, str]]) -> list[Event]:
+        """Suspended refunds of these events, by arrival."""
+        stmt = text(
+            f"SELECT e.* {_KEYED} JOIN business_event e ON (e.source, e.origin_event_id) = (k.source, k.id)"
+            " WHERE e.type = 'REFUND' AND e.state = 'SUSPENDED' ORDER BY e.arrival"
+        )
+        return [_event(row) for row in await read.rows(stmt, _pair(keys))]
+
+    async def due(self, read: Read, revision: int, size: int) -> list[Event]:
+        """Suspended events that were not tried at this revision yet, those that came first."""
+        stmt = select(_t).where(_t.c.state == "SUSPENDED", _t.c.tried_revision < revision)
+        return [_event(row) for row in await read.rows(stmt.order_by(_t.c.arrival).limit(size))]
+
+    async def any_due(self, read: Read) -> bool:
+        """Whether an event is due; cheap."""
+        due = "SELECT FROM business_event, revision WHERE state = 'SUSPENDED' AND tried_revision < revision"
+        return bool(await read.value(text(f"SELECT EXISTS ({due})")))
+
+    async def suspended(self, read: Read, after: int, size: int) -> list[tuple[int, Event, str, str]]:
+        """(arrival, event, reason, message) of suspended events after an arrival, in its order."""
+        stmt = select(_t).where(_t.c.state == "SUSPENDED", _t.c.arrival > after).order_by(_t.c.arrival).limit(size)
+        return [(row.arrival, _event(row), row.reason, row.message) for row in await read.rows(stmt)]
+
+    async def suspense_of(self, read: Read, event: Event) -> tuple[str, str] | None:
+        """(reason, message) while an event is suspended."""
+        stmt = select(_t.c.reason, _t.c.message).where(
+            _t.c.source == event.source, _t.c.source_event_id == event.source_event_id, _t.c.state == "SUSPENDED"
+        )
+        row = await read.row(stmt)
+        return None if row is None else (row.reason, row.message)
+
+    async def scored_between(self, read: Read, first: date, last: date) -> date | None:
+        """The last business day within first and last of which an event is scored already."""
+        stmt = select(func.max(_t.c.business_date)).where(
+            _t.c.state == "SCORED", _t.c.type != REFUND, _t.c.business_date.between(first, last)
+        )
+        day: date | None = await read.value(stmt)
+        return day
+
+
+def _pair(keys: Collection[tuple[str, str]]) -> dict[str, Any]:
+    return {"sources": [source for source, _ in keys], "ids": [name for _, name in keys]}
+
+
+def _state(outcome: Outcome) -> tuple[str, str, str]:
+    if outcome.doubt is None:
+        return "SCORED", "", ""
+    return "SUSPENDED", outcome.doubt.reason.value, outcome.doubt.message
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        row.event_id, row.source, row.source_event_id, row.type, row.customer_key, row.product_id, row.staff_id,
+        row.channel, row.amount_fen, row.origin_event_id, row.occur_time, row.receive_time, row.delivery_id, row.line,
+    )  # fmt: skip

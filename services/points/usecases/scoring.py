@@ -1,0 +1,155 @@
+"""From events to the ledger: by RPC one, from ingest's log many, out of suspense when something was learned."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from services.kit import telemetry
+from services.kit.clock import Clock
+from services.kit.db import Database, Write
+from services.points import refusals
+from services.points.domain import posting
+from services.points.domain.event import REFUND, Event
+from services.points.domain.period import business_day
+from services.points.domain.posting import Outcome, Reference, Rules
+from services.points.domain.rule_text import parse
+from services.points.domain.scoring import Compiled
+from services.points.store import Store
+from services.points.store.ledger import Posted
+
+_log = structlog.get_logger(__name__)
+_scored = telemetry.counter("lifecircle.points.events", "{event}", "Events by what became of them.")
+
+RETRY_BATCH = 500
+"""Suspended events tried in one transaction."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What became of an event: entries, or (reason, message) while it waits."""
+
+    event: Event
+    entries: Sequence[Posted]
+    suspense: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Scores and posts. One transaction holds an event, its entries and whatever waited for it."""
+
+    db: Database
+    clock: Clock
+    zone: ZoneInfo
+    store: Store
+    _compiled: dict[str, Rules] = field(default_factory=dict)
+
+    async def score(self, event: Event) -> Scored:
+        """Post one event, or keep it in suspense; again with the same body, the same answer. Raises event_id_reused."""
+        async with self.db.begin() as tx:
+            await self.store.ledger.lock(tx)
+            known = (await self.store.events.known(tx, [event.key])).get(event.key)
+            if known is None:
+                await self._post(tx, [event], new=True)
+            elif known.body() != event.body():
+                raise refusals.event_id_reused(event.source, event.source_event_id)
+            entries = await self.store.ledger.of_event(tx, event.key)
+            suspense = await self.store.events.suspense_of(tx, event)
+            await tx.commit()
+        return Scored(known or event, entries, suspense)
+
+    async def take(self, tx: Write, events: Sequence[Event]) -> None:
+        """Post a batch of ingest's log in the consumer's transaction; what is known already changes nothing."""
+        await self.store.ledger.lock(tx)
+        first: dict[tuple[str, str], Event] = {}
+        for event in events:
+            first.setdefault(event.key, event)
+        known = await self.store.events.known(tx, first.keys())
+        for event in events:
+            if known.get(event.key, first[event.key]).body() != event.body():
+                _log.warning("event_id_reused", source=event.source, source_event_id=event.source_event_id)
+        await self._post(tx, [event for event in first.values() if event.key not in known], new=True)
+
+    async def retry(self) -> int:
+        """Try suspended events that something was learned for since; gives how many were tried, 0 when none is due."""
+        async with self.db.read() as read:
+            if not (await self.store.references.ready(read) and await self.store.events.any_due(read)):
+                return 0
+        async with self.db.begin() as tx:
+            await self.store.ledger.lock(tx)
+            events = await self.store.events.due(tx, await self.store.references.revision(tx), RETRY_BATCH)
+            await self._post(tx, events, new=False)
+            await tx.commit()
+        return len(events)
+
+    async def _post(self, tx: Write, events: Sequence[Event], *, new: bool) -> None:
+        """Score events, then their refunds and those that waited for them; under the ledger's lock."""
+        revision = await self.store.references.revision(tx)
+        plain = [event for event in events if event.type != REFUND]
+        outcomes = posting.score(plain, await self._reference(tx, plain))
+        await self._keep(tx, outcomes, revision, new=new)
+        refunds = [event for event in events if event.type == REFUND]
+        await self._keep(tx, await self._refund(tx, refunds), revision, new=new)
+        given = {event.key for event in refunds}
+        scored = [outcome.event.key for outcome in outcomes if outcome.doubt is None]
+        waiting = (
+            [event for event in await self.store.events.waiting_for(tx, scored) if event.key not in given]
+            if scored
+            else []
+        )
+        await self._keep(tx, await self._refund(tx, waiting), revision, new=False)
+
+    async def _refund(self, tx: Write, refunds: Sequence[Event]) -> list[Outcome]:
+        """Outcomes of refunds by time; of two that take back one event the earlier counts."""
+        if not refunds:
+            return []
+        origins = await self.store.events.origins(tx, {event.origin_key for event in refunds})
+        outcomes: list[Outcome] = []
+        taken: set[tuple[str, str]] = set()
+        for event in sorted(refunds, key=lambda event: (event.occur_time, event.key)):
+            origin = origins.get(event.origin_key)
+            if origin is not None and event.origin_key in taken:
+                origin = posting.Origin(origin.type, origin.scored, True, origin.entries)
+            outcome = posting.refund(event, origin, self.zone)
+            if outcome.doubt is None:
+                taken.add(event.origin_key)
+            outcomes.append(outcome)
+        return outcomes
+
+    async def _keep(self, tx: Write, outcomes: Sequence[Outcome], revision: int, *, new: bool) -> None:
+        if not outcomes:
+            return
+        staff = await self.store.references.employees(tx, {outcome.event.staff_id for outcome in outcomes})
+        placed = [(o, staff[o.event.staff_id].org_id if o.event.staff_id in staff else "") for o in outcomes]
+        if new:
+            dated = [(o, org_id, business_day(o.event.occur_time, self.zone)) for o, org_id in placed]
+            await self.store.events.add(tx, dated, revision)
+        else:
+            await self.store.events.retried(tx, placed, revision)
+        await self.store.ledger.append(tx, [entry for outcome in outcomes for entry in outcome.entries], self.clock())
+        for outcome in outcomes:
+            _scored(1, state=outcome.doubt.reason.value if outcome.doubt else "SCORED")
+
+    async def _reference(self, tx: Write, events: Iterable[Event]) -> Reference:
+        """What is known of what the events name."""
+        events = list(events)
+        published = await self.store.rule_sets.published(tx)
+        for _, _, rule_set_id, sha256 in published:
+            if rule_set_id not in self._compiled:
+                rules = await asyncio.to_thread(parse, await self.store.rule_sets.definition(tx, rule_set_id))
+                self._compiled[rule_set_id] = Rules(rule_set_id, sha256, await asyncio.to_thread(Compiled, rules))
+        fields = await self.store.references.known_now(
+            tx, {event.customer_key for event in events if event.customer_key}
+        )
+        owners = {each.row.staff_id for field in fields.values() for each in field}
+        return Reference(
+            ready=await self.store.references.ready(tx),
+            zone=self.zone,
+            categories=await self.store.references.categories(tx, {event.product_id for event in events}),
+            staff=await self.store.references.employees(tx, owners | {event.staff_id for event in events}),
+            fields=fields,
+            effective=[(name, effective, rule_set_id) for name, effective, rule_set_id, _ in published],
+            rules=self._compiled,
+        )

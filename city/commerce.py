@@ -166,14 +166,13 @@ def month_of(people: People, holdings: Holdings, dice: Dice, days: Days) -> Mont
     who, product = np.arange(len(people))[:, None], np.arange(len(PRODUCTS))
     kept = holdings.at_start & ~holdings.cancelled
     silent = (people.status == SILENT)[:, None]
-    scale = min(days.count / 30, 1.0)
     draws: list[tuple[str, Flags, float]] = [
         ("NEW", holdings.opened, 1.0),
         ("CHURN", holdings.at_start & holdings.cancelled, 1.0),
-        ("RENEW", kept & ~silent, 0.03 * scale),
-        ("UPGRADE", kept & ~silent, 0.008 * scale),
-        ("RETAIN", kept & ~silent, 0.006 * scale),
-        ("ACTIVATE", kept & silent, 0.10 * scale),
+        ("RENEW", kept & ~silent, 0.03),
+        ("UPGRADE", kept & ~silent, 0.008),
+        ("RETAIN", kept & ~silent, 0.006),
+        ("ACTIVATE", kept & silent, 0.30),
     ]
     last = days.count * 86_400
     types: list[str] = []

@@ -301,10 +301,10 @@ def _manifest(order: Order, city: City, delivered: list[Delivered]) -> dict[str,
     concert = city.events[0]
     feeds: dict[str, dict[str, int]] = {}
     for file in delivered:
-        feed = feeds.setdefault(file.feed, {"files": 0, "rows": 0, "rejected": 0})
+        feed = feeds.setdefault(file.feed, {"files": 0, "rows": 0, "rejects": 0})
         feed["files"] += 1
         feed["rows"] += file.rows
-        feed["rejected"] += len(file.dirty)
+        feed["rejects"] += len(file.dirty)
     return {
         "seed": order.seed,
         "customers": order.customers,
@@ -319,7 +319,7 @@ def _manifest(order: Order, city: City, delivered: list[Delivered]) -> dict[str,
                 "rows": file.rows,
                 "md5": file.md5,
                 "bytes": file.size,
-                "rejected": len(file.dirty),
+                "rejects": len(file.dirty),
                 "dirty": [{"line": row.line, "reason": row.reason} for row in file.dirty],
             }
             for file in delivered

@@ -79,7 +79,9 @@ def populate(world: World, dice: Dice, days: Days, count: int) -> People:
     parent_odds = np.where(workable & (age > 26) & (age < 46), 0.22, 0.0)
     parent_odds[role == ROLES.index("homemaker")] = 0.75
     hobby, favourites = _hobbies(world, dice, tastes, age, home, who)
-    status = dice.choice([0.965, 0.02, 0.015], "status", who)
+    # Every fiftieth is silent and every sixty-seventh has left, so that the smallest city has some of both.
+    turn = who + int(dice.bits("status", 0)[0] % np.uint64(1000))
+    status = np.select([turn % 67 == 0, turn % 50 == 0], [LEFT, SILENT], ACTIVE)
     office = np.isin(role, [ROLES.index(name) for name in ("office", "tech", "government")])
     free_evenings = ~np.isin(role, [ROLES.index(name) for name in ("night", "retail", "hospital", "pupil")])
     fans = (dice.uniform("concert", who) < 0.05 * np.exp(0.8 * tastes[:, TASTES.index("music")])) & (age < 50)

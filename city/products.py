@@ -65,7 +65,6 @@ def hold(people: People, accounts: Accounts, dice: Dice, days: Days) -> Holdings
     held = staying & (dice.uniform("owns", who, product) < 1.0 / (1.0 + np.exp(-affinity)))
     held = _allowed(held, affinity)
     chance = np.where(eligible(held) & (people.status == ACTIVE)[:, None], acceptance(affinity) * MONTHLY_OPENING, 0.0)
-    chance *= min(days.count / 30, 1.0)
     luck = dice.uniform("opens", who, product) / np.maximum(chance, 1e-12)
     opened = (luck < 1.0) & (luck == luck.min(axis=1, keepdims=True))
     # Nothing is cancelled on which something else depends.
@@ -74,7 +73,7 @@ def hold(people: People, accounts: Accounts, dice: Dice, days: Days) -> Holdings
         if required:
             needed[:, PRODUCTS.index(required)] |= held[:, number] | opened[:, number]
     cancelled = held & ~needed & (dice.uniform("cancels", who, product) < 0.006)
-    refunded = opened & ~needed & (dice.uniform("refunds", who, product) < 0.06)
+    refunded = opened & ~needed & (dice.uniform("refunds", who, product) < 0.10)
     return Holdings(affinity, held, opened, cancelled | refunded)
 
 

@@ -1,0 +1,86 @@
+"""A run and what it publishes, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+TABLES = ("features", "tags", "anchors", "dwell")
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One published computation; `sha256` is the checksum over its dwell."""
+
+    run_id: str
+    from_date: date
+    to_date: date
+    customers: int
+    signalling_rows: int
+    visits: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LakeFile:
+    """An immutable Parquet file; `bucket` is -1 for one that is not bucketed."""
+
+    uri: str
+    rows: int
+    sha256: str
+    bucket: int
+    period: date = date.min
+    delivery_id: str = ""
+
+
+@dataclass(frozen=True)
+class AnchorValue:
+    """An anchor as a portrait shows it."""
+
+    role: str
+    place_id: str
+    place_name: str
+    place_class: str
+    town: str
+    days: int
+    dwell_seconds: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class TagValue:
+    """A tag that a customer bears, with why; `landmark` is a place's name."""
+
+    code: str
+    value: str
+    version: int
+    score: float
+    landmark: str
+    evidence: str
+    from_date: date
+    expire_date: date
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """Who a customer is, as of one run."""
+
+    customer_key: int
+    org_id: str
+    run_id: str
+    anchors: tuple[AnchorValue, ...]
+    tags: tuple[TagValue, ...]
+    features: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DwellLine:
+    """A customer's time at one place in one slot of one kind of day."""
+
+    place_id: str
+    place_class: str
+    day_type: str
+    slot: str
+    days: int
+    dwell_seconds: int
+    grade: int

@@ -1,0 +1,66 @@
+"""Files by URL (`file://`, `s3://`): read whole and checked, or written under a temporary name and then renamed."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from services.portrait.domain.run import LakeFile
+
+_ROW_GROUP = 65_536
+
+
+class FactsDamaged(Exception):
+    """A file of the lake is not what its manifest says."""
+
+
+class Lake:
+    """The lake below one URL, for what portrait writes; what others wrote is read by its own URI."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._files, self._root = fs.FileSystem.from_uri(self._url)
+
+    def write(self, path: str, table: pa.Table, bucket: int) -> LakeFile:
+        """Write a table as Parquet (zstd) at `path` below the URL; a reader sees nothing or the whole file."""
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP)
+        data = sink.getvalue()
+        target = f"{self._root}/{path}"
+        self._files.create_dir(target.rpartition("/")[0], recursive=True)
+        with self._files.open_output_stream(f"{target}.part") as stream:
+            stream.write(data)
+        self._files.move(f"{target}.part", target)
+        return LakeFile(f"{self._url}/{path}", table.num_rows, hashlib.sha256(data).hexdigest(), bucket)
+
+    def remove(self, path: str) -> None:
+        """Remove the folder `path` below the URL, if it is there."""
+        target = f"{self._root}/{path}"
+        if self._files.get_file_info(target).type == fs.FileType.Directory:
+            self._files.delete_dir(target)
+
+
+def read(file: LakeFile, columns: Sequence[str] | None = None) -> pa.Table:
+    """The columns of a file, or all; raises FactsDamaged unless checksum and row count are the manifest's."""
+    table = pq.read_table(pa.BufferReader(_checked(file)), columns=list(columns) if columns else None)
+    if table.num_rows != file.rows:
+        raise FactsDamaged(f"{file.uri} has {table.num_rows} rows, its manifest says {file.rows}")
+    return table
+
+
+def read_rows(file: LakeFile, column: str, value: int, columns: Sequence[str]) -> pa.Table:
+    """The rows of a file where `column` is `value`; only the row groups that may hold it are read."""
+    files, path = fs.FileSystem.from_uri(file.uri)
+    return pq.read_table(path, filesystem=files, columns=list(columns), filters=[(column, "=", value)])
+
+
+def _checked(file: LakeFile) -> pa.Buffer:
+    files, path = fs.FileSystem.from_uri(file.uri)
+    with files.open_input_file(path) as stream:
+        data = stream.read_buffer()
+    if file.sha256 and hashlib.sha256(data).hexdigest() != file.sha256:
+        raise FactsDamaged(f"{file.uri} does not have the checksum of its manifest")
+    return data

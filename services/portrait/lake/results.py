@@ -1,0 +1,211 @@
+"""What a run publishes: features, tags, anchors and dwell of one bucket as Parquet, and how they are read again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from services.portrait.domain.anchor import ROLES, Anchors
+from services.portrait.domain.calendar import SLOTS, Window
+from services.portrait.domain.dwell import grade
+from services.portrait.domain.place import Places
+from services.portrait.domain.run import AnchorValue, DwellLine, LakeFile, Portrait, TagValue
+from services.portrait.domain.tag import Verdict
+from services.portrait.domain.track import DwellDays
+from services.portrait.lake.files import Lake, read, read_rows
+
+DAY_TYPES = ("weekend", "workday")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Everything that was found for the customers of one bucket; `customer_key` and `org_id` by customer number."""
+
+    bucket: int
+    customer_key: npt.NDArray[np.int64]
+    org_id: npt.NDArray[np.str_]
+    dwell: DwellDays
+    anchors: Mapping[str, Anchors]
+    verdicts: Sequence[Verdict]
+    features: Mapping[str, npt.NDArray[np.float32]]
+
+
+def write_bucket(
+    lake: Lake, run_id: str, found: Bucket, places: Places, window: Window, workdays: npt.NDArray[np.bool_]
+) -> dict[str, LakeFile]:
+    """Write the four tables of a bucket under names that depend on run and bucket only; gives them by table."""
+    tables = {
+        "features": _features(found),
+        "tags": _tags(found, places, window),
+        "anchors": _anchors(found, places),
+        "dwell": _dwell(found, places, window, workdays),
+    }
+    return {
+        name: lake.write(f"portrait/{name}/run={run_id}/bucket={found.bucket:02d}.parquet", table, found.bucket)
+        for name, table in tables.items()
+    }
+
+
+class ResultReader:
+    """Reads published tables."""
+
+    def portraits(self, run_id: str, files: Mapping[str, LakeFile]) -> Iterator[Portrait]:
+        """The portraits of one bucket by key; `files` are its tables features, tags and anchors."""
+        features = read(files["features"])
+        anchors = _grouped(read(files["anchors"]))
+        tags = _grouped(read(files["tags"]))
+        names = [name for name in features.column_names if name not in ("customer_key", "org_id")]
+        numbers = np.column_stack([features[name].to_numpy() for name in names])
+        keys, orgs = features["customer_key"].to_pylist(), features["org_id"].to_pylist()
+        for row, (key, org_id) in enumerate(zip(keys, orgs, strict=True)):
+            values = numbers[row]
+            known = np.flatnonzero(~np.isnan(values)).tolist()
+            yield Portrait(
+                customer_key=key,
+                org_id=org_id,
+                run_id=run_id,
+                anchors=tuple(_anchor_value(each) for each in anchors.get(key, ())),
+                tags=tuple(_tag_value(each) for each in tags.get(key, ())),
+                features={names[at]: float(values[at]) for at in known},
+            )
+
+    def tag_bearers(self, file: LakeFile) -> Iterator[tuple[str, int, str]]:
+        """(tag, customer_key, org_id) of one bucket's tags; an enum tag as CODE and as CODE=value."""
+        table = read(file, ["customer_key", "org_id", "code", "value"])
+        for row in table.to_pylist():
+            yield row["code"], row["customer_key"], row["org_id"]
+            if row["value"]:
+                yield f"{row['code']}={row['value']}", row["customer_key"], row["org_id"]
+
+    def dwell_of(self, file: LakeFile, customer_key: int) -> list[DwellLine]:
+        """One customer's dwell by place, kind of day and slot, the longest first."""
+        table = read_rows(
+            file, "customer_key", customer_key, ["place_id", "place_class", "date", "workday", "slot", "secs"]
+        )
+        seen: dict[bool, set[object]] = {True: set(), False: set()}
+        grouped: dict[tuple[str, str, bool, str], list[tuple[object, int]]] = {}
+        for row in table.to_pylist():
+            seen[row["workday"]].add(row["date"])
+            key = (row["place_id"], row["place_class"], row["workday"], row["slot"])
+            grouped.setdefault(key, []).append((row["date"], row["secs"]))
+        lines = []
+        for (place_id, place_class, workday, slot), parts in grouped.items():
+            days, secs = len({day for day, _ in parts}), sum(part for _, part in parts)
+            worth = grade(days, secs, len(seen[workday]))
+            lines.append(DwellLine(place_id, place_class, DAY_TYPES[workday], slot, days, secs, worth))
+        return sorted(lines, key=lambda line: (-line.dwell_seconds, line.place_id, line.day_type, line.slot))
+
+
+def _grouped(table: pa.Table) -> dict[int, list[dict[str, object]]]:
+    grouped: dict[int, list[dict[str, object]]] = {}
+    for row in table.to_pylist():
+        grouped.setdefault(row.pop("customer_key"), []).append(row)
+    return grouped
+
+
+def _anchor_value(row: Mapping[str, object]) -> AnchorValue:
+    return AnchorValue(**{name: value for name, value in row.items() if name != "org_id"})  # type: ignore[arg-type]
+
+
+def _tag_value(row: Mapping[str, object]) -> TagValue:
+    shown = {name: value for name, value in row.items() if name not in ("org_id", "landmark_id")}
+    return TagValue(**shown)  # type: ignore[arg-type]
+
+
+def _features(found: Bucket) -> pa.Table:
+    return pa.table({"customer_key": found.customer_key, "org_id": found.org_id.tolist(), **found.features})
+
+
+def _anchors(found: Bucket, places: Places) -> pa.Table:
+    parts = []
+    for role in ROLES:
+        if role not in found.anchors:
+            continue
+        anchors = found.anchors[role]
+        who = np.flatnonzero(anchors.exists)
+        place = anchors.place[who]
+        parts.append(
+            pa.table(
+                {
+                    **_owner(found, who),
+                    "role": pa.array([role] * len(who), pa.string()),
+                    "place_id": _named(places.place_id, place),
+                    "place_name": _named(places.name, place),
+                    "place_class": _named(places.class_code, place),
+                    "town": _named(places.town, place),
+                    "days": anchors.days[who],
+                    "dwell_seconds": anchors.secs[who],
+                    "confidence": anchors.confidence[who],
+                }
+            )
+        )
+    return pa.concat_tables(parts).sort_by([("customer_key", "ascending")]) if parts else pa.table({"customer_key": []})
+
+
+def _tags(found: Bucket, places: Places, window: Window) -> pa.Table:
+    parts = []
+    for verdict in found.verdicts:
+        tag, who = verdict.tag, verdict.bearers
+        parts.append(
+            pa.table(
+                {
+                    **_owner(found, who),
+                    "code": pa.array([tag.code] * len(who), pa.string()),
+                    "value": pa.array([verdict.value] * len(who), pa.string()),
+                    "version": pa.array([tag.version] * len(who), pa.int32()),
+                    "score": pa.array([1.0] * len(who), pa.float64()),
+                    "landmark": _named(places.name, verdict.landmark),
+                    "landmark_id": _named(places.place_id, verdict.landmark),
+                    "evidence": pa.array(verdict.evidence, pa.string()),
+                    "from_date": pa.array([window.to_date] * len(who), pa.date32()),
+                    "expire_date": pa.array([window.to_date + timedelta(days=tag.ttl_days)] * len(who), pa.date32()),
+                }
+            )
+        )
+    if not parts:
+        parts.append(_no_tags())
+    return pa.concat_tables(parts).sort_by([("customer_key", "ascending"), ("code", "ascending")])
+
+
+def _no_tags() -> pa.Table:
+    words, days = ("org_id", "code", "value", "landmark", "landmark_id", "evidence"), ("from_date", "expire_date")
+    fields = [pa.field("customer_key", pa.int64()), *(pa.field(name, pa.string()) for name in words)]
+    fields += [pa.field("version", pa.int32()), pa.field("score", pa.float64())]
+    return pa.schema([*fields, *(pa.field(name, pa.date32()) for name in days)]).empty_table()
+
+
+def _dwell(found: Bucket, places: Places, window: Window, workdays: npt.NDArray[np.bool_]) -> pa.Table:
+    dwell = found.dwell
+    order = np.lexsort((dwell.place, dwell.slot, dwell.day, dwell.customer))
+    day, place = dwell.day[order], dwell.place[order]
+    first = (window.from_date - type(window.from_date)(1970, 1, 1)).days
+    return pa.table(
+        {
+            **_owner(found, dwell.customer[order]),
+            "date": pa.array(first + day, pa.int32()).cast(pa.date32()),
+            "workday": workdays[day],
+            "slot": _named(SLOTS, dwell.slot[order]),
+            "place_id": _named(places.place_id, place),
+            "place_class": _named(places.class_code, place),
+            "secs": dwell.secs[order],
+            "visits": dwell.visits[order],
+            "longest_secs": dwell.longest[order],
+        }
+    )
+
+
+def _owner(found: Bucket, who: npt.NDArray[np.integer]) -> dict[str, pa.Array]:
+    return {
+        "customer_key": pa.array(found.customer_key[who]),
+        "org_id": pa.array(found.org_id[who].tolist(), pa.string()),
+    }
+
+
+def _named(names: Sequence[str], numbers: npt.NDArray[np.integer]) -> pa.Array:
+    """Names by number; "" for -1."""
+    words = pa.array([*names, ""], pa.string())
+    return pc.take(words, pa.array(np.where(numbers < 0, len(names), numbers)))

@@ -1,0 +1,105 @@
+"""One bucket of a run, from signalling to the four published tables: pure computation, run in a thread."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.portrait.domain import anchor, dwell, feature, track
+from services.portrait.domain.calendar import Window, WorkCalendar
+from services.portrait.domain.run import LakeFile
+from services.portrait.domain.tag import Catalogue, Event, Facts, judge, plan
+from services.portrait.lake import Base, Lake, Scan, read_signalling, write_bucket
+from services.portrait.lake.results import Bucket
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one bucket came to."""
+
+    bucket: int
+    files: dict[str, LakeFile]
+    customers: int
+    signalling_rows: int
+    visits: int
+    checksum: dwell.Checksum
+
+    def to_json(self) -> dict[str, Any]:
+        """As a job's checkpoint keeps it."""
+        sums = [
+            str(each) for each in (self.checksum.rows, self.checksum.secs, self.checksum.first, self.checksum.second)
+        ]
+        return {
+            "files": {name: [file.uri, file.rows, file.sha256] for name, file in self.files.items()},
+            "counts": [self.customers, self.signalling_rows, self.visits],
+            "checksum": sums,
+        }
+
+    @staticmethod
+    def of_json(bucket: int, kept: dict[str, Any]) -> "Outcome":
+        """What to_json() kept."""
+        customers, signalling_rows, visits = (int(each) for each in kept["counts"])
+        return Outcome(
+            bucket,
+            {name: LakeFile(uri, rows, sha256, bucket) for name, (uri, rows, sha256) in kept["files"].items()},
+            customers,
+            signalling_rows,
+            visits,
+            dwell.Checksum(*(int(each) for each in kept["checksum"])),
+        )
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every bucket of a run is computed with."""
+
+    run_id: str
+    base: Base
+    window: Window
+    calendar: WorkCalendar
+    catalogue: Catalogue
+    buckets: int
+
+
+def compute(work: Work, bucket: int, signalling: Sequence[LakeFile], lake: Lake) -> Outcome:
+    """Compute one bucket and write its tables; doing it again writes the same files."""
+    base, window, catalogue = work.base, work.window, work.catalogue
+    at = base.bucket(bucket, work.buckets)
+    keys, customers = base.customer_key[at], len(at)
+    workdays = window.workdays(work.calendar)
+    rows, read_rows = read_signalling(signalling, keys, base.cells)
+    visits, dwelt = track.follow(rows, customers, window.borders(), catalogue.track)
+    asked = plan(catalogue, window.days)
+    with Scan(dwelt, workdays, asked, base.places) as scan:
+        anchors = anchor.find(catalogue.anchors, scan.place_time(), base.places, customers)
+        leaves, landmarks = scan.answers(anchors, customers)
+    columns = {name: column[at] for name, column in base.columns.items()}
+    borders = window.borders()
+    facts = Facts(
+        customers=customers,
+        days=window.days,
+        first_weekday=window.from_date.weekday(),
+        dwell=leaves,
+        landmarks=landmarks,
+        anchors=anchors,
+        attendance=dwell.attendance(visits, base.events, customers),
+        events=[Event(event.type, int((event.start - borders[0]) // 86_400_000)) for event in base.events],
+        columns=columns,
+        percentiles=base.percentiles,
+        places=base.places,
+    )
+    verdicts = judge(catalogue, facts)
+    features = feature.features(
+        columns=columns,
+        dwell=dwelt,
+        workdays=workdays,
+        anchors=anchors,
+        radius_km=dwell.radius(dwelt, base.places, customers),
+        verdicts=verdicts,
+        catalogue=catalogue,
+        places=base.places,
+        branches=catalogue.branches,
+        customers=customers,
+    )
+    found = Bucket(bucket, keys, base.org_id[at], dwelt, anchors, verdicts, features)
+    files = write_bucket(lake, work.run_id, found, base.places, window, workdays)
+    return Outcome(bucket, files, customers, read_rows, len(visits.place), dwell.checksum(dwelt, keys, base.places))

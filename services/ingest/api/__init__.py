@@ -1,0 +1,5 @@
+"""Inbound gRPC: proto in → plain values → use case → proto out. No rule and no SQL here."""
+
+from services.ingest.api.service import RIGHTS, IngestApi
+
+__all__ = ["RIGHTS", "IngestApi"]

@@ -1,0 +1,154 @@
+"""IngestService, method by method."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import grpc.aio
+
+from lifecircle.ingest import v1
+from services.ingest.api import translate
+from services.ingest.domain.delivery import LakeFile
+from services.ingest.usecases import Deliveries, Events, Feeds, Identities
+from services.kit import idempotency, paging
+from services.kit.interceptors import caller
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_READ = frozenset({"viewer", "operator", "service"})
+_WRITE = frozenset({"operator", "service"})
+_PRIVACY = frozenset({"privacy"})
+
+RIGHTS: Mapping[str, frozenset[str]] = {
+    "UpdateFeed": frozenset({"operator"}),
+    "GetFeed": _READ,
+    "ListFeeds": _READ,
+    "ListFeedHealth": _READ,
+    "GetDelivery": _READ,
+    "ListDeliveries": _READ,
+    "ListRejects": _READ,
+    "WatchDeliveries": _READ,
+    "GetSnapshot": _READ,
+    "PublishEvent": _WRITE,
+    "WatchEvents": _READ,
+    "ResolveIdentities": _PRIVACY,
+    "RevealIdentities": _PRIVACY,
+}
+"""Method → roles that may call it."""
+
+
+class IngestApi(v1.IngestServiceServicer):
+    """The servicer; `uri` gives readers the place of a lake file, `stop` ends the streams when the process stops."""
+
+    def __init__(
+        self,
+        feeds: Feeds,
+        deliveries: Deliveries,
+        events: Events,
+        identities: Identities,
+        uri: Callable[[LakeFile], str],
+        stop: asyncio.Event,
+    ) -> None:
+        self._feeds = feeds
+        self._deliveries = deliveries
+        self._events = events
+        self._identities = identities
+        self._uri = uri
+        self._stop = stop
+
+    async def UpdateFeed(self, request: v1.UpdateFeedRequest, context: Context) -> v1.UpdateFeedResponse:
+        """Register a feed or a new revision of one."""
+        key = idempotency.key_of(request, context)
+        asked = request.feed
+        revision = await self._feeds.update(asked.feed_id, asked.definition, asked.etag, key)
+        return v1.UpdateFeedResponse(feed=translate.feed(revision))
+
+    async def GetFeed(self, request: v1.GetFeedRequest, context: Context) -> v1.GetFeedResponse:
+        """One feed's contract."""
+        return v1.GetFeedResponse(feed=translate.feed(await self._feeds.get(request.feed_id)))
+
+    async def ListFeeds(self, request: v1.ListFeedsRequest, context: Context) -> v1.ListFeedsResponse:
+        """Feeds by id."""
+        size = paging.clamp(request.page_size)
+        after = translate.page_after(request.page_token, "ListFeeds", str)
+        found = await self._feeds.page(after or "", size)
+        token = translate.next_page("ListFeeds", found, size, lambda each: str(each.feed.feed_id))
+        return v1.ListFeedsResponse(feeds=map(translate.feed, found), next_page_token=token)
+
+    async def ListFeedHealth(self, request: v1.ListFeedHealthRequest, context: Context) -> v1.ListFeedHealthResponse:
+        """How every feed is doing."""
+        size = paging.clamp(request.page_size)
+        after = translate.page_after(request.page_token, "ListFeedHealth", str)
+        found = await self._feeds.health(after or "", size)
+        token = translate.next_page("ListFeedHealth", found, size, lambda each: str(each.feed_id))
+        return v1.ListFeedHealthResponse(feeds=map(translate.feed_health, found), next_page_token=token)
+
+    async def GetDelivery(self, request: v1.GetDeliveryRequest, context: Context) -> v1.GetDeliveryResponse:
+        """One delivery."""
+        return v1.GetDeliveryResponse(delivery=translate.delivery(await self._deliveries.get(request.delivery_id)))
+
+    async def ListDeliveries(self, request: v1.ListDeliveriesRequest, context: Context) -> v1.ListDeliveriesResponse:
+        """Deliveries, the latest first."""
+        size = paging.clamp(request.page_size)
+        before = translate.page_after(request.page_token, "ListDeliveries", int)
+        state, name = translate.delivery_state(request.state), request.file_name
+        found = await self._deliveries.page(
+            feed_id=request.feed_id, state=state, file_name=name, before=before, size=size
+        )
+        token = translate.next_page("ListDeliveries", found, size, lambda each: int(each.delivery_no))
+        return v1.ListDeliveriesResponse(deliveries=map(translate.delivery, found), next_page_token=token)
+
+    async def ListRejects(self, request: v1.ListRejectsRequest, context: Context) -> v1.ListRejectsResponse:
+        """Rejected rows of one delivery by line."""
+        size = paging.clamp(request.page_size)
+        after = translate.page_after(request.page_token, "ListRejects", int)
+        of, found = await self._deliveries.rejects(request.delivery_id, after=after or 0, size=size)
+        token = translate.next_page("ListRejects", found, size, lambda each: int(each.line))
+        return v1.ListRejectsResponse(rejects=[translate.reject(of, row) for row in found], next_page_token=token)
+
+    async def WatchDeliveries(
+        self, request: v1.WatchDeliveriesRequest, context: Context
+    ) -> AsyncIterator[v1.WatchDeliveriesResponse]:
+        """Loaded deliveries in commit order."""
+        async for seen in self._deliveries.watch(request.cursor, self._stop):
+            delivery = translate.delivery(seen.delivery) if seen.delivery else None
+            yield v1.WatchDeliveriesResponse(cursor=seen.cursor, delivery=delivery, traceparent=seen.traceparent)
+
+    async def GetSnapshot(self, request: v1.GetSnapshotRequest, context: Context) -> v1.GetSnapshotResponse:
+        """The lake's files of one feed over a span of periods."""
+        since = translate.day(request.from_date, "from_date") if request.HasField("from_date") else None
+        until = translate.day(request.to_date, "to_date") if request.HasField("to_date") else None
+        found = await self._deliveries.snapshot(request.feed_id, since, until)
+        files = [translate.lake_file(file, self._uri) for file in found.files]
+        return v1.GetSnapshotResponse(files=files, schema_version=found.schema_version)
+
+    async def PublishEvent(self, request: v1.PublishEventRequest, context: Context) -> v1.PublishEventResponse:
+        """Write one event, once for ever."""
+        published = await self._events.publish(translate.told(request.event))
+        return v1.PublishEventResponse(event_id=published.event_id, duplicate=published.duplicate)
+
+    async def WatchEvents(
+        self, request: v1.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[v1.WatchEventsResponse]:
+        """The event log in commit order."""
+        async for seen in self._events.watch(request.cursor, list(request.type_prefixes), self._stop):
+            event = translate.event(seen.event) if seen.event else None
+            yield v1.WatchEventsResponse(cursor=seen.cursor, event=event, traceparent=seen.traceparent)
+
+    async def ResolveIdentities(
+        self, request: v1.ResolveIdentitiesRequest, context: Context
+    ) -> v1.ResolveIdentitiesResponse:
+        """Customer keys of clear numbers."""
+        keys = await self._identities.resolve(request.msisdns, purpose=request.purpose, caller=caller().subject)
+        return v1.ResolveIdentitiesResponse(customer_keys=keys)
+
+    async def RevealIdentities(
+        self, request: v1.RevealIdentitiesRequest, context: Context
+    ) -> AsyncIterator[v1.RevealIdentitiesResponse]:
+        """Clear numbers of customers, in parts."""
+        asked = list(request.customer_keys)
+        async for part in self._identities.reveal(asked, purpose=request.purpose, caller=caller().subject):
+            response = v1.RevealIdentitiesResponse(reveal_time=translate.timestamp(part.reveal_time))
+            for key, number in part.identities:
+                response.identities.add(customer_key=key, msisdn=number)
+            yield response

@@ -1,0 +1,164 @@
+"""Between protos and plain values."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.date_pb2 import Date
+
+from lifecircle.ingest.v1 import Delivery, Event, Feed, FeedHealth, LakeFile, Problem, Reject
+from services.ingest.domain import delivery as deliveries
+from services.ingest.domain import event as events
+from services.ingest.domain import feed as feeds
+from services.kit import paging
+from services.kit.errors import bad_page_token, invalid_field
+
+
+def feed(revision: feeds.Revision) -> Feed:
+    """A feed's revision."""
+    return Feed(
+        feed_id=revision.feed.feed_id,
+        revision=revision.revision,
+        definition=revision.definition,
+        etag=revision.etag,
+        update_time=_timestamp(revision.update_time),
+    )
+
+
+def feed_health(health: deliveries.FeedHealth) -> FeedHealth:
+    """How a feed is doing."""
+    return FeedHealth(
+        feed_id=health.feed_id,
+        last_load_time=_timestamp(health.last_load_time),
+        deliveries=health.deliveries,
+        quarantined=health.quarantined,
+        source_rows=health.source_rows,
+        loaded_rows=health.loaded_rows,
+        rejected_rows=health.rejected_rows,
+    )
+
+
+def delivery(found: deliveries.Delivery) -> Delivery:
+    """A delivery."""
+    return Delivery(
+        delivery_id=found.delivery_id,
+        feed_id=found.feed_id,
+        period=_date(found.period),
+        sequence=found.sequence,
+        file_name=found.file_name,
+        sha256=found.sha256,
+        state=Delivery.State.Value(f"STATE_{found.state.value}"),
+        source_rows=found.source_rows,
+        loaded_rows=found.loaded_rows,
+        rejected_rows=found.rejected_rows,
+        problems=[Problem(reason=problem.reason, message=problem.message) for problem in found.problems],
+        receive_time=_timestamp(found.receive_time),
+        load_time=_timestamp(found.load_time),
+    )
+
+
+def delivery_state(state: Delivery.State.ValueType) -> deliveries.State | None:
+    """The state to keep, or None for all."""
+    if state == Delivery.STATE_UNSPECIFIED:
+        return None
+    return deliveries.State(Delivery.State.Name(state).removeprefix("STATE_"))
+
+
+def reject(of: deliveries.Delivery, row: deliveries.Reject) -> Reject:
+    """A rejected row of a delivery."""
+    return Reject(
+        delivery_id=of.delivery_id,
+        file_name=of.file_name,
+        line=row.line,
+        column=row.column,
+        reason=row.reason,
+        message=row.message,
+    )
+
+
+def lake_file(file: deliveries.LakeFile, uri: Callable[[deliveries.LakeFile], str]) -> LakeFile:
+    """A file of a snapshot."""
+    return LakeFile(
+        uri=uri(file),
+        rows=file.rows,
+        sha256=file.sha256,
+        period=_date(file.period),
+        bucket=file.bucket,
+        delivery_id=file.delivery_id,
+    )
+
+
+def event(found: events.Event) -> Event:
+    """An event of the log."""
+    attributes = Struct()
+    attributes.update(dict(found.attributes))
+    return Event(
+        event_id=found.event_id,
+        source=found.source,
+        source_event_id=found.source_event_id,
+        type=found.type,
+        customer_key=found.customer_key,
+        occur_time=_timestamp(found.occur_time),
+        receive_time=_timestamp(found.receive_time),
+        attributes=attributes,
+        delivery_id=found.delivery_id,
+        line=found.line,
+    )
+
+
+def told(asked: Event) -> events.Told:
+    """An event as a source tells it. Raises invalid_field when its time is none."""
+    try:
+        occur_time = asked.occur_time.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise invalid_field([("event.occur_time", "is not a time")]) from error
+    return events.Told(
+        source=asked.source,
+        source_event_id=asked.source_event_id,
+        type=asked.type,
+        customer_key=asked.customer_key,
+        occur_time=occur_time,
+        attributes=MessageToDict(asked.attributes),
+    )
+
+
+def day(asked: Date, field: str) -> date:
+    """A whole date. Raises invalid_field."""
+    try:
+        return date(asked.year, asked.month, asked.day)
+    except ValueError as error:
+        raise invalid_field([(field, "is not a whole date")]) from error
+
+
+def page_after(token: str, method: str, kind: type[int] | type[str]) -> Any:
+    """Where a page begins, or None for the first. Raises bad_page_token for a token of another method."""
+    position: Mapping[str, Any] = paging.decode(token)
+    if not position:
+        return None
+    after = position.get("after")
+    if position.get("of") != method or not isinstance(after, kind):
+        raise bad_page_token()
+    return after
+
+
+def next_page(method: str, found: list[Any], size: int, after: Callable[[Any], int | str]) -> str:
+    """Token of the page after a full one; "" after the last."""
+    return paging.encode({"of": method, "after": after(found[-1])}) if len(found) == size else ""
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """A time."""
+    made = Timestamp()
+    made.FromDatetime(moment)
+    return made
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    return None if moment is None else timestamp(moment)
+
+
+def _date(period: date | None) -> Date | None:
+    return None if period is None else Date(year=period.year, month=period.month, day=period.day)

@@ -1,0 +1,75 @@
+"""Composition root: the only file that constructs."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import grpc.aio
+
+from lifecircle.ingest.v1 import add_IngestServiceServicer_to_server
+from services.ingest import store, usecases
+from services.ingest.api import RIGHTS, IngestApi
+from services.ingest.config import Config
+from services.ingest.lake.landing import Landing
+from services.ingest.lake.parquet import Lake
+from services.ingest.usecases.intake import Patience
+from services.ingest.worker import load_deliveries, watch_landing
+from services.kit import config as settings
+from services.kit import server
+from services.kit.clock import system_clock
+from services.kit.db import Database
+from services.kit.ids import system_ids
+
+_SERVICE = "ingest"
+_FEEDS = Path(__file__).parent / "feeds"
+
+
+async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
+    """Serve the RPCs, do the background work, or both, until told to stop."""
+    config = settings.read(Config, environ)
+    config.check()
+    stop = asyncio.Event()
+    db = await Database.open(
+        config.server.database_url, schema=_SERVICE, application=_SERVICE, size=config.server.database_connections
+    )
+    try:
+        feeds, deliveries, events, identities = store.Feeds(), store.Deliveries(), store.Events(), store.Identities()
+        clock, ids, keys = system_clock, system_ids, config.keys()
+        lake = Lake(config.lake_root(), config.lake_buckets)
+        feed_cases = usecases.Feeds(db, feeds, clock)
+        api = IngestApi(
+            feed_cases,
+            usecases.Deliveries(db, deliveries, feeds),
+            usecases.Events(db, events, identities, clock, ids),
+            usecases.Identities(db, identities, keys, clock, ids),
+            lake.uri,
+            stop,
+        )
+        background = []
+        await feed_cases.ship([path.read_text(encoding="utf-8") for path in sorted(_FEEDS.glob("*.yaml"))])
+        if work:
+            landing = Landing(config.landing)
+            patience = Patience(config.control_grace, config.settle_seconds)
+            intake = usecases.Intake(db, deliveries, feeds, landing, patience, clock, ids)
+            load = usecases.Load(
+                db, deliveries, feeds, identities, events, landing, lake, keys, config.business_timezone, clock
+            )
+            background = [
+                watch_landing(intake, config.landing_poll),
+                load_deliveries(db, load, clock, config.loads_at_once),
+            ]
+
+        def register(target: grpc.aio.Server) -> None:
+            add_IngestServiceServicer_to_server(api, target)
+
+        await server.serve(
+            service=_SERVICE,
+            settings=config.server,
+            register=register if serve else None,
+            rights=RIGHTS,
+            background=background,
+            ready=db.ping,
+            stop=stop,
+        )
+    finally:
+        await db.close()

@@ -1,0 +1,73 @@
+"""Settings of ingest, read once from the environment."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from services.ingest.domain.identity import VaultKeys
+from services.kit.config import ConfigProblems, ServerSettings
+
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a process of ingest needs."""
+
+    server: ServerSettings
+    landing: Path = field(metadata={"help": "the folder where suppliers put their files"})
+    vault_keys: Path = field(repr=False, metadata={"help": "JSON file with version, token_key, vault_key"})
+    lake_url: str = field(metadata={"help": "where the lake is: file:///…"})
+    lake_buckets: int = field(default=8, metadata={"help": "buckets of a day of signalling; never changed later"})
+    business_timezone: str = field(default="Asia/Shanghai", metadata={"help": "zone of the local times in files"})
+    control_grace: timedelta = field(
+        default=timedelta(seconds=20), metadata={"help": "how long a file may lie without its control file"}
+    )
+    settle_seconds: timedelta = field(
+        default=timedelta(seconds=2), metadata={"help": "how long a file may disagree with its control file"}
+    )
+    landing_poll: timedelta = field(default=timedelta(seconds=0.5), metadata={"help": "pause between two looks"})
+    loads_at_once: int = field(default=2, metadata={"help": "deliveries loaded at the same time"})
+
+    def lake_root(self) -> Path:
+        """The lake's folder. Raises ConfigProblems."""
+        parts = urlsplit(self.lake_url)
+        if parts.scheme != "file" or parts.netloc or not parts.path:
+            raise ConfigProblems([f"LAKE_URL: {self.lake_url!r} is not a file:/// URL"])
+        return Path(unquote(parts.path))
+
+    def keys(self) -> VaultKeys:
+        """The vault's keys. Raises ConfigProblems; never with their values."""
+        try:
+            read = json.loads(self.vault_keys.read_text())
+            token, vault = (bytes.fromhex(read[name]) for name in ("token_key", "vault_key"))
+            version = int(read["version"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problem = f"VAULT_KEYS: {self.vault_keys} cannot be used ({type(error).__name__})"
+            raise ConfigProblems([problem]) from None
+        if len(token) != _KEY_BYTES or len(vault) != _KEY_BYTES:
+            raise ConfigProblems([f"VAULT_KEYS: token_key and vault_key must be {_KEY_BYTES} bytes each"])
+        return VaultKeys(version, token, vault)
+
+    def check(self) -> None:
+        """Everything that can be wrong with values that are there. Raises ConfigProblems with all of it."""
+        problems = []
+        for judge in (self.lake_root, self.keys):
+            try:
+                judge()
+            except ConfigProblems as found:
+                problems += found.problems
+        try:
+            ZoneInfo(self.business_timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            problems.append(f"BUSINESS_TIMEZONE: {self.business_timezone!r} is not a known zone")
+        problems += [f"{name} must be at least 1" for name in self._too_small()]
+        if problems:
+            raise ConfigProblems(problems)
+
+    def _too_small(self) -> list[str]:
+        counts = {"LAKE_BUCKETS": self.lake_buckets, "LOADS_AT_ONCE": self.loads_at_once}
+        return [name for name, value in counts.items() if value < 1]

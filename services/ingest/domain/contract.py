@@ -1,0 +1,148 @@
+"""Judging rows by their contract: text columns in, typed columns out, and for every bad row the first fault."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import polars as pl
+
+from services.ingest.domain.feed import Column, Feed, Type
+
+REQUIRED_MISSING = "REQUIRED_MISSING"
+TYPE_WRONG = "TYPE_WRONG"
+CODE_UNKNOWN = "CODE_UNKNOWN"
+OUT_OF_RANGE = "OUT_OF_RANGE"
+PATTERN_WRONG = "PATTERN_WRONG"
+TOO_LONG = "TOO_LONG"
+OUT_OF_PERIOD = "OUT_OF_PERIOD"
+DUPLICATE = "DUPLICATE"
+
+NUMBER = "number"
+"""Name of the column that stands for the customer until the number has become a key."""
+
+_SHAPES = {
+    Type.INT: r"^-?[0-9]{1,18}$",
+    Type.DECIMAL: r"^-?[0-9]{1,12}(\.[0-9]{1,12})?$",
+    Type.MSISDN: r"^1[0-9]{10}$",
+}
+_DATE_SHAPES = {
+    "YYYYMMDD": (r"^(19|20)[0-9]{6}$", "%Y%m%d"),
+    "YYYYMM": (r"^(19|20)[0-9]{4}$", "%Y%m%d"),
+    "YYYY-MM-DD": (r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}$", "%Y-%m-%d"),
+    "YYYYMMDDHHMMSS": (r"^(19|20)[0-9]{10}[0-5][0-9]$", "%Y%m%d%H%M%S"),
+    "YYYY-MM-DD HH:MM:SS": (r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-5][0-9]$", "%Y-%m-%d %H:%M:%S"),
+}
+_MASK = r"1[3-9][0-9]{9}"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """`good`: typed columns with `line`; `bad`: line, column, reason. Together they are the rows that came in."""
+
+    good: pl.DataFrame
+    bad: pl.DataFrame
+
+
+class Judge:
+    """The compiled contract of one delivery: `period` is its day, `zone` the business time zone of its local times."""
+
+    def __init__(self, feed: Feed, period: date, zone: str) -> None:
+        self._feed = feed
+        self._values = [_value(column, zone).alias(column.name) for column in feed.columns]
+        self._faults = [_fault(column, zone, period).alias(f"\0{column.name}") for column in feed.columns]
+        self._seen = pl.DataFrame(schema=dict.fromkeys(feed.unique, pl.String))
+
+    def judge(self, rows: pl.DataFrame) -> Judged:
+        """Judge text rows. A repeated `unique` key is the fault of the later row, also over batches."""
+        faults = rows.select("line", *self._faults)
+        names = faults.columns[1:]
+        bad = faults.filter(pl.any_horizontal(pl.col(names).is_not_null()))
+        report = _report(bad, names)
+        kept = rows.filter(~pl.col("line").is_in(bad["line"].implode())) if bad.height else rows
+        if self._feed.unique:
+            kept, repeated = self._first_of_key(kept)
+            report = pl.concat([report, repeated]).sort("line")
+        return Judged(_conformed(kept.select("line", *self._values), self._feed), report)
+
+    def _first_of_key(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        keys = list(self._feed.unique)
+        fresh = rows.join(self._seen, on=keys, how="anti", nulls_equal=True, maintain_order="left")
+        fresh = fresh.unique(keys, keep="first", maintain_order=True)
+        self._seen = pl.concat([self._seen, fresh.select(keys)])
+        repeated = rows.filter(~pl.col("line").is_in(fresh["line"].implode())).select(
+            "line", column=pl.lit(keys[0]), reason=pl.lit(DUPLICATE)
+        )
+        return fresh, repeated
+
+
+def _value(column: Column, zone: str) -> pl.Expr:
+    """The typed value of a text column; null where it does not parse."""
+    text = pl.col(column.name)
+    match column.type:
+        case Type.INT | Type.MSISDN:
+            return text.cast(pl.Int64, strict=False)
+        case Type.DECIMAL:
+            return text.cast(pl.Float64, strict=False)
+        case Type.DATE:
+            full = text + "01" if column.layout == "YYYYMM" else text
+            return full.str.to_date(_DATE_SHAPES[column.layout][1], strict=False)
+        case Type.DATETIME:
+            local = _local(column).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+            return local.dt.convert_time_zone("UTC")
+        case Type.CODE:
+            codes = dict(column.codes or {})
+            whole = all(isinstance(value, int) for value in codes.values())
+            kind = pl.Int8 if whole else pl.String
+            values = codes if whole else {code: str(value) for code, value in codes.items()}
+            return text.replace_strict(values, default=None, return_dtype=kind)
+        case Type.STRING:
+            return text.str.replace_all(_MASK, "***********") if column.masked else text
+
+
+def _local(column: Column) -> pl.Expr:
+    return pl.col(column.name).str.to_datetime(_DATE_SHAPES[column.layout][1], time_unit="ms", strict=False)
+
+
+def _fault(column: Column, zone: str, period: date) -> pl.Expr:
+    """The reason why a text breaks the column's rules, or null. The first rule that is broken speaks."""
+    text, value = pl.col(column.name), _value(column, zone)
+    broken: list[tuple[pl.Expr, str]] = []
+    if column.type is Type.CODE:
+        broken.append((value.is_null(), CODE_UNKNOWN))
+    elif column.type is not Type.STRING:
+        shape = _SHAPES[column.type] if column.type in _SHAPES else _DATE_SHAPES[column.layout][0]
+        broken.append((value.is_null() | ~text.str.contains(shape), TYPE_WRONG))
+    else:
+        broken.append((text.str.len_chars() > column.longest, TOO_LONG))
+    if column.pattern:
+        broken.append((~text.str.contains(f"^(?:{column.pattern})$"), PATTERN_WRONG))
+    if column.least is not None:
+        broken.append((value < column.least, OUT_OF_RANGE))
+    if column.most is not None:
+        broken.append((value > column.most, OUT_OF_RANGE))
+    if column.within_period:
+        start = datetime.combine(period, datetime.min.time())
+        inside = _local(column).is_between(start, start + timedelta(days=1), closed="left")
+        broken.append((~inside, OUT_OF_PERIOD))
+    chosen: pl.Expr = pl.lit(None, dtype=pl.String)
+    for wrong, reason in reversed(broken):
+        chosen = pl.when(wrong).then(pl.lit(reason)).otherwise(chosen)
+    missing = pl.lit(REQUIRED_MISSING) if column.required else pl.lit(None, dtype=pl.String)
+    return pl.when(text.is_null()).then(missing).otherwise(chosen)
+
+
+def _report(bad: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """The first column at fault, and its reason, of rows that have one."""
+    which = [pl.when(pl.col(name).is_not_null()).then(pl.lit(name.removeprefix("\0"))) for name in names]
+    return bad.select("line", column=pl.coalesce(which), reason=pl.coalesce(names))
+
+
+def _conformed(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
+    """Columns as they stand in the lake, apart from the number, in a fixed order, `line` last."""
+    rename = {feed.msisdn.name: NUMBER} if feed.msisdn else {}
+    rows = rows.rename(rename)
+    names = [rename.get(column.name, column.name) for column in feed.columns]
+    if feed.target.cell_id:
+        lac, cell = feed.target.cell_id
+        rows = rows.with_columns(cell_id=pl.col(lac) * (1 << 28) + pl.col(cell))
+        names = [("cell_id" if name == lac else name) for name in names if name != cell]
+    return rows.select(*names, "line")

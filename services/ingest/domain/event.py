@@ -1,0 +1,101 @@
+"""Events: what happened to a customer, identified once for ever by source and the source's own id."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from services.ingest.domain.feed import Feed, Type
+
+STAGED = ("source_event_id", "type", "customer_key", "occur_time", "attributes", "line")
+"""Columns of the rows that become events."""
+
+_ATTRIBUTES_MOST = 64
+_CLEAR_NUMBER = re.compile(r"(\+?86)?1[3-9][0-9]{9}")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event. `customer_key` is 0 when it names nobody; `delivery_id` is "" when it came by RPC."""
+
+    event_id: str
+    source: str
+    source_event_id: str
+    type: str
+    customer_key: int
+    occur_time: datetime
+    receive_time: datetime
+    attributes: Mapping[str, Any]
+    delivery_id: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event as a source tells it."""
+
+    source: str
+    source_event_id: str
+    type: str
+    customer_key: int
+    occur_time: datetime
+    attributes: Mapping[str, Any]
+
+
+def attribute_problems(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What cannot be kept as attributes: too many of them, or a clear telephone number."""
+    problems = []
+    if len(attributes) > _ATTRIBUTES_MOST:
+        problems.append(("event.attributes", f"must not have more than {_ATTRIBUTES_MOST} entries"))
+    for name in _clear_numbers(attributes):
+        problem = "looks like a telephone number; name the customer by customer_key"
+        problems.append((f"event.attributes.{name}", problem))
+    return problems
+
+
+def _clear_numbers(value: Any, path: str = "") -> list[str]:
+    if isinstance(value, Mapping):
+        return [each for name, part in value.items() for each in _clear_numbers(part, f"{path}.{name}".lstrip("."))]
+    if isinstance(value, list):
+        return [each for at, part in enumerate(value) for each in _clear_numbers(part, f"{path}[{at}]")]
+    text = f"{value:.0f}" if isinstance(value, float) else str(value)
+    return [path] if _CLEAR_NUMBER.fullmatch(text.strip()) else []
+
+
+def from_rows(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
+    """Events (columns STAGED) of conformed rows with `customer_key`, in the order of the lines.
+
+    Attributes are a JSON text by column name: whole numbers as decimal digits, times as RFC 3339 in UTC, dates as
+    YYYY-MM-DD, nothing for what is missing.
+    """
+    mapping = feed.target.event
+    assert mapping is not None, f"{feed.feed_id} does not become events"
+    customer = pl.col("customer_key") if feed.msisdn else pl.lit(0, dtype=pl.Int64)
+    shown = {column.name: _shown(column.name, column.type) for column in feed.columns if column.type is not Type.MSISDN}
+    keys = shown | ({feed.msisdn.name: customer.cast(pl.String)} if feed.msisdn else {})
+    parts = re.split(r"\{([a-z0-9_]+)\}", mapping.type)
+    kind = pl.concat_str([pl.col(part) if at % 2 else pl.lit(part) for at, part in enumerate(parts)])
+    return rows.select(
+        source_event_id=pl.concat_str([keys[name].fill_null("") for name in mapping.id], separator=":"),
+        type=kind,
+        customer_key=customer.fill_null(0),
+        occur_time=pl.col(mapping.time),
+        attributes=pl.struct([value.alias(name) for name, value in shown.items()]).struct.json_encode(),
+        line="line",
+    )
+
+
+def _shown(name: str, kind: Type) -> pl.Expr:
+    value = pl.col(name)
+    match kind:
+        case Type.DATETIME:
+            return value.dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+        case Type.DATE:
+            return value.dt.strftime("%Y-%m-%d")
+        case Type.INT:
+            return value.cast(pl.String)
+        case _:
+            return value

@@ -1,0 +1,148 @@
+"""A feed: the contract with a supplier on how a kind of file is named, encoded, laid out and judged."""
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+SCHEMA_VERSION = 1
+"""Version of the Parquet schemas that feeds are conformed to; readers refuse one that they do not know."""
+
+
+class Type(enum.Enum):
+    """What a column holds, and what it becomes in the lake."""
+
+    STRING = "string"  # text as it stands
+    INT = "int"  # int64
+    DECIMAL = "decimal"  # float64; never money, which is an int of fen
+    DATE = "date"  # date32
+    DATETIME = "datetime"  # timestamp[ms, UTC]; local business time in the file
+    CODE = "code"  # int8 when all codes map to whole numbers, else string
+    MSISDN = "msisdn"  # becomes customer_key; never leaves this service in clear
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the file and its rules; a rule that is None, empty or False is not there."""
+
+    name: str
+    type: Type
+    required: bool = False
+    codes: Mapping[str, str | int] | None = None
+    least: float | None = None
+    most: float | None = None
+    pattern: str = ""
+    longest: int = 256
+    layout: str = ""
+    within_period: bool = False
+    masked: bool = False
+
+
+@dataclass(frozen=True)
+class Control:
+    """The control file: one line of `fields` beside the data file, same stem, other suffix."""
+
+    suffix: str
+    delimiter: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """How many rejects a delivery may have before it is quarantined whole: a share of its rows, but at least `rows`.
+
+    Never more than half of the rows, so that a short file cannot lose most of itself.
+    """
+
+    share: float
+    rows: int
+
+    def allowed(self, source_rows: int) -> int:
+        """Rejects that a delivery of so many rows may have."""
+        return max(int(self.share * source_rows), min(self.rows, source_rows // 2))
+
+
+@dataclass(frozen=True)
+class EventMapping:
+    """How rows become events: the type (a template over columns), the columns of the id, the column of the time."""
+
+    type: str
+    id: tuple[str, ...]
+    time: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the rows go: always the lake; also the event log or the customer projection where the feed says so."""
+
+    bucketed: bool = False
+    cell_id: tuple[str, str] | None = None
+    event: EventMapping | None = None
+    customers: bool = False
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The contract. `order` says which of several waiting feeds is loaded first (the smaller)."""
+
+    feed_id: str
+    title: str
+    file_name: str
+    encoding: str
+    delimiter: str
+    header: bool
+    control: Control
+    threshold: Threshold
+    columns: tuple[Column, ...]
+    unique: tuple[str, ...]
+    target: Target
+    order: int
+    purpose: str
+    legal_basis: str
+
+    @property
+    def msisdn(self) -> Column | None:
+        """The column with the customer's number, if there is one."""
+        return next((column for column in self.columns if column.type is Type.MSISDN), None)
+
+    def match(self, file_name: str) -> tuple[date, int] | None:
+        """Period and sequence that a file name speaks of, or None when it is not of this feed."""
+        found = re.fullmatch(name_pattern(self.file_name), file_name)
+        if found is None:
+            return None
+        try:
+            return parse_date(found["period"], "YYYYMMDD"), int(found.groupdict().get("sequence") or 1)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A feed's definition as registered: the YAML text, its revision from 1, when, and the contract that it says."""
+
+    feed: Feed
+    revision: int
+    definition: str
+    update_time: datetime
+
+    @property
+    def etag(self) -> str:
+        """Changes with every revision."""
+        return str(self.revision)
+
+
+def name_pattern(template: str) -> str:
+    """Regular expression of a file-name template such as `BILL_{period}_{sequence}.TXT`."""
+    pattern = re.escape(template)
+    pattern = pattern.replace(r"\{period\}", r"(?P<period>[0-9]{8})")
+    return pattern.replace(r"\{sequence\}", r"(?P<sequence>[0-9]{3})")
+
+
+def parse_date(text: str, layout: str) -> date:
+    """Date of a text in the layout YYYYMMDD, YYYYMM (its first day) or YYYY-MM-DD; raises ValueError."""
+    digits = text.replace("-", "") if layout == "YYYY-MM-DD" else text
+    digits = digits + "01" if layout == "YYYYMM" else digits
+    if not re.fullmatch(r"[0-9]{8}", digits):
+        raise ValueError(f"not a date in the layout {layout}")
+    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))

@@ -1,0 +1,88 @@
+"""Telephone numbers: a keyed token to find them by, a sealed copy to give them back, an ordinal within a file.
+
+The clear number lives in a file, in memory while the file is judged, and sealed in the vault; nowhere else.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import polars as pl
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+TOKEN_BYTES = 16
+_NONCE_BYTES = 12
+_NUMBER = b"number"
+
+Nonces = Callable[[int], bytes]
+"""Gives that many random bytes; never the same twice."""
+
+
+@dataclass(frozen=True)
+class VaultKeys:
+    """The keys of one version: 32 bytes to make tokens, 32 bytes to seal."""
+
+    version: int
+    token_key: bytes = field(repr=False)
+    vault_key: bytes = field(repr=False)
+
+    def token(self, number: str) -> bytes:
+        """Keyed BLAKE2b of a number, 16 bytes: the same number always gives the same token under one key."""
+        return hashlib.blake2b(number.encode(), key=self.token_key, digest_size=TOKEN_BYTES).digest()
+
+    def tokens(self, numbers: Iterable[str]) -> list[bytes]:
+        """Tokens in the order of the numbers."""
+        return [self.token(number) for number in numbers]
+
+    def seal_numbers(self, numbers: Iterable[str], nonces: Nonces) -> dict[bytes, bytes]:
+        """Sealed numbers by token, in the order of the numbers."""
+        return {self.token(number): self.seal(number.encode(), _NUMBER, nonces) for number in numbers}
+
+    def open_number(self, sealed: bytes) -> str:
+        """The clear number; raises cryptography.exceptions.InvalidTag when it was touched."""
+        return self.unseal(sealed, _NUMBER).decode()
+
+    def seal(self, plain: bytes, about: bytes, nonces: Nonces) -> bytes:
+        """AES-256-GCM: nonce, ciphertext, tag. `about` is bound to it: sealed as one thing, it opens as no other."""
+        nonce = nonces(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, plain, about)
+
+    def unseal(self, sealed: bytes, about: bytes) -> bytes:
+        """The plain bytes; raises cryptography.exceptions.InvalidTag when touched or sealed as another thing."""
+        return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about)
+
+    @functools.cached_property
+    def _cipher(self) -> AESGCM:
+        return AESGCM(self.vault_key)
+
+
+@dataclass
+class Ordinals:
+    """Numbers of one file, counted from 0 in the order of their first appearance in a good row."""
+
+    _known: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(schema={"number": pl.Int64, "ordinal": pl.UInt32}), repr=False
+    )
+
+    def count(self) -> int:
+        """How many distinct numbers there are so far."""
+        return self._known.height
+
+    def take(self, numbers: pl.Series) -> pl.Series:
+        """Ordinal of each number; the missing number stays missing."""
+        found = self._join(numbers)
+        if found.null_count() > numbers.null_count():
+            fresh = numbers.filter(found.is_null() & numbers.is_not_null()).unique(maintain_order=True)
+            ordinal = pl.int_range(self.count(), self.count() + len(fresh), dtype=pl.UInt32, eager=True)
+            self._known = pl.concat([self._known, pl.DataFrame({"number": fresh, "ordinal": ordinal})])
+            found = self._join(numbers)
+        return found
+
+    def numbers(self) -> list[str]:
+        """The clear numbers by ordinal."""
+        return self._known["number"].cast(pl.String).to_list()
+
+    def _join(self, numbers: pl.Series) -> pl.Series:
+        frame = pl.DataFrame({"number": numbers})
+        return frame.join(self._known, on="number", how="left", maintain_order="left")["ordinal"]

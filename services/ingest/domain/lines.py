@@ -1,0 +1,144 @@
+"""Raw lines of a file, batch by batch: decoded, split, and told apart into rows and what cannot be a row."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+UNDECODABLE = "UNDECODABLE"
+COLUMN_COUNT = "COLUMN_COUNT"
+LONGEST_LINE = 1 << 20
+"""Bytes. A longer line means that the file is not of this kind at all: the delivery is quarantined unread."""
+
+_REPLACEMENT = "�".encode()
+_BOM = b"\xef\xbb\xbf"
+
+Longs = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Whole lines of a file. `first` is the line number of the first one, from 1."""
+
+    data: bytes
+    first: int
+
+    @property
+    def lines(self) -> int:
+        """How many lines it has."""
+        return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a batch as text columns with their `line`, and the lines that are no rows: line, column, reason."""
+
+    rows: pl.DataFrame
+    broken: pl.DataFrame
+    lines: int
+
+
+def batches(blocks: Iterable[bytes]) -> Iterator[Batch]:
+    """Cut blocks of bytes at line ends. A last line without a line feed is a line; an empty rest is none."""
+    rest, first = b"", 1
+    for block in blocks:
+        cut = block.rfind(b"\n") + 1
+        if not cut:
+            rest += block
+            continue
+        batch = Batch(rest + block[:cut], first)
+        rest, first = block[cut:], first + batch.data.count(b"\n")
+        yield batch
+    if rest:
+        yield Batch(rest, first)
+
+
+def without_head(all_batches: Iterator[Batch], *, header: bool) -> Iterator[Batch]:
+    """Leave out a byte order mark of UTF-8 and, with `header`, the first line; line numbers stay those of the file."""
+    head = next(all_batches, None)
+    if head is None:
+        return iter(())
+    data = head.data.removeprefix(_BOM)
+    if header:
+        _, _, data = data.partition(b"\n")
+    return chain([Batch(data, head.first + header)] if data else [], all_batches)
+
+
+def split(batch: Batch, *, encoding: str, delimiter: str, names: list[str]) -> Split:
+    """Text columns of a batch.
+
+    A line whose bytes do not decode is UNDECODABLE (also one that holds U+FFFD: somebody's conversion lost a character
+    before); one with another number of delimiters than columns is COLUMN_COUNT. CR LF ends a line as LF does.
+    The delimiter is looked for after decoding: in GB18030 it may be the second byte of a character.
+    """
+    raw = batch.data.replace(b"\r\n", b"\n") if b"\r" in batch.data else batch.data
+    raw = raw if raw.endswith(b"\n") else raw.removesuffix(b"\r") + b"\n"
+    text = raw if raw.isascii() else raw.decode(encoding, errors="replace").encode()
+    codes = np.frombuffer(text, dtype=np.uint8)
+    ends = np.flatnonzero(codes == ord("\n"))
+    assert len(ends) == raw.count(b"\n"), "decoding changed the number of lines"
+    undecodable = np.zeros(len(ends), dtype=bool)
+    if text is not raw:
+        undecodable[_lines_with(text, _REPLACEMENT, ends)] = True
+    good = ~undecodable & _rightly_split(codes, ends, ord(delimiter), len(names) - 1)
+    if good.all():
+        table = _table(text, delimiter, names)
+    else:
+        keep = np.repeat(good, np.diff(ends, prepend=-1))
+        table = _table(codes[keep].tobytes(), delimiter, names)
+    lines = np.flatnonzero(good).astype(np.int32) + batch.first
+    assert table.height == len(lines), "a row was lost or made up"
+    table.insert_column(0, pl.Series("line", lines, dtype=pl.Int32))
+    return Split(table, _broken(batch.first, good, undecodable), len(ends))
+
+
+def raw_lines(batch: Batch, lines: Iterable[int]) -> list[bytes]:
+    """The bytes of some lines of the batch as they came, without the line end."""
+    wanted = list(lines)
+    if not wanted:
+        return []
+    codes = np.frombuffer(batch.data, dtype=np.uint8)
+    ends = np.append(np.flatnonzero(codes == ord("\n")), len(codes))
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    at = [line - batch.first for line in wanted]
+    return [batch.data[starts[i] : ends[i]].removesuffix(b"\r") for i in at]
+
+
+def _rightly_split(codes: npt.NDArray[np.uint8], ends: Longs, delimiter: int, wanted: int) -> Flags:
+    """Whether each line holds `wanted` delimiters and anything at all."""
+    marks = np.flatnonzero(codes == delimiter)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    if wanted and len(marks) == wanted * len(ends):  # the usual case, without a search
+        grid = marks.reshape(-1, wanted)
+        if bool(((grid[:, 0] >= starts) & (grid[:, -1] < ends)).all()):
+            return np.ones(len(ends), dtype=bool)
+    found = np.diff(np.searchsorted(marks, ends), prepend=0)
+    return np.asarray((found == wanted) & (ends > starts))
+
+
+def _lines_with(text: bytes, mark: bytes, ends: Longs) -> Longs:
+    places = []
+    at = text.find(mark)
+    while at >= 0:
+        places.append(at)
+        line = int(np.searchsorted(ends, at))
+        at = text.find(mark, int(ends[line]))
+    return np.asarray(np.searchsorted(ends, np.array(places, dtype=np.int64)), dtype=np.int64)
+
+
+def _table(text: bytes, delimiter: str, names: list[str]) -> pl.DataFrame:
+    schema = pl.Schema({name: pl.String() for name in names})
+    if not text:
+        return schema.to_frame()
+    return pl.read_csv(text, separator=delimiter, has_header=False, quote_char=None, schema=schema)
+
+
+def _broken(first: int, good: Flags, undecodable: Flags) -> pl.DataFrame:
+    bad = np.flatnonzero(~good)
+    reasons = np.where(undecodable[bad], UNDECODABLE, COLUMN_COUNT).tolist()
+    columns = {"line": (bad + first).astype(np.int32), "column": [""] * len(bad), "reason": reasons}
+    return pl.DataFrame(columns, schema={"line": pl.Int32, "column": pl.String, "reason": pl.String})

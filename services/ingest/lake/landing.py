@@ -1,0 +1,166 @@
+"""The landing folder. A file moves by rename only: landing → .taken → .archive/<feed> or .quarantine.
+
+    LANDING/SIGNAL_20260901_001.TXT, .CHK        as the supplier put them
+    LANDING/.taken/<delivery_id>/                while they are loaded: a new file of the same name cannot disturb
+    LANDING/.archive/<feed>/<delivery_id>/       loaded, or known before
+    LANDING/.quarantine/<delivery_id>/           held
+
+Names that begin with a dot, or end in .part, .tmp or .filepart, are uploads under way and are never looked at.
+"""
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from services.ingest.domain.reconciliation import LONGEST_CONTROL, Measured
+
+_UPLOADING = (".part", ".tmp", ".filepart")
+_MEASURE_BYTES = 1 << 20
+_BATCH_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """A name in the landing folder. `regular` is False for a link, a pipe or a device, which are never opened."""
+
+    name: str
+    size: int
+    change_time: datetime
+    regular: bool
+
+    @property
+    def shown(self) -> str:
+        """The name as text that can be stored and shown, also when its bytes are no UTF-8."""
+        text = self.name.encode("utf-8", "backslashreplace").decode()
+        return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
+
+
+class Changed(Exception):
+    """The file is not any more what was measured when it was taken."""
+
+
+class Landing:
+    """One folder, polled. All methods block: call them in a thread."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        for name in (".taken", ".archive", ".quarantine"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+
+    def found(self) -> list[Found]:
+        """What lies there, by name; folders are not looked at."""
+        entries = []
+        with os.scandir(self._root) as listing:
+            for entry in listing:
+                if entry.name.startswith(".") or entry.name.lower().endswith(_UPLOADING):
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # taken away meanwhile
+                    is_at = entry.stat(follow_symlinks=False)
+                    if not stat.S_ISDIR(is_at.st_mode):
+                        changed = datetime.fromtimestamp(is_at.st_ctime, UTC)  # a supplier can set mtime, not this
+                        entries.append(Found(entry.name, is_at.st_size, changed, stat.S_ISREG(is_at.st_mode)))
+        return sorted(entries, key=lambda each: each.name)
+
+    def control(self, name: str) -> bytes:
+        """The bytes of a control file; no more than a control file may have."""
+        return read_control(self._root / name)
+
+    def measure(self, name: str) -> Measured:
+        """Size, lines and checksums of a file in one pass."""
+        return read_measured(self._root / name)
+
+    def take(self, name: str, control: str, delivery_id: str) -> None:
+        """Put a file and its control file aside for loading."""
+        self._move(name, control, self._root / ".taken" / delivery_id)
+
+    def taken(self) -> list[str]:
+        """Delivery ids of what is put aside."""
+        return sorted(path.name for path in (self._root / ".taken").iterdir())
+
+    def blocks(self, name: str, control: str, delivery_id: str, sha256: str) -> Iterator[bytes]:
+        """The bytes of a taken file. Raises Changed at the end when they are not those that were measured."""
+        folder = self._root / ".taken" / delivery_id
+        if not (folder / name).exists():  # the process died between the transaction and the renames
+            self.take(name, control, delivery_id)
+        digest = hashlib.sha256()
+        for block in read_blocks(folder / name):
+            digest.update(block)
+            yield block
+        if digest.hexdigest() != sha256:
+            raise Changed(name)
+
+    def archive(self, delivery_id: str, feed_id: str) -> None:
+        """Put a taken delivery where loaded ones are kept; nothing happens when it is not there."""
+        self._settle(delivery_id, self._root / ".archive" / feed_id / delivery_id)
+
+    def hold(self, delivery_id: str) -> None:
+        """Put a taken delivery where quarantined ones are kept; nothing happens when it is not there."""
+        self._settle(delivery_id, self._root / ".quarantine" / delivery_id)
+
+    def archive_again(self, name: str, control: str, delivery_id: str, feed_id: str) -> None:
+        """Put a file that is known already to the one that was loaded."""
+        self._move(name, control, self._root / ".archive" / feed_id / delivery_id)
+
+    def quarantine(self, name: str, control: str, delivery_id: str) -> None:
+        """Put a file that was never taken, and its control file, where quarantined ones are kept."""
+        self._move(name, control, self._root / ".quarantine" / delivery_id)
+
+    def _move(self, name: str, control: str, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in (control, name):  # while the data file lies there, its delivery is not done
+            if each:
+                with contextlib.suppress(FileNotFoundError):
+                    (self._root / each).rename(folder / each)
+
+    def _settle(self, delivery_id: str, folder: Path) -> None:
+        taken = self._root / ".taken" / delivery_id
+        if not taken.exists():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in taken.iterdir():
+            path.rename(folder / path.name)
+        taken.rmdir()
+
+
+def read_measured(path: Path) -> Measured:
+    """Size, lines and checksums of a file in one pass."""
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    size = lines = line = longest = 0
+    nul, last = False, b"\n"
+    with _opened(path) as file:
+        while block := file.read(_MEASURE_BYTES):
+            md5.update(block)
+            sha256.update(block)
+            size += len(block)
+            lines += block.count(b"\n")
+            nul = nul or b"\0" in block
+            cut = block.find(b"\n")
+            line += len(block) if cut < 0 else cut
+            longest = max(longest, line)
+            line = line if cut < 0 else len(block) - block.rfind(b"\n") - 1
+            last = block[-1:]
+    return Measured(size, lines + (last != b"\n"), md5.hexdigest(), sha256.hexdigest(), nul, max(longest, line))
+
+
+def read_control(path: Path) -> bytes:
+    """The bytes of a control file; no more than a control file may have."""
+    with _opened(path) as file:
+        return file.read(LONGEST_CONTROL + 1)
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file in blocks of 16 MiB."""
+    with _opened(path) as file:
+        while block := file.read(_BATCH_BYTES):
+            yield block
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A regular file for reading; a link is never followed."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")

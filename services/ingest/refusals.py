@@ -1,0 +1,43 @@
+"""Every expected "no" of ingest, one to one with `lifecircle/ingest/v1/error_reason.proto`."""
+
+from collections.abc import Sequence
+
+from services.kit.errors import Kind, Refusal
+
+
+def feed_not_found(feed_id: str) -> Refusal:
+    """No feed has this id."""
+    return Refusal(Kind.NOT_FOUND, "FEED_NOT_FOUND", f"no feed has the id {feed_id}", metadata={"feed_id": feed_id})
+
+
+def feed_invalid(problems: Sequence[tuple[str, str]]) -> Refusal:
+    """The definition cannot be used; each pair is a key of the YAML and what is wrong with it, all of them at once."""
+    message = "; ".join(f"{key}: {problem}" if key else problem for key, problem in problems)
+    fields = [(f"feed.definition.{key}" if key else "feed.definition", problem) for key, problem in problems]
+    metadata = {"key": problems[0][0] if problems else ""}
+    return Refusal(Kind.INVALID_ARGUMENT, "FEED_INVALID", message, metadata=metadata, fields=fields)
+
+
+def feed_changed(feed_id: str, etag: str) -> Refusal:
+    """The etag is not that of the revision in force: somebody else changed the feed meanwhile."""
+    message = f"feed {feed_id} is not at revision {etag} any more; read it again"
+    return Refusal(Kind.ABORTED, "FEED_CHANGED", message, metadata={"feed_id": feed_id, "etag": etag})
+
+
+def delivery_not_found(delivery_id: str) -> Refusal:
+    """No delivery has this id."""
+    message = f"no delivery has the id {delivery_id}"
+    return Refusal(Kind.NOT_FOUND, "DELIVERY_NOT_FOUND", message, metadata={"delivery_id": delivery_id})
+
+
+def customer_not_found(customer_key: int) -> Refusal:
+    """No customer has this key."""
+    message = f"no customer has the key {customer_key}"
+    return Refusal(Kind.NOT_FOUND, "CUSTOMER_NOT_FOUND", message, metadata={"customer_key": str(customer_key)})
+
+
+def event_id_reused(source: str, source_event_id: str) -> Refusal:
+    """The source told another event under the same id before; what was told cannot be untold."""
+    message = f"{source} told another event under the id {source_event_id} before; a correction needs an id of its own"
+    metadata = {"source": source, "source_event_id": source_event_id}
+    return Refusal(Kind.ABORTED, "EVENT_ID_REUSED", message, metadata=metadata)

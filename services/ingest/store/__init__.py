@@ -1,0 +1,8 @@
+"""SQL of this schema, one class per aggregate. Nothing here commits."""
+
+from services.ingest.store.deliveries import Deliveries
+from services.ingest.store.events import Events
+from services.ingest.store.feeds import Feeds
+from services.ingest.store.identities import Identities
+
+__all__ = ["Deliveries", "Events", "Feeds", "Identities"]

@@ -1,0 +1,170 @@
+"""Deliveries with their manifest and their rejected rows."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Row, insert, select, text, update
+
+from services.ingest.domain.delivery import Delivery, LakeFile, Problem, Reject, State
+from services.ingest.tables import customer, delivery, lake_file, reject
+from services.kit.db import Read, Write
+
+
+class Deliveries:
+    """The tables `delivery`, `lake_file`, `reject` and `customer`."""
+
+    async def lock_file(self, tx: Write, file_name: str) -> None:
+        """Let nobody else decide about files of this name until the end of the transaction."""
+        stmt = text("SELECT pg_advisory_xact_lock(hashtext('ingest.file'), hashtext(:name))")
+        await tx.execute(stmt, {"name": file_name})
+
+    async def latest_of_file(self, read: Read, file_name: str, sha256: str) -> Delivery | None:
+        """The latest delivery of this very file."""
+        stmt = select(delivery).where(delivery.c.file_name == file_name, delivery.c.sha256 == sha256)
+        row = await read.row(stmt.order_by(delivery.c.delivery_no.desc()).limit(1))
+        return None if row is None else _delivery(row)
+
+    async def get(self, read: Read, delivery_id: str) -> Delivery | None:
+        """One delivery."""
+        row = await read.row(select(delivery).where(delivery.c.delivery_id == delivery_id))
+        return None if row is None else _delivery(row)
+
+    async def page(
+        self, read: Read, *, feed_id: str, state: State | None, file_name: str, before: int | None, size: int
+    ) -> list[Delivery]:
+        """The latest deliveries first, those that arrived before the number `before`."""
+        stmt = select(delivery).order_by(delivery.c.delivery_no.desc()).limit(size)
+        if feed_id:
+            stmt = stmt.where(delivery.c.feed_id == feed_id)
+        if state is not None:
+            stmt = stmt.where(delivery.c.state == state.value)
+        if file_name:
+            stmt = stmt.where(delivery.c.file_name == file_name)
+        if before is not None:
+            stmt = stmt.where(delivery.c.delivery_no < before)
+        return [_delivery(row) for row in await read.rows(stmt)]
+
+    async def add(self, tx: Write, new: Delivery) -> None:
+        """A delivery that has arrived; its number is given by the table."""
+        row = asdict(new) | {"state": new.state.value, "problems": [asdict(each) for each in new.problems]}
+        del row["delivery_no"]
+        await tx.execute(insert(delivery).values(row))
+
+    async def set_loading(self, tx: Write, delivery_id: str) -> None:
+        """A worker holds it."""
+        stmt = update(delivery).where(delivery.c.delivery_id == delivery_id, delivery.c.state == State.RECEIVED.value)
+        await tx.execute(stmt.values(state=State.LOADING.value))
+
+    async def set_quarantined(self, tx: Write, delivery_id: str, problems: Sequence[Problem]) -> None:
+        """Nothing of it is loaded."""
+        stmt = update(delivery).where(delivery.c.delivery_id == delivery_id)
+        held = State.QUARANTINED.value
+        await tx.execute(stmt.values(state=held, problems=[asdict(problem) for problem in problems]))
+
+    async def in_force_for_update(self, tx: Write, new: Delivery) -> Delivery | None:
+        """The loaded delivery of the same feed, period and sequence; nobody else replaces it until the end."""
+        place = f"{new.feed_id}/{new.period}/{new.sequence}"
+        await tx.execute(
+            text("SELECT pg_advisory_xact_lock(hashtext('ingest.place'), hashtext(:place))"), {"place": place}
+        )
+        row = await tx.row(
+            select(delivery).where(
+                delivery.c.feed_id == new.feed_id,
+                delivery.c.period == new.period,
+                delivery.c.sequence == new.sequence,
+                delivery.c.state == State.LOADED.value,
+            )
+        )
+        return None if row is None else _delivery(row)
+
+    async def set_superseded(self, tx: Write, delivery_id: str) -> None:
+        """Another delivery took its place."""
+        stmt = update(delivery).where(delivery.c.delivery_id == delivery_id)
+        await tx.execute(stmt.values(state=State.SUPERSEDED.value))
+
+    async def set_loaded(self, tx: Write, loaded: Delivery) -> None:
+        """Its rows are in: state, counts and load time as `loaded` says."""
+        stmt = update(delivery).where(delivery.c.delivery_id == loaded.delivery_id)
+        await tx.execute(
+            stmt.values(
+                state=loaded.state.value,
+                loaded_rows=loaded.loaded_rows,
+                rejected_rows=loaded.rejected_rows,
+                load_time=loaded.load_time,
+            )
+        )
+
+    async def add_files(self, tx: Write, files: Sequence[LakeFile]) -> None:
+        """Rows of the manifest."""
+        if files:
+            await tx.execute(insert(lake_file), [asdict(file) for file in files])
+
+    async def add_rejects(self, tx: Write, delivery_id: str, rejects: Sequence[Reject], key_version: int) -> None:
+        """Rejected rows."""
+        records = [
+            (delivery_id, each.line, each.column, each.reason, each.message, each.raw, key_version) for each in rejects
+        ]
+        await tx.copy("reject", [column.name for column in reject.columns], records)
+
+    async def rejects(self, read: Read, delivery_id: str, *, after: int, size: int) -> list[Reject]:
+        """Rejected rows of one delivery after a line, by line, without their raw bytes."""
+        stmt = (
+            select(reject.c.line, reject.c.column_name.label("column"), reject.c.reason, reject.c.message)
+            .where(reject.c.delivery_id == delivery_id, reject.c.line > after)
+            .order_by(reject.c.line)
+            .limit(size)
+        )
+        return [Reject(*tuple(row)) for row in await read.rows(stmt)]
+
+    async def files(self, read: Read, feed_id: str, since: date | None, until: date | None) -> list[LakeFile]:
+        """The manifest of a feed's loaded deliveries, by period, bucket and arrival."""
+        stmt = (
+            select(*(lake_file.c[each.name] for each in fields(LakeFile)))
+            .join(delivery, delivery.c.delivery_id == lake_file.c.delivery_id)
+            .where(delivery.c.feed_id == feed_id, delivery.c.state == State.LOADED.value)
+            .order_by(lake_file.c.period, lake_file.c.bucket, delivery.c.delivery_no)
+        )
+        stmt = stmt if since is None else stmt.where(lake_file.c.period >= since)
+        stmt = stmt if until is None else stmt.where(lake_file.c.period <= until)
+        return [LakeFile(*tuple(row)) for row in await read.rows(stmt)]
+
+    async def put_customers(self, tx: Write, loaded: Delivery, rows: Sequence[tuple[int, str, str]]) -> None:
+        """Where customers belong: (customer_key, org_id, status). A later period or sequence is never overwritten."""
+        await tx.execute(
+            text("CREATE TEMP TABLE placed (customer_key bigint, org_id text, status text) ON COMMIT DROP")
+        )
+        await tx.driver.copy_records_to_table("placed", records=rows, schema_name="pg_temp")
+        place = {"period": loaded.period, "sequence": loaded.sequence, "delivery_id": loaded.delivery_id}
+        await tx.execute(_PUT_CUSTOMERS, place)
+
+    async def drop_customers(self, tx: Write, delivery_id: str) -> None:
+        """Forget what a superseded delivery alone said."""
+        await tx.execute(customer.delete().where(customer.c.delivery_id == delivery_id))
+
+    async def abandoned(self, read: Read) -> list[Delivery]:
+        """Deliveries whose job ended without them: it failed at every attempt, or was cancelled."""
+        return [_delivery(row) for row in await read.rows(_ABANDONED)]
+
+
+_ABANDONED = text("""
+SELECT delivery.* FROM delivery JOIN job ON job.kind = 'load' AND job.spec ->> 'delivery_id' = delivery.delivery_id
+WHERE delivery.state IN ('RECEIVED', 'LOADING') AND job.state IN ('FAILED', 'CANCELLED')
+ORDER BY delivery.delivery_no
+""")
+
+_PUT_CUSTOMERS = text("""
+INSERT INTO customer (customer_key, org_id, status, period, sequence, delivery_id)
+SELECT customer_key, org_id, status, :period, :sequence, :delivery_id FROM placed
+ON CONFLICT (customer_key) DO UPDATE
+SET org_id = EXCLUDED.org_id, status = EXCLUDED.status, period = EXCLUDED.period, sequence = EXCLUDED.sequence,
+    delivery_id = EXCLUDED.delivery_id
+WHERE (customer.period, customer.sequence) <= (EXCLUDED.period, EXCLUDED.sequence)
+""")
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    values = {each.name: getattr(row, each.name) for each in fields(Delivery)}
+    problems = tuple(Problem(**problem) for problem in row.problems)
+    return Delivery(**{**values, "state": State(row.state), "problems": problems})

@@ -1,0 +1,109 @@
+"""The tables of this schema as SQLAlchemy Core; `migrations/` makes them and holds their comments and checks."""
+
+from sqlalchemy import BigInteger, Column, Date, DateTime, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData()
+
+feed = Table(
+    "feed",
+    metadata,
+    Column("feed_id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("definition", Text, nullable=False),
+    Column("shipped", Text, nullable=False),
+    Column("update_time", DateTime(timezone=True), nullable=False),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("delivery_id", Text, primary_key=True),
+    Column("delivery_no", BigInteger, nullable=False),
+    Column("feed_id", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("period", Date),
+    Column("sequence", Integer, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("source_rows", BigInteger, nullable=False),
+    Column("loaded_rows", BigInteger, nullable=False),
+    Column("rejected_rows", BigInteger, nullable=False),
+    Column("problems", JSONB, nullable=False),
+    Column("receive_time", DateTime(timezone=True), nullable=False),
+    Column("load_time", DateTime(timezone=True)),
+)
+
+lake_file = Table(
+    "lake_file",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("delivery_id", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("period", Date, nullable=False),
+    Column("bucket", Integer, nullable=False),
+)
+
+reject = Table(
+    "reject",
+    metadata,
+    Column("delivery_id", Text, primary_key=True),
+    Column("line", BigInteger, primary_key=True),
+    Column("column_name", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("key_version", Integer, nullable=False),
+)
+
+vault = Table(
+    "vault",
+    metadata,
+    Column("customer_key", BigInteger, primary_key=True),
+    Column("token", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("key_version", Integer, nullable=False),
+)
+
+customer = Table(
+    "customer",
+    metadata,
+    Column("customer_key", BigInteger, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("period", Date, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("delivery_id", Text, nullable=False),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("event_no", BigInteger, primary_key=True),
+    Column("event_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("source_event_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("customer_key", BigInteger, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("occur_time", DateTime(timezone=True), nullable=False),
+    Column("receive_time", DateTime(timezone=True), nullable=False),
+    Column("attributes", JSONB, nullable=False),
+    Column("delivery_id", Text, nullable=False),
+    Column("line", BigInteger, nullable=False),
+    Column("traceparent", Text, nullable=False),
+)
+
+disclosure = Table(
+    "disclosure",
+    metadata,
+    Column("disclosure_id", Text, primary_key=True),
+    Column("caller", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("customer_keys", ARRAY(BigInteger), nullable=False),
+    Column("disclose_time", DateTime(timezone=True), nullable=False),
+)

@@ -1,0 +1,10 @@
+"""What can be asked of ingest, one method a question; the transactions are opened and committed here."""
+
+from services.ingest.usecases.deliveries import Deliveries
+from services.ingest.usecases.events import Events
+from services.ingest.usecases.feeds import Feeds
+from services.ingest.usecases.identities import Identities
+from services.ingest.usecases.intake import Intake
+from services.ingest.usecases.load import Load
+
+__all__ = ["Deliveries", "Events", "Feeds", "Identities", "Intake", "Load"]

@@ -1,0 +1,49 @@
+"""Inbound time: the landing folder is looked at, and deliveries are loaded."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+
+from services.ingest.usecases import Intake, Load
+from services.ingest.usecases.intake import LOAD
+from services.kit import jobs
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.waiting import pause
+
+_JOB_POLL_SECONDS = 0.1
+_TIDY_SECONDS = 10.0
+
+_log = structlog.get_logger(__name__)
+
+
+def watch_landing(intake: Intake, poll: timedelta) -> Callable[[asyncio.Event], Awaitable[None]]:
+    """Decides about what lies in the landing folder, every `poll`, until told to stop."""
+
+    async def watching(stop: asyncio.Event) -> None:
+        tidied = -_TIDY_SECONDS
+        while not stop.is_set():
+            if time.monotonic() - tidied >= _TIDY_SECONDS:
+                await intake.tidy()
+                tidied = time.monotonic()
+            await intake.sweep()
+            await pause(poll.total_seconds(), stop)
+
+    return watching
+
+
+def load_deliveries(db: Database, load: Load, clock: Clock, at_once: int) -> Callable[[asyncio.Event], Awaitable[None]]:
+    """Runs the jobs that load deliveries until told to stop."""
+
+    async def loading(stop: asyncio.Event) -> None:
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        await jobs.work(
+            db, {LOAD: load.load}, owner=owner, clock=clock, stop=stop, poll=_JOB_POLL_SECONDS, at_once=at_once
+        )
+
+    return loading

@@ -115,20 +115,28 @@ class Write(Read):
 class Database:
     """The connections of one process to one schema."""
 
-    def __init__(self, engine: AsyncEngine, connect: Callable[[], Awaitable[Driver]], schema: str) -> None:
+    def __init__(
+        self, engine: AsyncEngine, connect: Callable[[], Awaitable[Driver]], schema: str, patience: float
+    ) -> None:
         self._engine = engine
         self._connect = connect
+        self._patience = patience
         self.schema = schema
 
     @classmethod
-    async def open(cls, url: str, *, schema: str, application: str, size: int = 8) -> "Database":
-        """Pool of at most `size` connections. `url` is postgresql:// or postgresql+asyncpg://; none is opened yet."""
+    async def open(
+        cls, url: str, *, schema: str, application: str, size: int = 8, patience: float = PATIENCE_SECONDS
+    ) -> "Database":
+        """Pool of at most `size` connections. `url` is postgresql:// or postgresql+asyncpg://; none is opened yet.
+
+        `patience` is for how many seconds a transaction waits for a Postgres that is not there.
+        """
         dsn = driver_url(url)
 
         async def connect(*_: Any, **__: Any) -> Driver:
             return await asyncpg.connect(
                 dsn,
-                timeout=PATIENCE_SECONDS,
+                timeout=patience,
                 server_settings={
                     "application_name": application,
                     "search_path": schema,
@@ -149,7 +157,7 @@ class Database:
             pool_timeout=10,
             pool_use_lifo=True,
         )
-        return cls(engine, connect, schema)
+        return cls(engine, connect, schema, patience)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[Read]:
@@ -199,7 +207,7 @@ class Database:
 
     async def _start(self, readonly: bool) -> tuple[AsyncConnection, Driver, Transaction]:
         """Begin, on a connection that is alive: until BEGIN was answered nothing has happened, so try again."""
-        give_up = time.monotonic() + PATIENCE_SECONDS
+        give_up = time.monotonic() + self._patience
         failures = 0
         while True:
             connection = None

@@ -190,9 +190,11 @@ class Running:
 class _Held:
     """A claimed job, and the fence around it: our epoch, and still RUNNING."""
 
-    def __init__(self, db: Database, row: Row[Any], clock: Clock) -> None:
+    def __init__(self, db: Database, row: Row[Any], clock: Clock, lease_seconds: float, retry_seconds: float) -> None:
         self.db = db
         self.clock = clock
+        self.lease_seconds = lease_seconds
+        self.retry_seconds = retry_seconds
         self.job = _job(row)
         self.ours = and_(table.c.job_id == row.job_id, table.c.epoch == row.epoch, table.c.state == State.RUNNING.value)
 
@@ -202,6 +204,10 @@ class _Held:
             ours = await tx.execute(update(table).where(self.ours).values(values))
             await tx.commit()
         return bool(ours)
+
+    async def renew(self) -> bool:
+        """Prolong the lease; says whether it is still ours."""
+        return await self.set(lease_until=lease.until(self.lease_seconds))
 
     async def end(self, state: State, error: str, message: str) -> None:
         """The end without an effect."""
@@ -218,7 +224,7 @@ class _Held:
         if self.job.attempt >= MOST_ATTEMPTS:
             await self.end(State.FAILED, "INTERNAL", message)
             return
-        later = lease.until(backoff(self.job.attempt, first=0.5, most=60))
+        later = lease.until(backoff(self.job.attempt, first=self.retry_seconds, most=60))
         await self.set(state=State.QUEUED.value, message=message, owner="", not_before=later)
 
 
@@ -235,10 +241,12 @@ async def work(
     lease_seconds: float = 15,
     poll: float = 0.3,
     at_once: int = 1,
+    retry_seconds: float = 0.5,
 ) -> None:
     """Claim and run jobs of the handlers' kinds until `stop`, at most `at_once` together, the oldest first.
 
-    At `stop` the handlers are cancelled and their jobs go back to the queue, with their checkpoints.
+    What failed is tried again after `retry_seconds`, then after twice as much, and so on up to a minute. At `stop` the
+    handlers are cancelled and their jobs go back to the queue, with their checkpoints.
     """
     running: set[asyncio.Task[None]] = set()
     try:
@@ -248,7 +256,8 @@ async def work(
             if claimed is None:
                 await pause(poll, stop)
                 continue
-            task = asyncio.create_task(_run(db, claimed, handlers, clock, stop, lease_seconds))
+            held = _Held(db, claimed, clock, lease_seconds, retry_seconds)
+            task = asyncio.create_task(_run(held, claimed, handlers[claimed.kind], stop))
             running.add(task)
             task.add_done_callback(running.discard)
     finally:
@@ -293,22 +302,19 @@ async def _claim(db: Database, kinds: list[str], owner: str, clock: Clock, secon
     return row
 
 
-async def _run(
-    db: Database, row: Row[Any], handlers: Mapping[str, Handler], clock: Clock, stop: asyncio.Event, seconds: float
-) -> None:
-    held = _Held(db, row, clock)
+async def _run(held: _Held, row: Row[Any], handler: Handler, stop: asyncio.Event) -> None:
     kind, outcome = held.job.kind, "left"
     about: telemetry.Attributes = {"job.id": held.job.job_id, "job.attempt": held.job.attempt}
     with telemetry.span(f"job {kind}", parent=row.traceparent, attributes=about, kind="consumer") as span:
         try:
-            outcome = await _attempt(held, row.cancel_asked, handlers[kind], stop, seconds)
+            outcome = await _attempt(held, row.cancel_asked, handler, stop)
         except Exception:  # Postgres went away at the end: the lease runs out and the job is resumed
             _log.exception("job_left", job=held.job.job_id, kind=kind)
         span.set("job.outcome", outcome)
     _ends(1, kind=kind, outcome=outcome)
 
 
-async def _attempt(held: _Held, cancelled: bool, handler: Handler, stop: asyncio.Event, seconds: float) -> str:
+async def _attempt(held: _Held, cancelled: bool, handler: Handler, stop: asyncio.Event) -> str:
     """One attempt, to its end in the table; gives the word for it."""
     job = held.job
     try:
@@ -317,11 +323,8 @@ async def _attempt(held: _Held, cancelled: bool, handler: Handler, stop: asyncio
         if job.attempt > MOST_ATTEMPTS:  # its workers died under it, each time
             await held.end(State.FAILED, "INTERNAL", f"{MOST_ATTEMPTS} attempts ended without a word")
             return "exhausted"
-
-        async def renew() -> bool:
-            return await held.set(lease_until=lease.until(seconds))
-
-        if not await lease.hold(_called(handler, Running(held)), renew=renew, seconds=seconds, stop=stop):
+        working = _called(handler, Running(held))
+        if not await lease.hold(working, renew=held.renew, seconds=held.lease_seconds, stop=stop):
             await held.give_back()
             return "given back"
         if await held.set(owner=table.c.owner):  # still RUNNING under our epoch

@@ -161,9 +161,8 @@ async def test_a_restart_of_postgres_is_waited_for(tmp_path: Path) -> None:
         server.stop()
 
 
-async def test_a_postgres_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.kit.db.PATIENCE_SECONDS", 0.3)
-    db = await Database.open("postgresql://a:b@127.0.0.1:1/d", schema="s", application="tests")
+async def test_a_postgres_that_stays_away_is_given_up() -> None:
+    db = await Database.open("postgresql://a:b@127.0.0.1:1/d", schema="s", application="tests", patience=0.3)
     began = time.monotonic()
     with pytest.raises(OSError):
         await db.ping()

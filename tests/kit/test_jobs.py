@@ -1,0 +1,435 @@
+"""Jobs: claimed by one, resumed after a crash, ended once; whatever dies, freezes or is cancelled."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import text
+
+from services.kit import jobs, telemetry
+from services.kit.db import Database
+from services.kit.errors import Kind, Refusal
+from services.kit.jobs import Handler, Job, Running, State
+from tests.fixtures.clock import FakeClock
+from tests.kit.chaos import Mortal, live_and_die
+
+NOW = FakeClock()()
+ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+
+@pytest.fixture(autouse=True)
+async def empty(db: Database) -> None:
+    async with db.begin() as tx:
+        await tx.execute(text("DELETE FROM effect"))
+        await tx.execute(text("DELETE FROM job"))
+        await tx.commit()
+
+
+async def create(db: Database, job_id: str = "j1", kind: str = "train", key: str = "", **spec: object) -> Job:
+    async with db.begin() as tx:
+        job = await jobs.create(tx, job_id=job_id, kind=kind, key=key or job_id, spec=spec, now=NOW)
+        await tx.commit()
+    return job
+
+
+async def get(db: Database, job_id: str = "j1") -> Job:
+    async with db.read() as read:
+        return await jobs.get(read, job_id)
+
+
+async def cancel(db: Database, job_id: str = "j1") -> Job:
+    async with db.begin() as tx:
+        job = await jobs.cancel(tx, job_id, NOW)
+        await tx.commit()
+    return job
+
+
+async def effects(db: Database) -> list[str]:
+    async with db.read() as read:
+        return [row.name for row in await read.rows(text("SELECT name FROM effect ORDER BY seq"))]
+
+
+async def succeed(running: Running, db: Database, effect: str = "done", **counts: int) -> None:
+    async with db.begin() as tx:
+        await tx.execute(text("INSERT INTO effect (name) VALUES (:effect)"), {"effect": effect})
+        await running.succeed(tx, **counts)
+        await tx.commit()
+
+
+@asynccontextmanager
+async def working(
+    db: Database, handlers: Mapping[str, Handler], *, owner: str = "w", lease: float = 15, at_once: int = 1
+) -> AsyncIterator[asyncio.Event]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(
+        jobs.work(
+            db,
+            handlers,
+            owner=owner,
+            clock=FakeClock(),
+            stop=stop,
+            lease_seconds=lease,
+            poll=0.01,
+            at_once=at_once,
+            retry_seconds=0.01,
+        )
+    )
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await task
+
+
+async def ended(db: Database, job_id: str = "j1", seconds: float = 10) -> Job:
+    async with asyncio.timeout(seconds):
+        while (job := await get(db, job_id)).state not in ENDED:
+            await asyncio.sleep(0.01)
+    return job
+
+
+async def test_a_job_is_run_and_ends_with_its_effect(db: Database) -> None:
+    async def train(running: Running) -> None:
+        assert running.job.spec == {"trees": 7}
+        await running.progress(1, 2, message="half", rows=10)
+        await running.progress(2, 2, skipped=1)
+        await succeed(running, db, rows=20)
+
+    queued = await create(db, trees=7)
+    assert (queued.state, queued.attempt, queued.create_time) == (State.QUEUED, 0, NOW)
+    async with working(db, {"train": train}):
+        job = await ended(db)
+    assert (job.state, job.done, job.total, job.attempt) == (State.SUCCEEDED, 2, 2, 1)
+    assert job.counts == {"rows": 20, "skipped": 1}
+    assert job.start_time == job.end_time == NOW
+    assert await effects(db) == ["done"]
+
+
+async def test_a_second_create_with_the_same_key_gives_the_job_that_is_there(db: Database) -> None:
+    first, second = await asyncio.gather(create(db, "j1", key="2026-03-01"), create(db, "j2", key="2026-03-01"))
+    assert first == second
+    assert await create(db, "j3", kind="other", key="2026-03-01") != first
+
+
+async def test_only_jobs_of_the_kinds_that_have_a_handler_are_claimed(db: Database) -> None:
+    await create(db, "j1", kind="other")
+    await create(db, "j2")
+    async with working(db, {"train": lambda running: succeed(running, db)}):
+        await ended(db, "j2")
+    assert (await get(db, "j1")).state is State.QUEUED
+
+
+async def test_jobs_are_listed_page_by_page_the_newest_first(db: Database) -> None:
+    clock = FakeClock()
+    for n in range(5):
+        async with db.begin() as tx:
+            kind = "train" if n % 2 == 0 else "other"
+            await jobs.create(tx, job_id=f"j{n}", kind=kind, key=str(n), spec={}, now=clock.advance(minutes=1))
+            await tx.commit()
+    async with db.read() as read:
+        assert [job.job_id for job in await jobs.page(read, size=2)] == ["j4", "j3"]
+        assert [job.job_id for job in await jobs.page(read, after="j3", size=2)] == ["j2", "j1"]
+        assert [job.job_id for job in await jobs.page(read, kind="train", size=9)] == ["j4", "j2", "j0"]
+        with pytest.raises(Refusal, match="no job has the id nobody"):
+            await jobs.page(read, after="nobody", size=1)
+
+
+async def test_a_refusal_fails_the_job_with_its_reason_and_at_once(db: Database) -> None:
+    async def refuse(running: Running) -> None:
+        raise Refusal(Kind.FAILED_PRECONDITION, "NO_DATA", "there is nothing to train on")
+
+    await create(db)
+    async with working(db, {"train": refuse}):
+        job = await ended(db)
+    assert (job.state, job.error, job.attempt) == (State.FAILED, "NO_DATA", 1)
+    assert job.message == "there is nothing to train on"
+
+
+async def test_a_fault_is_tried_again_and_given_up_after_the_last_attempt(db: Database) -> None:
+    async def fail(running: Running) -> None:
+        raise KeyError("the secret")
+
+    await create(db)
+    async with working(db, {"train": fail}):
+        job = await ended(db)
+    assert (job.state, job.error, job.attempt) == (State.FAILED, "INTERNAL", jobs.MOST_ATTEMPTS)
+    assert "incident" in job.message
+    assert "secret" not in job.message
+
+
+async def test_what_an_attempt_saved_the_next_one_finds(db: Database) -> None:
+    async def stumble(running: Running) -> None:
+        position = running.job.checkpoint.get("position", 0)
+        async with db.begin() as tx:
+            await tx.execute(text("INSERT INTO effect (name) VALUES (:name)"), {"name": f"step {position}"})
+            await running.save({"position": position + 1}, tx)
+            await tx.commit()
+        if position < 2:
+            raise ZeroDivisionError
+        await running.save({"position": "the end"})
+        await succeed(running, db)
+
+    await create(db)
+    async with working(db, {"train": stumble}):
+        job = await ended(db)
+    assert await effects(db) == ["step 0", "step 1", "step 2", "done"]
+    assert (job.attempt, job.checkpoint) == (3, {"position": "the end"})
+
+
+async def test_a_handler_that_does_not_say_how_it_ended_has_failed(db: Database) -> None:
+    async def forget(running: Running) -> None:
+        await running.progress(1, 1)
+
+    await create(db)
+    async with working(db, {"train": forget}):
+        assert (await ended(db)).state is State.FAILED
+
+
+async def test_a_queued_job_is_cancelled_at_once(db: Database) -> None:
+    await create(db)
+    job = await cancel(db)
+    assert (job.state, job.end_time) == (State.CANCELLED, NOW)
+    async with working(db, {"train": lambda running: succeed(running, db)}):
+        await asyncio.sleep(0.1)
+    assert await effects(db) == []
+
+
+async def test_a_running_job_stops_where_it_next_shows_progress(db: Database) -> None:
+    begun = asyncio.Event()
+
+    async def long(running: Running) -> None:
+        for n in range(10_000):
+            begun.set()
+            await running.progress(n, 10_000)
+            await asyncio.sleep(0.001)
+
+    await create(db)
+    async with working(db, {"train": long}):
+        await begun.wait()
+        assert (await cancel(db)).state is State.RUNNING
+        job = await ended(db)
+    assert job.state is State.CANCELLED
+    assert 0 <= job.done < 10_000
+
+
+async def test_a_job_that_has_ended_stays_as_it_is(db: Database) -> None:
+    await create(db)
+    async with working(db, {"train": lambda running: succeed(running, db)}):
+        before = await ended(db)
+        assert await cancel(db) == before
+        assert await get(db) == before
+
+
+async def test_a_stopping_worker_gives_its_job_back_and_the_attempt_does_not_count(db: Database) -> None:
+    begun = asyncio.Event()
+
+    async def long(running: Running) -> None:
+        await running.save({"position": 5})
+        begun.set()
+        await asyncio.sleep(60)
+
+    await create(db)
+    async with working(db, {"train": long}, lease=60):
+        await begun.wait()
+    assert (await get(db)).state is State.QUEUED
+    async with working(db, {"train": lambda running: succeed(running, db)}, owner="next"):
+        job = await ended(db)
+    assert (job.attempt, job.checkpoint) == (1, {"position": 5})
+
+
+async def test_a_job_whose_worker_was_killed_is_resumed_when_its_lease_has_run_out(db: Database) -> None:
+    begun = asyncio.Event()
+
+    async def hang(running: Running) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    await create(db)
+    stop = asyncio.Event()
+    killed = asyncio.create_task(
+        jobs.work(db, {"train": hang}, owner="w1", clock=FakeClock(), stop=stop, lease_seconds=0.5, poll=0.01)
+    )
+    await begun.wait()
+    killed.cancel()
+    await asyncio.gather(killed, return_exceptions=True)
+    assert (await get(db)).state is State.RUNNING
+    async with working(db, {"train": lambda running: succeed(running, db)}, owner="w2"):
+        job = await ended(db)
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 2)
+
+
+async def test_a_job_under_which_every_worker_dies_is_given_up(db: Database) -> None:
+    await create(db)
+    async with db.begin() as tx:
+        dead = "UPDATE job SET state = 'RUNNING', attempt = 5, lease_until = now() - interval '1 second'"
+        await tx.execute(text(dead))
+        await tx.commit()
+    async with working(db, {"train": lambda running: succeed(running, db)}):
+        job = await ended(db)
+    assert (job.state, job.error) == (State.FAILED, "INTERNAL")
+    assert await effects(db) == []
+
+
+async def test_who_lost_the_lease_can_write_nothing_more_for_the_job(db: Database) -> None:
+    """A handler that blocked the loop for longer than its lease wakes up after another has taken the job over."""
+    held, go_on = asyncio.Event(), asyncio.Event()
+    outcome: list[BaseException] = []
+
+    async def slow(running: Running) -> None:
+        if running.job.attempt > 1:
+            await succeed(running, db, "second")
+            return
+        held.set()
+        await go_on.wait()
+        for write in (running.progress(1, 2), running.save({"a": 1}), succeed(running, db, "first")):
+            try:
+                await write
+            except jobs.Lost as lost:
+                outcome.append(lost)
+
+    await create(db)
+    async with working(db, {"train": slow}, owner="one", lease=60):
+        await held.wait()
+        async with db.begin() as tx:
+            await tx.execute(text("UPDATE job SET lease_until = '-infinity'"))
+            await tx.commit()
+        async with working(db, {"train": slow}, owner="two"):
+            await ended(db)
+        go_on.set()
+        await asyncio.sleep(0.2)
+    assert len(outcome) == 3
+    assert await effects(db) == ["second"]
+
+
+async def test_a_long_job_keeps_its_lease(db: Database) -> None:
+    async def long(running: Running) -> None:
+        await asyncio.sleep(0.8)
+        await succeed(running, db)
+
+    await create(db)
+    async with (
+        working(db, {"train": long}, owner="one", lease=0.3),
+        working(db, {"train": long}, owner="two", lease=0.3),
+    ):
+        job = await ended(db)
+    assert (job.attempt, await effects(db)) == (1, ["done"])
+
+
+async def test_as_many_jobs_as_allowed_run_together_and_no_more(db: Database) -> None:
+    now = most = 0
+
+    async def count(running: Running) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.05)
+        now -= 1
+        await succeed(running, db)
+
+    for n in range(7):
+        await create(db, f"j{n}")
+    async with working(db, {"train": count}, at_once=3):
+        for n in range(7):
+            await ended(db, f"j{n}")
+    assert most == 3
+
+
+async def test_a_run_is_a_span_of_the_trace_that_created_the_job(db: Database) -> None:
+    seen: list[str] = []
+
+    async def look(running: Running) -> None:
+        seen.append(telemetry.traceparent())
+        await succeed(running, db)
+
+    with telemetry.span("asking", parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+        await create(db)
+    async with working(db, {"train": look}):
+        await ended(db)
+    assert [trace[3:35] for trace in seen] == ["0af7651916cd43dd8448eb211c80319c"]
+
+
+STEPS = 4
+
+
+def life_of(db: Database, process: Mortal, chance: random.Random) -> Handler:
+    """A job of four steps, each an effect with its checkpoint; it may stumble, and it may be refused."""
+
+    async def run(running: Running) -> None:
+        job = running.job
+        for step in range(job.checkpoint.get("step", 0), STEPS):
+            await running.progress(step, STEPS)
+            if chance.random() < 0.08:
+                raise ConnectionError("a peer went away")
+            if job.spec["refused"] and step == 2:
+                raise Refusal(Kind.FAILED_PRECONDITION, "NO_DATA", "nothing there")
+            async with process.begin() as tx:
+                effect = {"effect": f"{job.job_id} {step}"}
+                await tx.execute(text("INSERT INTO effect (name) VALUES (:effect)"), effect)
+                await running.save({"step": step + 1}, tx)
+                await tx.commit()
+        await succeed(running, process, f"{job.job_id} end")
+
+    return run
+
+
+def audit(job: Job, found: list[str]) -> None:
+    """What must be true of an ended job and of its effects, whatever happened on the way."""
+    steps = [f"{job.job_id} {step}" for step in range(STEPS)]
+    own = [effect for effect in found if effect.startswith(f"{job.job_id} ")]
+    if job.state is State.SUCCEEDED:
+        assert own == [*steps, f"{job.job_id} end"]
+    else:
+        assert own == steps[: len(own)], "the steps done are the first ones, each once, and there is no end"
+        assert (
+            job.state is not State.FAILED
+            or job.error == ("NO_DATA" if job.spec["refused"] else "INTERNAL")
+            or (job.error == "INTERNAL" and job.attempt >= jobs.MOST_ATTEMPTS)
+        )
+    assert job.end_time is not None
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_every_job_ends_once_when_workers_die_freeze_and_people_cancel_at_any_point(
+    db: Database, seed: int
+) -> None:
+    chance = random.Random(seed)
+    stop = asyncio.Event()
+    names = [f"j{n}" for n in range(10)]
+    for name in names:
+        await create(db, name, refused=chance.random() < 0.2)
+
+    async def place(name: str) -> int:
+        deaths = 0
+        while not stop.is_set():
+            process = Mortal(db, chance, death=0.01, freeze=0.01, frozen=0.2)
+            life = jobs.work(
+                process,
+                {"train": life_of(db, process, chance)},
+                owner=f"{name}{deaths}",
+                clock=FakeClock(),
+                stop=stop,
+                lease_seconds=0.1,
+                poll=0.005,
+                at_once=2,
+                retry_seconds=0.005,
+            )
+            deaths += await live_and_die(life)
+        return deaths
+
+    async def people() -> None:
+        for name in chance.sample(names, 3):
+            await asyncio.sleep(chance.random() * 0.2)
+            await cancel(db, name)
+
+    running = asyncio.gather(place("a"), place("b"), people())
+    first = [await ended(db, name, seconds=40) for name in names]
+    await asyncio.sleep(0.25)  # whoever was frozen wakes up
+    stop.set()
+    await running
+    assert [await get(db, name) for name in names] == first, "an end is for ever"
+    found = await effects(db)
+    for job in first:
+        audit(job, found)
+    assert State.SUCCEEDED in {job.state for job in first}

@@ -1,0 +1,1 @@
+"""Which product, for whom, how likely, and why."""

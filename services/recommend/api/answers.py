@@ -1,0 +1,167 @@
+"""Plain values → proto, and the places that page tokens hold."""
+
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from typing import Any, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.date_pb2 import Date
+
+from lifecircle.recommend import v1
+from services.kit import paging
+from services.kit.errors import bad_page_token
+from services.kit.jobs import Job, State
+from services.kit.outbox import Checkpoint, Event
+from services.recommend import store
+from services.recommend.domain.association import Association
+from services.recommend.domain.snapshot import File
+from services.recommend.usecases import Answer
+
+T = TypeVar("T")
+
+
+def recommended(answer: Answer) -> v1.RecommendResponse:
+    """The answer to Recommend."""
+    return v1.RecommendResponse(
+        recommendations=[
+            v1.Recommendation(
+                product_id=each.product.product_id,
+                name=each.product.name,
+                score=each.score,
+                rank=rank,
+                reasons=each.reasons,
+            )
+            for rank, each in enumerate(answer.given, 1)
+        ],
+        model_id=answer.model_id,
+        attribution_token=answer.attribution_token,
+    )
+
+
+def product(held: store.Held) -> v1.Product:
+    """A product with its owners."""
+    each = held.product
+    return v1.Product(
+        product_id=each.product_id,
+        name=each.name,
+        category=each.category,
+        fee_fen=each.fee_fen,
+        worth_fen=each.worth_fen,
+        requires_product_id=each.requires_product_id,
+        exclusive_group=each.exclusive_group,
+        owners=held.owners,
+    )
+
+
+def association(each: Association) -> v1.Association:
+    """An association."""
+    return v1.Association(
+        left_product_id=each.left,
+        right_product_id=each.right,
+        both=each.both,
+        support=each.support,
+        confidence=each.confidence,
+        lift=each.lift,
+    )
+
+
+def model(each: store.Model) -> v1.Model:
+    """A model."""
+    return v1.Model(
+        model_id=each.model_id,
+        state=v1.Model.State.Value(f"STATE_{each.state}"),
+        algorithm=each.algorithm,
+        run_id=each.run_id,
+        sha256=each.sha256,
+        data_sha256=each.data_sha256,
+        seed=each.seed,
+        customers=each.customers,
+        features=each.features,
+        product_ids=each.product_ids,
+        metrics=each.metrics,
+        create_time=_time(each.create_time),
+        bytes=each.bytes,
+    )
+
+
+def matrix(each: store.Matrix) -> v1.Matrix:
+    """A matrix."""
+    return v1.Matrix(
+        matrix_id=each.matrix_id,
+        model_id=each.model_id,
+        run_id=each.run_id,
+        customers=each.customers,
+        cells=each.cells,
+        create_time=_time(each.create_time),
+        as_of_date=_date(each.as_of_date),
+    )
+
+
+def matrix_file(file: File) -> v1.MatrixFile:
+    """A file of a matrix."""
+    return v1.MatrixFile(uri=file.uri, rows=file.rows, sha256=file.sha256, bucket=file.bucket)
+
+
+def watched(item: Event | Checkpoint, published: store.Matrix | None) -> v1.WatchMatricesResponse:
+    """An item of WatchMatrices."""
+    if isinstance(item, Checkpoint) or published is None:
+        return v1.WatchMatricesResponse(cursor=item.cursor)
+    return v1.WatchMatricesResponse(cursor=item.cursor, matrix=matrix(published), traceparent=item.traceparent)
+
+
+def job(each: Job) -> v1.Job:
+    """A job; its id names what it makes."""
+    told = v1.Job(
+        job_id=each.job_id,
+        state=v1.Job.State.Value(f"STATE_{each.state.value}"),
+        done=each.done,
+        total=each.total,
+        counts=each.counts,
+        message=each.message,
+        error=each.error,
+        attempt=each.attempt,
+        result_id=each.job_id if each.state is State.SUCCEEDED else "",
+        create_time=_time(each.create_time),
+        start_time=_time(each.start_time),
+        end_time=_time(each.end_time),
+    )
+    if each.kind == "train":
+        told.train.run_id, told.train.seed = each.spec["run_id"], each.spec["seed"]
+    else:
+        told.matrix.run_id, told.matrix.model_id = each.spec["run_id"], each.spec["model_id"]
+    return told
+
+
+def next_token(found: Sequence[T], size: int, place: Callable[[T], Any]) -> str:
+    """The token of the next page when `found` holds one more than `size`; empty on the last page."""
+    return paging.encode({"after": place(found[size - 1])}) if len(found) > size else ""
+
+
+def text_place(token: str) -> str:
+    """The id after which a page begins; empty for the first. Raises bad_page_token."""
+    after = paging.decode(token).get("after", "")
+    if not isinstance(after, str) or bool(after) != bool(token):
+        raise bad_page_token()
+    return after
+
+
+def lift_place(token: str) -> tuple[float, str, str] | None:
+    """The association after which a page begins. Raises bad_page_token."""
+    if not token:
+        return None
+    match paging.decode(token).get("after"):
+        case [float() | int() as lift, str() as left, str() as right]:
+            return float(lift), left, right
+    raise bad_page_token()
+
+
+def _time(at: datetime | None) -> Timestamp | None:
+    if at is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
+
+
+def _date(day: date) -> Date:
+    return Date(year=day.year, month=day.month, day=day.day)

@@ -1,0 +1,75 @@
+"""The composition root: what the process consists of."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+from lifecircle.ingest.v1 import IngestServiceStub
+from lifecircle.portrait.v1 import PortraitServiceStub
+from lifecircle.recommend.v1 import add_RecommendServiceServicer_to_server
+from services.kit import config, server
+from services.kit.channel import open_channel, token_file
+from services.kit.clock import system_clock
+from services.kit.config import ConfigProblems
+from services.kit.db import Database
+from services.kit.ids import system_ids
+from services.recommend import store
+from services.recommend.api import RIGHTS, RecommendApi
+from services.recommend.config import Config
+from services.recommend.lake import Lake
+from services.recommend.peers import Ingest, Portrait
+from services.recommend.usecases import Asking, Keeper, Learning, Reading, Recipe, Recommending, Scoring, Taking
+from services.recommend.worker import Worker, run_training
+
+
+async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
+    """Serve the RPCs, do the background work, or both, until told to stop."""
+    settings = config.read(Config, environ)
+    token = settings.server.service_token_file
+    if working and token is None:
+        raise ConfigProblems(["SERVICE_TOKEN_FILE is missing (the token shown to ingest and portrait)"])
+    stop = asyncio.Event()
+    clock, ids, lake = system_clock, system_ids, Lake(settings.lake_url)
+    inputs, knowledge, models, matrices = store.Inputs(), store.Knowledge(), store.Models(), store.Matrices()
+    async with contextlib.AsyncExitStack() as closing:
+        db = await Database.open(
+            settings.server.database_url,
+            schema="recommend",
+            application="recommend",
+            size=settings.server.database_connections,
+        )
+        closing.push_async_callback(db.close)
+        asking = Asking(db, inputs, models, clock, ids)
+        keeper = Keeper(inputs, knowledge, models, lake)
+        reading = Reading(db, knowledge, models, matrices, stop)
+        api = RecommendApi(Recommending(db, knowledge, keeper, ids), reading, asking)
+        background: list[server.Background] = []
+        if working and token is not None:
+            shown = token_file(token)
+            door = await closing.enter_async_context(open_channel(settings.peer_ingest, token=shown))
+            other = await closing.enter_async_context(open_channel(settings.peer_portrait, token=shown))
+            ingest = Ingest(IngestServiceStub(door))
+            portrait = Portrait(PortraitServiceStub(other), ingest)
+            recipe = Recipe(
+                settings.training_trees, settings.training_threads, settings.training_customers, settings.scratch
+            )
+            worker = Worker(
+                db,
+                ingest.deliveries,
+                portrait.runs,
+                Taking(inputs, knowledge, asking, lake.orders, lake.products, clock, settings.training_seed),
+                Learning(db, inputs, knowledge, models, asking, lake, run_training, recipe, clock),
+                Scoring(db, inputs, models, matrices, lake, clock),
+                ids(),
+                clock,
+            )
+            background = [worker.follow_deliveries, worker.follow_runs, worker.work]
+        await server.serve(
+            service="recommend",
+            settings=settings.server,
+            register=(lambda grpc: add_RecommendServiceServicer_to_server(api, grpc)) if serving else None,
+            rights=RIGHTS,
+            background=background,
+            ready=db.ping,
+            stop=stop,
+        )

@@ -1,0 +1,95 @@
+"""Why a product is recommended, in short true sentences: drivers, customers alike, products that go together."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.recommend.domain.acceptance import SMOOTHING
+from services.recommend.domain.association import Association
+from services.recommend.domain.product import Floats
+
+_MOST_DRIVERS = 3
+_LEAST = 0.02  # of the log-odds; a weaker driver is not worth a word
+
+LABELS = {
+    "age": "年龄",
+    "gender": "性别",
+    "terminal_5g": "5G终端",
+    "plan_tier": "5G套餐",
+    "arpu_3m_avg": "近三月平均消费",
+    "arpu_slope_6m": "近六月消费走势",
+    "arpu_cv_6m": "近六月消费波动",
+    "mou_1m": "上月通话分钟",
+    "mou_prev_3m_avg": "此前三月平均通话分钟",
+    "dou_mb_1m": "上月流量(MB)",
+    "dou_prev_3m_avg": "此前三月平均流量(MB)",
+    "sms_mo_1m": "上月短信条数",
+    "tenure_months": "在网月数",
+}
+"""What well-known feature columns are called; a tag is called by the name that portrait gives it."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """An input in the customer's favour: its number among [profile | products], and its part of the log-odds."""
+
+    number: int
+    weight: float
+
+
+def drivers(product: int, base: Floats, change: Floats, owns: bool) -> list[Driver]:
+    """The strongest inputs in favour of a product, the strongest first.
+
+    `base` (p + 1,) and `change` (width, p + 1) are Forest.contributions of the customer. A change of the shares moves
+    the log-odds, to first order, by the change of the product's share over that share less the change of what it stands
+    against over that.
+    """
+    end = base + change.sum(axis=0)
+    share, against = end[product], end[-1] - (0.0 if owns else end[product])
+    moved = change[:, product]
+    opposed = change[:, -1] - (0.0 if owns else moved)
+    weight = moved / (share + SMOOTHING) - opposed / (against + SMOOTHING)
+    order = np.argsort(-weight, kind="stable")[:_MOST_DRIVERS]
+    return [Driver(int(number), float(weight[number])) for number in order if weight[number] > _LEAST]
+
+
+def alike(product: int, base: Floats, change: Floats, owns: bool) -> float:
+    """The share of the training customers in the same leaves who hold the product."""
+    end = base + change.sum(axis=0)
+    against = end[-1] if owns else 1.0 - end[product]
+    whole = end[product] + against
+    return float(end[product] / whole) if whole > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Words:
+    """The names that sentences use: features in the model's order with `labels` by column, and products by id."""
+
+    features: Sequence[str]
+    labels: Mapping[str, str]
+    products: Mapping[str, str]
+
+    def driver(self, number: int, value: float, product_ids: Sequence[str]) -> str:
+        """One input and its value; a number beyond the features is a product, owned or not."""
+        if number >= len(self.features):
+            product_id = product_ids[number - len(self.features)]
+            return f"{'已' if value > 0.5 else '未'}办理{self.products.get(product_id, product_id)}"
+        name = self.features[number]
+        if name.startswith("tag_"):
+            label = self.labels.get(name.removeprefix("tag_"), name.removeprefix("tag_"))
+            return f"{'属于' if value > 0.5 else '不属于'}“{label}”"
+        label = LABELS.get(name, name)
+        return f"{label}未知" if math.isnan(value) else f"{label}为{value:.4g}"
+
+
+def sentences(found: Iterable[str], share: float, together: Association | None, words: Words) -> list[str]:
+    """The reasons: what weighs in favour, what customers alike hold, and the owned product that goes with it best."""
+    told = "、".join(found)
+    reasons = [f"有利因素：{told}"] if told else []
+    reasons.append(f"画像和已办产品相近的客户中，约{share:.0%}办理了该产品")
+    if together is not None:
+        left = words.products.get(together.left, together.left)
+        reasons.append(f"办理{left}的客户中，{together.confidence:.0%}也办理了该产品（提升度{together.lift:.2f}）")
+    return reasons

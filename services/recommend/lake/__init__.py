@@ -1,0 +1,158 @@
+"""Columnar files: what recommend reads of its neighbours, what it publishes, and the models.
+
+    <root>/recommend/models/<model_id>/graph.onnx, trees.bin       named by the job that trained it
+    <root>/recommend/matrix/version=<matrix_id>/bucket=BB.parquet  named by the job that scored it
+
+Files are written whole under a temporary name and renamed; a job that is resumed writes the same files again.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from services.recommend.domain.matrix import Cells
+from services.recommend.domain.ownership import Orders
+from services.recommend.domain.product import Ints, Product, Singles
+from services.recommend.domain.snapshot import File
+
+MATRIX_VERSION = 1
+"""The schema version of the matrix: customer_key, org_id, product_id, rank, score."""
+
+
+class BrokenFile(Exception):
+    """A file is not the one that its manifest speaks of, or lacks a column."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Customers by key: `org_id` (n,) text, `values` (n, f) float32 with NaN for missing, in the order of `names`."""
+
+    customer_key: Ints
+    org_id: npt.NDArray[np.object_]
+    names: tuple[str, ...]
+    values: Singles
+
+
+class Lake:
+    """The files under one root, an Arrow filesystem URI (file:///…, s3://…). All methods block: use a thread."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root.rstrip("/")
+        self._fs, self._base = pyarrow.fs.FileSystem.from_uri(self._root)
+
+    def features(self, files: Sequence[File]) -> Features:
+        """Portrait's features, ascending by customer. Columns that are not numbers are left out."""
+        table = _joined([self._table(file) for file in files])
+        table = table.take(pc.sort_indices(table, [("customer_key", "ascending")]))
+        names = tuple(
+            field.name
+            for field in table.schema
+            if field.name != "customer_key"
+            and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type) or pa.types.is_boolean(field.type))
+        )
+        values = np.empty((len(table), len(names)), dtype=np.float32)
+        for number, name in enumerate(names):
+            column = table[name].cast(pa.float32()) if not pa.types.is_boolean(table[name].type) else table[name]
+            values[:, number] = column.to_numpy(zero_copy_only=False)  # a missing value becomes NaN
+        return Features(_numbers(table["customer_key"]), _texts(table["org_id"]), names, values)
+
+    def orders(self, files: Sequence[File]) -> Orders:
+        """The orders of all the files; rows without a customer (none is known by that number) are left out."""
+        columns = ["customer_key", "product_id", "order_id", "time", "action"]
+        table = _joined([self._table(file).select(columns) for file in files])
+        table = table.filter(pc.is_valid(table["customer_key"]))
+        time = table["time"].cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64())
+        return Orders(
+            _numbers(table["customer_key"]),
+            _texts(table["product_id"]),
+            _texts(table["order_id"]),
+            _numbers(time),
+            _texts(table["action"]) == "open",
+        )
+
+    def products(self, files: Sequence[File]) -> list[Product]:
+        """The products of the files; a later file has the last word on a product."""
+        found = {}
+        for file in files:
+            for row in self._table(file).to_pylist():
+                found[row["product_id"]] = Product(
+                    row["product_id"],
+                    row["name"],
+                    row["category"] or "",
+                    int(row["fee_fen"]),
+                    int(row["worth_fen"]),
+                    row["requires_product_id"] or "",
+                    row["exclusive_group"] or "",
+                )
+        return list(found.values())
+
+    def write_matrix(
+        self, matrix_id: str, bucket: int, features: Features, cells: Cells, product_ids: Sequence[str]
+    ) -> File:
+        """Publish the cells of one bucket, by customer and rank."""
+        ids = pa.array(list(product_ids), pa.string())
+        table = pa.table(
+            {
+                "customer_key": pa.array(features.customer_key[cells.row], pa.int64()),
+                "org_id": pa.array(features.org_id[cells.row], pa.string()),
+                "product_id": ids.take(pa.array(cells.product)),
+                "rank": pa.array(cells.rank, pa.int16()),
+                "score": pa.array(cells.score, pa.float32()),
+            }
+        )
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        content = sink.getvalue().to_pybytes()
+        path = f"recommend/matrix/version={matrix_id}/bucket={bucket:02d}.parquet"
+        self.put(path, content)
+        return File(f"{self._root}/{path}", len(table), hashlib.sha256(content).hexdigest(), bucket)
+
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file below the root, whole or not at all."""
+        whole, _, _ = f"{self._base}/{path}".rpartition("/")
+        self._fs.create_dir(whole, recursive=True)
+        temporary = f"{self._base}/{path}.{secrets.token_hex(4)}.tmp"
+        with self._fs.open_output_stream(temporary) as stream:
+            stream.write(content)
+        self._fs.move(temporary, f"{self._base}/{path}")
+
+    def get(self, path: str) -> bytes:
+        """The content of a file below the root. Raises FileNotFoundError."""
+        with self._fs.open_input_stream(f"{self._base}/{path}") as stream:
+            content: bytes = stream.read()
+        return content
+
+    def _table(self, file: File) -> pa.Table:
+        filesystem, path = pyarrow.fs.FileSystem.from_uri(file.uri)
+        with filesystem.open_input_stream(path) as stream:
+            content = stream.read()
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise BrokenFile(f"{file.uri}: its checksum is not the manifest's")
+        return pq.read_table(pa.BufferReader(content))
+
+
+def model_path(model_id: str, name: str) -> str:
+    """Where a file of a model lies below the root."""
+    return f"recommend/models/{model_id}/{name}"
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    if not tables:
+        raise BrokenFile("the manifest names no file")
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _numbers(column: pa.ChunkedArray) -> Ints:
+    return np.asarray(column.to_numpy(), dtype=np.int64)
+
+
+def _texts(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
+    return np.asarray(column.to_pylist(), dtype=object)

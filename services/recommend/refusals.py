@@ -1,0 +1,44 @@
+"""Every expected "no" of recommend, one to one with recommend/v1/error_reason.proto (the kit's own first)."""
+
+from services.kit.errors import Kind, Refusal
+
+
+def customer_not_found(customer_key: int) -> Refusal:
+    """No features are known of this customer."""
+    message = f"no features are known of customer {customer_key}"
+    return Refusal(Kind.NOT_FOUND, "CUSTOMER_NOT_FOUND", message, metadata={"customer_key": str(customer_key)})
+
+
+def product_not_found(product_id: str) -> Refusal:
+    """No product has this id."""
+    message = f"no product has the id {product_id}"
+    return Refusal(Kind.NOT_FOUND, "PRODUCT_NOT_FOUND", message, metadata={"product_id": product_id})
+
+
+def model_not_found(model_id: str) -> Refusal:
+    """No model has this id."""
+    message = f"no model has the id {model_id}"
+    return Refusal(Kind.NOT_FOUND, "MODEL_NOT_FOUND", message, metadata={"model_id": model_id})
+
+
+def model_missing() -> Refusal:
+    """No model serves yet; train one first."""
+    return Refusal(Kind.FAILED_PRECONDITION, "MODEL_MISSING", "no model serves yet; train one first")
+
+
+def matrix_not_found(matrix_id: str) -> Refusal:
+    """No matrix has this id, or none was published yet."""
+    message = f"no matrix has the id {matrix_id}" if matrix_id else "no matrix was published yet"
+    return Refusal(Kind.NOT_FOUND, "MATRIX_NOT_FOUND", message, metadata={"matrix_id": matrix_id})
+
+
+def training_data_unfit(why: str) -> Refusal:
+    """The training data cannot make a model."""
+    message = f"the training data cannot make a model: {why}"
+    return Refusal(Kind.FAILED_PRECONDITION, "TRAINING_DATA_UNFIT", message, metadata={"why": why})
+
+
+def inputs_incomplete(missing: str) -> Refusal:
+    """Features, products or orders of the period are missing."""
+    message = f"inputs are missing: {missing}"
+    return Refusal(Kind.FAILED_PRECONDITION, "INPUTS_INCOMPLETE", message, metadata={"missing": missing})

@@ -1,0 +1,190 @@
+"""Products, ownership, associations, and what is known of one customer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, delete, func, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from services.kit.db import Read, Write
+from services.recommend import tables as t
+from services.recommend.domain.association import Association
+from services.recommend.domain.ownership import Orders
+from services.recommend.domain.product import Product
+
+BATCH_SECONDS = 300.0
+"""Statement timeout of the folding of a large delivery."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A product with the number of customers who own it."""
+
+    product: Product
+    owners: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """One customer: `features` are little-endian float32 in the order of the served run's columns."""
+
+    run_id: str
+    org_id: str
+    features: bytes
+    owned: tuple[str, ...]
+
+
+class Knowledge:
+    """Products, ownership and associations."""
+
+    async def put_products(
+        self, tx: Write, products: Sequence[Product], period: date, sequence: int, now: datetime
+    ) -> None:
+        """Write products down; an older delivery that comes late changes nothing."""
+        if not products:
+            return
+        rows = [
+            {
+                "product_id": each.product_id,
+                "name": each.name,
+                "category": each.category,
+                "fee_fen": each.fee_fen,
+                "worth_fen": each.worth_fen,
+                "requires_product_id": each.requires_product_id,
+                "exclusive_group": each.exclusive_group,
+                "period": period,
+                "sequence": sequence,
+                "update_time": now,
+            }
+            for each in products
+        ]
+        stmt = insert(t.product)
+        new = stmt.excluded
+        await tx.execute(
+            stmt.on_conflict_do_update(
+                index_elements=["product_id"],
+                set_={name: getattr(new, name) for name in rows[0]},
+                where=tuple_(new.period, new.sequence) >= tuple_(t.product.c.period, t.product.c.sequence),
+            ),
+            rows,
+        )
+
+    async def fold_orders(self, tx: Write, orders: Orders) -> None:
+        """Let the latest order of each customer and product count; `orders` hold one each (ownership.latest).
+
+        The same rule in SQL, so that folding is idempotent and the order of deliveries is indifferent.
+        """
+        await tx.execute(text(f"SET LOCAL statement_timeout = '{BATCH_SECONDS:.0f}s'"))
+        await tx.execute(text("CREATE TEMPORARY TABLE fold (LIKE ownership INCLUDING DEFAULTS) ON COMMIT DROP"))
+        records = (
+            (customer, product, "", opens, datetime.fromtimestamp(time / 1000, UTC), order)
+            for customer, product, opens, time, order in zip(
+                orders.customer_key.tolist(),
+                orders.product_id.tolist(),
+                orders.opens.tolist(),
+                orders.time.tolist(),
+                orders.order_id.tolist(),
+                strict=True,
+            )
+        )
+        columns = ["customer_key", "product_id", "org_id", "owned", "time", "order_id"]
+        await tx.driver.copy_records_to_table("fold", columns=columns, records=records)
+        await tx.execute(
+            text(
+                """INSERT INTO ownership AS old (customer_key, product_id, org_id, owned, time, order_id)
+                SELECT customer_key, product_id, org_id, owned, time, order_id FROM fold
+                ORDER BY customer_key, product_id
+                ON CONFLICT (customer_key, product_id) DO UPDATE
+                SET owned = excluded.owned, time = excluded.time, order_id = excluded.order_id
+                WHERE (excluded.time, excluded.order_id, NOT excluded.owned)
+                    > (old.time, old.order_id, NOT old.owned)"""
+            )
+        )
+        await tx.execute(text("DROP TABLE fold"))
+
+    async def forget_ownership(self, tx: Write) -> None:
+        """Empty ownership, to fold it anew."""
+        await tx.execute(delete(t.ownership))
+
+    async def count_owners(self, tx: Write) -> None:
+        """Bring product.owners up to date."""
+        owners = (
+            select(func.count())
+            .where(t.ownership.c.product_id == t.product.c.product_id, t.ownership.c.owned)
+            .scalar_subquery()
+        )
+        await tx.execute(update(t.product).where(t.product.c.owners != owners).values(owners=owners))
+
+    async def products(self, read: Read) -> list[Held]:
+        """All products by id."""
+        return [_held(row) for row in await read.rows(_products())]
+
+    async def page(self, read: Read, after: str, size: int) -> list[Held]:
+        """`size` products by id, those after the id `after`."""
+        return [_held(row) for row in await read.rows(_products().where(t.product.c.product_id > after).limit(size))]
+
+    async def product(self, read: Read, product_id: str) -> Held | None:
+        """One product."""
+        row = await read.row(_products().where(t.product.c.product_id == product_id))
+        return None if row is None else _held(row)
+
+    async def known(self, read: Read, customer_key: int) -> Known | None:
+        """What is known of a customer in the run that answers."""
+        owned = (
+            select(func.array_agg(t.ownership.c.product_id))
+            .where(t.ownership.c.customer_key == customer_key, t.ownership.c.owned)
+            .scalar_subquery()
+        )
+        row = await read.row(
+            select(t.profile, owned.label("owned"))
+            .join(t.run, t.run.c.run_id == t.profile.c.run_id)
+            .where(t.run.c.serves, t.profile.c.customer_key == customer_key)
+        )
+        return None if row is None else Known(row.run_id, row.org_id, row.features, tuple(sorted(row.owned or ())))
+
+    async def customers(self, read: Read) -> int:
+        """How many customers the run that answers knows."""
+        return int(await read.value(select(t.run.c.customers).where(t.run.c.serves)) or 0)
+
+    async def put_associations(self, tx: Write, found: Sequence[Association]) -> None:
+        """Put these in the place of those that are there."""
+        await tx.execute(delete(t.association))
+        columns = ["left_product_id", "right_product_id", "both_count", "support", "confidence", "lift"]
+        records = [(each.left, each.right, each.both, each.support, each.confidence, each.lift) for each in found]
+        await tx.copy("association", columns, records)
+
+    async def associations(
+        self, read: Read, *, left: str = "", after: tuple[float, str, str] | None = None, size: int | None = None
+    ) -> list[Association]:
+        """Associations by falling lift, then ids; of one left product if given; those after a place if given."""
+        a = t.association.c
+        stmt = select(t.association).order_by(a.lift.desc(), a.left_product_id, a.right_product_id)
+        if left:
+            stmt = stmt.where(a.left_product_id == left)
+        if after is not None:
+            stmt = stmt.where(tuple_(-a.lift, a.left_product_id, a.right_product_id) > (-after[0], *after[1:]))
+        return [
+            Association(
+                row.left_product_id, row.right_product_id, row.both_count, row.support, row.confidence, row.lift
+            )
+            for row in await read.rows(stmt if size is None else stmt.limit(size))
+        ]
+
+
+def _products() -> Select[Any]:
+    return select(t.product).order_by(t.product.c.product_id)
+
+
+def _held(row: Row[Any]) -> Held:
+    product = Product(
+        row.product_id,
+        row.name,
+        row.category,
+        row.fee_fen,
+        row.worth_fen,
+        row.requires_product_id,
+        row.exclusive_group,
+    )
+    return Held(product, row.owners)

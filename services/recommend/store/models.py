@@ -1,0 +1,109 @@
+"""The registry of models, and the published matrices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, tuple_, update
+
+from services.kit.db import Read, Write
+from services.recommend import tables as t
+from services.recommend.domain.snapshot import File
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model; `state` is CANDIDATE, CHAMPION or RETIRED, `report` what the training program wrote."""
+
+    model_id: str
+    state: str
+    algorithm: str
+    run_id: str
+    sha256: str
+    trees_sha256: str
+    data_sha256: str
+    seed: int
+    customers: int
+    bytes: int
+    features: tuple[str, ...]
+    product_ids: tuple[str, ...]
+    metrics: Mapping[str, float]
+    report: Mapping[str, Any]
+    create_time: datetime
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One published version of customers × products; `as_of_date` is the last day of the data behind it."""
+
+    matrix_id: str
+    model_id: str
+    run_id: str
+    as_of_date: date
+    customers: int
+    cells: int
+    create_time: datetime
+
+
+class Models:
+    """The registry: candidate → champion → retired, one champion at most."""
+
+    async def put(self, tx: Write, model: Model) -> None:
+        """Write a model down."""
+        row = asdict(model) | {"features": list(model.features), "product_ids": list(model.product_ids)}
+        await tx.execute(insert(t.model).values(row))
+
+    async def promote(self, tx: Write, model_id: str) -> None:
+        """Make a model the champion; the one before retires."""
+        await tx.execute(update(t.model).where(t.model.c.state == "CHAMPION").values(state="RETIRED"))
+        await tx.execute(update(t.model).where(t.model.c.model_id == model_id).values(state="CHAMPION"))
+
+    async def model(self, read: Read, model_id: str) -> Model | None:
+        """One model; the champion for an empty id."""
+        chosen = t.model.c.model_id == model_id if model_id else t.model.c.state == "CHAMPION"
+        row = await read.row(select(t.model).where(chosen))
+        return None if row is None else _model(row)
+
+    async def champion_id(self, read: Read) -> str:
+        """The champion's id; empty when there is none."""
+        return await read.value(select(t.model.c.model_id).where(t.model.c.state == "CHAMPION")) or ""
+
+    async def page(self, read: Read, after: str, size: int) -> list[Model]:
+        """`size` models, the latest first, those after the model `after`."""
+        stmt = select(t.model).order_by(t.model.c.create_time.desc(), t.model.c.model_id.desc()).limit(size)
+        if after:
+            last = (
+                select(t.model.c.create_time, t.model.c.model_id).where(t.model.c.model_id == after).scalar_subquery()
+            )
+            stmt = stmt.where(tuple_(t.model.c.create_time, t.model.c.model_id) < last)
+        return [_model(row) for row in await read.rows(stmt)]
+
+
+class Matrices:
+    """Published matrices with their files."""
+
+    async def publish(self, tx: Write, matrix: Matrix, files: Sequence[File]) -> None:
+        """Write a matrix and its manifest down."""
+        await tx.execute(insert(t.matrix).values(asdict(matrix)))
+        if files:
+            await tx.execute(
+                insert(t.matrix_file),
+                [{"matrix_id": matrix.matrix_id, **file.plain} for file in files],
+            )
+
+    async def matrix(self, read: Read, matrix_id: str) -> Matrix | None:
+        """One matrix; the latest for an empty id."""
+        stmt = select(t.matrix).order_by(t.matrix.c.create_time.desc(), t.matrix.c.matrix_id.desc()).limit(1)
+        row = await read.row(stmt.where(t.matrix.c.matrix_id == matrix_id) if matrix_id else stmt)
+        return None if row is None else Matrix(**row._asdict())
+
+    async def files(self, read: Read, matrix_id: str) -> list[File]:
+        """Its files by bucket."""
+        stmt = select(t.matrix_file).where(t.matrix_file.c.matrix_id == matrix_id).order_by(t.matrix_file.c.bucket)
+        return [File(row.uri, row.rows, row.sha256, row.bucket) for row in await read.rows(stmt)]
+
+
+def _model(row: Row[Any]) -> Model:
+    fields = row._asdict()
+    return Model(**fields | {"features": tuple(row.features), "product_ids": tuple(row.product_ids)})

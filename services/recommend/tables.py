@@ -1,0 +1,123 @@
+"""The tables of the schema `recommend`, as SQLAlchemy Core; migrations/ makes them, with their comments and indexes."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+_Time = DateTime(timezone=True)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("delivery_id", Text, primary_key=True),
+    Column("feed_id", Text, nullable=False),
+    Column("period", Date, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("files", JSONB, nullable=False),
+    Column("superseded", Boolean, nullable=False),
+    Column("folded", Boolean, nullable=False),
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("to_date", Date, nullable=False),
+    Column("customers", BigInteger, nullable=False),
+    Column("files", JSONB, nullable=False),
+    Column("labels", JSONB, nullable=False),
+    Column("columns", JSONB, nullable=False),
+    Column("serves", Boolean, nullable=False),
+    Column("begun", Boolean, nullable=False),
+)
+
+profile = Table(
+    "profile",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("customer_key", BigInteger, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("features", LargeBinary, nullable=False),
+)
+
+product = Table(
+    "product",
+    metadata,
+    Column("product_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("fee_fen", BigInteger, nullable=False),
+    Column("worth_fen", BigInteger, nullable=False),
+    Column("requires_product_id", Text, nullable=False),
+    Column("exclusive_group", Text, nullable=False),
+    Column("owners", BigInteger, nullable=False),
+    Column("period", Date, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("update_time", _Time, nullable=False),
+)
+
+ownership = Table(
+    "ownership",
+    metadata,
+    Column("customer_key", BigInteger, primary_key=True),
+    Column("product_id", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("owned", Boolean, nullable=False),
+    Column("time", _Time, nullable=False),
+    Column("order_id", Text, nullable=False),
+)
+
+association = Table(
+    "association",
+    metadata,
+    Column("left_product_id", Text, primary_key=True),
+    Column("right_product_id", Text, primary_key=True),
+    Column("both_count", BigInteger, nullable=False),
+    Column("support", Double, nullable=False),
+    Column("confidence", Double, nullable=False),
+    Column("lift", Double, nullable=False),
+)
+
+model = Table(
+    "model",
+    metadata,
+    Column("model_id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("algorithm", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("trees_sha256", Text, nullable=False),
+    Column("data_sha256", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("customers", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("features", JSONB, nullable=False),
+    Column("product_ids", JSONB, nullable=False),
+    Column("metrics", JSONB, nullable=False),
+    Column("report", JSONB, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)
+
+matrix = Table(
+    "matrix",
+    metadata,
+    Column("matrix_id", Text, primary_key=True),
+    Column("model_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("as_of_date", Date, nullable=False),
+    Column("customers", BigInteger, nullable=False),
+    Column("cells", BigInteger, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)
+
+matrix_file = Table(
+    "matrix_file",
+    metadata,
+    Column("matrix_id", Text, primary_key=True),
+    Column("bucket", Integer, primary_key=True),
+    Column("uri", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+)

@@ -1,0 +1,23 @@
+"""What a caller, or time, can ask of recommend; each opens its transaction."""
+
+from services.recommend.usecases.asking import Asking
+from services.recommend.usecases.keeping import Keeper
+from services.recommend.usecases.learning import Learning, Recipe
+from services.recommend.usecases.reading import Reading
+from services.recommend.usecases.recommending import Answer, Ask, Given, Recommending
+from services.recommend.usecases.scoring import Scoring
+from services.recommend.usecases.taking import Taking
+
+__all__ = [
+    "Answer",
+    "Ask",
+    "Asking",
+    "Given",
+    "Keeper",
+    "Learning",
+    "Reading",
+    "Recipe",
+    "Recommending",
+    "Scoring",
+    "Taking",
+]

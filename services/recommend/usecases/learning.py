@@ -1,0 +1,204 @@
+"""The job `train`: from a run and the orders to a model in the registry, the profiles that answer, and the next job."""
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.jobs import Running
+from services.recommend import refusals, store
+from services.recommend.domain import association, ownership
+from services.recommend.domain.ownership import Folded
+from services.recommend.domain.product import Catalogue
+from services.recommend.domain.snapshot import FEEDS, Inputs
+from services.recommend.lake import Features, Lake, model_path, workbench
+from services.recommend.model import check
+from services.recommend.usecases.asking import Asking
+
+_log = structlog.get_logger(__name__)
+
+Train = Callable[[Path, Callable[[str], Awaitable[None]]], Awaitable[None]]
+"""Runs the training program on a folder, telling each of its steps; raises when it failed."""
+
+_STEPS = ("reading", "profiles", "tuning", "measuring", "fitting", "exporting", "proving", "publishing")
+_SLICE = 20_000
+MARGIN = 0.01
+"""How much NDCG@5 a new champion may lack to popularity on the same questions."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How models are trained: the number of trees, threads, most customers to learn from, and where to work."""
+
+    trees: int
+    threads: int
+    most_customers: int
+    scratch: Path
+
+
+class Learning:
+    """Trains models."""
+
+    def __init__(
+        self,
+        db: Database,
+        inputs: store.Inputs,
+        knowledge: store.Knowledge,
+        models: store.Models,
+        asking: Asking,
+        lake: Lake,
+        train: Train,
+        recipe: Recipe,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._inputs = inputs
+        self._knowledge = knowledge
+        self._models = models
+        self._asking = asking
+        self._lake = lake
+        self._train = train
+        self._recipe = recipe
+        self._clock = clock
+
+    async def train(self, running: Running) -> None:
+        """Run the job. Raises training_data_unfit; a graph without parity fails the attempt."""
+        spec = running.job.spec
+        inputs = Inputs(spec["run_id"], spec["deliveries"])
+        await self._tell(running, "reading")
+        features, catalogue, folded = await self._read(inputs)
+        await self._tell(running, "profiles")
+        await self._load_profiles(inputs.run_id, features, running)
+        folder = self._recipe.scratch / running.job.job_id
+        task = workbench.Task(
+            features.names,
+            features.values,
+            folded.owned,
+            catalogue,
+            int(spec["seed"]),
+            self._recipe.trees,
+            self._recipe.threads,
+            self._recipe.most_customers,
+        )
+        report = await self._trained(running, folder, task)
+        await self._tell(running, "publishing")
+        await self._publish(running, inputs, features, task, folded, report)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _read(self, inputs: Inputs) -> tuple[Features, Catalogue, Folded]:
+        async with self._db.read() as read:
+            run = await self._inputs.run(read, inputs.run_id)
+            files = {feed: await self._inputs.files(read, inputs.deliveries[feed]) for feed in FEEDS}
+        if run is None:
+            raise refusals.inputs_incomplete(f"run {inputs.run_id}")
+
+        def read_all() -> tuple[Features, Catalogue, Folded]:
+            features = self._lake.features(run.files)
+            catalogue = Catalogue.of(self._lake.products(files["products"]))
+            return (
+                features,
+                catalogue,
+                ownership.fold(self._lake.orders(files["orders"]), features.customer_key, catalogue),
+            )
+
+        return await asyncio.to_thread(read_all)
+
+    async def _load_profiles(self, run_id: str, features: Features, running: Running) -> None:
+        """Slice by slice, each in a transaction of its own; nothing answers from them until the run serves."""
+        for start in range(0, len(features.customer_key), _SLICE):
+            part = slice(start, start + _SLICE)
+            async with self._db.begin() as tx:
+                keys = features.customer_key[part].tolist()
+                await self._inputs.load_profiles(tx, run_id, _records(features, part), (keys[0], keys[-1]))
+                await tx.commit()
+            await self._tell(running, "profiles", profiles=start + len(keys))
+
+    async def _trained(self, running: Running, folder: Path, task: workbench.Task) -> dict[str, Any]:
+        """The report of the training program; an earlier attempt that came to its end is not repeated."""
+        report = await asyncio.to_thread(workbench.read_report, folder)
+        if report is None:
+            await asyncio.to_thread(workbench.write_input, folder, task)
+            await self._train(folder, lambda step: self._tell(running, step))
+            report = await asyncio.to_thread(workbench.read_report, folder)
+        assert report is not None, "the training program ended well without a report"
+        if "refusal" in report:
+            raise refusals.training_data_unfit(report["refusal"])
+        return report
+
+    async def _publish(
+        self,
+        running: Running,
+        inputs: Inputs,
+        features: Features,
+        task: workbench.Task,
+        folded: Folded,
+        report: Mapping[str, Any],
+    ) -> None:
+        model = store.Model(
+            model_id=running.job.job_id,
+            state="CANDIDATE",
+            algorithm="rf_cf",
+            run_id=inputs.run_id,
+            sha256=report["sha256"],
+            trees_sha256=report["trees_sha256"],
+            data_sha256=await asyncio.to_thread(lambda: task.sha256),
+            seed=task.seed,
+            customers=report["customers"],
+            bytes=report["bytes"],
+            features=tuple(report["features"]),
+            product_ids=task.catalogue.ids,
+            metrics=report["metrics"],
+            report={
+                **report,
+                "unknown_customers": folded.unknown_customers,
+                "unknown_products": folded.unknown_products,
+            },
+            create_time=self._clock(),
+        )
+        await asyncio.to_thread(self._keep_files, model, self._recipe.scratch / model.model_id)
+        found = await asyncio.to_thread(association.associations, folded.owned, task.catalogue)
+        async with self._db.begin(statement_seconds=300) as tx:
+            await self._models.put(tx, model)
+            if worthy(model.metrics):
+                await self._models.promote(tx, model.model_id)
+            await self._knowledge.put_associations(tx, found)
+            if await self._inputs.is_newer(tx, inputs.run_id):
+                await self._inputs.serve_run(tx, inputs.run_id, features.names)
+            champion = await self._models.champion_id(tx)
+            if champion:
+                await self._asking.queue_matrix(tx, inputs, champion)
+            await running.succeed(tx, customers=model.customers, products=len(model.product_ids))
+            await tx.commit()
+        _log.info("model_trained", model=model.model_id, sha256=model.sha256, promoted=champion == model.model_id)
+
+    def _keep_files(self, model: store.Model, folder: Path) -> None:
+        for name, sha256 in ((workbench.GRAPH, model.sha256), (workbench.TREES, model.trees_sha256)):
+            content = (folder / name).read_bytes()
+            check(content, sha256)
+            self._lake.put(model_path(model.model_id, name), content)
+
+    async def _tell(self, running: Running, step: str, **counts: int) -> None:
+        done = _STEPS.index(step) if step in _STEPS else running.job.done
+        await running.progress(done, len(_STEPS), message=step, **counts)
+
+
+def worthy(metrics: Mapping[str, float]) -> bool:
+    """Whether a model may serve: not worse than popularity on the same questions by more than MARGIN.
+
+    Without a held-out customer of two products there is nothing to compare, and parity alone decides.
+    """
+    return metrics.get("ndcg@5", 0.0) >= metrics.get("popularity_ndcg@5", 0.0) - MARGIN
+
+
+def _records(features: Features, part: slice) -> Iterator[tuple[int, str, bytes]]:
+    packed = features.values[part].astype("<f4")
+    keys: Sequence[int] = features.customer_key[part].tolist()
+    for key, org_id, row in zip(keys, features.org_id[part].tolist(), np.ascontiguousarray(packed), strict=True):
+        yield key, org_id or "", row.tobytes()

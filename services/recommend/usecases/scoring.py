@@ -1,0 +1,105 @@
+"""The job `matrix`: every customer of a run × every product he could open, by the graph, published at once."""
+
+import asyncio
+
+import numpy as np
+import structlog
+
+from services.kit import outbox
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.jobs import Running
+from services.recommend import refusals, store
+from services.recommend.domain import matrix, ownership
+from services.recommend.domain.ownership import Orders
+from services.recommend.domain.product import Catalogue
+from services.recommend.domain.snapshot import FEEDS, File, Inputs
+from services.recommend.lake import Features, Lake, model_path, workbench
+from services.recommend.model import Graph
+
+_log = structlog.get_logger(__name__)
+
+PUBLISHED = "matrix.published"
+_ROWS = 20_000  # that the graph ranks at once
+
+
+class Scoring:
+    """Scores matrices."""
+
+    def __init__(
+        self,
+        db: Database,
+        inputs: store.Inputs,
+        models: store.Models,
+        matrices: store.Matrices,
+        lake: Lake,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._inputs = inputs
+        self._models = models
+        self._matrices = matrices
+        self._lake = lake
+        self._clock = clock
+
+    async def score(self, running: Running) -> None:
+        """Run the job: a file per bucket, then matrix, manifest, event and the job's end in one transaction."""
+        inputs = Inputs(running.job.spec["run_id"], running.job.spec["deliveries"])
+        async with self._db.read() as read:
+            run = await self._inputs.run(read, inputs.run_id)
+            model = await self._models.model(read, running.job.spec["model_id"])
+            sources = {feed: await self._inputs.files(read, inputs.deliveries[feed]) for feed in FEEDS}
+        if run is None or model is None:
+            raise refusals.inputs_incomplete("run or model")
+        matrix_id = running.job.job_id
+        graph = await asyncio.to_thread(self._graph, model)
+        products = await asyncio.to_thread(self._lake.products, sources["products"])
+        catalogue = Catalogue.of(products).aligned(model.product_ids)
+        orders = await asyncio.to_thread(lambda: ownership.latest(self._lake.orders(sources["orders"])))
+        files: list[File] = []
+        customers = 0
+        for number, source in enumerate(sorted(run.files, key=lambda file: file.bucket), 1):
+            file, scored = await asyncio.to_thread(self._bucket, matrix_id, graph, model, catalogue, orders, source)
+            files.append(file)
+            customers += scored
+            await running.progress(number, len(run.files), customers=customers)
+        cells = sum(file.rows for file in files)
+        made = store.Matrix(matrix_id, model.model_id, run.run_id, run.to_date, customers, cells, self._clock())
+        async with self._db.begin() as tx:
+            await self._matrices.publish(tx, made, files)
+            await outbox.put(tx, PUBLISHED, matrix_id, {"matrix_id": matrix_id})
+            await running.succeed(tx, customers=customers, cells=cells)
+            await tx.commit()
+        _log.info("matrix_published", matrix=matrix_id, customers=customers, cells=cells)
+
+    def _graph(self, model: store.Model) -> Graph:
+        return Graph(self._lake.get(model_path(model.model_id, workbench.GRAPH)), model.sha256)
+
+    def _bucket(
+        self, matrix_id: str, graph: Graph, model: store.Model, catalogue: Catalogue, orders: Orders, source: File
+    ) -> tuple[File, int]:
+        features = self._lake.features([source])
+        owned = ownership.fold(orders, features.customer_key, catalogue).owned
+        eligible = catalogue.eligible(owned)
+        profile = aligned(features, model.features)
+        parts = [
+            graph.rank(profile[start : start + _ROWS], owned[start : start + _ROWS], eligible[start : start + _ROWS])
+            for start in range(0, len(profile), _ROWS)
+        ]
+        empty = np.zeros((0, len(model.product_ids)))
+        ids = np.concatenate([part.ids for part in parts] or [empty.astype(np.int64)])
+        scores = np.concatenate([part.scores for part in parts] or [empty.astype(np.float32)])
+        found = matrix.cells(ids, scores)
+        file = self._lake.write_matrix(matrix_id, source.bucket, features, found, model.product_ids)
+        return file, len(profile)
+
+
+def aligned(features: Features, names: tuple[str, ...]) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+    """The columns that a model wants, in its order; one that the run lacks is missing (NaN). What is not finite too."""
+    place = {name: number for number, name in enumerate(features.names)}
+    wanted = np.full((len(features.values), len(names)), np.nan, dtype=np.float32)
+    for number, name in enumerate(names):
+        if name in place:
+            wanted[:, number] = features.values[:, place[name]]
+    wanted[~np.isfinite(wanted)] = np.nan
+    return wanted

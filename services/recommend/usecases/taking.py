@@ -1,0 +1,83 @@
+"""Taking in what the neighbours publish, with the cursor, and beginning what became possible."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from services.kit.clock import Clock
+from services.kit.db import Write
+from services.recommend import store
+from services.recommend.domain import ownership
+from services.recommend.domain.ownership import Orders
+from services.recommend.domain.product import Product
+from services.recommend.domain.snapshot import ORDERS, PRODUCTS, Delivery, File, Published
+from services.recommend.usecases.asking import Asking
+
+_log = structlog.get_logger(__name__)
+
+ReadOrders = Callable[[Sequence[File]], Orders]
+ReadProducts = Callable[[Sequence[File]], list[Product]]
+
+
+class Taking:
+    """Folds deliveries into products and ownership, keeps runs, and begins the training of a run that is complete."""
+
+    def __init__(
+        self,
+        inputs: store.Inputs,
+        knowledge: store.Knowledge,
+        asking: Asking,
+        read_orders: ReadOrders,
+        read_products: ReadProducts,
+        clock: Clock,
+        seed: int,
+    ) -> None:
+        self._inputs = inputs
+        self._knowledge = knowledge
+        self._asking = asking
+        self._read_orders = read_orders
+        self._read_products = read_products
+        self._clock = clock
+        self._seed = seed
+
+    async def take_delivery(self, tx: Write, delivery: Delivery) -> None:
+        """Fold a delivery of products or orders in; the same again changes nothing."""
+        if not await self._inputs.keep_delivery(tx, delivery):
+            return
+        if delivery.feed_id == PRODUCTS:
+            products = await asyncio.to_thread(self._read_products, delivery.files)
+            await self._knowledge.put_products(tx, products, delivery.period, delivery.sequence, self._clock())
+        elif delivery.feed_id == ORDERS:
+            await self._fold_orders(tx, delivery)
+        await self._knowledge.count_owners(tx)
+        await self._inputs.mark_folded(tx, delivery.delivery_id)
+        await self._begin(tx)
+
+    async def take_run(self, tx: Write, published: Published) -> None:
+        """Keep a run and what belongs to it; the same again changes nothing."""
+        for delivery in published.deliveries:  # folded in when their own event comes
+            await self._inputs.keep_delivery(tx, delivery)
+        await self._inputs.keep_run(tx, published.run)
+        await self._begin(tx)
+
+    async def _fold_orders(self, tx: Write, delivery: Delivery) -> None:
+        files: Sequence[File] = delivery.files
+        if await self._inputs.replaced(tx, delivery):
+            # A corrected file may take orders back, which no fold can undo: begin again from all that counts.
+            await self._knowledge.forget_ownership(tx)
+            others = await self._inputs.folded(tx, ORDERS)
+            files = await self._inputs.files(tx, [*others, delivery.delivery_id])
+        orders = await asyncio.to_thread(lambda: ownership.latest(self._read_orders(files)))
+        await self._knowledge.fold_orders(tx, orders)
+
+    async def _begin(self, tx: Write) -> None:
+        """Begin the training of every run that waited for what is there now; each run begins one by itself."""
+        for run in await self._inputs.waiting_runs(tx):
+            inputs = await self._inputs.inputs(tx, run)
+            if inputs.missing():
+                _log.info("run_waits", run=run.run_id, missing=inputs.missing())
+                continue
+            job = await self._asking.queue_train(tx, inputs, self._seed)
+            await self._inputs.begin_run(tx, run.run_id)
+            _log.info("training_queued", run=run.run_id, job=job.job_id)

@@ -1,0 +1,116 @@
+"""Proto in: what callers say, as plain values."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+
+from google.protobuf.message import Message
+from google.type.date_pb2 import Date
+
+from lifecircle.contact import v1 as proto
+from services.contact.domain.campaign import Campaign, Offer
+from services.contact.domain.outcome import Outcome
+from services.contact.domain.policy import ChannelLimit, CustomerCap, Policy
+from services.kit.errors import invalid_field
+
+RPC = "rpc"
+"""The source of outcomes told by RPC."""
+
+
+def check(request: Message) -> None:
+    """Refuse text that Postgres cannot hold, with the field named; the contract's own rules were checked before."""
+    bad = [path for path, text in _texts(request, "") if "\0" in text]
+    if bad:
+        raise invalid_field([(path, "must not hold NUL") for path in bad])
+
+
+def _texts(message: Message, prefix: str) -> Iterator[tuple[str, str]]:
+    for field, value in message.ListFields():
+        for at, one in enumerate(value) if field.is_repeated else ((-1, value),):
+            path = f"{prefix}{field.name}" if at < 0 else f"{prefix}{field.name}[{at}]"
+            if isinstance(one, str):
+                yield path, one
+            elif isinstance(one, Message):
+                yield from _texts(one, f"{path}.")
+
+
+def channel(value: proto.Channel.ValueType) -> str:
+    """The channel as it is written in files and tables."""
+    return proto.Channel.Name(value).removeprefix("CHANNEL_").lower()
+
+
+def day(value: Date, field: str) -> date:
+    """A whole date. Raises invalid_field when it is not one."""
+    try:
+        return date(value.year, value.month, value.day)
+    except (ValueError, OverflowError) as error:
+        raise invalid_field([(field, "must be a whole date of the calendar")]) from error
+
+
+def policy(message: proto.Policy) -> Policy:
+    """A policy; what is output only is left out."""
+    return Policy(
+        customer_caps=tuple(
+            CustomerCap(cap.level, cap.most if cap.HasField("most") else None, cap.window_days)
+            for cap in message.customer_caps
+        ),
+        channel_limits=tuple(
+            ChannelLimit(
+                channel=channel(limit.channel),
+                capacity=limit.capacity if limit.HasField("capacity") else None,
+                cost_fen=limit.cost_fen,
+                quiet_from_hour=limit.quiet_from_hour,
+                quiet_to_hour=limit.quiet_to_hour,
+                lift_bps=limit.lift_bps,
+            )
+            for limit in message.channel_limits
+        ),
+        holdout_bps=message.holdout_bps,
+    )
+
+
+def campaign(message: proto.Campaign) -> Campaign:
+    """A draft; what is output only is left out."""
+    return Campaign(
+        name=message.name,
+        offers=tuple(
+            Offer(
+                offer_id="",
+                product_id=offer.product_id,
+                content=offer.content,
+                channels=tuple(channel(one) for one in offer.channels),
+                worth_fen=offer.worth_fen,
+                exclusive_group=offer.exclusive_group,
+            )
+            for offer in message.offers
+        ),
+        start_date=day(message.start_date, "campaign.start_date"),
+        end_date=day(message.end_date, "campaign.end_date"),
+        control_bps=message.control_bps,
+        contacts_max=message.contacts_max if message.HasField("contacts_max") else None,
+        contacts_min=message.contacts_min,
+    )
+
+
+def outcomes(messages: Sequence[proto.Outcome]) -> list[Outcome]:
+    """Outcomes told by RPC."""
+    return [
+        Outcome(
+            contact_id=message.contact_id,
+            result=proto.Outcome.Result.Name(message.result).removeprefix("RESULT_"),
+            opened=message.opened,
+            open_time=_moment(message, "open_time", at),
+            contact_time=_moment(message, "contact_time", at),
+            source=RPC,
+        )
+        for at, message in enumerate(messages)
+    ]
+
+
+def _moment(message: proto.Outcome, field: str, at: int) -> datetime | None:
+    if not message.HasField(field):  # type: ignore[arg-type]
+        return None
+    try:
+        moment: datetime = getattr(message, field).ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise invalid_field([(f"outcomes[{at}].{field}", "is not a time")]) from error
+    return moment

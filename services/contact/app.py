@@ -1,0 +1,98 @@
+"""The composition root: the only file that constructs."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import grpc.aio
+
+from lifecircle.contact.v1 import add_ContactServiceServicer_to_server
+from services.contact import lake
+from services.contact.api import RIGHTS, ContactApi
+from services.contact.config import Config
+from services.contact.peers import Ingest, Recommend
+from services.contact.store import Store
+from services.contact.usecases import Auctions, Desk, Effects, Handovers, Inflow, Work
+from services.contact.worker import backgrounds
+from services.kit import config
+from services.kit.channel import open_channel, token_file
+from services.kit.clock import Clock, system_clock
+from services.kit.db import Database
+from services.kit.ids import Ids, system_ids
+from services.kit.server import Background, serve
+
+SERVICE = "contact"
+
+
+@dataclass(frozen=True)
+class Built:
+    """The service, ready to serve and to work."""
+
+    api: ContactApi
+    background: Sequence[Background]
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add the servicer to a server."""
+        add_ContactServiceServicer_to_server(self.api, server)
+
+
+def build(
+    db: Database,
+    ingest_channel: grpc.aio.Channel,
+    recommend_channel: grpc.aio.Channel,
+    *,
+    folder: Path,
+    zone: tzinfo,
+    clock: Clock = system_clock,
+    ids: Ids = system_ids,
+) -> Built:
+    """Put the service together."""
+    store, ingest, recommend = Store(), Ingest(ingest_channel), Recommend(recommend_channel)
+    auctions = Auctions(db, store, clock, ids, zone, recommend.matrix_files, lake.matrix)
+    handovers = Handovers(db, store, clock, ids, zone, ingest.reveal, lake.Folder(folder))
+    api = ContactApi(
+        desk=Desk(db, store, clock, ids),
+        auctions=auctions,
+        handovers=handovers,
+        work=Work(db, clock),
+        effects=Effects(db, store, clock),
+    )
+    background = backgrounds(
+        db=db,
+        owner=system_ids(),
+        clock=clock,
+        auctions=auctions,
+        handovers=handovers,
+        inflow=Inflow(store, clock, ingest.customer_files, lake.customers),
+        matrices=recommend.matrices,
+        deliveries=ingest.deliveries,
+        facts=ingest.facts,
+    )
+    return Built(api, background)
+
+
+async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
+    """Serve the RPCs, do the background work, or both, until SIGTERM."""
+    settings = config.read(Config, environ)
+    server = settings.server
+    token = token_file(server.service_token_file) if server.service_token_file else str
+    async with contextlib.AsyncExitStack() as closing:
+        db = await Database.open(
+            server.database_url, schema=SERVICE, application=SERVICE, size=server.database_connections
+        )
+        closing.push_async_callback(db.close)
+        ingest = await closing.enter_async_context(open_channel(settings.peer_ingest, token=token))
+        recommend = await closing.enter_async_context(open_channel(settings.peer_recommend, token=token))
+        zone = ZoneInfo(settings.business_timezone)
+        built = build(db, ingest, recommend, folder=settings.ocrm_out, zone=zone)
+        await serve(
+            service=SERVICE,
+            settings=server,
+            register=built.register if serving else None,
+            rights=RIGHTS,
+            background=built.background if working else (),
+            ready=db.ping,
+        )

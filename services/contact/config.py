@@ -1,0 +1,17 @@
+"""Settings of contact, read once from the environment."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.kit.config import ServerSettings
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a process of contact needs."""
+
+    server: ServerSettings
+    peer_ingest: str = field(metadata={"help": "ingest, host:port (the front door of the mesh)"})
+    peer_recommend: str = field(metadata={"help": "recommend, host:port (the front door of the mesh)"})
+    ocrm_out: Path = field(metadata={"help": "the folder in which OCRM finds its hand-over"})
+    business_timezone: str = field(default="Asia/Shanghai", metadata={"help": "zone of business days and quiet hours"})

@@ -1,0 +1,82 @@
+"""The auction for customers' attention (接触点竞标): the selection of greatest expected value within all limits.
+
+Lagrangian dual prices decouple the customers, whose best sets at given prices are exact; a repair turns them into a
+plan that keeps every limit; the dual function at the prices bounds every plan from above, so the gap is proven.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.contact.domain.arbitration import dual, exact
+from services.contact.domain.arbitration.problem import Flags, Floats, Ints, Problem
+from services.contact.domain.arbitration.repair import repair
+from services.contact.refusals import plan_infeasible
+
+
+@dataclass(frozen=True)
+class Row:
+    """A coupling limit: its dual price per contact (negative: a subsidy), and how much of the bound is used."""
+
+    name: str
+    price: float
+    used: int
+    bound: int
+    minimum: bool
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A plan: what is picked [J], its value, the proven bound of any plan, and the limits with their prices."""
+
+    picked: Flags
+    objective: float
+    bound: float
+    rows: tuple[Row, ...]
+
+    @property
+    def gap(self) -> float:
+        """(bound − objective) / bound, at least 0; infinite when something is lost and the bound is 0."""
+        short = self.bound - self.objective
+        if short <= 0:
+            return 0.0
+        return short / abs(self.bound) if self.bound else math.inf
+
+
+def solve(problem: Problem) -> Solution:
+    """The plan for a problem, the same to the bit for the same problem. Raises plan_infeasible."""
+    point = dual.solve(problem)
+    best = np.zeros(problem.candidates, np.bool_)
+    dual.look(problem, point.prices, best)
+    picked = repair(problem, point.prices, best)
+    _, volumes = problem.usage(picked)
+    if np.any(volumes < problem.least):
+        picked = _last_resort(problem, volumes)
+    # Nothing to sell, or a bound below the plan by rounding of the last bits: the plan's own value is the bound.
+    objective = math.fsum(problem.value[picked])
+    return Solution(picked, objective, max(point.bound, objective), _rows(problem, point.prices, picked))
+
+
+def _last_resort(problem: Problem, volumes: Ints) -> Flags:
+    """Prove that the minima cannot be met, or find the plan that meets them, or say which were not met."""
+    blocking = dual.blocking_rows(problem)
+    if blocking:
+        raise plan_infeasible(blocking, proven=True)
+    proven = False
+    if problem.candidates <= exact.MOST_CANDIDATES:
+        picked, proven = exact.optimum(problem)
+        if picked is not None:
+            return picked
+    count = len(problem.capacity)
+    short = [name for name, minimum, at, bound in problem.rows() if minimum and volumes[at - count] < bound]
+    raise plan_infeasible(short, proven=proven)
+
+
+def _rows(problem: Problem, prices: Floats, picked: Flags) -> tuple[Row, ...]:
+    used = np.concatenate(problem.usage(picked))
+    rows = []
+    for name, minimum, at, bound in problem.rows():
+        price = min(float(prices[at]), 0.0) if minimum else max(float(prices[at]), 0.0)
+        rows.append(Row(name, price, int(used[at]), bound, minimum))
+    return tuple(rows)

@@ -1,0 +1,229 @@
+"""From a matrix of acceptances to a plan's contacts: who may bid for whom, the auction, and the draw of the control.
+
+A customer of the control has won like any other and takes up cap, capacity and volume in this plan, so that treated
+and control differ by the contact alone; since he is not contacted, later plans do not count it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, tzinfo
+
+import numpy as np
+
+from services.contact.domain import arbitration, plan
+from services.contact.domain.arbitration.checker import Limits, Won, violations
+from services.contact.domain.arbitration.problem import NO_LIMIT, Flags, Floats, Ints, Problem, Small, from_columns
+from services.contact.domain.campaign import Campaign, Offer, exclusion_classes
+from services.contact.domain.experiment import held_out, shares
+from services.contact.domain.policy import ChannelLimit, Policy, contact_time
+
+LEFT = "left"
+"""Status of a customer who is one no more."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Acceptances: customer [R], index into `products` [R], probability [R]; rows in any order."""
+
+    customer: Ints
+    product: Small
+    score: Floats
+    products: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Customer:
+    """What contact knows of a customer."""
+
+    org_id: str
+    level: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Audience:
+    """The customers as they stand when the plan is made.
+
+    `consents` are the customers with consent to marketing by channel; who is not among them has refused, or was
+    never asked, and is not contacted. `earlier` are the contacts that count for caps: (business day, contacts).
+    """
+
+    customers: Mapping[int, Customer]
+    consents: Mapping[str, Ints]
+    earlier: Mapping[int, Sequence[tuple[date, int]]]
+
+
+@dataclass(frozen=True)
+class Bids:
+    """The auction: its problem, the customers [N], the offer [J] of each candidate, and what was left out why."""
+
+    problem: Problem
+    customers: Ints
+    offer: Small
+    offers: tuple[tuple[Campaign, Offer], ...]
+    counts: Mapping[str, int]
+
+
+def bids(matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience: Audience, on: date) -> Bids:
+    """Every candidate: matrix row × offer of its product × channel with consent.
+
+    Its value in fen is score × lift × worth − cost; a candidate that loses money bids only for a campaign that has
+    a minimum to meet. Campaigns are taken by name, so that ids and the order of creation change nothing.
+    """
+    ordered = sorted(campaigns, key=lambda campaign: campaign.name)
+    offers = tuple((campaign, offer) for campaign in ordered for offer in campaign.offers)
+    number = {campaign.name: index for index, campaign in enumerate(ordered)}
+    classes = exclusion_classes(ordered)
+    keys, row = np.unique(matrix.customer, return_inverse=True)
+    room, counts = _room(keys, policy, audience, on)
+    consents = {
+        limit.channel: np.isin(keys, audience.consents.get(limit.channel, np.zeros(0, np.int64)), assume_unique=True)
+        for limit in policy.channel_limits
+    }
+    consented = np.any([*consents.values(), np.zeros(len(keys), np.bool_)], axis=0)
+    counts["without_consent"] = int(np.sum(~consented))
+    products = {product: index for index, product in enumerate(matrix.products)}
+    columns: list[tuple[Ints, Floats, int, int]] = []
+    for index, (campaign, offer) in enumerate(offers):
+        rows = np.flatnonzero((matrix.product == products.get(offer.product_id, -1)) & (room[row] > 0))
+        for at, limit in enumerate(policy.channel_limits):
+            if limit.channel in offer.channels:
+                reached = rows[consents[limit.channel][row[rows]]]
+                value = _value(matrix.score[reached], offer, limit)
+                worthy = value > 0 if campaign.contacts_min == 0 else np.ones(len(value), np.bool_)
+                columns.append((row[reached[worthy]], value[worthy], index, at))
+    offer_at = np.concatenate([np.full(len(where), index) for where, _, index, _ in columns] or [_NONE])
+    problem, order = from_columns(
+        customer=np.concatenate([where for where, _, _, _ in columns] or [_NONE]),
+        value=np.concatenate([value for _, value, _, _ in columns] or [_NONE.astype(np.float64)]),
+        channel=np.concatenate([np.full(len(where), at) for where, _, _, at in columns] or [_NONE]),
+        group=np.array([classes[offer.offer_id] for _, offer in offers], np.int32)[offer_at],
+        campaign=np.array([number[campaign.name] for campaign, _ in offers], np.int32)[offer_at],
+        order=offer_at,
+        cap=room,
+        capacity=[NO_LIMIT if limit.capacity is None else limit.capacity for limit in policy.channel_limits],
+        most=[NO_LIMIT if campaign.contacts_max is None else campaign.contacts_max for campaign in ordered],
+        least=[campaign.contacts_min for campaign in ordered],
+        channels=[limit.channel for limit in policy.channel_limits],
+        campaigns=[campaign.name for campaign in ordered],
+    )
+    counts |= {"customers": len(keys), "candidates": problem.candidates}
+    return Bids(problem, keys, offer_at[order].astype(np.int32), offers, counts)
+
+
+_NONE = np.zeros(0, np.int64)
+
+
+def _room(keys: Ints, policy: Policy, audience: Audience, on: date) -> tuple[Small, dict[str, int]]:
+    """How many contacts each customer [N] may get, and how many customers the holdout and the caps keep out.
+
+    Who has left, or is not known (so that nobody can say which level's caps hold), gets none.
+    """
+    by_level: dict[str, int] = {}
+    room = np.zeros(len(keys), np.int32)
+    for index, key in enumerate(keys.tolist()):
+        customer = audience.customers.get(key)
+        if customer is None or customer.status == LEFT:
+            continue
+        earlier = audience.earlier.get(key)
+        if earlier:
+            room[index] = policy.room(customer.level, earlier, on)
+        else:
+            if customer.level not in by_level:
+                by_level[customer.level] = policy.room(customer.level, (), on)
+            room[index] = by_level[customer.level]
+    capped = int(np.sum(room == 0))
+    out = held_out("holdout", keys, policy.holdout_bps)
+    room[out] = 0
+    return room, {"holdout": int(np.sum(out)), "without_room": capped}
+
+
+def _value(score: Floats, offer: Offer, limit: ChannelLimit) -> Floats:
+    """Expected value of a contact in fen; the acceptance never exceeds 1, whatever the lift."""
+    acceptance = np.minimum(score.astype(np.float64) * (limit.lift_bps / 10_000), 1.0)
+    value: Floats = acceptance * offer.worth_fen - limit.cost_fen
+    return value
+
+
+def auction(bid: Bids) -> arbitration.Solution:
+    """The best plan, looked at once more by the independent checker. Raises plan_infeasible."""
+    solution = arbitration.solve(bid.problem)
+    found = violations(_won(bid, solution.picked), _limits(bid))
+    if any(found.values()):
+        raise AssertionError(f"the plan breaks limits: {found}")
+    return solution
+
+
+def _picks(bid: Bids, picked: Flags) -> list[tuple[int, int, str]]:
+    """(customer key, offer index, channel) of every pick, in the order of the candidates."""
+    where = np.flatnonzero(picked)
+    customer = bid.customers[np.searchsorted(bid.problem.starts, where, side="right") - 1]
+    channels = [bid.problem.channels[at] for at in bid.problem.channel[where].tolist()]
+    return list(zip(customer.tolist(), bid.offer[where].tolist(), channels, strict=True))
+
+
+def _won(bid: Bids, picked: Flags) -> list[Won]:
+    classes = exclusion_classes([campaign for campaign, _ in bid.offers])
+    return [
+        Won(key, classes[bid.offers[index][1].offer_id], channel, bid.offers[index][0].name)
+        for key, index, channel in _picks(bid, picked)
+    ]
+
+
+def _limits(bid: Bids) -> Limits:
+    policy_rows = zip(bid.problem.channels, bid.problem.capacity.tolist(), strict=True)
+    campaigns = {campaign.name: campaign for campaign, _ in bid.offers}
+    return Limits(
+        cap=dict(zip(bid.customers.tolist(), bid.problem.cap.tolist(), strict=True)),
+        capacity={name: bound for name, bound in policy_rows if bound >= 0},
+        most={name: one.contacts_max for name, one in campaigns.items() if one.contacts_max is not None},
+        least={name: one.contacts_min for name, one in campaigns.items()},
+    )
+
+
+def contacts(
+    bid: Bids,
+    solution: arbitration.Solution,
+    *,
+    plan_id: str,
+    sequence: int,
+    on: date,
+    policy: Policy,
+    audience: Audience,
+    zone: tzinfo,
+) -> list[plan.Contact]:
+    """The won contacts in the order of the candidates, each with its time, and those of the control marked as such."""
+    control = {
+        campaign.name: held_out(f"control {campaign.name}", bid.customers, campaign.control_bps)
+        for campaign, _ in bid.offers
+    }
+    spread = {
+        (index, limit.channel): shares(f"time {on} {offer.product_id} {limit.channel}", bid.customers)
+        for index, (_, offer) in enumerate(bid.offers)
+        for limit in policy.channel_limits
+    }
+    limits = {limit.channel: limit for limit in policy.channel_limits}
+    values = bid.problem.value[solution.picked].tolist()
+    won = []
+    for (key, index, channel), value in zip(_picks(bid, solution.picked), values, strict=True):
+        campaign, offer = bid.offers[index]
+        at = int(np.searchsorted(bid.customers, key))
+        won.append(
+            plan.Contact(
+                contact_id=plan.contact_id(on, sequence, key, campaign.name, offer.product_id, channel),
+                plan_id=plan_id,
+                plan_date=on,
+                customer_key=key,
+                org_id=audience.customers[key].org_id,
+                campaign_id=campaign.campaign_id,
+                offer_id=offer.offer_id,
+                product_id=offer.product_id,
+                channel=channel,
+                value_fen=value,
+                cost_fen=limits[channel].cost_fen,
+                worth_fen=offer.worth_fen,
+                contact_time=contact_time(limits[channel], on, zone, float(spread[index, channel][at])),
+                state=plan.CONTROL if control[campaign.name][at] else plan.PLANNED,
+            )
+        )
+    return won

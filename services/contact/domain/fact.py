@@ -1,0 +1,28 @@
+"""What other systems tell of a customer, as far as contact acts on it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class ConsentChange:
+    """A customer gave or withdrew consent to be contacted through a channel for a purpose."""
+
+    customer_key: int
+    channel: str
+    purpose: str
+    granted: bool
+    change_time: datetime
+
+    def prevails(self, other: "ConsentChange") -> bool:
+        """Whether this change is in force and not the other: the later one; at the same time the withdrawal."""
+        return (self.change_time, not self.granted) >= (other.change_time, not other.granted)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A customer opened a product."""
+
+    customer_key: int
+    product_id: str
+    open_time: datetime

@@ -1,0 +1,94 @@
+"""The folder in which OCRM finds its hand-over: whole files only, the control file last."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from services.contact.domain.handover import control, control_name
+
+
+@dataclass(frozen=True)
+class Written:
+    """A data file with its control file: rows, MD5 (hex), and the first column of its rows."""
+
+    file_name: str
+    rows: int
+    md5: str
+    contact_ids: frozenset[str]
+
+
+class Folder:
+    """OCRM_OUT."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def published(self, name: str) -> Written | None:
+        """The file, if it lies there with a control file that agrees with it."""
+        try:
+            data = (self._path / name).read_bytes()
+            told = (self._path / control_name(name)).read_bytes()
+        except FileNotFoundError:
+            return None
+        lines = data.splitlines()
+        digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if told != control(name, len(lines), digest, len(data)):
+            return None
+        ids = frozenset(line.split(b"|", 1)[0].decode("ascii") for line in lines)
+        return Written(name, len(lines), digest, ids)
+
+    def begin(self, name: str) -> "Writing":
+        """A file that appears under its name only when it is whole."""
+        return Writing(self._path, name)
+
+
+class Writing:
+    """A file being written; leaving the block without publish() throws it away."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._part = folder / f".{name}.part"
+        self._digest = hashlib.md5(usedforsecurity=False)
+        self._bytes = 0
+        self._ids: list[str] = []
+
+    def __enter__(self) -> "Writing":
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # Clear numbers: for this user and his group alone, from the first byte on.
+        self._file = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "wb")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def write(self, contact_id: str, row: bytes) -> None:
+        """Add a row."""
+        self._file.write(row)
+        self._digest.update(row)
+        self._bytes += len(row)
+        self._ids.append(contact_id)
+
+    def publish(self) -> Written:
+        """Make it durable and give it its name, then write its control file in the same way."""
+        digest = self._digest.hexdigest()
+        self._settle()
+        os.replace(self._part, self._folder / self._name)
+        self._file.close()
+        self._file = self._part.open("wb")
+        self._file.write(control(self._name, len(self._ids), digest, self._bytes))
+        self._settle()
+        os.replace(self._part, self._folder / control_name(self._name))
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return Written(self._name, len(self._ids), digest, frozenset(self._ids))
+
+    def _settle(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())

@@ -1,0 +1,3 @@
+from services.kit import migrate
+
+migrate.run_env()

@@ -1,0 +1,176 @@
+"""Outbound gRPC: ingest's and recommend's streams and snapshots as contact's own values."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, TypeVar
+
+import grpc.aio
+import structlog
+from google.protobuf.json_format import MessageToDict
+
+from lifecircle.ingest.v1 import (
+    Event,
+    GetSnapshotRequest,
+    IngestServiceStub,
+    RevealIdentitiesRequest,
+    WatchDeliveriesRequest,
+    WatchEventsRequest,
+)
+from lifecircle.recommend.v1 import GetMatrixRequest, RecommendServiceStub, WatchMatricesRequest
+from services.contact.domain.fact import ConsentChange, Opening
+from services.contact.domain.outcome import RANK, Outcome
+from services.contact.lake import LakeFile
+from services.contact.store.projections import Matrix
+from services.contact.usecases.inflow import CUSTOMERS_FEED, Fact
+from services.kit.cursors import Followed
+
+_log = structlog.get_logger(__name__)
+
+M = TypeVar("M")
+
+TYPES = ("consent.changed", "contact.feedback", "business.NEW", "product.ordered")
+"""The events that contact acts on."""
+
+_SCHEMA = 1
+_MOST = 500
+_REVEAL_SECONDS = 120.0
+_MANIFEST_SECONDS = 30.0
+
+
+class Recommend:
+    """recommend, as far as contact needs it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = RecommendServiceStub(channel)
+
+    async def matrices(self, cursor: str) -> AsyncIterator[Followed[Matrix]]:
+        """Published matrices after the cursor."""
+        async for message in self._stub.WatchMatrices(WatchMatricesRequest(cursor=cursor)):
+            matrix = None
+            if message.HasField("matrix"):
+                told = message.matrix
+                day = told.as_of_date
+                matrix = Matrix(
+                    matrix_id=told.matrix_id,
+                    as_of_date=date(day.year, day.month, day.day) if told.HasField("as_of_date") else None,
+                    create_time=told.create_time.ToDatetime(tzinfo=UTC),
+                )
+            yield Followed(message.cursor, matrix, message.traceparent)
+
+    async def matrix_files(self, matrix_id: str) -> list[LakeFile]:
+        """The files of a matrix."""
+        told = await self._stub.GetMatrix(GetMatrixRequest(matrix_id=matrix_id), timeout=_MANIFEST_SECONDS)
+        _understood(told.schema_version)
+        return [LakeFile(file.uri, file.rows, file.sha256) for file in told.files]
+
+
+class Ingest:
+    """ingest, as far as contact needs it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = IngestServiceStub(channel)
+
+    async def deliveries(self, cursor: str) -> AsyncIterator[Followed[str]]:
+        """Feeds of loaded deliveries after the cursor, as far as contact keeps a copy of them."""
+        async for message in self._stub.WatchDeliveries(WatchDeliveriesRequest(cursor=cursor)):
+            feed = message.delivery.feed_id if message.delivery.feed_id == CUSTOMERS_FEED else None
+            yield Followed(message.cursor, feed, message.traceparent)
+
+    async def customer_files(self) -> list[LakeFile]:
+        """The files of all customers."""
+        told = await self._stub.GetSnapshot(GetSnapshotRequest(feed_id=CUSTOMERS_FEED), timeout=_MANIFEST_SECONDS)
+        _understood(told.schema_version)
+        return [LakeFile(file.uri, file.rows, file.sha256) for file in told.files]
+
+    async def facts(self, cursor: str) -> AsyncIterator[Followed[Sequence[Fact]]]:
+        """Facts after the cursor, many at a time when many are there, so that one transaction takes them all."""
+        call = self._stub.WatchEvents(WatchEventsRequest(cursor=cursor, type_prefixes=TYPES))
+        async with contextlib.aclosing(gathered(call, lambda message: message.traceparent)) as parts:
+            async for part in parts:
+                facts = [fact for message in part if message.HasField("event") for fact in understood(message.event)]
+                yield Followed(part[-1].cursor, facts or None, part[-1].traceparent)
+
+    async def reveal(self, customer_keys: Sequence[int], purpose: str) -> AsyncIterator[list[tuple[int, str]]]:
+        """(customer, clear number) in parts; audited by ingest."""
+        request = RevealIdentitiesRequest(customer_keys=customer_keys, purpose=purpose)
+        async for part in self._stub.RevealIdentities(request, timeout=_REVEAL_SECONDS):
+            yield [(identity.customer_key, identity.msisdn) for identity in part.identities]
+
+
+@dataclass(frozen=True)
+class _End:
+    """The end of a stream, and why."""
+
+    error: Exception | None = None
+
+
+async def gathered(messages: AsyncIterable[M], kin: Callable[[M], str]) -> AsyncGenerator[list[M], None]:
+    """Messages in order, in parts of those that wait together and are kin; a part never waits for more to come."""
+    queue: asyncio.Queue[M | _End] = asyncio.Queue(2 * _MOST)
+
+    async def pump() -> None:
+        try:
+            async for message in messages:
+                await queue.put(message)
+            await queue.put(_End())
+        except Exception as error:
+            await queue.put(_End(error))
+
+    pumping = asyncio.create_task(pump())
+    looked_at: list[M | _End] = []
+    try:
+        while True:
+            item = looked_at.pop() if looked_at else await queue.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            part = [item]
+            while len(part) < _MOST and not queue.empty() and not looked_at:
+                item = queue.get_nowait()
+                if isinstance(item, _End) or kin(item) != kin(part[0]):
+                    looked_at.append(item)
+                else:
+                    part.append(item)
+            yield part
+    finally:
+        pumping.cancel()
+        await asyncio.gather(pumping, return_exceptions=True)
+
+
+def understood(event: Event) -> list[Fact]:
+    """The fact that an event tells, or none; an event that cannot be understood is logged and held for nobody."""
+    try:
+        fact = _fact(event.type, event.customer_key, _time(event), MessageToDict(event.attributes), event.source)
+    except (KeyError, ValueError, TypeError) as error:
+        _log.warning("event_not_understood", event_id=event.event_id, type=event.type, error=type(error).__name__)
+        return []
+    return [] if fact is None else [fact]
+
+
+def _fact(kind: str, customer_key: int, moment: datetime, told: Mapping[str, Any], source: str) -> Fact | None:
+    if kind == "consent.changed" and customer_key:
+        return ConsentChange(customer_key, told["channel"], told["purpose"], told["granted"] == "Y", moment)
+    if kind == "product.ordered" and customer_key and told["action"] == "open":
+        return Opening(customer_key, told["product_id"], moment)
+    if kind == "business.NEW" and customer_key and told.get("product_id"):
+        return Opening(customer_key, told["product_id"], moment)
+    if kind == "contact.feedback":
+        result = str(told["result"]).upper()
+        if result not in RANK:
+            raise ValueError(result)
+        open_time = datetime.fromisoformat(told["open_time"]) if told.get("open_time") else None
+        return Outcome(told["contact_id"], result, told["opened"] == "Y", open_time, moment, source)
+    return None
+
+
+def _time(event: Event) -> datetime:
+    return event.occur_time.ToDatetime(tzinfo=UTC)
+
+
+def _understood(schema_version: int) -> None:
+    if schema_version != _SCHEMA:
+        raise ValueError(f"schema version {schema_version} of a lake file is not known here, only {_SCHEMA}")

@@ -1,0 +1,73 @@
+"""Every expected "no" of contact, one to one with lifecircle/contact/v1/error_reason.proto (the kit's own apart)."""
+
+from collections.abc import Sequence
+
+from services.kit.errors import Kind, Refusal
+
+
+def campaign_not_found(campaign_id: str) -> Refusal:
+    """No campaign has this id."""
+    message = f"no campaign has the id {campaign_id}"
+    return Refusal(Kind.NOT_FOUND, "CAMPAIGN_NOT_FOUND", message, metadata={"campaign_id": campaign_id})
+
+
+def campaign_invalid(field: str, problem: str) -> Refusal:
+    """The campaign cannot be used; `field` is the path of the field at fault."""
+    fields = [(f"campaign.{field}", problem)]
+    return Refusal(
+        Kind.INVALID_ARGUMENT, "CAMPAIGN_INVALID", f"{field} {problem}", metadata={"field": field}, fields=fields
+    )
+
+
+def campaign_state(campaign_id: str, state: str, needed: str) -> Refusal:
+    """The verb is not allowed in the campaign's state."""
+    message = f"campaign {campaign_id} is {state}, it has to be {needed}"
+    metadata = {"campaign_id": campaign_id, "state": state, "needed": needed}
+    return Refusal(Kind.FAILED_PRECONDITION, "CAMPAIGN_STATE", message, metadata=metadata)
+
+
+def campaign_changed(campaign_id: str) -> Refusal:
+    """The campaign has a newer revision than the etag given."""
+    message = f"campaign {campaign_id} was changed since it was read"
+    return Refusal(Kind.ABORTED, "CAMPAIGN_CHANGED", message, metadata={"campaign_id": campaign_id})
+
+
+def policy_invalid(field: str, problem: str) -> Refusal:
+    """The policy cannot be used; `field` is the path of the field at fault."""
+    fields = [(f"policy.{field}", problem)]
+    return Refusal(
+        Kind.INVALID_ARGUMENT, "POLICY_INVALID", f"{field} {problem}", metadata={"field": field}, fields=fields
+    )
+
+
+def plan_not_found(plan_id: str) -> Refusal:
+    """No plan has this id; an empty id asked for the latest, and there is none yet."""
+    message = f"no plan has the id {plan_id}" if plan_id else "there is no plan yet"
+    return Refusal(Kind.NOT_FOUND, "PLAN_NOT_FOUND", message, metadata={"plan_id": plan_id})
+
+
+def plan_not_ready(plan_id: str, state: str) -> Refusal:
+    """The plan is not in the state that the work needs."""
+    message = f"plan {plan_id} is {state}"
+    return Refusal(Kind.FAILED_PRECONDITION, "PLAN_NOT_READY", message, metadata={"plan_id": plan_id, "state": state})
+
+
+def plan_infeasible(rows: Sequence[str], *, proven: bool) -> Refusal:
+    """A campaign's minimum cannot be met; `rows` are the limits that block it, `proven` that no plan at all can."""
+    named = ", ".join(rows)
+    how = "no plan can meet" if proven else "no plan was found that meets"
+    message = f"{how} these together: {named}"
+    metadata = {"rows": named, "proven": str(proven).lower()}
+    return Refusal(Kind.FAILED_PRECONDITION, "PLAN_INFEASIBLE", message, metadata=metadata)
+
+
+def inputs_incomplete(missing: str) -> Refusal:
+    """Something that an auction needs is not there yet."""
+    message = f"missing: {missing}"
+    return Refusal(Kind.FAILED_PRECONDITION, "INPUTS_INCOMPLETE", message, metadata={"missing": missing})
+
+
+def outcome_unmatched(contact_id: str) -> Refusal:
+    """No contact has this id."""
+    message = f"no contact has the id {contact_id}"
+    return Refusal(Kind.NOT_FOUND, "OUTCOME_UNMATCHED", message, metadata={"contact_id": contact_id})

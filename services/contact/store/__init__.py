@@ -1,0 +1,20 @@
+"""SQL of the schema `contact`: one class per aggregate, domain values in and out; nothing here commits."""
+
+from dataclasses import dataclass, field
+
+from services.contact.store.campaigns import Campaigns, Policies
+from services.contact.store.outcomes import Outcomes
+from services.contact.store.plans import Plans
+from services.contact.store.projections import Customers, Matrices
+
+
+@dataclass(frozen=True)
+class Store:
+    """All aggregates."""
+
+    policies: Policies = field(default_factory=Policies)
+    campaigns: Campaigns = field(default_factory=Campaigns)
+    matrices: Matrices = field(default_factory=Matrices)
+    customers: Customers = field(default_factory=Customers)
+    plans: Plans = field(default_factory=Plans)
+    outcomes: Outcomes = field(default_factory=Outcomes)

@@ -1,0 +1,135 @@
+"""Policies and campaigns."""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, text, tuple_, update
+
+from services.contact import tables
+from services.contact.domain.campaign import ACTIVE, Campaign, Offer
+from services.contact.domain.policy import ChannelLimit, CustomerCap, Policy
+from services.kit.db import Read, Write
+
+_policy, _campaign, _offer = tables.policy, tables.campaign, tables.offer
+
+
+class Policies:
+    """The table `policy`."""
+
+    async def latest(self, read: Read) -> Policy | None:
+        """The policy in force."""
+        row = await read.row(select(_policy).order_by(_policy.c.version.desc()).limit(1))
+        return None if row is None else _to_policy(row)
+
+    async def version(self, read: Read, version: int) -> Policy:
+        """One version, which is there."""
+        row = await read.row(select(_policy).where(_policy.c.version == version))
+        assert row is not None, f"policy version {version}"
+        return _to_policy(row)
+
+    async def add(self, tx: Write, policy: Policy, now: datetime) -> Policy:
+        """Keep the next version; whoever does the same at once waits."""
+        await tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('contact.policy', 0))"))
+        latest = await self.latest(tx)
+        version = latest.version + 1 if latest else 1
+        definition = {
+            "customer_caps": [dataclasses.asdict(cap) for cap in policy.customer_caps],
+            "channel_limits": [dataclasses.asdict(limit) for limit in policy.channel_limits],
+            "holdout_bps": policy.holdout_bps,
+        }
+        await tx.execute(insert(_policy).values(version=version, definition=definition, update_time=now))
+        return dataclasses.replace(policy, version=version, update_time=now)
+
+
+class Campaigns:
+    """The tables `campaign` and `offer`."""
+
+    async def id_of(self, read: Read, name: str) -> str | None:
+        """The id of the campaign of this name."""
+        found: str | None = await read.value(select(_campaign.c.campaign_id).where(_campaign.c.name == name))
+        return found
+
+    async def lock_name(self, tx: Write, name: str) -> None:
+        """Until the transaction ends, nobody else makes a campaign of this name."""
+        lock = text("SELECT pg_advisory_xact_lock(hashtextextended('contact.campaign.' || :name, 0))")
+        await tx.execute(lock, {"name": name})
+
+    async def add(self, tx: Write, campaign: Campaign) -> None:
+        """Keep a draft."""
+        row = dataclasses.asdict(campaign)
+        offers = row.pop("offers")
+        await tx.execute(insert(_campaign).values(row))
+        rows = [
+            {**offer, "channels": list(offer["channels"]), "campaign_id": campaign.campaign_id, "number": number}
+            for number, offer in enumerate(offers, start=1)
+        ]
+        await tx.execute(insert(_offer), rows)
+
+    async def get(self, read: Read, campaign_id: str) -> Campaign | None:
+        """One campaign."""
+        row = await read.row(select(_campaign).where(_campaign.c.campaign_id == campaign_id))
+        return None if row is None else (await self._with_offers(read, [row]))[0]
+
+    async def for_update(self, tx: Write, campaign_id: str) -> Campaign | None:
+        """One campaign, held until the transaction ends."""
+        row = await tx.row(select(_campaign).where(_campaign.c.campaign_id == campaign_id).with_for_update())
+        return None if row is None else (await self._with_offers(tx, [row]))[0]
+
+    async def move(self, tx: Write, campaign: Campaign) -> None:
+        """Keep a campaign's new state and revision."""
+        stmt = update(_campaign).where(_campaign.c.campaign_id == campaign.campaign_id)
+        await tx.execute(stmt.values(state=campaign.state, revision=campaign.revision))
+
+    async def active(self, read: Read) -> list[Campaign]:
+        """The campaigns that bid, by name."""
+        stmt = select(_campaign).where(_campaign.c.state == ACTIVE).order_by(_campaign.c.name)
+        return await self._with_offers(read, await read.rows(stmt))
+
+    async def of_ids(self, read: Read, campaign_ids: Collection[str]) -> list[Campaign]:
+        """The campaigns with these ids, by name."""
+        stmt = select(_campaign).where(_campaign.c.campaign_id.in_(campaign_ids)).order_by(_campaign.c.name)
+        return await self._with_offers(read, await read.rows(stmt))
+
+    async def page(self, read: Read, name: str, after: tuple[datetime, str] | None, size: int) -> list[Campaign]:
+        """Campaigns, the latest first, those after (create_time, campaign_id); of one name, or of all when it is ""."""
+        stmt = select(_campaign).order_by(_campaign.c.create_time.desc(), _campaign.c.campaign_id.desc()).limit(size)
+        if name:
+            stmt = stmt.where(_campaign.c.name == name)
+        if after is not None:
+            stmt = stmt.where(tuple_(_campaign.c.create_time, _campaign.c.campaign_id) < tuple_(*after))
+        return await self._with_offers(read, await read.rows(stmt))
+
+    async def contents(self, read: Read, plan_id: str) -> Mapping[str, str]:
+        """Offer → its content, for the offers of a plan's contacts."""
+        won = select(tables.contact.c.offer_id).where(tables.contact.c.plan_id == plan_id)
+        rows = await read.rows(select(_offer.c.offer_id, _offer.c.content).where(_offer.c.offer_id.in_(won)))
+        return {row.offer_id: row.content for row in rows}
+
+    async def _with_offers(self, read: Read, rows: list[Row[Any]]) -> list[Campaign]:
+        wanted = [row.campaign_id for row in rows]
+        stmt = select(_offer).where(_offer.c.campaign_id.in_(wanted)).order_by(_offer.c.campaign_id, _offer.c.number)
+        offers: dict[str, list[Offer]] = {campaign_id: [] for campaign_id in wanted}
+        for row in await read.rows(stmt) if wanted else []:
+            offers[row.campaign_id].append(
+                Offer(
+                    offer_id=row.offer_id,
+                    product_id=row.product_id,
+                    content=row.content,
+                    channels=tuple(row.channels),
+                    worth_fen=row.worth_fen,
+                    exclusive_group=row.exclusive_group,
+                )
+            )
+        return [Campaign(**row._asdict(), offers=tuple(offers[row.campaign_id])) for row in rows]
+
+
+def _to_policy(row: Row[Any]) -> Policy:
+    return Policy(
+        customer_caps=tuple(CustomerCap(**cap) for cap in row.definition["customer_caps"]),
+        channel_limits=tuple(ChannelLimit(**limit) for limit in row.definition["channel_limits"]),
+        holdout_bps=row.definition["holdout_bps"],
+        version=row.version,
+        update_time=row.update_time,
+    )

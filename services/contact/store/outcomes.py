@@ -1,0 +1,171 @@
+"""Outcomes of contacts, and what they and the openings add up to."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, text, tuple_
+
+from services.contact import tables
+from services.contact.domain.outcome import ATTRIBUTION, Outcome, Tally, merged
+from services.contact.domain.plan import SENT
+from services.kit.db import Read, Write
+
+_outcome, _contact, _campaign = tables.outcome, tables.contact, tables.campaign
+
+_UPSERT = text(
+    """
+    INSERT INTO outcome (contact_id, result, opened, open_time, contact_time, source, receive_time)
+    SELECT told.*, :now
+    FROM unnest(CAST(:ids AS text[]), CAST(:results AS text[]), CAST(:opened AS boolean[]),
+                CAST(:open_times AS timestamptz[]), CAST(:contact_times AS timestamptz[]), CAST(:sources AS text[]))
+        AS told (contact_id, result, opened, open_time, contact_time, source)
+    ORDER BY told.contact_id
+    ON CONFLICT (contact_id) DO UPDATE
+        SET result = excluded.result, opened = excluded.opened, open_time = excluded.open_time,
+            contact_time = excluded.contact_time, source = excluded.source
+    """
+)
+
+_TALLIES = text(
+    """
+    SELECT contact.campaign_id, contact.offer_id, contact.worth_fen,
+        count(*) FILTER (WHERE contact.state = 'HANDED_OVER') AS sent,
+        count(*) FILTER (WHERE contact.state = 'HANDED_OVER' AND outcome.result = 'RESPONDED') AS responded,
+        count(*) FILTER (WHERE contact.state = 'HANDED_OVER' AND (opened.seen OR outcome.opened)) AS opened,
+        count(*) FILTER (WHERE contact.state = 'CONTROL') AS controls,
+        count(*) FILTER (WHERE contact.state = 'CONTROL' AND opened.seen) AS control_opened,
+        coalesce(sum(contact.cost_fen) FILTER (WHERE contact.state = 'HANDED_OVER'), 0) AS cost_fen,
+        count(outcome.contact_id) FILTER (WHERE contact.state <> 'HANDED_OVER') AS unmatched
+    FROM contact
+    JOIN plan ON plan.plan_id = contact.plan_id AND plan.state = 'HANDED_OVER'
+    LEFT JOIN outcome ON outcome.contact_id = contact.contact_id
+    CROSS JOIN LATERAL (
+        SELECT EXISTS (
+            SELECT FROM opening
+            WHERE opening.customer_key = contact.customer_key AND opening.product_id = contact.product_id
+                AND opening.open_time >= contact.contact_time
+                AND opening.open_time < contact.contact_time + CAST(:attribution AS interval)
+        ) AS seen
+    ) AS opened
+    WHERE contact.campaign_id = ANY(CAST(:campaigns AS text[]))
+    GROUP BY contact.campaign_id, contact.offer_id, contact.worth_fen
+    ORDER BY contact.campaign_id, contact.offer_id, contact.worth_fen
+    """
+)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An outcome as it is kept, and whether its contact was handed over."""
+
+    outcome: Outcome
+    matched: bool
+    receive_time: datetime
+
+
+@dataclass(frozen=True)
+class Tallied:
+    """What a campaign's contacts came to, by offer."""
+
+    campaign_id: str
+    name: str
+    tallies: tuple[Tally, ...]
+    unmatched: int
+
+
+class Outcomes:
+    """The table `outcome`."""
+
+    async def put(self, tx: Write, outcomes: Sequence[Outcome], now: datetime) -> int:
+        """Merge outcomes into what is known; gives how many contacts had none before."""
+        told: dict[str, Outcome] = {}
+        for outcome in outcomes:
+            earlier = told.get(outcome.contact_id)
+            told[outcome.contact_id] = merged(earlier, outcome) if earlier else outcome
+        # Two at a time would both read before either writes: whoever reports the same contacts waits.
+        await tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('contact.outcome', 0))"))
+        known = await self._of(tx, list(told))
+        changed = []
+        for contact_id, outcome in told.items():
+            final = merged(known[contact_id], outcome) if contact_id in known else outcome
+            if known.get(contact_id) != final:
+                changed.append(final)
+        params = {
+            "ids": [outcome.contact_id for outcome in changed],
+            "results": [outcome.result for outcome in changed],
+            "opened": [outcome.opened for outcome in changed],
+            "open_times": [outcome.open_time for outcome in changed],
+            "contact_times": [outcome.contact_time for outcome in changed],
+            "sources": [outcome.source for outcome in changed],
+            "now": now,
+        }
+        if changed:
+            await tx.execute(_UPSERT, params)
+        return len(told.keys() - known.keys())
+
+    async def unmatched(self, read: Read, contact_ids: Collection[str]) -> list[str]:
+        """Which of these ids name no contact that was handed over, in order."""
+        stmt = text(
+            "SELECT told.contact_id FROM unnest(CAST(:ids AS text[])) AS told (contact_id) WHERE NOT EXISTS "
+            "(SELECT FROM contact WHERE contact.contact_id = told.contact_id AND contact.state = 'HANDED_OVER') "
+            "ORDER BY told.contact_id"
+        )
+        return [row.contact_id for row in await read.rows(stmt, {"ids": sorted(set(contact_ids))})]
+
+    async def page(
+        self, read: Read, *, contact_id: str = "", unmatched: bool = False, after: str = "", size: int
+    ) -> list[Kept]:
+        """Outcomes by contact, those after the contact `after`; of one contact, or only the unmatched."""
+        sent = select(_contact.c.contact_id).where(
+            _contact.c.contact_id == _outcome.c.contact_id, _contact.c.state == SENT
+        )
+        stmt = select(_outcome, sent.exists().label("matched")).where(_outcome.c.contact_id > after)
+        if contact_id:
+            stmt = stmt.where(_outcome.c.contact_id == contact_id)
+        if unmatched:
+            stmt = stmt.where(~sent.exists())
+        kept = []
+        for row in await read.rows(stmt.order_by(_outcome.c.contact_id).limit(size)):
+            values = row._asdict()
+            kept.append(
+                Kept(matched=values.pop("matched"), receive_time=values.pop("receive_time"), outcome=Outcome(**values))
+            )
+        return kept
+
+    async def known_contact(self, read: Read, contact_id: str) -> bool:
+        """Whether a contact has this id."""
+        return bool(await read.value(select(select(_contact).where(_contact.c.contact_id == contact_id).exists())))
+
+    async def tallies(
+        self, read: Read, *, campaign_id: str = "", after: tuple[str, str] | None = None, size: int
+    ) -> list[Tallied]:
+        """What campaigns came to, by name, those after (name, campaign_id); of one campaign, or of all."""
+        stmt = select(_campaign.c.campaign_id, _campaign.c.name).order_by(_campaign.c.name, _campaign.c.campaign_id)
+        if campaign_id:
+            stmt = stmt.where(_campaign.c.campaign_id == campaign_id)
+        if after is not None:
+            stmt = stmt.where(tuple_(_campaign.c.name, _campaign.c.campaign_id) > tuple_(*after))
+        campaigns = await read.rows(stmt.limit(size))
+        params = {"campaigns": [row.campaign_id for row in campaigns], "attribution": ATTRIBUTION}
+        found: dict[str, list[Tally]] = {row.campaign_id: [] for row in campaigns}
+        unmatched = dict.fromkeys(found, 0)
+        for row in await read.rows(_TALLIES, params):
+            values = row._asdict()
+            values.pop("offer_id")
+            campaign = values.pop("campaign_id")
+            unmatched[campaign] += values.pop("unmatched")
+            found[campaign].append(Tally(**{name: int(value) for name, value in values.items()}))
+        return [
+            Tallied(row.campaign_id, row.name, tuple(found[row.campaign_id]), unmatched[row.campaign_id])
+            for row in campaigns
+        ]
+
+    async def _of(self, read: Read, contact_ids: list[str]) -> dict[str, Outcome]:
+        stmt = text("SELECT * FROM outcome WHERE contact_id = ANY(CAST(:ids AS text[]))")
+        found = {}
+        for row in await read.rows(stmt, {"ids": contact_ids}):
+            values = row._asdict()
+            values.pop("receive_time")
+            found[row.contact_id] = Outcome(**values)
+        return found

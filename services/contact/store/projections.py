@@ -1,0 +1,187 @@
+"""What contact keeps of others' facts: matrices, customers, their consents and openings."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import numpy as np
+from sqlalchemy import Executable, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from services.contact import tables
+from services.contact.domain.auction import LEFT, Audience, Customer
+from services.contact.domain.fact import ConsentChange, Opening
+from services.contact.domain.plan import SENT
+from services.contact.domain.policy import MARKETING
+from services.kit.db import Read, Write
+
+_matrix = tables.matrix
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A published matrix; `as_of_date` is the last day of the data behind it."""
+
+    matrix_id: str
+    as_of_date: date | None
+    create_time: datetime
+
+
+class Matrices:
+    """The table `matrix`."""
+
+    async def add(self, tx: Write, matrix: Matrix) -> None:
+        """Know a matrix; once known it stays as it is."""
+        values = {"as_of_date": matrix.as_of_date, "create_time": matrix.create_time}
+        await tx.execute(insert(_matrix).values(matrix_id=matrix.matrix_id, **values).on_conflict_do_nothing())
+
+    async def get(self, read: Read, matrix_id: str) -> Matrix | None:
+        """One matrix; an empty id gives the latest."""
+        stmt = select(_matrix).order_by(_matrix.c.create_time.desc(), _matrix.c.matrix_id.desc()).limit(1)
+        row = await read.row(stmt.where(_matrix.c.matrix_id == matrix_id) if matrix_id else stmt)
+        return None if row is None else Matrix(**row._asdict())
+
+
+_UPSERT_CUSTOMERS = text(
+    """
+    INSERT INTO customer AS known (customer_key, org_id, level, status)
+    SELECT * FROM unnest(CAST(:keys AS bigint[]), CAST(:orgs AS text[]), CAST(:levels AS text[]),
+                         CAST(:statuses AS text[])) AS told (customer_key, org_id, level, status)
+    ORDER BY customer_key
+    ON CONFLICT (customer_key) DO UPDATE
+        SET org_id = excluded.org_id, level = excluded.level, status = excluded.status
+        WHERE (known.org_id, known.level, known.status)
+            IS DISTINCT FROM (excluded.org_id, excluded.level, excluded.status)
+    """
+)
+
+# The later change is in force; at the same time the withdrawal: in whatever order and however often they arrive.
+_UPSERT_CONSENTS = text(
+    """
+    INSERT INTO consent AS known (customer_key, channel, purpose, org_id, granted, change_time)
+    SELECT told.customer_key, told.channel, told.purpose, coalesce(customer.org_id, ''), told.granted, told.change_time
+    FROM unnest(CAST(:keys AS bigint[]), CAST(:channels AS text[]), CAST(:purposes AS text[]),
+                CAST(:granted AS boolean[]), CAST(:times AS timestamptz[]))
+        AS told (customer_key, channel, purpose, granted, change_time)
+    LEFT JOIN customer USING (customer_key)
+    ORDER BY told.customer_key, told.channel, told.purpose
+    ON CONFLICT (customer_key, channel, purpose) DO UPDATE
+        SET org_id = excluded.org_id, granted = excluded.granted, change_time = excluded.change_time
+        WHERE (excluded.change_time, NOT excluded.granted) > (known.change_time, NOT known.granted)
+    """
+)
+
+_INSERT_OPENINGS = text(
+    """
+    INSERT INTO opening (customer_key, product_id, open_time, org_id)
+    SELECT told.customer_key, told.product_id, told.open_time, coalesce(customer.org_id, '')
+    FROM unnest(CAST(:keys AS bigint[]), CAST(:products AS text[]), CAST(:times AS timestamptz[]))
+        AS told (customer_key, product_id, open_time)
+    LEFT JOIN customer USING (customer_key)
+    ORDER BY told.customer_key, told.product_id, told.open_time
+    ON CONFLICT DO NOTHING
+    """
+)
+
+
+class Customers:
+    """The tables `customer`, `consent` and `opening`."""
+
+    async def put(self, tx: Write, customers: Sequence[tuple[int, Customer]]) -> None:
+        """Know customers as the latest delivery tells them, each at most once."""
+        params = {
+            "keys": [key for key, _ in customers],
+            "orgs": [customer.org_id for _, customer in customers],
+            "levels": [customer.level for _, customer in customers],
+            "statuses": [customer.status for _, customer in customers],
+        }
+        await tx.execute(_UPSERT_CUSTOMERS, params)
+
+    async def put_consents(self, tx: Write, changes: Iterable[ConsentChange]) -> None:
+        """Take changes of consent, in any order."""
+        latest: dict[tuple[int, str, str], ConsentChange] = {}
+        for change in changes:
+            at = (change.customer_key, change.channel, change.purpose)
+            if at not in latest or change.prevails(latest[at]):
+                latest[at] = change
+        params = {
+            "keys": [change.customer_key for change in latest.values()],
+            "channels": [change.channel for change in latest.values()],
+            "purposes": [change.purpose for change in latest.values()],
+            "granted": [change.granted for change in latest.values()],
+            "times": [change.change_time for change in latest.values()],
+        }
+        if latest:
+            await tx.execute(_UPSERT_CONSENTS, params)
+
+    async def put_openings(self, tx: Write, openings: Sequence[Opening]) -> None:
+        """Take openings; one that is known stays."""
+        params = {
+            "keys": [opening.customer_key for opening in openings],
+            "products": [opening.product_id for opening in openings],
+            "times": [opening.open_time for opening in openings],
+        }
+        if openings:
+            await tx.execute(_INSERT_OPENINGS, params)
+
+    async def missing(self, read: Read) -> list[str]:
+        """Which of the projections that an auction needs are empty."""
+        checks: tuple[tuple[str, Executable], ...] = (
+            ("customers", select(select(tables.customer).exists())),
+            ("consent", select(select(tables.consent).exists())),
+        )
+        return [name for name, stmt in checks if not await read.value(stmt)]
+
+    async def audience(self, read: Read, on: date, window_days: int) -> Audience:
+        """All customers as they stand, with the contacts sent within a window around the day `on`."""
+        kinds: dict[tuple[str, str, str], Customer] = {}
+        customers = {}
+        for row in await read.rows(select(tables.customer)):
+            kind = (row.org_id, row.level, row.status)
+            customers[row.customer_key] = kinds.setdefault(kind, Customer(*kind))
+        consents: dict[str, list[int]] = {}
+        given = select(tables.consent.c.channel, tables.consent.c.customer_key).where(
+            tables.consent.c.purpose == MARKETING, tables.consent.c.granted
+        )
+        for row in await read.rows(given.order_by(tables.consent.c.customer_key)):
+            consents.setdefault(row.channel, []).append(row.customer_key)
+        return Audience(
+            customers=customers,
+            consents={channel: np.array(keys, np.int64) for channel, keys in consents.items()},
+            earlier=await self.earlier(read, on, window_days),
+        )
+
+    async def earlier(
+        self, read: Read, on: date, window_days: int, *, but_plan: str = ""
+    ) -> dict[int, list[tuple[date, int]]]:
+        """Customer → (business day, contacts sent), in windows that hold the day `on`; without those of one plan."""
+        contact, reach = tables.contact, timedelta(days=window_days - 1)
+        stmt = (
+            select(contact.c.customer_key, contact.c.plan_date, func.count().label("sent"))
+            .where(contact.c.plan_date.between(on - reach, on + reach), contact.c.state == SENT)
+            .where(contact.c.plan_id != but_plan)
+            .group_by(contact.c.customer_key, contact.c.plan_date)
+            .order_by(contact.c.customer_key, contact.c.plan_date)
+        )
+        earlier: dict[int, list[tuple[date, int]]] = {}
+        for row in await read.rows(stmt):
+            earlier.setdefault(row.customer_key, []).append((row.plan_date, row.sent))
+        return earlier
+
+    async def levels(self, read: Read, customer_keys: Collection[int]) -> dict[int, str]:
+        """Customer → level, of these customers as far as they are known and have not left."""
+        stmt = text(
+            "SELECT customer_key, level FROM customer "
+            "WHERE status <> :left AND customer_key = ANY(CAST(:keys AS bigint[]))"
+        )
+        rows = await read.rows(stmt, {"left": LEFT, "keys": list(customer_keys)})
+        return {row.customer_key: row.level for row in rows}
+
+    async def consenting(self, read: Read, customer_keys: Collection[int]) -> set[tuple[int, str]]:
+        """(customer, channel) pairs with consent to marketing in force, of these customers."""
+        stmt = text(
+            "SELECT customer_key, channel FROM consent "
+            "WHERE purpose = :purpose AND granted AND customer_key = ANY(CAST(:keys AS bigint[]))"
+        )
+        rows = await read.rows(stmt, {"purpose": MARKETING, "keys": list(customer_keys)})
+        return {(row.customer_key, row.channel) for row in rows}

@@ -1,0 +1,143 @@
+"""The tables of the schema `contact`, as SQLAlchemy Core; migrations/ makes them, with their checks and comments."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Integer, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData()
+
+_Time = DateTime(timezone=True)
+
+policy = Table(
+    "policy",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("definition", JSONB, nullable=False),
+    Column("update_time", _Time, nullable=False),
+)
+
+campaign = Table(
+    "campaign",
+    metadata,
+    Column("campaign_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("start_date", Date, nullable=False),
+    Column("end_date", Date, nullable=False),
+    Column("control_bps", Integer, nullable=False),
+    Column("contacts_max", BigInteger),
+    Column("contacts_min", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)
+
+offer = Table(
+    "offer",
+    metadata,
+    Column("offer_id", Text, primary_key=True),
+    Column("campaign_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("channels", ARRAY(Text), nullable=False),
+    Column("worth_fen", BigInteger, nullable=False),
+    Column("exclusive_group", Text, nullable=False),
+)
+
+matrix = Table(
+    "matrix",
+    metadata,
+    Column("matrix_id", Text, primary_key=True),
+    Column("as_of_date", Date),
+    Column("create_time", _Time, nullable=False),
+)
+
+customer = Table(
+    "customer",
+    metadata,
+    Column("customer_key", BigInteger, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("status", Text, nullable=False),
+)
+
+consent = Table(
+    "consent",
+    metadata,
+    Column("customer_key", BigInteger, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("purpose", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("granted", Boolean, nullable=False),
+    Column("change_time", _Time, nullable=False),
+)
+
+opening = Table(
+    "opening",
+    metadata,
+    Column("customer_key", BigInteger, primary_key=True),
+    Column("product_id", Text, primary_key=True),
+    Column("open_time", _Time, primary_key=True),
+    Column("org_id", Text, nullable=False),
+)
+
+plan = Table(
+    "plan",
+    metadata,
+    Column("plan_id", Text, primary_key=True),
+    Column("plan_date", Date, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("matrix_id", Text, nullable=False),
+    Column("policy_version", Integer, nullable=False),
+    Column("candidates", BigInteger, nullable=False),
+    Column("contacts", BigInteger, nullable=False),
+    Column("control_contacts", BigInteger, nullable=False),
+    Column("withheld_contacts", BigInteger, nullable=False),
+    Column("objective_fen", Double, nullable=False),
+    Column("bound_fen", Double, nullable=False),
+    Column("gap", Double, nullable=False),
+    Column("prices", JSONB, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)
+
+contact = Table(
+    "contact",
+    metadata,
+    Column("contact_id", Text, nullable=False),
+    Column("plan_id", Text, primary_key=True),
+    Column("plan_date", Date, nullable=False),
+    Column("customer_key", BigInteger, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("campaign_id", Text, nullable=False),
+    Column("offer_id", Text, primary_key=True),
+    Column("product_id", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("value_fen", Double, nullable=False),
+    Column("cost_fen", BigInteger, nullable=False),
+    Column("worth_fen", BigInteger, nullable=False),
+    Column("contact_time", _Time, nullable=False),
+    Column("state", Text, nullable=False),
+)
+
+handover_file = Table(
+    "handover_file",
+    metadata,
+    Column("file_name", Text, primary_key=True),
+    Column("plan_id", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("md5", Text, nullable=False),
+    Column("write_time", _Time, nullable=False),
+)
+
+outcome = Table(
+    "outcome",
+    metadata,
+    Column("contact_id", Text, primary_key=True),
+    Column("result", Text, nullable=False),
+    Column("opened", Boolean, nullable=False),
+    Column("open_time", _Time),
+    Column("contact_time", _Time),
+    Column("source", Text, nullable=False),
+    Column("receive_time", _Time, nullable=False),
+)

@@ -1,0 +1,215 @@
+"""The auction: when it is held, how it is held, and the plans that came of it."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, datetime, tzinfo
+
+from services.contact.domain import arbitration, auction
+from services.contact.domain.campaign import ACTIVE, Campaign, auction_day
+from services.contact.domain.plan import Contact, Plan, Price, checksum
+from services.contact.domain.policy import Policy, next_business_day
+from services.contact.lake import LakeFile
+from services.contact.refusals import campaign_not_found, campaign_state, inputs_incomplete, plan_not_found
+from services.contact.store import Store
+from services.contact.store.projections import Matrix
+from services.contact.usecases.work import ARBITRATE, asked_again
+from services.kit import idempotency, jobs, outbox
+from services.kit.clock import Clock
+from services.kit.db import Database, Read, Write
+from services.kit.idempotency import RequestKey
+from services.kit.ids import Ids
+from services.kit.jobs import Job, Running
+
+MatrixFiles = Callable[[str], Awaitable[Sequence[LakeFile]]]
+"""The files of a matrix, by its id."""
+ReadMatrix = Callable[[Sequence[LakeFile]], auction.Matrix]
+
+_STEPS = 5
+
+
+class Auctions:
+    """Holds auctions and shows plans."""
+
+    def __init__(
+        self,
+        db: Database,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        zone: tzinfo,
+        matrix_files: MatrixFiles,
+        read_matrix: ReadMatrix,
+    ) -> None:
+        self._db = db
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._zone = zone
+        self._matrix_files = matrix_files
+        self._read_matrix = read_matrix
+
+    async def matrix_published(self, tx: Write, matrix: Matrix) -> None:
+        """Know the matrix; where there is a policy and a campaign that bids, an auction begins by itself.
+
+        It is held for the day after the data behind the matrix, or the first day on which a campaign bids.
+        """
+        await self._store.matrices.add(tx, matrix)
+        policy = await self._store.policies.latest(tx)
+        campaigns = await self._store.campaigns.active(tx)
+        on = auction_day(campaigns, self._day_after(matrix))
+        if policy is None or on is None:
+            return
+        bidding = [campaign for campaign in campaigns if campaign.bids_on(on)]
+        key, spec = _asked(matrix, policy, bidding, on)
+        await jobs.create(tx, job_id=self._ids(), kind=ARBITRATE, key=key, spec=spec, now=self._clock())
+
+    async def begin(self, key: RequestKey, campaign_ids: Sequence[str], matrix_id: str, on: date) -> Job:
+        """Ask for a plan; the same inputs give the job that is there, unless it failed or was cancelled.
+
+        Raises inputs_incomplete, campaign_not_found, campaign_state.
+        """
+        async with self._db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is not None:
+                return await jobs.get(tx, earlier["job_id"])
+            policy = await self._store.policies.latest(tx)
+            matrix = await self._store.matrices.get(tx, matrix_id)
+            if policy is None or matrix is None:
+                raise inputs_incomplete("policy" if policy is None else f"matrix {matrix_id}".strip())
+            name, spec = _asked(matrix, policy, await self._bidding(tx, campaign_ids, on), on)
+            job = await asked_again(tx, kind=ARBITRATE, key=name, spec=spec, ids=self._ids, clock=self._clock)
+            await idempotency.answer(tx, key, {"job_id": job.job_id})
+            await tx.commit()
+        return job
+
+    async def arbitrate(self, running: Running) -> None:
+        """Hold the auction and publish its plan, whose id is the job's. Raises inputs_incomplete, plan_infeasible."""
+        spec = running.job.spec
+        on = date.fromisoformat(spec["plan_date"])
+        async with self._db.read() as read:
+            policy = await self._store.policies.version(read, spec["policy_version"])
+            named = await self._store.campaigns.of_ids(read, [campaign_id for campaign_id, _ in spec["campaigns"]])
+            missing = await self._store.customers.missing(read)
+            audience = await self._store.customers.audience(read, on, policy.widest_window())
+        campaigns = [campaign for campaign in named if campaign.bids_on(on)]
+        if missing or not campaigns:
+            raise inputs_incomplete(", ".join([*missing, *([] if campaigns else ["campaigns"])]))
+        await running.progress(1, _STEPS, message="reads the matrix")
+        files = await self._matrix_files(spec["matrix_id"])
+        matrix = await asyncio.to_thread(self._read_matrix, files)
+        await running.progress(2, _STEPS, message="collects the bids")
+        bid = await asyncio.to_thread(auction.bids, matrix, campaigns, policy, audience, on)
+        await running.progress(3, _STEPS, message="holds the auction", **bid.counts)
+        solution = await asyncio.to_thread(auction.auction, bid)
+        await running.progress(4, _STEPS, message="publishes the plan", contacts=int(solution.picked.sum()))
+        await self._publish(running, bid, solution, policy, audience, on)
+
+    async def plan(self, plan_id: str) -> Plan:
+        """One plan; an empty id gives the latest. Raises plan_not_found."""
+        async with self._db.read() as read:
+            plan = await self._store.plans.get(read, plan_id)
+        if plan is None:
+            raise plan_not_found(plan_id)
+        return plan
+
+    async def plans(self, after: tuple[datetime, str] | None, size: int) -> list[Plan]:
+        """Plans, the latest first, those after (create_time, plan_id)."""
+        async with self._db.read() as read:
+            return await self._store.plans.page(read, after, size)
+
+    async def contacts(self, plan_id: str, after: tuple[int, str] | None, size: int) -> list[Contact]:
+        """A plan's contacts by customer and offer, those after (customer_key, offer_id). Raises plan_not_found."""
+        async with self._db.read() as read:
+            if await self._store.plans.get(read, plan_id) is None:
+                raise plan_not_found(plan_id)
+            return await self._store.plans.contacts(read, plan_id, after, size)
+
+    def _day_after(self, matrix: Matrix) -> date:
+        if matrix.as_of_date is None:
+            return next_business_day(self._clock(), self._zone)
+        return date.fromordinal(matrix.as_of_date.toordinal() + 1)
+
+    async def _bidding(self, read: Read, campaign_ids: Sequence[str], on: date) -> list[Campaign]:
+        """The campaigns that are asked for, all of which bid; or all that bid on the day."""
+        if not campaign_ids:
+            bidding = [campaign for campaign in await self._store.campaigns.active(read) if campaign.bids_on(on)]
+            if not bidding:
+                raise inputs_incomplete(f"a campaign that bids on {on}")
+            return bidding
+        found = {one.campaign_id: one for one in await self._store.campaigns.of_ids(read, campaign_ids)}
+        for campaign_id in campaign_ids:
+            if campaign_id not in found:
+                raise campaign_not_found(campaign_id)
+            if not found[campaign_id].bids_on(on):
+                state = found[campaign_id].state
+                raise campaign_state(campaign_id, state if state != ACTIVE else f"not running on {on}", ACTIVE)
+        return list(found.values())
+
+    async def _publish(
+        self,
+        running: Running,
+        bid: auction.Bids,
+        solution: arbitration.Solution,
+        policy: Policy,
+        audience: auction.Audience,
+        on: date,
+    ) -> None:
+        """Plan, contacts, the fact and the job's end in one transaction."""
+        async with self._db.begin(statement_seconds=300) as tx:
+            sequence = await self._store.plans.lock_day(tx, on)
+            won = await asyncio.to_thread(
+                auction.contacts,
+                bid,
+                solution,
+                plan_id=running.job.job_id,
+                sequence=sequence,
+                on=on,
+                policy=policy,
+                audience=audience,
+                zone=self._zone,
+            )
+            control = sum(contact.control for contact in won)
+            plan = Plan(
+                plan_id=running.job.job_id,
+                matrix_id=running.job.spec["matrix_id"],
+                policy_version=policy.version,
+                plan_date=on,
+                sequence=sequence,
+                candidates=bid.problem.candidates,
+                contacts=len(won) - control,
+                control_contacts=control,
+                objective_fen=solution.objective,
+                bound_fen=solution.bound,
+                gap=solution.gap,
+                prices=_binding(solution),
+                sha256=await asyncio.to_thread(checksum, won),
+                create_time=self._clock(),
+            )
+            await self._store.plans.add(tx, plan, won)
+            fact = {"plan_id": plan.plan_id, "plan_date": str(on), "contacts": plan.contacts, "sha256": plan.sha256}
+            await outbox.put(tx, "plan.published", plan.plan_id, fact)
+            counts = {"contacts": plan.contacts, "control_contacts": control, "candidates": plan.candidates}
+            await running.succeed(tx, message=f"gap {plan.gap:.6%}", **counts)
+            await tx.commit()
+
+
+def _asked(matrix: Matrix, policy: Policy, campaigns: Sequence[Campaign], on: date) -> tuple[str, dict[str, object]]:
+    """Key and spec of an auction's job: all that decides it but consents, levels and earlier contacts as they stand."""
+    spec: dict[str, object] = {
+        "matrix_id": matrix.matrix_id,
+        "policy_version": policy.version,
+        "campaigns": sorted([campaign.campaign_id, campaign.revision] for campaign in campaigns),
+        "plan_date": str(on),
+    }
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest(), spec
+
+
+def _binding(solution: arbitration.Solution) -> tuple[Price, ...]:
+    """The limits that cost something, or are used up."""
+    return tuple(
+        Price(row.name, row.price, row.used, -1 if row.minimum else row.bound)
+        for row in solution.rows
+        if row.price != 0 or row.used == row.bound
+    )

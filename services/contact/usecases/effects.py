@@ -1,0 +1,66 @@
+"""Outcomes told by RPC, and what campaigns achieved."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.contact.domain.outcome import Effect, Outcome, effect
+from services.contact.refusals import campaign_not_found, outcome_unmatched
+from services.contact.store import Store
+from services.contact.store.outcomes import Kept
+from services.kit import idempotency
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.idempotency import RequestKey
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of outcomes: new ones, known ones, and those whose contact was never handed over."""
+
+    recorded: int
+    duplicates: int
+    unmatched: tuple[str, ...]
+
+
+class Effects:
+    """Takes outcomes and adds them up."""
+
+    def __init__(self, db: Database, store: Store, clock: Clock) -> None:
+        self._db = db
+        self._store = store
+        self._clock = clock
+
+    async def record(self, key: RequestKey, outcomes: Sequence[Outcome]) -> Recorded:
+        """Keep outcomes; each contact counts once, whoever reports it and however often."""
+        async with self._db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is not None:
+                return Recorded(earlier["recorded"], earlier["duplicates"], tuple(earlier["unmatched"]))
+            new = await self._store.outcomes.put(tx, outcomes, self._clock())
+            unmatched = await self._store.outcomes.unmatched(tx, [outcome.contact_id for outcome in outcomes])
+            recorded = Recorded(new, len(outcomes) - new, tuple(unmatched))
+            answer = {"recorded": new, "duplicates": recorded.duplicates, "unmatched": unmatched}
+            await idempotency.answer(tx, key, answer)
+            await tx.commit()
+        return recorded
+
+    async def outcomes(self, contact_id: str, unmatched: bool, after: str, size: int) -> list[Kept]:
+        """Outcomes by contact, those after the contact `after`; of one contact, or only the unmatched.
+
+        Raises outcome_unmatched when one contact is asked for of which nothing is known.
+        """
+        async with self._db.read() as read:
+            kept = await self._store.outcomes.page(
+                read, contact_id=contact_id, unmatched=unmatched, after=after, size=size
+            )
+            if contact_id and not kept and not await self._store.outcomes.known_contact(read, contact_id):
+                raise outcome_unmatched(contact_id)
+        return kept
+
+    async def effects(self, campaign_id: str, after: tuple[str, str] | None, size: int) -> list[Effect]:
+        """What campaigns achieved, by name, those after (name, campaign_id). Raises campaign_not_found."""
+        async with self._db.read() as read:
+            if campaign_id and await self._store.campaigns.get(read, campaign_id) is None:
+                raise campaign_not_found(campaign_id)
+            found = await self._store.outcomes.tallies(read, campaign_id=campaign_id, after=after, size=size)
+        return [effect(one.campaign_id, one.name, one.tallies, one.unmatched) for one in found]

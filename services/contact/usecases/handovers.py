@@ -1,0 +1,161 @@
+"""The hand-over to OCRM: consent and caps once more, clear numbers straight into the file, the file exactly once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, tzinfo
+
+from services.contact.domain.handover import file_name, row
+from services.contact.domain.plan import (
+    CAP_REACHED,
+    CONSENT_WITHDRAWN,
+    HANDED_OVER,
+    SENT,
+    UNREACHABLE,
+    Contact,
+    File,
+    Plan,
+)
+from services.contact.domain.policy import Policy
+from services.contact.lake import Folder, Written
+from services.contact.refusals import plan_not_found, plan_not_ready
+from services.contact.store import Store
+from services.contact.usecases.work import HANDOVER, asked_again
+from services.kit import idempotency, jobs, outbox
+from services.kit.clock import Clock
+from services.kit.db import Database, Write
+from services.kit.idempotency import RequestKey
+from services.kit.ids import Ids
+from services.kit.jobs import Job, Running
+
+Reveal = Callable[[Sequence[int], str], AsyncIterator[Sequence[tuple[int, str]]]]
+"""(customer keys, purpose) → (customer key, clear number) in parts; who is not known is left out."""
+
+_STEPS = 3
+
+
+class Handovers:
+    """Hands plans over."""
+
+    def __init__(
+        self, db: Database, store: Store, clock: Clock, ids: Ids, zone: tzinfo, reveal: Reveal, folder: Folder
+    ) -> None:
+        self._db = db
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._zone = zone
+        self._reveal = reveal
+        self._folder = folder
+
+    async def begin(self, key: RequestKey, plan_id: str) -> Job:
+        """Ask for a plan's hand-over; a plan is handed over once. Raises plan_not_found."""
+        async with self._db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is not None:
+                return await jobs.get(tx, earlier["job_id"])
+            if await self._store.plans.get(tx, plan_id) is None:
+                raise plan_not_found(plan_id)
+            spec: dict[str, object] = {"plan_id": plan_id}
+            job = await asked_again(tx, kind=HANDOVER, key=plan_id, spec=spec, ids=self._ids, clock=self._clock)
+            await idempotency.answer(tx, key, {"job_id": job.job_id})
+            await tx.commit()
+        return job
+
+    async def hand_over(self, running: Running) -> None:
+        """Decide who is still contacted, write the file, and mark the plan.
+
+        A worker that dies in between leaves no half file. Until the control file lies there, whoever resumes decides
+        anew, so that a consent withdrawn meanwhile counts; afterwards the file stands as it is, and is only recorded.
+        """
+        async with self._db.read() as read:
+            plan = await self._store.plans.get(read, running.job.spec["plan_id"])
+        if plan is None or plan.state == HANDED_OVER:
+            raise plan_not_ready(running.job.spec["plan_id"], plan.state if plan else "missing")
+        name = file_name(plan.plan_date, plan.sequence)
+        written = await asyncio.to_thread(self._folder.published, name)
+        if written is None:
+            await running.progress(0, _STEPS, message="checks consents and caps")
+            await self._decide(plan)
+            await running.progress(1, _STEPS, message=f"writes {name}")
+            written = await self._write(plan, name)
+        await running.progress(2, _STEPS, message="records the hand-over", rows=written.rows)
+        await self._record(running, plan, written)
+
+    async def _decide(self, plan: Plan) -> None:
+        """Mark each planned contact as sent, or with the reason why it is withheld."""
+        async with self._db.begin() as tx:
+            await self._store.plans.lock_handovers(tx)
+            policy = await self._store.policies.latest(tx)
+            assert policy is not None, "there is no plan without a policy"
+            await self._store.plans.move(tx, await self._verdicts(tx, plan, policy))
+            await tx.commit()
+
+    async def _verdicts(self, tx: Write, plan: Plan, policy: Policy) -> dict[str, str]:
+        """Contact → state, by the consents, levels and caps of this moment; the best contacts keep their place."""
+        window = policy.widest_window()
+        earlier = await self._store.customers.earlier(tx, plan.plan_date, window, but_plan=plan.plan_id)
+        verdicts: dict[str, str] = {}
+        async for part in self._store.plans.all_contacts(tx, plan.plan_id):
+            keys = {contact.customer_key for contact in part}
+            consenting = await self._store.customers.consenting(tx, keys)
+            levels = await self._store.customers.levels(tx, keys)
+            rooms = {key: policy.room(level, earlier.get(key, ()), plan.plan_date) for key, level in levels.items()}
+            for contact in sorted(part, key=lambda one: (-one.value_fen, one.contact_id)):
+                if contact.control:
+                    continue
+                if (contact.customer_key, contact.channel) not in consenting:
+                    verdicts[contact.contact_id] = CONSENT_WITHDRAWN
+                elif rooms.get(contact.customer_key, 0) <= 0:
+                    verdicts[contact.contact_id] = CAP_REACHED
+                else:
+                    rooms[contact.customer_key] -= 1
+                    verdicts[contact.contact_id] = SENT
+        return verdicts
+
+    async def _write(self, plan: Plan, name: str) -> Written:
+        """The file, contact by contact; a customer without a known number is left out."""
+        with self._folder.begin(name) as writing:
+            async with self._db.read() as read:
+                contents = await self._store.campaigns.contents(read, plan.plan_id)
+            after: tuple[int, str] | None = None
+            while part := await self._sent(plan, after):
+                async for contact, number in self._numbers(plan, part):
+                    line = row(contact, number, contents[contact.offer_id], self._zone)
+                    writing.write(contact.contact_id, line)
+                after = (part[-1].customer_key, part[-1].offer_id)
+            return await asyncio.to_thread(writing.publish)
+
+    async def _sent(self, plan: Plan, after: tuple[int, str] | None) -> list[Contact]:
+        async with self._db.read() as read:
+            return await self._store.plans.contacts(read, plan.plan_id, after, 5_000, state=SENT)
+
+    async def _numbers(self, plan: Plan, part: list[Contact]) -> AsyncIterator[tuple[Contact, str]]:
+        """The contacts with their clear numbers, in order; the numbers live no longer than the loop over them."""
+        keys = list(dict.fromkeys(contact.customer_key for contact in part))
+        waiting = iter(part)
+        contact = next(waiting, None)
+        async for identities in self._reveal(keys, f"OCRM hand-over of plan {plan.plan_id}"):
+            for key, number in identities:
+                while contact is not None and contact.customer_key < key:
+                    contact = next(waiting, None)
+                while contact is not None and contact.customer_key == key:
+                    yield contact, number
+                    contact = next(waiting, None)
+
+    async def _record(self, running: Running, plan: Plan, written: Written) -> None:
+        """The file, the plan's state, the fact and the job's end in one transaction."""
+        async with self._db.begin() as tx:
+            left_out = {
+                contact.contact_id: UNREACHABLE
+                async for part in self._store.plans.all_contacts(tx, plan.plan_id, state=SENT)
+                for contact in part
+                if contact.contact_id not in written.contact_ids
+            }
+            await self._store.plans.move(tx, left_out)
+            file = File(written.file_name, written.rows, written.md5)
+            now: datetime = self._clock()
+            withheld = await self._store.plans.hand_over(tx, plan.plan_id, file, now)
+            fact = {"plan_id": plan.plan_id, "file_name": file.file_name, "rows": file.rows, "md5": file.md5}
+            await outbox.put(tx, "plan.handed_over", plan.plan_id, fact)
+            await running.succeed(tx, message=file.file_name, rows=file.rows, withheld=withheld)
+            await tx.commit()

@@ -1,0 +1,49 @@
+"""Inbound time: the streams that contact follows, and the jobs that it works on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+from services.contact.store.projections import Matrix
+from services.contact.usecases import Auctions, Handovers, Inflow
+from services.contact.usecases.inflow import Fact
+from services.contact.usecases.work import ARBITRATE, HANDOVER
+from services.kit import cursors, jobs
+from services.kit.clock import Clock
+from services.kit.cursors import Followed
+from services.kit.db import Database
+from services.kit.jobs import Handler
+from services.kit.server import Background
+
+
+def backgrounds(
+    *,
+    db: Database,
+    owner: str,
+    clock: Clock,
+    auctions: Auctions,
+    handovers: Handovers,
+    inflow: Inflow,
+    matrices: Callable[[str], AsyncIterator[Followed[Matrix]]],
+    deliveries: Callable[[str], AsyncIterator[Followed[str]]],
+    facts: Callable[[str], AsyncIterator[Followed[Sequence[Fact]]]],
+) -> list[Background]:
+    """Everything that runs beside the RPCs, each until it is told to stop."""
+    handlers: Mapping[str, Handler] = {ARBITRATE: auctions.arbitrate, HANDOVER: handovers.hand_over}
+
+    async def follow_matrices(stop: asyncio.Event) -> None:
+        await cursors.follow(
+            db, consumer="matrices", owner=owner, watch=matrices, handle=auctions.matrix_published, stop=stop
+        )
+
+    async def follow_deliveries(stop: asyncio.Event) -> None:
+        await cursors.follow(
+            db, consumer="deliveries", owner=owner, watch=deliveries, handle=inflow.delivered, stop=stop
+        )
+
+    async def follow_facts(stop: asyncio.Event) -> None:
+        await cursors.follow(db, consumer="events", owner=owner, watch=facts, handle=inflow.told, stop=stop)
+
+    async def work(stop: asyncio.Event) -> None:
+        await jobs.work(db, handlers, owner=owner, clock=clock, stop=stop)
+
+    return [follow_matrices, follow_deliveries, follow_facts, work]

@@ -90,15 +90,12 @@ class Scoring:
         plain = [event for event in events if event.type != REFUND]
         outcomes = posting.score(plain, await self._reference(tx, plain))
         await self._keep(tx, outcomes, revision, new=new)
-        refunds = [event for event in events if event.type == REFUND]
-        await self._keep(tx, await self._refund(tx, refunds), revision, new=new)
-        given = {event.key for event in refunds}
-        scored = [outcome.event.key for outcome in outcomes if outcome.doubt is None]
-        waiting = (
-            [event for event in await self.store.events.waiting_for(tx, scored) if event.key not in given]
-            if scored
-            else []
-        )
+        refunds = await self._refund(tx, [event for event in events if event.type == REFUND])
+        await self._keep(tx, refunds, revision, new=new)
+        # What came, or was scored at last, may be what an earlier refund waits for.
+        told = [each.event.key for each in (*outcomes, *refunds) if new or each.doubt is None]
+        given = {outcome.event.key for outcome in refunds}
+        waiting = [event for event in await self.store.events.waiting_for(tx, told) if event.key not in given]
         await self._keep(tx, await self._refund(tx, waiting), revision, new=False)
 
     async def _refund(self, tx: Write, refunds: Sequence[Event]) -> list[Outcome]:

@@ -108,6 +108,7 @@ CREATE FUNCTION assignment_is_kept() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND OLD.known_to IS NULL THEN
         OLD.known_to := NEW.known_to;
+        OLD.subject := NEW.subject;  -- generated, so not made yet
         IF OLD IS NOT DISTINCT FROM NEW THEN
             RETURN NEW;
         END IF;

@@ -1,0 +1,141 @@
+"""What the tests of points are made of: values with defaults, and strategies over them."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from hypothesis import strategies as st
+
+from services.points.domain import field
+from services.points.domain.event import Event
+from services.points.domain.rule_set import EVENT_TYPES, SET_COLUMNS, Hit, Row, RuleSet, Span, Table, To
+from services.points.domain.scoring import Facts
+
+ZONE = ZoneInfo("Asia/Shanghai")
+NOON = datetime(2026, 9, 10, 4, 0, tzinfo=UTC)
+PRODUCTS = {"P1": "宽带", "P2": "流量", "P3": "电视"}
+STAFF = {"S1": ("G1", "manager"), "S2": ("G1", "store"), "S3": ("G2", "caller")}
+CHANNELS = ("store", "call", "app")
+
+RULES = """
+description: 测试
+most_amount_fen: 1000000
+tables:
+  sales:
+    component: development
+    to: staff
+    hit: first
+    rows:
+      - {id: BROADBAND, type: [NEW], category: [宽带], channel: [store], fixed: 20000, num: 5, den: 3}
+      - {id: NEW, type: [NEW], fixed: 1000, num: 1, den: 7}
+      - {id: UPGRADE, type: [UPGRADE], fixed: 700}
+  bonus:
+    component: development
+    to: staff
+    hit: collect
+    rows:
+      - {id: AUTUMN, type: [NEW], date: {from: 2026-09-01, to: 2026-09-30}, fixed: 333}
+      - {id: LARGE, amount_fen: {from: 5000}, fixed: 11, num: 1, den: 100}
+  keeping:
+    component: stock
+    to: owners
+    rows:
+      - {id: RENEW, type: [RENEW, RETAIN], fixed: 1001, num: 2, den: 3}
+      - {id: CHURN, type: [CHURN], fixed: 100}
+"""
+
+
+def event(number: int = 1, **values: Any) -> Event:
+    """A NEW broadband in the store."""
+    ours: dict[str, Any] = {
+        "event_id": f"ev-{number}",
+        "source": "boss",
+        "source_event_id": f"E{number}",
+        "type": "NEW",
+        "customer_key": 7,
+        "product_id": "P1",
+        "staff_id": "S1",
+        "channel": "store",
+        "amount_fen": 3900,
+        "origin_event_id": "",
+        "occur_time": NOON,
+        "receive_time": NOON + timedelta(hours=6),
+        "delivery_id": "D1",
+        "line": number,
+    }
+    return Event(**(ours | values))
+
+
+def refund(number: int, origin: int, **values: Any) -> Event:
+    """A REFUND of the event with the number `origin`."""
+    return event(number, **({"type": "REFUND", "origin_event_id": f"E{origin}"} | values))
+
+
+def owned(customer: int, staff: str, share: int, role: str = "owner", since: int = 1, until: int = 0) -> field.Row:
+    """A row of a field, from a day of September to another (0: open)."""
+    begin = datetime(2026, 9, since, tzinfo=ZONE)
+    end = datetime(2026, 9, until, tzinfo=ZONE) if until else None
+    return field.Row(customer, staff, role, share, begin, end, "F1", customer * 10 + since)
+
+
+def rows(*shares: tuple[int, str, int]) -> Sequence[field.Row]:
+    """Open rows of (customer, staff, share)."""
+    return [
+        owned(customer, staff, share, "owner" if place == 0 else "support")
+        for place, (customer, staff, share) in enumerate(shares)
+    ]
+
+
+TYPES = sorted(EVENT_TYPES)
+_TEXTS = {
+    "type": st.sampled_from(TYPES),
+    "product": st.sampled_from(["P1", "P2", "P3", "P9", ""]),
+    "category": st.sampled_from(["宽带", "流量", "电视", ""]),
+    "channel": st.sampled_from(["store", "call", "app", ""]),
+    "staff_role": st.sampled_from(["manager", "store", "caller", ""]),
+}
+AMOUNTS = st.one_of(st.integers(0, 20), st.integers(0, 10**6), st.sampled_from([0, 4999, 5000, 5001, 10**6]))
+_FIRST_DAY = date(2026, 8, 25).toordinal()
+DAYS = st.integers(_FIRST_DAY, _FIRST_DAY + 50)
+
+
+@st.composite
+def spans(draw: st.DrawFn, values: st.SearchStrategy[int]) -> Span:
+    """A range with at least one end."""
+    low, high = sorted((draw(values), draw(values)))
+    return draw(st.sampled_from([Span(low, high), Span(low, None), Span(None, high)]))
+
+
+@st.composite
+def rule_rows(draw: st.DrawFn, rule_id: str) -> Row:
+    """A row with any cells; most have few, so that something matches."""
+    columns = draw(st.sets(st.sampled_from(SET_COLUMNS), max_size=2))
+    sets = {name: frozenset(draw(st.sets(_TEXTS[name].filter(bool), min_size=1, max_size=3))) for name in columns}
+    ranges = {}
+    if draw(st.integers(0, 3)) == 0:
+        ranges["amount_fen"] = draw(spans(AMOUNTS))
+    if draw(st.integers(0, 3)) == 0:
+        ranges["date"] = draw(spans(DAYS))
+    num, den = draw(st.integers(0, 1000)), draw(st.integers(1, 1000))
+    return Row(rule_id, sets, ranges, draw(st.integers(0, 10**6)), num, den)
+
+
+@st.composite
+def rule_sets(draw: st.DrawFn, most_rows: int = 90) -> RuleSet:
+    """Rule sets of a few tables; now and then one of more than a word of 64 rules."""
+    tables = []
+    for number in range(draw(st.integers(1, 3))):
+        count = draw(st.one_of(st.integers(1, 6), st.integers(1, most_rows)))
+        lines = tuple(draw(rule_rows(f"T{number}R{place}")) for place in range(count))
+        hit, to = draw(st.sampled_from(Hit)), draw(st.sampled_from(To))
+        component = draw(st.sampled_from(["development", "stock"]))
+        tables.append(Table(f"t{number}", component, hit, to, lines))
+    return RuleSet("", 10**6, tuple(tables))
+
+
+@st.composite
+def facts(draw: st.DrawFn) -> Facts:
+    """What a rule may look at."""
+    texts = {name: draw(_TEXTS[name]) for name in SET_COLUMNS}
+    return Facts(**texts, amount_fen=draw(AMOUNTS), day=draw(DAYS))

@@ -19,6 +19,7 @@ class Delivery:
     period: date
     sequence: int
     delivery_id: str
+    loaded_rows: int = 1
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,11 @@ def parse_rule(document: Any, window_days: int) -> ReadinessRule:
 
 
 def inputs_of(rule: ReadinessRule, known: Iterable[Delivery], from_date: date, to_date: date) -> Inputs:
-    """The deliveries that a run over the span reads, whether or not it is complete."""
+    """The deliveries that a run over the span reads, whether or not it is complete; those without a row left out."""
     chosen: dict[str, list[Delivery]] = {}
     for each in known:
         first = from_date if each.feed_id == rule.daily else date.min
-        if each.feed_id in rule.feeds and first <= each.period <= to_date:
+        if each.loaded_rows and each.feed_id in rule.feeds and first <= each.period <= to_date:
             chosen.setdefault(each.feed_id, []).append(each)
     return Inputs(
         from_date,

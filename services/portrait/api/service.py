@@ -1,0 +1,122 @@
+"""PortraitService, method by method."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import grpc.aio
+
+from lifecircle.portrait import v1
+from services.kit import idempotency, paging
+from services.kit.errors import bad_page_token
+from services.kit.interceptors import caller
+from services.kit.server import bytes_method
+from services.portrait.api import translate
+from services.portrait.domain.run import SCHEMA_VERSION
+from services.portrait.usecases import Plans, Reading
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_READ = frozenset({"viewer", "operator", "service"})
+_WRITE = frozenset({"operator", "service"})
+
+RIGHTS: Mapping[str, frozenset[str]] = {
+    "GetPortrait": _READ,
+    "BatchGetPortraits": _READ,
+    "ListDwell": frozenset({"operator", "privacy"}),
+    "ListTags": _READ,
+    "CountAudience": _READ,
+    "CreateJob": _WRITE,
+    "GetJob": _READ,
+    "ListJobs": _READ,
+    "CancelJob": _WRITE,
+    "WatchRuns": _READ,
+    "GetSnapshot": _READ,
+}
+"""Method → roles that may call it."""
+
+
+class PortraitApi(v1.PortraitServiceServicer):
+    """The servicer; `stop` ends the streams when the process stops."""
+
+    def __init__(self, reading: Reading, plans: Plans, stop: asyncio.Event) -> None:
+        self._reading = reading
+        self._plans = plans
+        self._stop = stop
+
+    @bytes_method
+    async def GetPortrait(  # type: ignore[override]  # the stored answer goes out as it is
+        self, request: v1.GetPortraitRequest, context: Context
+    ) -> bytes:
+        """One customer's portrait."""
+        return await self._reading.portrait(request.customer_key)
+
+    @bytes_method
+    async def BatchGetPortraits(  # type: ignore[override]  # stored answers one after the other are the batch's answer
+        self, request: v1.BatchGetPortraitsRequest, context: Context
+    ) -> bytes:
+        """Some customers' portraits."""
+        return b"".join(await self._reading.portraits(request.customer_keys))
+
+    async def ListDwell(self, request: v1.ListDwellRequest, context: Context) -> v1.ListDwellResponse:
+        """A page of one customer's dwell, audited."""
+        size = paging.clamp(request.page_size)
+        position = translate.page_after(request.page_token, f"ListDwell {request.customer_key}") or "0"
+        if not position.isdigit():
+            raise bad_page_token()
+        after = int(position)
+        lines = await self._reading.dwell(request.customer_key, request.purpose, caller().subject, after, size)
+        token = translate.next_token(f"ListDwell {request.customer_key}", str(after + size), len(lines) == size)
+        return v1.ListDwellResponse(lines=map(translate.dwell_line, lines), next_page_token=token)
+
+    async def ListTags(self, request: v1.ListTagsRequest, context: Context) -> v1.ListTagsResponse:
+        """A page of the catalogue."""
+        size = paging.clamp(request.page_size)
+        found = await self._reading.tags(translate.page_after(request.page_token, "ListTags"), size)
+        token = translate.next_token("ListTags", found[-1][0].code if found else "", len(found) == size)
+        return v1.ListTagsResponse(tags=[translate.tag(tag, count) for tag, count in found], next_page_token=token)
+
+    async def CountAudience(self, request: v1.CountAudienceRequest, context: Context) -> v1.CountAudienceResponse:
+        """The size of an audience, and some of it."""
+        count, sample = await self._reading.audience(request.all_of, request.none_of, request.sample_size)
+        audience = v1.Audience(
+            all_of=request.all_of, none_of=request.none_of, customers=count, sample_customer_keys=sample
+        )
+        return v1.CountAudienceResponse(audience=audience)
+
+    async def CreateJob(self, request: v1.CreateJobRequest, context: Context) -> v1.CreateJobResponse:
+        """Queue a computation."""
+        key = idempotency.key_of(request, context)
+        first = translate.day(request.compute.from_date, "compute.from_date")
+        last = translate.day(request.compute.to_date, "compute.to_date")
+        return v1.CreateJobResponse(job=translate.job(await self._plans.create(first, last, key)))
+
+    async def GetJob(self, request: v1.GetJobRequest, context: Context) -> v1.GetJobResponse:
+        """One job."""
+        return v1.GetJobResponse(job=translate.job(await self._plans.get(request.job_id)))
+
+    async def ListJobs(self, request: v1.ListJobsRequest, context: Context) -> v1.ListJobsResponse:
+        """Jobs, the newest first."""
+        size = paging.clamp(request.page_size)
+        after = translate.page_after(request.page_token, "ListJobs") or None
+        found = await self._plans.page(after, size)
+        token = translate.next_token("ListJobs", found[-1].job_id if found else "", len(found) == size)
+        return v1.ListJobsResponse(jobs=map(translate.job, found), next_page_token=token)
+
+    async def CancelJob(self, request: v1.CancelJobRequest, context: Context) -> v1.CancelJobResponse:
+        """Ask a job to stop."""
+        key = idempotency.key_of(request, context)
+        return v1.CancelJobResponse(job=translate.job(await self._plans.cancel(request.job_id, key)))
+
+    async def WatchRuns(self, request: v1.WatchRunsRequest, context: Context) -> AsyncIterator[v1.WatchRunsResponse]:
+        """Published runs in commit order."""
+        async for seen in self._reading.watch(request.cursor, self._stop):
+            run = translate.run(seen.run) if seen.run else None
+            yield v1.WatchRunsResponse(cursor=seen.cursor, run=run, traceparent=seen.traceparent)
+
+    async def GetSnapshot(self, request: v1.GetSnapshotRequest, context: Context) -> v1.GetSnapshotResponse:
+        """The files of one table of a run."""
+        run, files = await self._reading.snapshot(request.run_id, request.table)
+        return v1.GetSnapshotResponse(
+            run=translate.run(run), files=map(translate.file, files), schema_version=SCHEMA_VERSION
+        )

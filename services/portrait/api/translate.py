@@ -1,0 +1,161 @@
+"""Between plain values and messages of lifecircle.portrait.v1."""
+
+from datetime import date, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.date_pb2 import Date
+
+from lifecircle.portrait import v1
+from services.kit import jobs, paging
+from services.kit.errors import bad_page_token, invalid_field
+from services.portrait.domain.run import AnchorValue, DwellLine, LakeFile, Portrait, Run, TagValue
+from services.portrait.domain.tag import Tag
+
+_ROLES = {
+    "home": v1.Anchor.ROLE_HOME,
+    "work": v1.Anchor.ROLE_WORK,
+    "study": v1.Anchor.ROLE_STUDY,
+}
+
+
+def encode_portrait(portrait: Portrait) -> bytes:
+    """GetPortraitResponse of a portrait, serialised; the same portrait gives the same bytes.
+
+    Its only field has the number of BatchGetPortraitsResponse.portraits, so that such bytes one after the other are a
+    BatchGetPortraitsResponse.
+    """
+    message = v1.Portrait(
+        customer_key=portrait.customer_key,
+        org_id=portrait.org_id,
+        run_id=portrait.run_id,
+        anchors=[_anchor(each) for each in portrait.anchors],
+        tags=[_tag_value(each) for each in portrait.tags],
+        features=portrait.features,
+    )
+    return v1.GetPortraitResponse(portrait=message).SerializeToString(deterministic=True)
+
+
+def dwell_line(line: DwellLine) -> v1.DwellLine:
+    """A line of dwell."""
+    return v1.DwellLine(
+        place_id=line.place_id,
+        place_class=line.place_class,
+        day_type=line.day_type,
+        slot=line.slot,
+        days=line.days,
+        dwell_seconds=line.dwell_seconds,
+        grade=line.grade,
+    )
+
+
+def tag(known: Tag, customers: int) -> v1.Tag:
+    """A definition with its bearers."""
+    return v1.Tag(
+        code=known.code,
+        name=known.name,
+        family=known.family,
+        kind=known.kind,
+        version=known.version,
+        sensitivity=known.sensitivity,
+        customers=customers,
+    )
+
+
+def run(told: Run) -> v1.Run:
+    """A run."""
+    return v1.Run(
+        run_id=told.run_id,
+        from_date=to_date(told.from_date),
+        to_date=to_date(told.to_date),
+        customers=told.customers,
+        signalling_rows=told.signalling_rows,
+        visits=told.visits,
+        sha256=told.sha256,
+    )
+
+
+def file(known: LakeFile) -> v1.SnapshotFile:
+    """A file of a manifest."""
+    return v1.SnapshotFile(uri=known.uri, rows=known.rows, sha256=known.sha256, bucket=known.bucket)
+
+
+def job(known: jobs.Job) -> v1.Job:
+    """A job as it stands."""
+    return v1.Job(
+        job_id=known.job_id,
+        state=v1.Job.State.Value(f"STATE_{known.state.value}"),
+        done=known.done,
+        total=known.total,
+        counts=known.counts,
+        message=known.message,
+        error=known.error,
+        attempt=known.attempt,
+        result_id=known.spec["run_id"] if known.state is jobs.State.SUCCEEDED else "",
+        create_time=_time(known.create_time),
+        start_time=_time(known.start_time),
+        end_time=_time(known.end_time),
+        compute=v1.ComputeSpec(
+            from_date=to_date(date.fromisoformat(known.spec["from_date"])),
+            to_date=to_date(date.fromisoformat(known.spec["to_date"])),
+        ),
+    )
+
+
+def day(message: Date, field: str) -> date:
+    """A calendar day; raises invalid_field for one that does not exist."""
+    try:
+        return date(message.year, message.month, message.day)
+    except ValueError as error:
+        raise invalid_field([(field, "is not a day of the calendar")]) from error
+
+
+def to_date(known: date) -> Date:
+    """A day as a message."""
+    return Date(year=known.year, month=known.month, day=known.day)
+
+
+def page_after(token: str, method: str) -> str:
+    """The position that a page token of `method` holds, "" for the first page. Raises bad_page_token."""
+    position = paging.decode(token)
+    if position and (position.get("of") != method or not isinstance(position.get("after"), str)):
+        raise bad_page_token()
+    return str(position.get("after", ""))
+
+
+def next_token(method: str, after: str, full: bool) -> str:
+    """The token of the page behind `after`; "" when this one is not full."""
+    return paging.encode({"of": method, "after": after}) if full else ""
+
+
+def _anchor(known: AnchorValue) -> v1.Anchor:
+    return v1.Anchor(
+        role=_ROLES[known.role],
+        place_id=known.place_id,
+        place_name=known.place_name,
+        place_class=known.place_class,
+        town=known.town,
+        days=known.days,
+        dwell_seconds=known.dwell_seconds,
+        confidence=known.confidence,
+    )
+
+
+def _tag_value(known: TagValue) -> v1.TagValue:
+    return v1.TagValue(
+        code=known.code,
+        value=known.value,
+        version=known.version,
+        score=known.score,
+        landmark=known.landmark,
+        evidence=known.evidence,
+        from_date=to_date(known.from_date),
+        expire_date=to_date(known.expire_date),
+    )
+
+
+def _time(known: datetime | None) -> Timestamp | None:
+    if known is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(known)
+    return message

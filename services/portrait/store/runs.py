@@ -1,0 +1,172 @@
+"""Published runs: what they are, their files, who bears which tag; and how one is published and an old one dropped."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from services.kit.db import Read, Write
+from services.portrait.domain.run import LakeFile, Run
+from services.portrait.tables import current_run, dwell_audit, portrait, run, run_file, tag_bearer, tag_count
+
+_RUN = (
+    run.c.run_id,
+    run.c.from_date,
+    run.c.to_date,
+    run.c.customers,
+    run.c.signalling_rows,
+    run.c.visits,
+    run.c.sha256,
+)
+_MOVE = text("INSERT INTO current_run (run_no) VALUES (:run_no) ON CONFLICT (one) DO UPDATE SET run_no = :run_no")
+_COUNT = text(
+    "INSERT INTO tag_count (run_no, tag, customers) "
+    "SELECT run_no, tag, count(*) FROM tag_bearer WHERE run_no = :run_no GROUP BY run_no, tag"
+)
+_MEMBERS = """
+    SELECT customer_key FROM tag_bearer WHERE run_no = :run_no AND tag = ANY(:all_of)
+    GROUP BY customer_key HAVING count(*) = cardinality(:all_of)
+"""
+_EVERYBODY = "SELECT customer_key FROM portrait WHERE run_no = :run_no"
+_EXCEPT = "EXCEPT SELECT customer_key FROM tag_bearer WHERE run_no = :run_no AND tag = ANY(:none_of)"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A run with what only the table knows of it."""
+
+    run: Run
+    job_id: str
+    catalogue_version: str
+    catalogue_digest: str
+    percentiles: Mapping[str, float]
+
+
+class Runs:
+    """Runs by id; rows of customers stand under the run's number."""
+
+    async def current(self, read: Read) -> tuple[int, Run] | None:
+        """The run that readers see, with its number."""
+        stmt = select(run.c.run_no, *_RUN).join(current_run, current_run.c.run_no == run.c.run_no)
+        row = await read.row(stmt)
+        return (row.run_no, _run(row)) if row is not None else None
+
+    async def by_id(self, read: Read, run_id: str) -> tuple[int, Run] | None:
+        """A run by its id, with its number."""
+        row = await read.row(select(run.c.run_no, *_RUN).where(run.c.run_id == run_id))
+        return (row.run_no, _run(row)) if row is not None else None
+
+    async def files(self, read: Read, run_no: int, kind: str) -> list[LakeFile]:
+        """The files of one table of a run by bucket."""
+        columns = (run_file.c.uri, run_file.c.rows, run_file.c.sha256, run_file.c.bucket)
+        stmt = select(*columns).where(run_file.c.run_no == run_no, run_file.c.kind == kind).order_by(run_file.c.bucket)
+        return [LakeFile(row.uri, row.rows, row.sha256, row.bucket) for row in await read.rows(stmt)]
+
+    async def tag_counts(self, read: Read, run_no: int) -> dict[str, int]:
+        """How many customers bear each tag or value."""
+        stmt = select(tag_count.c.tag, tag_count.c.customers).where(tag_count.c.run_no == run_no)
+        return {row.tag: row.customers for row in await read.rows(stmt)}
+
+    async def org_of(self, read: Read, run_no: int, customer_key: int) -> str | None:
+        """The organisation of a customer in a run, None for an unknown one."""
+        stmt = select(portrait.c.org_id).where(portrait.c.run_no == run_no, portrait.c.customer_key == customer_key)
+        found: str | None = await read.value(stmt)
+        return found
+
+    async def audience(
+        self, read: Read, run_no: int, all_of: Sequence[str], none_of: Sequence[str], sample: int
+    ) -> tuple[int, list[int]]:
+        """How many bear every tag of `all_of` and none of `none_of`, and the first `sample` of them by key."""
+        params = {"run_no": run_no, "all_of": list(all_of), "none_of": list(none_of), "sample": sample}
+        members = f"({_MEMBERS if all_of else _EVERYBODY}) {_EXCEPT if none_of else ''}"
+        count = await read.value(text(f"SELECT count(*) FROM ({members}) m"), params)
+        if not sample:
+            return int(count), []
+        first = text(f"SELECT customer_key FROM ({members}) m ORDER BY customer_key LIMIT :sample")
+        return int(count), [row.customer_key for row in await read.rows(first, params)]
+
+    async def put(self, tx: Write, published: Published, now: datetime) -> int | None:
+        """Keep a run; gives its number, or None when it is there already."""
+        stmt = insert(run).values(
+            run_id=published.run.run_id,
+            job_id=published.job_id,
+            from_date=published.run.from_date,
+            to_date=published.run.to_date,
+            customers=published.run.customers,
+            signalling_rows=published.run.signalling_rows,
+            visits=published.run.visits,
+            sha256=published.run.sha256,
+            catalogue_version=published.catalogue_version,
+            catalogue_digest=published.catalogue_digest,
+            percentiles=dict(published.percentiles),
+            publish_time=now,
+        )
+        made: int | None = await tx.value(stmt.on_conflict_do_nothing().returning(run.c.run_no))
+        return made
+
+    async def put_files(self, tx: Write, run_no: int, files: Mapping[str, Sequence[LakeFile]]) -> None:
+        """Keep a run's manifest."""
+        rows = [
+            {
+                "run_no": run_no,
+                "kind": kind,
+                "bucket": file.bucket,
+                "uri": file.uri,
+                "rows": file.rows,
+                "sha256": file.sha256,
+            }
+            for kind, each in files.items()
+            for file in each
+        ]
+        await tx.execute(insert(run_file), rows)
+
+    async def copy_portraits(self, tx: Write, run_no: int, rows: Iterable[tuple[int, str, bytes]]) -> int:
+        """Add portraits: (customer_key, org_id, body) by key."""
+        records = ((run_no, key, org_id, body) for key, org_id, body in rows)
+        return await tx.copy("portrait", ("run_no", "customer_key", "org_id", "body"), records)
+
+    async def copy_bearers(self, tx: Write, run_no: int, rows: Iterable[tuple[str, int, str]]) -> int:
+        """Add tag bearers: (tag, customer_key, org_id)."""
+        records = ((run_no, tag, key, org_id) for tag, key, org_id in rows)
+        return await tx.copy("tag_bearer", ("run_no", "tag", "customer_key", "org_id"), records)
+
+    async def make_current(self, tx: Write, run_no: int) -> None:
+        """Count the tags, and let readers see this run from the commit on."""
+        await tx.execute(_COUNT, {"run_no": run_no})
+        await tx.execute(_MOVE, {"run_no": run_no})
+
+    async def drop_rows_of_old(self, tx: Write, keep: int, most: int) -> int:
+        """Delete at most `most` customers' rows of runs that are neither current nor one of the `keep` latest; gives
+        how many went. What runs and files are stays."""
+        latest = select(run.c.run_no).order_by(run.c.run_no.desc()).limit(keep)
+        seen = select(current_run.c.run_no)
+        gone = 0
+        for table in (portrait, tag_bearer):
+            old = (
+                select(table.c.run_no, table.c.customer_key)
+                .where(table.c.run_no.not_in(latest), table.c.run_no.not_in(seen))
+                .limit(most)
+                .cte("old")
+            )
+            matches = (table.c.run_no == old.c.run_no) & (table.c.customer_key == old.c.customer_key)
+            gone += max(0, await tx.execute(delete(table).where(matches)))
+        return gone
+
+    async def put_audit(
+        self, tx: Write, *, now: datetime, caller: str, customer_key: int, org_id: str, purpose: str
+    ) -> None:
+        """Keep that somebody looked at a customer's dwell."""
+        row = {"time": now, "caller": caller, "customer_key": customer_key, "org_id": org_id, "purpose": purpose}
+        await tx.execute(insert(dwell_audit).values(row))
+
+    async def audits(self, read: Read, customer_key: int) -> int:
+        """How often a customer's dwell was looked at."""
+        stmt = select(func.count()).select_from(dwell_audit).where(dwell_audit.c.customer_key == customer_key)
+        return int(await read.value(stmt))
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(**{column.name: getattr(row, column.name) for column in _RUN})

@@ -1,0 +1,194 @@
+"""The job that computes portraits: facts are read, buckets computed side by side, and all is published at once."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any
+
+from services.kit import outbox
+from services.kit.clock import Clock
+from services.kit.db import Database, Write
+from services.kit.jobs import Running
+from services.portrait.domain.calendar import Window, WorkCalendar
+from services.portrait.domain.readiness import Inputs, ReadinessRule
+from services.portrait.domain.run import TABLES, LakeFile, Portrait, Run
+from services.portrait.domain.tag import Catalogue
+from services.portrait.lake import Lake, ResultReader, read_base
+from services.portrait.refusals import feeds_incomplete
+from services.portrait.store.runs import Published, Runs
+from services.portrait.usecases.bucket import Outcome, Work, compute
+
+KIND = "compute"
+PUBLISHED = "run.published"
+_PUBLISH_SECONDS = 600.0
+_KEEP_RUNS = 2
+_DROP_AT_ONCE = 20_000
+
+Snapshot = Callable[[str, Inputs], Awaitable[list[LakeFile]]]
+"""The lake's files of one feed, of all periods that a run may read."""
+Encoder = Callable[[Portrait], bytes]
+"""A portrait as it is stored and answered."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How runs are computed."""
+
+    rule: ReadinessRule
+    catalogue: Catalogue
+    calendar: WorkCalendar
+    zone: str
+    buckets: int
+    threads: int
+
+
+class Computing:
+    """Runs, from a job's inputs to what readers see."""
+
+    def __init__(
+        self,
+        db: Database,
+        runs: Runs,
+        lake: Lake,
+        snapshot: Snapshot,
+        encode: Encoder,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._runs = runs
+        self._lake = lake
+        self._snapshot = snapshot
+        self._encode = encode
+        self._settings = settings
+        self._clock = clock
+        self._results = ResultReader()
+
+    async def compute(self, running: Running) -> None:
+        """Compute and publish the run of a job. Buckets that an earlier attempt finished are not computed again.
+
+        Raises feeds_incomplete when an input is no longer in force (a job of the newer inputs follows).
+        """
+        inputs = Inputs.of_spec(running.job.spec)
+        facts = await self._facts(inputs)
+        window = Window(inputs.from_date, inputs.to_date, self._settings.zone)
+        await running.progress(0, self._settings.buckets, message="reading customers, places and bills")
+        base = await asyncio.to_thread(read_base, facts, window, self._settings.catalogue)
+        work = Work(
+            running.job.spec["run_id"],
+            base,
+            window,
+            self._settings.calendar,
+            self._settings.catalogue,
+            self._settings.buckets,
+        )
+        outcomes = await self._buckets(running, work, facts[self._settings.rule.daily])
+        await running.progress(len(outcomes), len(outcomes), message="publishing")
+        await self._publish(running, work, outcomes)
+
+    async def tidy(self) -> None:
+        """Drop the customers' rows of runs that nobody reads any more, in small steps."""
+        gone = 1
+        while gone:
+            async with self._db.begin() as tx:
+                gone = await self._runs.drop_rows_of_old(tx, _KEEP_RUNS, _DROP_AT_ONCE)
+                await tx.commit()
+
+    async def _facts(self, inputs: Inputs) -> Mapping[str, Sequence[LakeFile]]:
+        """The files of the inputs by feed. Raises feeds_incomplete."""
+        feeds = sorted(inputs.deliveries)
+        manifests = await asyncio.gather(*(self._snapshot(feed, inputs) for feed in feeds))
+        facts = {
+            feed: [file for file in manifest if file.delivery_id in set(inputs.deliveries[feed])]
+            for feed, manifest in zip(feeds, manifests, strict=True)
+        }
+        gone = [
+            f"{feed} {delivery_id}"
+            for feed in feeds
+            for delivery_id in sorted(set(inputs.deliveries[feed]) - {file.delivery_id for file in facts[feed]})
+        ]
+        if gone:
+            raise feeds_incomplete(gone)
+        return facts
+
+    async def _buckets(self, running: Running, work: Work, signalling: Sequence[LakeFile]) -> list[Outcome]:
+        """Every bucket's outcome, in order; each is checkpointed when it is done."""
+        kept: dict[str, Any] = dict(running.job.checkpoint.get("buckets", {}))
+        turns, saving = asyncio.Semaphore(self._settings.threads), asyncio.Lock()
+
+        async def one(bucket: int) -> Outcome:
+            if str(bucket) in kept:
+                return Outcome.of_json(bucket, kept[str(bucket)])
+            async with turns:
+                mine = [file for file in signalling if file.bucket == bucket]
+                outcome = await asyncio.to_thread(compute, work, bucket, mine, self._lake)
+            async with saving:
+                kept[str(bucket)] = outcome.to_json()
+                await running.save({"buckets": kept})
+                await running.progress(len(kept), work.buckets, message="following tracks, judging tags")
+            return outcome
+
+        tasks = [asyncio.create_task(one(bucket)) for bucket in range(work.buckets)]
+        try:
+            return list(await asyncio.gather(*tasks))  # the first fault as it is: the kit tells a Refusal from others
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _publish(self, running: Running, work: Work, outcomes: Sequence[Outcome]) -> None:
+        """Rows, manifest, run, event and the job's end in one transaction: readers see the old run or the new one."""
+        run = _run(work, outcomes)
+        catalogue = self._settings.catalogue
+        known = {name: value for name, value in work.base.percentiles.items() if not math.isnan(value)}
+        percentiles = {f"{name} p{rank:g}": value for (name, rank), value in known.items()}
+        published = Published(run, running.job.job_id, catalogue.version, catalogue.digest, percentiles)
+        async with self._db.begin(statement_seconds=_PUBLISH_SECONDS) as tx:
+            run_no = await self._runs.put(tx, published, self._clock())
+            if run_no is None:  # this very run was published by an earlier job
+                await running.succeed(tx, customers=run.customers)
+                await tx.commit()
+                return
+            await self._runs.put_files(tx, run_no, {kind: [each.files[kind] for each in outcomes] for kind in TABLES})
+            for outcome in outcomes:
+                await self._put_rows(tx, run_no, run.run_id, outcome)
+            await self._runs.make_current(tx, run_no)
+            await outbox.put(tx, PUBLISHED, run.run_id, _event(run))
+            await running.succeed(tx, customers=run.customers, signalling_rows=run.signalling_rows, visits=run.visits)
+            await tx.commit()
+
+    async def _put_rows(self, tx: Write, run_no: int, run_id: str, outcome: Outcome) -> None:
+        def encoded() -> list[tuple[int, str, bytes]]:
+            portraits = self._results.portraits(run_id, outcome.files)
+            return [(each.customer_key, each.org_id, self._encode(each)) for each in portraits]
+
+        await self._runs.copy_portraits(tx, run_no, await asyncio.to_thread(encoded))
+        bearers: Iterator[tuple[str, int, str]] = self._results.tag_bearers(outcome.files["tags"])
+        await self._runs.copy_bearers(tx, run_no, await asyncio.to_thread(list, bearers))
+
+
+def _run(work: Work, outcomes: Sequence[Outcome]) -> Run:
+    return Run(
+        run_id=work.run_id,
+        from_date=work.window.from_date,
+        to_date=work.window.to_date,
+        customers=sum(each.customers for each in outcomes),
+        signalling_rows=sum(each.signalling_rows for each in outcomes),
+        visits=sum(each.visits for each in outcomes),
+        sha256=reduce(add, (each.checksum for each in outcomes)).sha256(),
+    )
+
+
+def _event(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "from_date": run.from_date.isoformat(),
+        "to_date": run.to_date.isoformat(),
+        "customers": run.customers,
+        "signalling_rows": run.signalling_rows,
+        "visits": run.visits,
+        "sha256": run.sha256,
+    }

@@ -59,21 +59,25 @@ class Window:
         """How many days there are."""
         return (self.to_date - self.from_date).days + 1
 
-    def date(self, day: int) -> date:
-        """The date of day number `day`, from 0."""
-        return self.from_date + timedelta(days=day)
+    def day(self, number: int) -> date:
+        """The date of a day by its number, from 0."""
+        return self.from_date + timedelta(days=number)
 
     def borders(self) -> npt.NDArray[np.int64]:
         """Where slots begin, in UTC milliseconds: border k opens slot k % 7 of day k // 7; the last one closes all."""
         zone = ZoneInfo(self.zone)
         opened = [
-            datetime.combine(self.date(day), time(hour), zone).timestamp()
+            datetime.combine(self.day(day), time(hour), zone).timestamp()
             for day in range(self.days)
             for hour in SLOT_HOURS
         ]
-        closed = datetime.combine(self.date(self.days), time(), zone).timestamp()
+        closed = datetime.combine(self.day(self.days), time(), zone).timestamp()
         return (np.array([*opened, closed]) * 1000).astype(np.int64)
+
+    def local_date(self, millis: int) -> date:
+        """The local day of an instant in UTC milliseconds."""
+        return datetime.fromtimestamp(millis / 1000, ZoneInfo(self.zone)).date()
 
     def workdays(self, calendar: WorkCalendar) -> npt.NDArray[np.bool_]:
         """For each day of the window whether it is worked."""
-        return np.array([calendar.workday(self.date(day)) for day in range(self.days)])
+        return np.array([calendar.workday(self.day(day)) for day in range(self.days)])

@@ -3,6 +3,8 @@
 import hashlib
 import io
 from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +13,7 @@ from pyarrow import fs
 from services.portrait.domain.run import LakeFile
 
 _ROW_GROUP = 65_536
+_LOCAL = "file://"
 
 
 class FactsDamaged(Exception):
@@ -21,8 +24,8 @@ class Lake:
     """The lake below one URL, for what portrait writes; what others wrote is read by its own URI."""
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
-        self._files, self._root = fs.FileSystem.from_uri(self._url)
+        self._files, self._root = _located(url.rstrip("/"))
+        self._url = Path(self._root).as_uri() if url.startswith(_LOCAL) else url.rstrip("/")
 
     def write(self, path: str, table: pa.Table, bucket: int) -> LakeFile:
         """Write a table as Parquet (zstd) at `path` below the URL; a reader sees nothing or the whole file."""
@@ -53,14 +56,22 @@ def read(file: LakeFile, columns: Sequence[str] | None = None) -> pa.Table:
 
 def read_rows(file: LakeFile, column: str, value: int, columns: Sequence[str]) -> pa.Table:
     """The rows of a file where `column` is `value`; only the row groups that may hold it are read."""
-    files, path = fs.FileSystem.from_uri(file.uri)
+    files, path = _located(file.uri)
     return pq.read_table(path, filesystem=files, columns=list(columns), filters=[(column, "=", value)])
 
 
 def _checked(file: LakeFile) -> pa.Buffer:
-    files, path = fs.FileSystem.from_uri(file.uri)
+    files, path = _located(file.uri)
     with files.open_input_file(path) as stream:
         data = stream.read_buffer()
     if file.sha256 and hashlib.sha256(data).hexdigest() != file.sha256:
         raise FactsDamaged(f"{file.uri} does not have the checksum of its manifest")
     return data
+
+
+def _located(url: str) -> tuple[fs.FileSystem, str]:
+    """File system and path of a URL; a local one may be percent-encoded or not."""
+    if url.startswith(_LOCAL):
+        return fs.LocalFileSystem(), unquote(url.removeprefix(_LOCAL))
+    files, path = fs.FileSystem.from_uri(url)
+    return files, path

@@ -79,14 +79,15 @@ class HotPortraits:
                     await _answer(batch, statement)
                 except _LOST as error:
                     _log.warning("portrait_read_failed", error=type(error).__name__)
-                    connection, statement = await _closed(connection), None
+                    _drop(connection)
+                    connection = statement = None
                     self._ask_again(batch, error)
                     await asyncio.sleep(_RETRY_SECONDS)
                 except BaseException:
                     self._ask_again(batch, None)
                     raise
         finally:
-            await _closed(connection)
+            _drop(connection)
 
     async def _batch(self) -> list[_Asked]:
         """The callers that wait, as many as fit into one statement; at least one."""
@@ -121,7 +122,7 @@ async def _answer(batch: list[_Asked], statement: "PreparedStatement[asyncpg.Rec
             asked.answer.set_result({key: found[key] for key in asked.keys if key in found})
 
 
-async def _closed(connection: Driver | None) -> None:
-    """Close what may be broken already."""
+def _drop(connection: "Driver | None") -> None:
+    """Let go of what may be broken already."""
     if connection is not None and not connection.is_closed():
         connection.terminate()

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,10 @@ class LeafFacts:
 
 @dataclass(frozen=True)
 class Event:
-    """A city event as attendance counts it: its type, and the window's day on which it begins (0 is the first)."""
+    """A city event as attendance counts it: its type, and the local day on which it begins."""
 
     type: str
-    day: int
+    date: date
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Facts:
 
     customers: int
     days: int
-    first_weekday: int
-    """Weekday of the window's first day, Monday is 0: weeks are calendar weeks."""
+    to_date: date
+    """The last of the days; weeks are calendar weeks."""
     dwell: Mapping[Leaf, LeafFacts]
     landmarks: Mapping[Landmark, npt.NDArray[np.int32]]
     anchors: Mapping[str, Anchors]
@@ -180,11 +181,23 @@ class _Judge:
             pairs = [(name, shown[row]) for name, shown, fired in parts if fired[row]]
             line = "; ".join(f"{name}={shown}" for name, shown in pairs)
             if tag.explain:
-                known = dict(reversed(pairs))
+                known = dict(reversed(pairs)) | self._about_anchors(int(bearers[row]))
                 known["landmark"] = self._facts.places.name[landmark[row]] if landmark[row] >= 0 else "?"
                 line = f"{_filled(tag.explain, known)} ({line})" if line else _filled(tag.explain, known)
             lines.append(line)
         return tuple(lines)
+
+    def _about_anchors(self, customer: int) -> dict[str, str]:
+        """What an explanation may say of a customer's anchors: `home.town`, `work.place` and so on."""
+        known = {}
+        for role, anchors in self._facts.anchors.items():
+            place = int(anchors.place[customer])
+            if place >= 0:
+                known[f"{role}.town"], known[f"{role}.place"] = (
+                    self._facts.places.town[place],
+                    self._facts.places.name[place],
+                )
+        return known
 
     def _shown(self, leaf: Rule, bearers: Ints) -> list[tuple[str, list[str]]]:
         if isinstance(leaf, Dwelt):
@@ -196,7 +209,7 @@ class _Judge:
         if isinstance(leaf, Distance):
             return [("km", _numbers(self._apart(leaf.first, leaf.second)[bearers]))]
         if isinstance(leaf, Attended):
-            return [("events", _numbers(self._events(leaf)[bearers]))]
+            return [("events", _numbers(self._events(leaf)[bearers])), *self._best_event(leaf, bearers)]
         if isinstance(leaf, Stated):
             return [(test.column, _numbers(self._facts.columns[test.column][bearers])) for test in leaf.tests]
         return []
@@ -256,7 +269,8 @@ class _Judge:
 
     def _weeks(self, day_bits: Ints) -> Floats:
         weeks = np.zeros(len(day_bits))
-        for monday in range(-self._facts.first_weekday, self._facts.days, 7):
+        first = self._facts.to_date - timedelta(days=self._facts.days - 1)
+        for monday in range(-first.weekday(), self._facts.days, 7):
             mask = sum(1 << day for day in range(max(monday, 0), min(monday + 7, self._facts.days)))
             weeks += (day_bits & np.int64(mask)) != 0
         return weeks
@@ -279,12 +293,27 @@ class _Judge:
         return kilometres(lon[here], lat[here], lon[there], lat[there])
 
     def _events(self, rule: Attended) -> Ints:
+        return np.bincount(self._facts.attendance.customer[self._attended(rule)], minlength=self._facts.customers)
+
+    def _attended(self, rule: Attended) -> Flags:
+        """Which rows of attendance count for the rule."""
+        last = self._facts.to_date
         counted = [
-            event.type in rule.types and event.day >= self._facts.days - rule.window for event in self._facts.events
+            event.type in rule.types and 0 <= (last - event.date).days < rule.window for event in self._facts.events
         ]
         rows = self._facts.attendance
-        keeps = np.array([*counted, False])[rows.event] & (rows.secs >= rule.overlap_ge * 60)
-        return np.bincount(rows.customer[keeps], minlength=self._facts.customers)
+        return np.array([*counted, False])[rows.event] & (rows.secs >= rule.overlap_ge * 60)
+
+    def _best_event(self, rule: Attended, bearers: Ints) -> list[tuple[str, list[str]]]:
+        """The day and the minutes of the longest attendance of each bearer."""
+        rows = self._facts.attendance
+        at = np.flatnonzero(self._attended(rule))
+        order = at[np.lexsort((-rows.event[at], rows.secs[at]))]
+        best = np.full(self._facts.customers, NOWHERE, dtype=np.int64)
+        best[rows.customer[order]] = order  # the last assignment of a customer wins: the longest, the earlier event
+        days = [self._facts.events[rows.event[row]].date.isoformat() if row >= 0 else "?" for row in best[bearers]]
+        minutes = [str(int(rows.secs[row]) // 60) if row >= 0 else "0" for row in best[bearers]]
+        return [("date", days), ("minutes", minutes)]
 
     def _test(self, test: Test) -> Flags:
         column = self._facts.columns[test.column]

@@ -21,19 +21,22 @@ def ranks(scores: Floats, allowed: Flags, hidden: Ints) -> Ints:
     return np.asarray(1 + (scored > own).sum(axis=1) + ((scored == own) & before).sum(axis=1))
 
 
-def per_customer(values: Floats, customer: Ints) -> float:
-    """Mean over customers of the mean over their questions."""
+def per_customer(values: Floats, customer: Ints) -> Floats:
+    """Mean over each customer's questions; customers ascending."""
     _, place = np.unique(customer, return_inverse=True)
-    return float((np.bincount(place, weights=values) / np.bincount(place)).mean())
+    return np.asarray(np.bincount(place, weights=values) / np.bincount(place))
 
 
-def ndcg(rank: Ints, customer: Ints, most: int = 5) -> float:
-    """NDCG@most with one relevant product: 1 / log2(rank + 1), nothing beyond `most` (Järvelin and Kekäläinen 2002)."""
+def ndcg(rank: Ints, customer: Ints, most: int = 5) -> Floats:
+    """NDCG@most per customer, one relevant product a question: 1 / log2(rank + 1), 0 beyond `most`.
+
+    Järvelin and Kekäläinen 2002.
+    """
     return per_customer(np.where(rank <= most, 1.0 / np.log2(rank + 1.0), 0.0), customer)
 
 
-def hit(rank: Ints, customer: Ints, most: int = 1) -> float:
-    """Share of questions whose hidden product is among the first `most`."""
+def hit(rank: Ints, customer: Ints, most: int = 1) -> Floats:
+    """Share per customer of questions whose hidden product is among the first `most`."""
     return per_customer((rank <= most).astype(np.float64), customer)
 
 

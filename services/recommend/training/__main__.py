@@ -74,7 +74,8 @@ def _say(step: str) -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     os._exit(_DIED_WITH_PARENT)
 
 

@@ -9,7 +9,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from services.recommend.domain import acceptance, evaluation, rf_cf
 from services.recommend.domain.acceptance import Calibration
-from services.recommend.domain.product import Catalogue, Flags, Floats, Ints, Singles
+from services.recommend.domain.product import Catalogue, Flags, Floats, Singles
 from services.recommend.domain.rf_cf import Questions
 
 LEAVES = (5, 10, 20, 40)
@@ -173,6 +173,9 @@ def _measure(forests: Forests, calibration: Calibration, data: Data, learned: Fl
     scores |= {f"{name}_": score(data.owned[learned], asked.rest) for name, score in _BASELINES.items()}
     for name, scored in scores.items():
         metrics |= _ranking(name, scored, allowed, asked)
+    gain = _gains(scores[""], allowed, asked) - _gains(scores["popularity_"], allowed, asked)
+    metrics["ndcg@5_gain"] = float(gain.mean())
+    metrics["ndcg@5_gain_error"] = float(gain.std() / np.sqrt(len(gain)))
     nothing = np.zeros_like(asked.rest)
     unknown = np.zeros(len(owns), dtype=np.bool_)
     cold = acceptance.log_odds(forests.distribution(data.profile[who[asked.row]], nothing), unknown)
@@ -189,8 +192,12 @@ def _measure(forests: Forests, calibration: Calibration, data: Data, learned: Fl
 
 
 def _ranking(name: str, scores: Floats, allowed: Flags, asked: Questions) -> dict[str, float]:
-    rank: Ints = evaluation.ranks(scores, allowed, asked.hidden)
+    rank = evaluation.ranks(scores, allowed, asked.hidden)
     return {
-        f"{name}ndcg@5": evaluation.ndcg(rank, asked.row),
-        f"{name}hit@1": evaluation.hit(rank, asked.row),
+        f"{name}ndcg@5": float(evaluation.ndcg(rank, asked.row).mean()),
+        f"{name}hit@1": float(evaluation.hit(rank, asked.row).mean()),
     }
+
+
+def _gains(scores: Floats, allowed: Flags, asked: Questions) -> Floats:
+    return evaluation.ndcg(evaluation.ranks(scores, allowed, asked.hidden), asked.row)

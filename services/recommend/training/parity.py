@@ -65,7 +65,9 @@ def prove(fitted: Fitted, forest: Forest, content: bytes, data: Data, seed: int)
 
 def _move_onto_thresholds(profile: Singles, forest: Forest, rng: np.random.Generator, rows: int) -> None:
     """In the last `rows` rows one value each becomes a threshold of its column, or the next float32 above it."""
-    split = np.flatnonzero((forest.feature < profile.shape[1]) & (forest.left != np.arange(len(forest.left))))
+    inner = forest.left != np.arange(len(forest.left))
+    # An infinite threshold only parts what is missing from what is known.
+    split = np.flatnonzero(inner & (forest.feature < profile.shape[1]) & np.isfinite(forest.threshold))
     if not len(split) or not rows:
         return
     node = rng.choice(split, rows)

@@ -190,11 +190,13 @@ class Learning:
 
 
 def worthy(metrics: Mapping[str, float]) -> bool:
-    """Whether a model may serve: not worse than popularity on the same questions by more than MARGIN.
+    """Whether a model may serve: not worse than popularity on the same questions by more than MARGIN or chance.
 
-    Without a held-out customer of two products there is nothing to compare, and parity alone decides.
+    Chance is two standard errors of the difference per customer: a small town cannot tell more. Without a held-out
+    customer of two products there is nothing to compare, and parity alone decides.
     """
-    return metrics.get("ndcg@5", 0.0) >= metrics.get("popularity_ndcg@5", 0.0) - MARGIN
+    allowance = max(MARGIN, 2.0 * metrics.get("ndcg@5_gain_error", 0.0))
+    return metrics.get("ndcg@5_gain", 0.0) >= -allowance
 
 
 def _records(features: Features, part: slice) -> Iterator[tuple[int, str, bytes]]:

@@ -141,4 +141,5 @@ COMMENT ON TABLE matrix_file IS 'The Parquet files of a matrix; every row of the
 def upgrade() -> None:
     kit_tables(op)
     for statements in (INPUTS, KNOWLEDGE, MODELS):
-        op.execute(statements)
+        for statement in filter(str.strip, statements.split(";\n")):  # the driver takes one at a time
+            op.execute(statement)

@@ -1,0 +1,180 @@
+"""Recommend as a process: a published run becomes a model, a matrix and answers, by itself, also when it is killed."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import grpc.aio
+import pyarrow.parquet as pq
+import pytest
+
+from lifecircle.recommend import v1
+from services.kit.channel import open_channel
+from tests.fixtures.postgres import Databases, Fresh
+from tests.fixtures.serving import Keys
+from tests.recommend.neighbours import Ingest, Portrait, neighbours
+from tests.recommend.town import order_delivery, order_rows, product_delivery, run_of, town
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Process:
+    """One recommend process with its worker."""
+
+    def __init__(self, environ: Mapping[str, str], port: int, keys: Keys) -> None:
+        self.environ = environ
+        self.target = f"127.0.0.1:{port}"
+        self.keys = keys
+        self._child: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        command = [sys.executable, "-m", "services.recommend", "serve", "--work"]
+        self._child = await asyncio.create_subprocess_exec(*command, env={**os.environ, **self.environ})
+
+    async def kill(self) -> None:
+        assert self._child is not None
+        if self._child.returncode is None:
+            self._child.send_signal(signal.SIGKILL)
+        await self._child.wait()
+
+    @contextlib.asynccontextmanager
+    async def stub(self) -> AsyncIterator[v1.RecommendServiceStub]:
+        token = self.keys.token(roles={"operator"})
+        async with open_channel(self.target, token=lambda: token) as channel:
+            await asyncio.wait_for(channel.channel_ready(), 30)
+            yield v1.RecommendServiceStub(channel)
+
+
+def environment(database: Fresh, keys: Keys, folder: Path, door: str, port: int) -> dict[str, str]:
+    token = folder / "token"
+    token.write_text(keys.token(roles={"service"}))
+    return {
+        "DATABASE_URL": database.url,
+        "LISTEN": f"127.0.0.1:{port}",
+        "JWT_KEYS": str(keys.path),
+        "SERVICE_TOKEN_FILE": str(token),
+        "PEER_INGEST": door,
+        "PEER_PORTRAIT": door,
+        "LAKE_URL": (folder / "lake").as_uri(),
+        "SCRATCH": str(folder / "scratch"),
+        "TRAINING_TREES": "30",
+        "TRAINING_THREADS": "1",
+        "DRAIN_SECONDS": "0",
+        "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
+    }
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+async def first_matrix(stub: v1.RecommendServiceStub) -> v1.WatchMatricesResponse:
+    async with asyncio.timeout(60):
+        call = stub.WatchMatrices(v1.WatchMatricesRequest())
+        async for told in call:
+            if told.HasField("matrix"):
+                call.cancel()
+                return told
+    raise AssertionError
+
+
+CUSTOMERS = 1000
+
+
+def publish(ingest: Ingest, portrait: Portrait, folder: Path) -> None:
+    place = town(CUSTOMERS)
+    ingest.deliveries += [product_delivery(folder), order_delivery(folder, order_rows(place.keys, place.owned))]
+    portrait.runs.append(run_of(folder, place))
+
+
+async def test_a_published_run_becomes_a_matrix_without_a_hand(
+    databases: Databases, keys: Keys, tmp_path: Path
+) -> None:
+    ingest, portrait = Ingest(), Portrait(TRACE)
+    async with neighbours(ingest, portrait) as door:
+        port = free_port()
+        process = Process(environment(databases.fresh("recommend"), keys, tmp_path, door, port), port, keys)
+        publish(ingest, portrait, tmp_path)
+        await process.start()
+        try:
+            async with process.stub() as stub:
+                told = await first_matrix(stub)
+                assert told.traceparent.split("-")[1] == TRACE.split("-")[1]  # from the run to the matrix
+                got = await stub.GetMatrix(v1.GetMatrixRequest())
+                model = (await stub.GetModel(v1.GetModelRequest())).model
+                assert model.state == v1.Model.STATE_CHAMPION
+                assert model.metrics["ndcg@5"] > model.metrics["popularity_ndcg@5"]
+                assert got.matrix.customers == CUSTOMERS
+                assert got.matrix.cells == sum(file.rows for file in got.files)
+                answer = await stub.Recommend(v1.RecommendRequest(customer_key=3, most=7))
+                row = pq.read_table(got.files[3 % 4].uri.removeprefix("file://")).to_pylist()
+                mine = [each for each in row if each["customer_key"] == 3]
+                assert [each.product_id for each in answer.recommendations] == [each["product_id"] for each in mine]
+                assert [each.score for each in answer.recommendations] == pytest.approx(
+                    [each["score"] for each in mine], abs=1e-6
+                )
+                assert all(each.reasons for each in answer.recommendations)
+        finally:
+            await process.kill()
+
+
+async def outcome(databases: Databases, keys: Keys, folder: Path, kills: int) -> tuple[str, list[str]]:
+    """The hash of the model and of the matrix's files, after so many kills in mid training."""
+    folder.mkdir()
+    ingest, portrait = Ingest(), Portrait()
+    async with neighbours(ingest, portrait) as door:
+        port = free_port()
+        process = Process(environment(databases.fresh("recommend"), keys, folder, door, port), port, keys)
+        publish(ingest, portrait, folder)
+        await process.start()
+        try:
+            for _ in range(kills):
+                child = await training_child(folder / "scratch")
+                await process.kill()
+                await asyncio.sleep(1.0)
+                assert not alive(child), "the training program outlived its parent"
+                await process.start()
+            async with process.stub() as stub:
+                await first_matrix(stub)
+                model = (await stub.GetModel(v1.GetModelRequest())).model
+                files = (await stub.GetMatrix(v1.GetMatrixRequest())).files
+                jobs = (await stub.ListJobs(v1.ListJobsRequest())).jobs
+                assert [job.state for job in jobs] == [v1.Job.STATE_SUCCEEDED] * 2
+                assert max(job.attempt for job in jobs) == 1 + kills
+                return model.sha256, [file.sha256 for file in files]
+        finally:
+            await process.kill()
+
+
+async def training_child(scratch: Path) -> int:
+    """The process id of the training program, once it is at work."""
+    async with asyncio.timeout(60):
+        while True:
+            for each in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    words = (each / "cmdline").read_bytes().split(b"\0")
+                    if b"services.recommend.training" in words and str(scratch).encode() in words[-2]:
+                        return int(each.name)
+            await asyncio.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    try:
+        return b"services.recommend.training" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the training program in /proc")
+async def test_killing_it_in_mid_training_changes_nothing(databases: Databases, keys: Keys, tmp_path: Path) -> None:
+    killed = await outcome(databases, keys, tmp_path / "killed", kills=1)
+    assert killed == await outcome(databases, keys, tmp_path / "calm", kills=0)

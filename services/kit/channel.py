@@ -21,17 +21,17 @@ from services.kit.interceptors.call import expiry
 MOST_BYTES = 64 * 1024 * 1024
 """Largest message either way: one Arrow record batch of 64 k rows fits."""
 
-# gRPC A6. Only UNAVAILABLE, where the peer has not begun: every write of ours carries a request_id, so that repeating
-# one is safe as well. The throttle stops retries when more than about one call in ten fails.
+# gRPC A6, over about 3 s: a peer that restarts is waited for. Only UNAVAILABLE is tried again, and every write of ours
+# carries a request_id, so that repeating one is safe. The throttle ends retries when more than one call in ten fails.
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
             {
                 "name": [{}],
                 "retryPolicy": {
-                    "maxAttempts": 4,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "1s",
+                    "maxAttempts": 5,
+                    "initialBackoff": "0.2s",
+                    "maxBackoff": "2s",
                     "backoffMultiplier": 2,
                     "retryableStatusCodes": ["UNAVAILABLE"],
                 },
@@ -43,6 +43,9 @@ _SERVICE_CONFIG = json.dumps(
 _OPTIONS = [
     ("grpc.service_config", _SERVICE_CONFIG),
     ("grpc.enable_retries", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.enable_http_proxy", 0),  # the mesh is the only way to a peer, whatever HTTP_PROXY says
     # A quiet Watch must notice a peer that is gone, and a balancer must not think that the Watch is.
     ("grpc.keepalive_time_ms", 30_000),

@@ -16,6 +16,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Mapping
@@ -41,6 +42,7 @@ _log = structlog.get_logger(__name__)
 # Short, so that a migration gives way to the traffic it would block, and fails instead of queueing all of it up.
 _TIMEOUTS = {"lock_timeout": "4s", "statement_timeout": "120s"}
 _TURN_SECONDS = 300
+_alembic_at_work = threading.Lock()  # alembic keeps what it is doing in a global of its own
 _ATTEMPTS = 10
 
 
@@ -159,7 +161,8 @@ async def _upgrade(url: str, schema: str, folder: Path) -> None:
 
     def upgrade(connection: Connection) -> None:
         settings.attributes.update(connection=connection, schema=schema)
-        alembic.command.upgrade(settings, "head")
+        with _alembic_at_work:
+            alembic.command.upgrade(settings, "head")
 
     async with engine.connect() as connection:
         await connection.run_sync(upgrade)

@@ -15,8 +15,10 @@ def encode(token: Mapping[str, Any]) -> str:
     """Page token for the position `token` (JSON values); an empty mapping means the end and gives ""."""
     if not token:
         return ""
-    text = json.dumps(token, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+    plain = json.dumps(token, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    text = base64.urlsafe_b64encode(plain.encode()).rstrip(b"=").decode()
+    assert len(text) <= _MOST_CHARACTERS, "a page token is a position, not a page"
+    return text
 
 
 def decode(page_token: str) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """Following a stream: every event has its effect exactly once, in order, whatever dies, breaks or freezes."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -154,7 +155,7 @@ async def test_an_event_that_cannot_be_handled_is_tried_again_ever_more_slowly_a
         await until(lambda: have(db, 3))
     assert "ValueError: the number 1********** is not one (incident " in str(seen)
     assert await effects(db) == ["a", "poison", "b"]
-    waits = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    waits = [after - before for before, after in itertools.pairwise(tries)]
     assert len(waits) == 3
     assert waits[-1] > 0.15
     assert getattr(await state(db), "failures", None) == 0

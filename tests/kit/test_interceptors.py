@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from services.kit import interceptors
 from services.kit.errors import Kind, Refusal
 from tests.fixtures.serving import Keys, Serve, Served, details, refused, refused_fields
-from tests.kit.conftest import RIGHTS, Echo
+from tests.kit.echo import RIGHTS, Echo
 
 TALKER: dict[str, Any] = {"roles": {"talker"}}
 

@@ -1,9 +1,6 @@
-"""Jobs: claimed by one, resumed after a crash, ended once; whatever dies, freezes or is cancelled."""
+"""Jobs: claimed by one, resumed after a crash, ended once."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import text
@@ -11,83 +8,14 @@ from sqlalchemy import text
 from services.kit import jobs, telemetry
 from services.kit.db import Database
 from services.kit.errors import Kind, Refusal
-from services.kit.jobs import Handler, Job, Running, State
+from services.kit.jobs import Running, State
 from tests.fixtures.clock import FakeClock
-from tests.kit.chaos import Mortal, live_and_die
-
-NOW = FakeClock()()
-ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+from tests.kit.workshop import NOW, cancel, clear, create, effects, ended, get, succeed, working
 
 
 @pytest.fixture(autouse=True)
 async def empty(db: Database) -> None:
-    async with db.begin() as tx:
-        await tx.execute(text("DELETE FROM effect"))
-        await tx.execute(text("DELETE FROM job"))
-        await tx.commit()
-
-
-async def create(db: Database, job_id: str = "j1", kind: str = "train", key: str = "", **spec: object) -> Job:
-    async with db.begin() as tx:
-        job = await jobs.create(tx, job_id=job_id, kind=kind, key=key or job_id, spec=spec, now=NOW)
-        await tx.commit()
-    return job
-
-
-async def get(db: Database, job_id: str = "j1") -> Job:
-    async with db.read() as read:
-        return await jobs.get(read, job_id)
-
-
-async def cancel(db: Database, job_id: str = "j1") -> Job:
-    async with db.begin() as tx:
-        job = await jobs.cancel(tx, job_id, NOW)
-        await tx.commit()
-    return job
-
-
-async def effects(db: Database) -> list[str]:
-    async with db.read() as read:
-        return [row.name for row in await read.rows(text("SELECT name FROM effect ORDER BY seq"))]
-
-
-async def succeed(running: Running, db: Database, effect: str = "done", **counts: int) -> None:
-    async with db.begin() as tx:
-        await tx.execute(text("INSERT INTO effect (name) VALUES (:effect)"), {"effect": effect})
-        await running.succeed(tx, **counts)
-        await tx.commit()
-
-
-@asynccontextmanager
-async def working(
-    db: Database, handlers: Mapping[str, Handler], *, owner: str = "w", lease: float = 15, at_once: int = 1
-) -> AsyncIterator[asyncio.Event]:
-    stop = asyncio.Event()
-    task = asyncio.create_task(
-        jobs.work(
-            db,
-            handlers,
-            owner=owner,
-            clock=FakeClock(),
-            stop=stop,
-            lease_seconds=lease,
-            poll=0.01,
-            at_once=at_once,
-            retry_seconds=0.01,
-        )
-    )
-    try:
-        yield stop
-    finally:
-        stop.set()
-        await task
-
-
-async def ended(db: Database, job_id: str = "j1", seconds: float = 10) -> Job:
-    async with asyncio.timeout(seconds):
-        while (job := await get(db, job_id)).state not in ENDED:
-            await asyncio.sleep(0.01)
-    return job
+    await clear(db)
 
 
 async def test_a_job_is_run_and_ends_with_its_effect(db: Database) -> None:
@@ -348,88 +276,3 @@ async def test_a_run_is_a_span_of_the_trace_that_created_the_job(db: Database) -
     async with working(db, {"train": look}):
         await ended(db)
     assert [trace[3:35] for trace in seen] == ["0af7651916cd43dd8448eb211c80319c"]
-
-
-STEPS = 4
-
-
-def life_of(db: Database, process: Mortal, chance: random.Random) -> Handler:
-    """A job of four steps, each an effect with its checkpoint; it may stumble, and it may be refused."""
-
-    async def run(running: Running) -> None:
-        job = running.job
-        for step in range(job.checkpoint.get("step", 0), STEPS):
-            await running.progress(step, STEPS)
-            if chance.random() < 0.08:
-                raise ConnectionError("a peer went away")
-            if job.spec["refused"] and step == 2:
-                raise Refusal(Kind.FAILED_PRECONDITION, "NO_DATA", "nothing there")
-            async with process.begin() as tx:
-                effect = {"effect": f"{job.job_id} {step}"}
-                await tx.execute(text("INSERT INTO effect (name) VALUES (:effect)"), effect)
-                await running.save({"step": step + 1}, tx)
-                await tx.commit()
-        await succeed(running, process, f"{job.job_id} end")
-
-    return run
-
-
-def audit(job: Job, found: list[str]) -> None:
-    """What must be true of an ended job and of its effects, whatever happened on the way."""
-    steps = [f"{job.job_id} {step}" for step in range(STEPS)]
-    own = [effect for effect in found if effect.startswith(f"{job.job_id} ")]
-    if job.state is State.SUCCEEDED:
-        assert own == [*steps, f"{job.job_id} end"]
-    else:
-        assert own == steps[: len(own)], "the steps done are the first ones, each once, and there is no end"
-        assert (
-            job.state is not State.FAILED
-            or job.error == ("NO_DATA" if job.spec["refused"] else "INTERNAL")
-            or (job.error == "INTERNAL" and job.attempt >= jobs.MOST_ATTEMPTS)
-        )
-    assert job.end_time is not None
-
-
-@pytest.mark.parametrize("seed", range(6))
-async def test_every_job_ends_once_when_workers_die_freeze_and_people_cancel_at_any_point(
-    db: Database, seed: int
-) -> None:
-    chance = random.Random(seed)
-    stop = asyncio.Event()
-    names = [f"j{n}" for n in range(10)]
-    for name in names:
-        await create(db, name, refused=chance.random() < 0.2)
-
-    async def place(name: str) -> int:
-        deaths = 0
-        while not stop.is_set():
-            process = Mortal(db, chance, death=0.01, freeze=0.01, frozen=0.2)
-            life = jobs.work(
-                process,
-                {"train": life_of(db, process, chance)},
-                owner=f"{name}{deaths}",
-                clock=FakeClock(),
-                stop=stop,
-                lease_seconds=0.1,
-                poll=0.005,
-                at_once=2,
-                retry_seconds=0.005,
-            )
-            deaths += await live_and_die(life)
-        return deaths
-
-    async def people() -> None:
-        for name in chance.sample(names, 3):
-            await asyncio.sleep(chance.random() * 0.2)
-            await cancel(db, name)
-
-    running = asyncio.gather(place("a"), place("b"), people())
-    first = [await ended(db, name, seconds=40) for name in names]
-    await asyncio.sleep(0.25)  # whoever was frozen wakes up
-    stop.set()
-    await running
-    assert [await get(db, name) for name in names] == first, "an end is for ever"
-    found = await effects(db)
-    for job in first:
-        audit(job, found)
-    assert State.SUCCEEDED in {job.state for job in first}

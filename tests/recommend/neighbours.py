@@ -53,9 +53,7 @@ class Ingest(ingest.IngestServiceServicer):
         return ingest.ListDeliveriesResponse(deliveries=map(_delivery, self._counting(request.feed_id)))
 
     def _counting(self, feed_id: str) -> list[Delivery]:
-        return [
-            each for each in self.deliveries if each.feed_id == feed_id and each.delivery_id not in self.superseded
-        ]
+        return [each for each in self.deliveries if each.feed_id == feed_id and each.delivery_id not in self.superseded]
 
 
 class Portrait(portrait.PortraitServiceServicer):
@@ -76,9 +74,7 @@ class Portrait(portrait.PortraitServiceServicer):
                 yield portrait.WatchRunsResponse(cursor=str(given), run=told, traceparent=self.trace)
             await asyncio.sleep(0.05)
 
-    async def GetSnapshot(
-        self, request: portrait.GetSnapshotRequest, context: Context
-    ) -> portrait.GetSnapshotResponse:
+    async def GetSnapshot(self, request: portrait.GetSnapshotRequest, context: Context) -> portrait.GetSnapshotResponse:
         run = next(each for each in self.runs if each.run_id == request.run_id)
         files = [portrait.SnapshotFile(**file.plain) for file in run.files]
         return portrait.GetSnapshotResponse(run=_run(run), files=files, schema_version=1)
@@ -113,7 +109,9 @@ def _delivery(each: Delivery) -> ingest.Delivery:
 
 
 def _run(each: Run) -> portrait.Run:
-    return portrait.Run(run_id=each.run_id, from_date=day(each.to_date), to_date=day(each.to_date), customers=each.customers)
+    return portrait.Run(
+        run_id=each.run_id, from_date=day(each.to_date), to_date=day(each.to_date), customers=each.customers
+    )
 
 
 def rows(files: Sequence[File]) -> int:

@@ -133,7 +133,11 @@ def run_of(folder: Path, place: Town, run_id: str = "run-1") -> Run:
         mine = np.flatnonzero(place.keys % BUCKETS == bucket)[::-1]  # in no order that a reader may rely on
         columns = {name: pa.array(place.profile[mine, number]) for number, name in enumerate(FEATURES)}
         table = pa.table(
-            {"customer_key": place.keys[mine], "org_id": [f"G{key % 5}" for key in place.keys[mine].tolist()], **columns}
+            {
+                "customer_key": place.keys[mine],
+                "org_id": [f"G{key % 5}" for key in place.keys[mine].tolist()],
+                **columns,
+            }
         )
         files.append(file(folder / run_id / f"bucket={bucket:02d}.parquet", table, bucket))
     return Run(run_id, DAY, len(place.keys), tuple(files), {"HU01": "居家圈", "PR01": "影迷圈"})

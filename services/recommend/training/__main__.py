@@ -1,76 +1,14 @@
-"""`python -m services.recommend.training FOLDER`: fit, export, prove, write.
+"""`python -m services.recommend.training FOLDER`; exit status: 0 done (a refusal is a report too), 1 failed.
 
-FOLDER holds what `workbench.write_input` wrote; the outputs come under temporary names and are renamed, report.json
-last: a folder with a report is done, anything else is begun again. The process ends when its standard input closes,
-that is, when its parent dies. Exit status: 0 done (a refusal is a report too), 1 failed.
+The program ends when its standard input closes, that is, when its parent dies, however the parent dies.
 """
 
-import hashlib
 import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-
-from services.kit.errors import Refusal
-from services.recommend.domain import feature
-from services.recommend.lake import workbench
-from services.recommend.model import pack_trees
-from services.recommend.training import export, parity
-from services.recommend.training.fit import Data, fit
 
 _DIED_WITH_PARENT = 3
-
-
-def main(folder: Path) -> int:
-    """Train what the folder asks for."""
-    task = workbench.read_input(folder)
-    try:
-        report = _train(folder, task)
-    except Refusal as refusal:
-        report = {"refusal": refusal.metadata.get("why", refusal.message)}
-    workbench.write_json(folder / workbench.REPORT, report)
-    return 0
-
-
-def _train(folder: Path, task: workbench.Task) -> dict[str, Any]:
-    values = feature.cleaned(task.profile)
-    choice = feature.choose(task.features, values, task.owned)
-    who = np.arange(len(values))
-    if len(who) > task.most_customers:
-        who = np.sort(np.random.default_rng(task.seed).permutation(len(who))[: task.most_customers])
-    data = Data(
-        np.ascontiguousarray(values[np.ix_(who, np.array(choice.kept, dtype=np.int64))]),
-        task.owned[who],
-        task.catalogue,
-    )
-    fitted = fit(data, seed=task.seed, trees=task.trees, threads=task.threads, say=_say)
-    _say("exporting")
-    forest = export.forest_of(fitted.forests, len(choice.kept))
-    content = export.graph(forest, fitted.calibration, task.catalogue.ids, len(choice.kept))
-    _say("proving")
-    proof = parity.prove(fitted, forest, content, data, task.seed)
-    trees = pack_trees(forest)
-    workbench.write_bytes(folder / workbench.GRAPH, content)
-    workbench.write_bytes(folder / workbench.TREES, trees)
-    found = {"parity_rows": float(proof.rows), "parity_difference": proof.difference, "parity": 1.0}
-    return {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "trees_sha256": hashlib.sha256(trees).hexdigest(),
-        "bytes": len(content),
-        "features": [task.features[number] for number in choice.kept],
-        "dropped": choice.dropped,
-        "customers": len(who),
-        "metrics": {name: value for name, value in {**fitted.metrics, **found}.items() if np.isfinite(value)},
-        "slope": fitted.calibration.slope.tolist(),
-        "intercept": fitted.calibration.intercept.tolist(),
-    }
-
-
-def _say(step: str) -> None:
-    print(step, flush=True)
 
 
 def _end_with_parent() -> None:
@@ -81,4 +19,6 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    from services.recommend.training.program import main  # only now: importing alone takes a second or two
+
     sys.exit(main(Path(sys.argv[1])))

@@ -56,7 +56,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             )
             background = [
                 watch_landing(intake, config.landing_poll),
-                load_deliveries(db, load, clock, config.loads_at_once),
+                load_deliveries(db, load, clock, lease=config.job_lease, at_once=config.loads_at_once),
             ]
 
         def register(target: grpc.aio.Server) -> None:

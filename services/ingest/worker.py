@@ -37,13 +37,22 @@ def watch_landing(intake: Intake, poll: timedelta) -> Callable[[asyncio.Event], 
     return watching
 
 
-def load_deliveries(db: Database, load: Load, clock: Clock, at_once: int) -> Callable[[asyncio.Event], Awaitable[None]]:
+def load_deliveries(
+    db: Database, load: Load, clock: Clock, *, lease: timedelta, at_once: int
+) -> Callable[[asyncio.Event], Awaitable[None]]:
     """Runs the jobs that load deliveries until told to stop."""
 
     async def loading(stop: asyncio.Event) -> None:
         owner = f"{socket.gethostname()}:{os.getpid()}"
         await jobs.work(
-            db, {LOAD: load.load}, owner=owner, clock=clock, stop=stop, poll=_JOB_POLL_SECONDS, at_once=at_once
+            db,
+            {LOAD: load.load},
+            owner=owner,
+            clock=clock,
+            stop=stop,
+            lease_seconds=lease.total_seconds(),
+            poll=_JOB_POLL_SECONDS,
+            at_once=at_once,
         )
 
     return loading

@@ -85,16 +85,16 @@ class IngestApi(v1.IngestServiceServicer):
 
     async def GetDelivery(self, request: v1.GetDeliveryRequest, context: Context) -> v1.GetDeliveryResponse:
         """One delivery."""
-        return v1.GetDeliveryResponse(delivery=translate.delivery(await self._deliveries.get(request.delivery_id)))
+        return v1.GetDeliveryResponse(
+            delivery=translate.delivery(await self._deliveries.get(translate.plain(request.delivery_id, "delivery_id")))
+        )
 
     async def ListDeliveries(self, request: v1.ListDeliveriesRequest, context: Context) -> v1.ListDeliveriesResponse:
         """Deliveries, the latest first."""
         size = paging.clamp(request.page_size)
         before = translate.page_after(request.page_token, "ListDeliveries", int)
-        state, name = translate.delivery_state(request.state), request.file_name
-        found = await self._deliveries.page(
-            feed_id=request.feed_id, state=state, file_name=name, before=before, size=size
-        )
+        kept = translate.kept_deliveries(request)
+        found = await self._deliveries.page(**kept, before=before, size=size)
         token = translate.next_page("ListDeliveries", found, size, lambda each: int(each.delivery_no))
         return v1.ListDeliveriesResponse(deliveries=map(translate.delivery, found), next_page_token=token)
 
@@ -102,7 +102,8 @@ class IngestApi(v1.IngestServiceServicer):
         """Rejected rows of one delivery by line."""
         size = paging.clamp(request.page_size)
         after = translate.page_after(request.page_token, "ListRejects", int)
-        of, found = await self._deliveries.rejects(request.delivery_id, after=after or 0, size=size)
+        delivery_id = translate.plain(request.delivery_id, "delivery_id")
+        of, found = await self._deliveries.rejects(delivery_id, after=after or 0, size=size)
         token = translate.next_page("ListRejects", found, size, lambda each: int(each.line))
         return v1.ListRejectsResponse(rejects=[translate.reject(of, row) for row in found], next_page_token=token)
 
@@ -139,15 +140,16 @@ class IngestApi(v1.IngestServiceServicer):
         self, request: v1.ResolveIdentitiesRequest, context: Context
     ) -> v1.ResolveIdentitiesResponse:
         """Customer keys of clear numbers."""
-        keys = await self._identities.resolve(request.msisdns, purpose=request.purpose, caller=caller().subject)
+        purpose = translate.plain(request.purpose, "purpose")
+        keys = await self._identities.resolve(request.msisdns, purpose=purpose, caller=caller().subject)
         return v1.ResolveIdentitiesResponse(customer_keys=keys)
 
     async def RevealIdentities(
         self, request: v1.RevealIdentitiesRequest, context: Context
     ) -> AsyncIterator[v1.RevealIdentitiesResponse]:
         """Clear numbers of customers, in parts."""
-        asked = list(request.customer_keys)
-        async for part in self._identities.reveal(asked, purpose=request.purpose, caller=caller().subject):
+        asked, purpose = list(request.customer_keys), translate.plain(request.purpose, "purpose")
+        async for part in self._identities.reveal(asked, purpose=purpose, caller=caller().subject):
             response = v1.RevealIdentitiesResponse(reveal_time=translate.timestamp(part.reveal_time))
             for key, number in part.identities:
                 response.identities.add(customer_key=key, msisdn=number)

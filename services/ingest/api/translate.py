@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypedDict
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 
-from lifecircle.ingest.v1 import Delivery, Event, Feed, FeedHealth, LakeFile, Problem, Reject
+from lifecircle.ingest.v1 import Delivery, Event, Feed, FeedHealth, LakeFile, ListDeliveriesRequest, Problem, Reject
 from services.ingest.domain import delivery as deliveries
 from services.ingest.domain import event as events
 from services.ingest.domain import feed as feeds
@@ -60,11 +60,22 @@ def delivery(found: deliveries.Delivery) -> Delivery:
     )
 
 
-def delivery_state(state: Delivery.State.ValueType) -> deliveries.State | None:
-    """The state to keep, or None for all."""
-    if state == Delivery.STATE_UNSPECIFIED:
-        return None
-    return deliveries.State(Delivery.State.Name(state).removeprefix("STATE_"))
+class Kept(TypedDict):
+    """Which deliveries a list keeps; "" and None keep all."""
+
+    feed_id: str
+    state: deliveries.State | None
+    file_name: str
+
+
+def kept_deliveries(asked: ListDeliveriesRequest) -> Kept:
+    """Which deliveries a list keeps. Raises invalid_field."""
+    name = Delivery.State.Name(asked.state).removeprefix("STATE_")
+    return Kept(
+        feed_id=plain(asked.feed_id, "feed_id"),
+        state=None if asked.state == Delivery.STATE_UNSPECIFIED else deliveries.State(name),
+        file_name=plain(asked.file_name, "file_name"),
+    )
 
 
 def reject(of: deliveries.Delivery, row: deliveries.Reject) -> Reject:
@@ -115,13 +126,17 @@ def told(asked: Event) -> events.Told:
         occur_time = asked.occur_time.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise invalid_field([("event.occur_time", "is not a time")]) from error
+    try:
+        attributes = MessageToDict(asked.attributes)
+    except SerializeToJsonError as error:
+        raise invalid_field([("event.attributes", "must not hold a number that is none")]) from error
     return events.Told(
         source=asked.source,
-        source_event_id=asked.source_event_id,
+        source_event_id=plain(asked.source_event_id, "event.source_event_id"),
         type=asked.type,
         customer_key=asked.customer_key,
         occur_time=occur_time,
-        attributes=MessageToDict(asked.attributes),
+        attributes=attributes,
     )
 
 
@@ -133,13 +148,20 @@ def day(asked: Date, field: str) -> date:
         raise invalid_field([(field, "is not a whole date")]) from error
 
 
+def plain(text: str, field: str) -> str:
+    """Text that Postgres can hold. Raises invalid_field."""
+    if "\0" in text:
+        raise invalid_field([(field, "must not hold NUL")])
+    return text
+
+
 def page_after(token: str, method: str, kind: type[int] | type[str]) -> Any:
     """Where a page begins, or None for the first. Raises bad_page_token for a token of another method."""
     position: Mapping[str, Any] = paging.decode(token)
     if not position:
         return None
     after = position.get("after")
-    if position.get("of") != method or not isinstance(after, kind):
+    if position.get("of") != method or not isinstance(after, kind) or "\0" in str(after):
         raise bad_page_token()
     return after
 

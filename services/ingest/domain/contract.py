@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from services.ingest.domain.feed import Column, Feed, Type
+from services.ingest.domain.feed import Column, Feed, Type, whole
 
 REQUIRED_MISSING = "REQUIRED_MISSING"
 TYPE_WRONG = "TYPE_WRONG"
@@ -16,7 +16,7 @@ TOO_LONG = "TOO_LONG"
 OUT_OF_PERIOD = "OUT_OF_PERIOD"
 DUPLICATE = "DUPLICATE"
 
-NUMBER = "number"
+NUMBER = "@number"
 """Name of the column that stands for the customer until the number has become a key."""
 
 _SHAPES = {
@@ -114,7 +114,7 @@ def _fault(column: Column, zone: str, period: date) -> pl.Expr:
     else:
         broken.append((text.str.len_chars() > column.longest, TOO_LONG))
     if column.pattern:
-        broken.append((~text.str.contains(f"^(?:{column.pattern})$"), PATTERN_WRONG))
+        broken.append((~text.str.contains(whole(column.pattern)), PATTERN_WRONG))
     if column.least is not None:
         broken.append((value < column.least, OUT_OF_RANGE))
     if column.most is not None:

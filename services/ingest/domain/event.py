@@ -1,5 +1,6 @@
 """Events: what happened to a customer, identified once for ever by source and the source's own id."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ STAGED = ("source_event_id", "type", "customer_key", "occur_time", "attributes",
 """Columns of the rows that become events."""
 
 _ATTRIBUTES_MOST = 64
+_ATTRIBUTES_BYTES = 32 * 1024
 _CLEAR_NUMBER = re.compile(r"(\+?86)?1[3-9][0-9]{9}")
 
 
@@ -50,6 +52,11 @@ def attribute_problems(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
     problems = []
     if len(attributes) > _ATTRIBUTES_MOST:
         problems.append(("event.attributes", f"must not have more than {_ATTRIBUTES_MOST} entries"))
+    text = json.dumps(attributes, ensure_ascii=False)
+    if len(text.encode("utf-8", "replace")) > _ATTRIBUTES_BYTES:
+        problems.append(("event.attributes", f"must not have more than {_ATTRIBUTES_BYTES} bytes"))
+    if "\\u0000" in text:
+        problems.append(("event.attributes", "must not hold NUL"))
     for name in _clear_numbers(attributes):
         problem = "looks like a telephone number; name the customer by customer_key"
         problems.append((f"event.attributes.{name}", problem))

@@ -139,6 +139,11 @@ def name_pattern(template: str) -> str:
     return pattern.replace(r"\{sequence\}", r"(?P<sequence>[0-9]{3})")
 
 
+def whole(pattern: str) -> str:
+    """A pattern of a column as it is applied: to the whole value."""
+    return f"^(?:{pattern})$"
+
+
 def parse_date(text: str, layout: str) -> date:
     """Date of a text in the layout YYYYMMDD, YYYYMM (its first day) or YYYY-MM-DD; raises ValueError."""
     digits = text.replace("-", "") if layout == "YYYY-MM-DD" else text

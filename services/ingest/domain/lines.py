@@ -10,6 +10,9 @@ import polars as pl
 
 UNDECODABLE = "UNDECODABLE"
 COLUMN_COUNT = "COLUMN_COUNT"
+LINE_BROKEN = "LINE_BROKEN"
+_FAULTS = ("", COLUMN_COUNT, LINE_BROKEN, UNDECODABLE)
+
 LONGEST_LINE = 1 << 20
 """Bytes. A longer line means that the file is not of this kind at all: the delivery is quarantined unread."""
 
@@ -72,19 +75,19 @@ def split(batch: Batch, *, encoding: str, delimiter: str, names: list[str]) -> S
     """Text columns of a batch.
 
     A line whose bytes do not decode is UNDECODABLE (also one that holds U+FFFD: somebody's conversion lost a character
-    before); one with another number of delimiters than columns is COLUMN_COUNT. CR LF ends a line as LF does.
+    before); one with another number of delimiters than columns is COLUMN_COUNT. CR LF ends a line as LF does; a line
+    with a CR elsewhere is LINE_BROKEN.
     The delimiter is looked for after decoding: in GB18030 it may be the second byte of a character.
     """
     raw = batch.data.replace(b"\r\n", b"\n") if b"\r" in batch.data else batch.data
     raw = raw if raw.endswith(b"\n") else raw.removesuffix(b"\r") + b"\n"
-    text = raw if raw.isascii() else raw.decode(encoding, errors="replace").encode()
+    text, undecoded = (raw, []) if raw.isascii() else _decoded(raw, encoding)
     codes = np.frombuffer(text, dtype=np.uint8)
     ends = np.flatnonzero(codes == ord("\n"))
-    assert len(ends) == raw.count(b"\n"), "decoding changed the number of lines"
-    undecodable = np.zeros(len(ends), dtype=bool)
-    if text is not raw:
-        undecodable[_lines_with(text, _REPLACEMENT, ends)] = True
-    good = ~undecodable & _rightly_split(codes, ends, ord(delimiter), len(names) - 1)
+    faults = (~_rightly_split(codes, ends, ord(delimiter), len(names) - 1)).astype(np.int8)
+    faults[_lines_with(text, b"\r", ends)] = _FAULTS.index(LINE_BROKEN)
+    faults[[*undecoded, *_lines_with(text, _REPLACEMENT, ends)]] = _FAULTS.index(UNDECODABLE)
+    good = np.asarray(faults == 0)
     if good.all():
         table = _table(text, delimiter, names)
     else:
@@ -93,7 +96,7 @@ def split(batch: Batch, *, encoding: str, delimiter: str, names: list[str]) -> S
     lines = np.flatnonzero(good).astype(np.int32) + batch.first
     assert table.height == len(lines), "a row was lost or made up"
     table.insert_column(0, pl.Series("line", lines, dtype=pl.Int32))
-    return Split(table, _broken(batch.first, good, undecodable), len(ends))
+    return Split(table, _broken(batch.first, faults), len(ends))
 
 
 def raw_lines(batch: Batch, lines: Iterable[int]) -> list[bytes]:
@@ -120,14 +123,38 @@ def _rightly_split(codes: npt.NDArray[np.uint8], ends: Longs, delimiter: int, wa
     return np.asarray((found == wanted) & (ends > starts))
 
 
-def _lines_with(text: bytes, mark: bytes, ends: Longs) -> Longs:
-    places = []
+def _decoded(raw: bytes, encoding: str) -> tuple[bytes, list[int]]:
+    """UTF-8 of whole lines, and the numbers (from 0) of those that do not decode, which are left empty.
+
+    A decoder that goes on after a fault may eat a line end, so the lines at fault are found by halving.
+    """
+    parts: list[bytes] = []
+    undecoded: list[int] = []
+
+    def decode(lines: bytes, first: int) -> None:
+        try:
+            parts.append(lines.decode(encoding).encode())
+        except UnicodeError:
+            if lines.count(b"\n") == 1:
+                parts.append(b"\n")
+                undecoded.append(first)
+                return
+            cut = lines.rfind(b"\n", 0, len(lines) // 2) + 1 or lines.index(b"\n") + 1
+            decode(lines[:cut], first)
+            decode(lines[cut:], first + lines.count(b"\n", 0, cut))
+
+    decode(raw, 0)
+    return b"".join(parts), undecoded
+
+
+def _lines_with(text: bytes, mark: bytes, ends: Longs) -> list[int]:
+    """Numbers (from 0) of the lines that hold a mark."""
+    found: list[int] = []
     at = text.find(mark)
     while at >= 0:
-        places.append(at)
-        line = int(np.searchsorted(ends, at))
-        at = text.find(mark, int(ends[line]))
-    return np.asarray(np.searchsorted(ends, np.array(places, dtype=np.int64)), dtype=np.int64)
+        found.append(int(np.searchsorted(ends, at)))
+        at = text.find(mark, int(ends[found[-1]]))
+    return found
 
 
 def _table(text: bytes, delimiter: str, names: list[str]) -> pl.DataFrame:
@@ -137,8 +164,8 @@ def _table(text: bytes, delimiter: str, names: list[str]) -> pl.DataFrame:
     return pl.read_csv(text, separator=delimiter, has_header=False, quote_char=None, schema=schema)
 
 
-def _broken(first: int, good: Flags, undecodable: Flags) -> pl.DataFrame:
-    bad = np.flatnonzero(~good)
-    reasons = np.where(undecodable[bad], UNDECODABLE, COLUMN_COUNT).tolist()
+def _broken(first: int, faults: npt.NDArray[np.int8]) -> pl.DataFrame:
+    bad = np.flatnonzero(faults)
+    reasons = [_FAULTS[fault] for fault in faults[bad].tolist()]
     columns = {"line": (bad + first).astype(np.int32), "column": [""] * len(bad), "reason": reasons}
     return pl.DataFrame(columns, schema={"line": pl.Int32, "column": pl.String, "reason": pl.String})

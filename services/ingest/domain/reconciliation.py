@@ -148,6 +148,8 @@ def explain(feed: Feed, column_name: str, reason: str) -> str:
         return f"the row's bytes are not {feed.encoding}"
     if reason == lines.COLUMN_COUNT:
         return f"the row does not have {len(feed.columns)} columns"
+    if reason == lines.LINE_BROKEN:
+        return "a carriage return stands within the row"
     if reason == contract.DUPLICATE:
         return f"an earlier row of the file has the same {', '.join(feed.unique)}"
     column = next((each for each in feed.columns if each.name == column_name), None)

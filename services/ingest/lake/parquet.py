@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from services.ingest.domain.delivery import Delivery, LakeFile
 from services.ingest.domain.feed import Feed
 
-ORDINAL = "ordinal"
+ORDINAL = "@ordinal"
 _ROUND_ROWS = 2_000_000
 _DELTA = {"time", "line"}  # grow within a bucket: differences pack best
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Row, bindparam, func, select, text
+from sqlalchemy import Row, bindparam, case, cast, func, literal, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.types import Text
 
@@ -57,11 +57,14 @@ class Events:
         row = asdict(new) | {"org_id": func.coalesce(org, ""), "traceparent": traceparent}
         return bool(await tx.execute(insert(event).values(row).on_conflict_do_nothing()))
 
-    async def told(self, read: Read, source: str, source_event_id: str) -> Event | None:
-        """What the source told under this id."""
-        stmt = select(*(event.c[name] for name in _FIELDS))
-        row = await read.row(stmt.where(event.c.source == source, event.c.source_event_id == source_event_id))
-        return None if row is None else _event(row)
+    async def same(self, read: Read, new: Event) -> str:
+        """The id of the event that its source told under this id; "" when it was another event."""
+        told = tuple_(event.c.type, event.c.customer_key, event.c.occur_time, event.c.attributes)
+        now = tuple_(new.type, new.customer_key, literal(new.occur_time), cast(dict(new.attributes), JSONB))
+        stmt = select(case((told == now, event.c.event_id), else_=""))
+        is_it = (event.c.source == new.source, event.c.source_event_id == new.source_event_id)
+        found: str = await read.value(stmt.where(*is_it))
+        return found
 
     async def stage(self, tx: Write, rows: pl.DataFrame) -> None:
         """Bring rows (columns STAGED) to Postgres for this transaction, for conflicts() and add_staged()."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, insert, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from services.ingest.domain import definition
 from services.ingest.domain.delivery import FeedHealth
@@ -35,7 +36,7 @@ class Feeds:
         """The highest revision of every feed, by id, those after the id `after`."""
         stmt = (
             select(table)
-            .distinct(table.c.feed_id)
+            .ext(distinct_on(table.c.feed_id))
             .where(table.c.feed_id > after)
             .order_by(table.c.feed_id, table.c.revision.desc())
             .limit(size)

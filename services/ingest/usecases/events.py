@@ -73,12 +73,10 @@ class Events:
             if await self._events.add(tx, new, telemetry.traceparent()):
                 await tx.commit()
                 return Published(new.event_id, duplicate=False)
-            earlier = await self._events.told(tx, new.source, new.source_event_id)
-        assert earlier is not None, "events are never removed"
-        same = (earlier.type, earlier.customer_key, earlier.occur_time, dict(earlier.attributes))
-        if same != (told.type, told.customer_key, told.occur_time, dict(told.attributes)):
+            earlier = await self._events.same(tx, new)
+        if not earlier:
             raise refusals.event_id_reused(told.source, told.source_event_id)
-        return Published(earlier.event_id, duplicate=True)
+        return Published(earlier, duplicate=True)
 
     async def watch(self, cursor: str, prefixes: Sequence[str], stop: asyncio.Event) -> AsyncIterator[Watched]:
         """Events in the order of their commits, for ever. Raises cursor_invalid."""

@@ -1,0 +1,124 @@
+"""Ingest put together in this process: a landing folder, a lake, a real Postgres, and time that can be moved."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from sqlalchemy import text
+
+from services.ingest import store, usecases
+from services.ingest.domain.delivery import Delivery
+from services.ingest.domain.identity import VaultKeys
+from services.ingest.lake.landing import Landing
+from services.ingest.lake.parquet import Lake
+from services.ingest.usecases.intake import LOAD, Patience
+from services.kit import jobs
+from services.kit.db import Database
+from services.kit.ids import system_ids
+from tests.ingest.made import FEEDS, ZONE, drop
+
+KEYS = VaultKeys(1, b"t" * 32, b"v" * 32)
+BUCKETS = 4
+
+
+@dataclass
+class House:
+    """The use cases over one database; `ahead` moves the clock against that of the files."""
+
+    db: Database
+    root: Path
+    ahead: timedelta = timedelta()
+
+    def __post_init__(self) -> None:
+        self.landing = self.root / "landing"
+        self.lake = Lake(self.root / "lake", BUCKETS)
+        self.files = Landing(self.landing)
+        deliveries, feeds, events, identities = (
+            store.Deliveries(),
+            store.Feeds(),
+            store.Events(),
+            store.Identities(),
+        )
+        self.feeds = usecases.Feeds(self.db, feeds, self.clock)
+        self.deliveries = usecases.Deliveries(self.db, deliveries, feeds)
+        self.events = usecases.Events(self.db, events, identities, self.clock, system_ids)
+        self.identities = usecases.Identities(self.db, identities, KEYS, self.clock, system_ids)
+        patience = Patience(control=timedelta(seconds=20), settle=timedelta(seconds=2))
+        self.intake = usecases.Intake(self.db, deliveries, feeds, self.files, patience, self.clock, system_ids)
+        self.load = usecases.Load(
+            self.db, deliveries, feeds, identities, events, self.files, self.lake, KEYS, ZONE, self.clock
+        )
+
+    def clock(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    async def ship(self) -> None:
+        """Register the shipped feeds."""
+        await self.feeds.ship([path.read_text(encoding="utf-8") for path in sorted(FEEDS.glob("*.yaml"))])
+
+    async def settle(self) -> None:
+        """Sweep once, and load until nothing waits."""
+        await self.intake.sweep()
+        await self.work()
+
+    async def work(self) -> None:
+        """Run the jobs that wait."""
+        stop = asyncio.Event()
+        working = asyncio.create_task(
+            jobs.work(self.db, {LOAD: self.load.load}, owner="t", clock=self.clock, stop=stop, poll=0.01, at_once=2)
+        )
+        try:
+            while await self.value("SELECT count(*) FROM job WHERE state IN ('QUEUED', 'RUNNING')"):
+                assert not working.done()
+                await asyncio.sleep(0.01)
+        finally:
+            stop.set()
+            await working
+
+    async def deliver(self, name: str, data: bytes | str, control: bytes | None = None) -> Delivery:
+        """Drop a file, settle, and give what became of it."""
+        drop(self.landing, name, data.encode("gb18030") if isinstance(data, str) else data, control)
+        await self.settle()
+        return await self.latest(name)
+
+    async def latest(self, name: str) -> Delivery:
+        """The latest delivery of a file name."""
+        found = await self.deliveries.page(feed_id="", state=None, file_name=name, before=None, size=1)
+        return found[0]
+
+    async def value(self, statement: str, **params: Any) -> Any:
+        """One value."""
+        async with self.db.read() as read:
+            return await read.value(text(statement), params)
+
+    async def rows(self, statement: str, **params: Any) -> list[tuple[Any, ...]]:
+        """Rows as tuples."""
+        async with self.db.read() as read:
+            return [tuple(row) for row in await read.rows(text(statement), params)]
+
+    async def snapshot(self, feed_id: str) -> pl.DataFrame:
+        """The rows of a feed's snapshot, by delivery and line."""
+        found = await self.deliveries.snapshot(feed_id, None, None)
+        frames = [pl.read_parquet(self.root / "lake" / file.path) for file in found.files]
+        assert [frame.height for frame in frames] == [file.rows for file in found.files]
+        return pl.concat(frames).sort("line") if frames else pl.DataFrame()
+
+    def waiting(self) -> list[str]:
+        """What lies in the landing folder."""
+        return sorted(name for name in os.listdir(self.landing) if not name.startswith("."))
+
+
+_TABLES = ("lake_file", "reject", "customer", "event", "disclosure", "delivery", "vault", "feed")
+_KIT_TABLES = ("job", "outbox", "request", "consumer_cursor")
+
+
+async def wipe(db: Database) -> None:
+    """Empty the tables."""
+    async with db.begin() as tx:
+        for name in (*_TABLES, *_KIT_TABLES):
+            await tx.execute(text(f"DELETE FROM {name}"))
+        await tx.commit()

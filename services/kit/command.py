@@ -13,7 +13,7 @@ from typing import Any
 
 import uvloop
 
-from services.kit import migrate, telemetry
+from services.kit import telemetry
 from services.kit.config import ConfigProblems
 
 Run = Callable[[Mapping[str, str], bool, bool], Coroutine[Any, Any, None]]
@@ -37,10 +37,13 @@ def main(
         if arguments.verb != "migrate":
             serving = arguments.verb == "serve"
             uvloop.run(run(os.environ, serving, not serving or arguments.work))
-        elif arguments.revise:
-            migrate.revise(service, arguments.revise)
         else:
-            migrate.migrate(service, os.environ)
+            from services.kit import migrate  # alembic costs a quarter of a start, and a service that serves needs none
+
+            if arguments.revise:
+                migrate.revise(service, arguments.revise)
+            else:
+                migrate.migrate(service, os.environ)
     except ConfigProblems as problems:
         for problem in problems.problems:
             print(f"{service}: {problem}", file=sys.stderr)

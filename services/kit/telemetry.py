@@ -31,7 +31,7 @@ from services.kit import logs
 
 Attributes = Mapping[str, str | int | float | bool]
 
-_FLUSH_SECONDS = 5.0
+_FLUSH_SECONDS = 3.0
 _SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0]
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 

@@ -44,7 +44,8 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         if working and token is not None:
             channel = await closing.enter_async_context(open_channel(settings.peer_ingest, token=token_file(token)))
             ingest = Ingest(IngestServiceStub(channel), settings.event_batch)
-            worker = Worker(db, ingest, Learning(clock, zone, Lake(), store), score, system_ids())
+            lease = settings.lease_seconds.total_seconds()
+            worker = Worker(db, ingest, Learning(clock, zone, Lake(), store), score, system_ids(), lease)
             background = [worker.follow_reference, worker.follow_events, worker.retry_suspended]
         await server.serve(
             service="points",

@@ -1,6 +1,7 @@
 """Settings of points, read once from the environment."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from services.kit.config import ConfigProblems, ServerSettings
@@ -13,6 +14,10 @@ class Config:
     server: ServerSettings
     peer_ingest: str = field(metadata={"help": "host:port of ingest, or of the front door"})
     business_timezone: str = field(default="Asia/Shanghai", metadata={"help": "zone of business days and months"})
+    lease_seconds: timedelta = field(
+        default=timedelta(seconds=15),
+        metadata={"help": "after a crash another process follows on when this has passed"},
+    )
     event_batch: int = field(default=500, metadata={"help": "events of ingest's log in one transaction, at most"})
 
     @property

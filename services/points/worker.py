@@ -35,19 +35,21 @@ class Worker:
     learning: Learning
     scoring: Scoring
     owner: str
+    lease_seconds: float = 15
 
     async def follow_reference(self, stop: asyncio.Event) -> None:
         """Keep the projections of the reference feeds."""
         await cursors.follow(
             self.db, consumer="reference", owner=self.owner, watch=self.ingest.snapshots, handle=self.learning.take,
-            stop=stop,
+            stop=stop, lease_seconds=self.lease_seconds,
         )  # fmt: skip
 
     async def follow_events(self, stop: asyncio.Event) -> None:
         """Score business events as they come."""
         await cursors.follow(
-            self.db, consumer="events", owner=self.owner, watch=self.ingest.events, handle=self.scoring.take, stop=stop
-        )
+            self.db, consumer="events", owner=self.owner, watch=self.ingest.events, handle=self.scoring.take,
+            stop=stop, lease_seconds=self.lease_seconds,
+        )  # fmt: skip
 
     async def retry_suspended(self, stop: asyncio.Event) -> None:
         """Try suspended events again after something was learned, until none is due."""

@@ -103,7 +103,7 @@ def paths(draw: st.DrawFn) -> tuple[int, list[str | list[Event]]]:
     return seed, path
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(paths())
 async def test_duplicate_reordered_and_late_events_give_the_same_ledger(
     db: Database, database: Fresh, drawn: tuple[int, list[str | list[Event]]]

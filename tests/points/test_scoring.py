@@ -22,13 +22,13 @@ def rule(number: int, **cells: frozenset[str]) -> Row:
     return Row(f"R{number}", cells, {}, number, 0, 1)
 
 
-@settings(deadline=None, max_examples=150)
-@given(rule_sets(), st.lists(facts(), min_size=1, max_size=20))
+@settings(deadline=None, max_examples=80)
+@given(rule_sets(), st.lists(facts(), min_size=1, max_size=12))
 def test_kernel_equals_reference_bit_for_bit(rules: RuleSet, events: list[Facts]) -> None:
     assert kernel(rules, events) == [reference.score(rules, event) for event in events]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(rule_sets(most_rows=10), st.lists(facts(), min_size=1, max_size=10))
 def test_one_event_scores_as_it_does_among_many(rules: RuleSet, events: list[Facts]) -> None:
     assert kernel(rules, events) == [kernel(rules, [event])[0] for event in events]

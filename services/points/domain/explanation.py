@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from services.points.domain.event import Event
 from services.points.domain.field import WHOLE_BPS, Assignment
@@ -37,19 +38,18 @@ def steps(entry: Entry, origin: Entry, event: Event, row: Row) -> list[Step]:
     return result
 
 
-def assignment_text(entry: Entry, assignment: Assignment | None, customer_key: int) -> str:
-    """In one sentence, why this account."""
+def assignment_text(entry: Entry, assignment: Assignment | None, customer_key: int, zone: ZoneInfo) -> str:
+    """In one sentence, why this account; times stand in `zone`."""
     if entry.account.startswith("budget:"):
         return f"the contra account of the {entry.component} component"
     share = f"{entry.share_bps / 100:.2f} %"
     if assignment is not None:
         row = assignment.row
-        until = "open" if row.valid_to is None else _instant(row.valid_to)
+        begin, known = _instant(row.valid_from, zone), _instant(assignment.known_from, zone)
+        until = "open" if row.valid_to is None else _instant(row.valid_to, zone)
         where = f"delivery {row.delivery_id} line {row.line}" if row.delivery_id else "no delivery"
-        return (
-            f"{row.staff_id} is {row.role} of customer {row.customer_key} with {share} "
-            f"from {_instant(row.valid_from)} until {until}, known since {_instant(assignment.known_from)} ({where})"
-        )
+        who = f"{row.staff_id} is {row.role} of customer {row.customer_key} with {share}"
+        return f"{who} from {begin} until {until}, known since {known} ({where})"
     if entry.staff_id:
         return f"{entry.staff_id} made the business"
     whole = entry.share_bps == WHOLE_BPS
@@ -73,5 +73,5 @@ def _formula(row: Row, amount: int) -> str:
     return f"rule {row.rule_id}: {' + '.join(parts)} milli-points"
 
 
-def _instant(time: datetime) -> str:
-    return time.isoformat(timespec="seconds")
+def _instant(time: datetime, zone: ZoneInfo) -> str:
+    return time.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")

@@ -64,7 +64,7 @@ class Reading:
             event=event,
             version=version,
             rule_text=row.text(),
-            assignment_text=assignment_text(entry, assignment, first.customer_key),
+            assignment_text=assignment_text(entry, assignment, first.customer_key, self.zone),
             source_text=source_text(event),
             steps=steps(entry, origin, first, row),
         )

@@ -92,11 +92,10 @@ class Scoring:
         await self._keep(tx, outcomes, revision, new=new)
         refunds = await self._refund(tx, [event for event in events if event.type == REFUND])
         await self._keep(tx, refunds, revision, new=new)
-        # What came, or was scored at last, may be what an earlier refund waits for.
+        # What came, or was scored at last, may be what a refund waits for.
         told = [each.event.key for each in (*outcomes, *refunds) if new or each.doubt is None]
-        given = {outcome.event.key for outcome in refunds}
-        waiting = [event for event in await self.store.events.waiting_for(tx, told) if event.key not in given]
-        await self._keep(tx, await self._refund(tx, waiting), revision, new=False)
+        waiting = await self._refund(tx, await self.store.events.waiting_for(tx, told))
+        await self._keep(tx, waiting, revision, new=False)
 
     async def _refund(self, tx: Write, refunds: Sequence[Event]) -> list[Outcome]:
         """Outcomes of refunds by time; of two that take back one event the earlier counts."""

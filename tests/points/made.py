@@ -1,6 +1,7 @@
 """What the tests of points are made of: values with defaults, and strategies over them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -122,15 +123,16 @@ def rule_rows(draw: st.DrawFn, rule_id: str) -> Row:
 
 
 @st.composite
-def rule_sets(draw: st.DrawFn, most_rows: int = 90) -> RuleSet:
-    """Rule sets of a few tables; now and then one of more than a word of 64 rules."""
+def rule_sets(draw: st.DrawFn, most_rows: int = 150) -> RuleSet:
+    """Rule sets of a few tables; now and then a long table of drawn rows repeated, beyond a word of 64 rules."""
     tables = []
     for number in range(draw(st.integers(1, 3))):
-        count = draw(st.integers(1, 6)) if draw(st.integers(0, 5)) else most_rows
-        lines = tuple(draw(rule_rows(f"T{number}R{place}")) for place in range(count))
+        drawn = [draw(rule_rows(f"T{number}R{place}")) for place in range(draw(st.integers(1, 5)))]
+        long = most_rows if draw(st.integers(0, 4)) == 0 else 0
+        more = [replace(drawn[n % len(drawn)], rule_id=f"T{number}L{n}", fixed=n) for n in range(long)]
         hit, to = draw(st.sampled_from(Hit)), draw(st.sampled_from(To))
         component = draw(st.sampled_from(["development", "stock"]))
-        tables.append(Table(f"t{number}", component, hit, to, lines))
+        tables.append(Table(f"t{number}", component, hit, to, tuple(drawn + more)))
     return RuleSet("", 10**6, tuple(tables))
 
 

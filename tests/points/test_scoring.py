@@ -22,7 +22,7 @@ def rule(number: int, **cells: frozenset[str]) -> Row:
     return Row(f"R{number}", cells, {}, number, 0, 1)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=60)
 @given(rule_sets(), st.lists(facts(), min_size=1, max_size=12))
 def test_kernel_equals_reference_bit_for_bit(rules: RuleSet, events: list[Facts]) -> None:
     assert kernel(rules, events) == [reference.score(rules, event) for event in events]

@@ -67,9 +67,9 @@ def moved(campaign: Campaign, state: str, etag: str) -> Campaign:
     """The campaign in its next state. Raises campaign_changed, campaign_state."""
     if etag and etag != campaign.etag:
         raise campaign_changed(campaign.campaign_id)
-    needed = {ACTIVE: (DRAFT,), CLOSED: (DRAFT, ACTIVE)}[state]
-    if campaign.state not in needed:
-        raise campaign_state(campaign.campaign_id, campaign.state, " or ".join(needed))
+    needed = {ACTIVE: DRAFT, CLOSED: ACTIVE}[state]
+    if campaign.state != needed:
+        raise campaign_state(campaign.campaign_id, campaign.state, needed)
     return dataclasses.replace(campaign, state=state, revision=campaign.revision + 1)
 
 

@@ -53,3 +53,19 @@ def drop(landing: Path, name: str, data: bytes, control: bytes | None = None) ->
         control = control_of(name, data)
     if control:
         (landing / name).with_suffix(".CHK").write_bytes(control)
+
+
+EVERY_REASON = (
+    "UNDECODABLE",
+    "COLUMN_COUNT",
+    "LINE_BROKEN",
+    "REQUIRED_MISSING",
+    "TYPE_WRONG",
+    "CODE_UNKNOWN",
+    "OUT_OF_RANGE",
+    "PATTERN_WRONG",
+    "TOO_LONG",
+    "OUT_OF_PERIOD",
+    "DUPLICATE",
+    "EVENT_ID_REUSED",
+)

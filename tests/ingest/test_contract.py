@@ -73,7 +73,7 @@ def judged(data: bytes, feed: Feed, period: date, block: int) -> tuple[pl.DataFr
     return pl.concat([none.good, *good]), pl.concat([none.bad, *bad]), tally
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(FILES, st.integers(5, 200))
 def test_any_dirt_is_judged_as_the_plain_reference_judges_it(data: bytes, block: int) -> None:
     good, bad, tally = judged(data, EVERYTHING, DAY, block)

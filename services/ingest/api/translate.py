@@ -128,7 +128,7 @@ def told(asked: Event) -> events.Told:
         raise invalid_field([("event.occur_time", "is not a time")]) from error
     try:
         attributes = MessageToDict(asked.attributes)
-    except SerializeToJsonError as error:
+    except (SerializeToJsonError, ValueError) as error:
         raise invalid_field([("event.attributes", "must not hold a number that is none")]) from error
     return events.Told(
         source=asked.source,

@@ -166,9 +166,10 @@ def _wanted(column: Column) -> str:
 
 
 def _range(column: Column) -> str:
-    if column.least is None:
-        return f"is more than {column.most:g}"
-    return f"is less than {column.least:g}" if column.most is None else f"is not in {column.least:g} … {column.most:g}"
+    parts = [
+        (word, bound) for word, bound in (("at least", column.least), ("at most", column.most)) if bound is not None
+    ]
+    return f"must be {' and '.join(f'{word} {bound:.15g}' for word, bound in parts)}"
 
 
 _RULE_TEXTS: Mapping[str, Callable[[Column], str]] = {

@@ -17,9 +17,9 @@ from services.kit.db import Read, Write
 class Feeds:
     """The table `feed`."""
 
-    async def lock(self, tx: Write, feed_id: str) -> None:
-        """Let nobody else change this feed until the end of the transaction."""
-        await tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('ingest.feed'), hashtext(:id))"), {"id": feed_id})
+    async def lock(self, tx: Write) -> None:
+        """Let nobody else change feeds until the end of the transaction."""
+        await tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('ingest.feed'))"))
 
     async def in_force(self, read: Read, feed_id: str) -> Revision | None:
         """The highest revision of a feed."""
@@ -43,10 +43,9 @@ class Feeds:
         )
         return [_revision(row) for row in await read.rows(stmt)]
 
-    async def was_shipped(self, read: Read, feed_id: str, shipped: str) -> bool:
-        """Whether a definition with this checksum came with the platform before."""
-        stmt = select(table.c.revision).where(table.c.feed_id == feed_id, table.c.shipped == shipped).limit(1)
-        return await read.row(stmt) is not None
+    async def shipped(self, read: Read) -> set[str]:
+        """Checksums of all definitions that ever came with the platform."""
+        return {row.shipped for row in await read.rows(select(table.c.shipped).where(table.c.shipped != ""))}
 
     async def add(self, tx: Write, revision: Revision, shipped: str) -> None:
         """A new revision."""

@@ -31,14 +31,15 @@ class Feeds:
 
         So a new version of the platform brings its contracts in force, and an operator's own change stays otherwise.
         """
-        for text in definitions:
-            feed, shipped = definition.read(text), hashlib.sha256(text.encode()).hexdigest()
-            async with self._db.begin() as tx:
-                await self._feeds.lock(tx, feed.feed_id)
-                if not await self._feeds.was_shipped(tx, feed.feed_id, shipped):
-                    revision = await self._add(tx, feed, text, shipped)
-                    await tx.commit()
-                    _log.info("feed_shipped", feed=feed.feed_id, revision=revision.revision)
+        shipped = {hashlib.sha256(text.encode()).hexdigest(): text for text in definitions}
+        async with self._db.begin() as tx:
+            await self._feeds.lock(tx)
+            known = await self._feeds.shipped(tx)
+            for checksum, text in shipped.items():
+                if checksum not in known:
+                    revision = await self._add(tx, definition.read(text), text, checksum)
+                    _log.info("feed_shipped", feed=revision.feed.feed_id, revision=revision.revision)
+            await tx.commit()
 
     async def update(self, feed_id: str, text: str, etag: str, key: RequestKey) -> Revision:
         """Register a feed, or a new revision of one; the text that is in force already makes none.
@@ -52,7 +53,7 @@ class Feeds:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
                 return await self._revision(tx, feed_id, int(earlier["revision"]))
-            await self._feeds.lock(tx, feed_id)
+            await self._feeds.lock(tx)
             current = await self._feeds.in_force(tx, feed_id)
             if etag and (current is None or etag != current.etag):
                 raise refusals.feed_changed(feed_id, etag)

@@ -1,0 +1,85 @@
+"""Events: rows become them, and what may not be kept in one is found."""
+
+from datetime import UTC, date, datetime
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.domain import event, position
+from services.kit.errors import Refusal
+from tests.ingest.made import feed_of, shipped
+
+
+def test_a_business_event_keeps_its_columns_as_text_and_not_the_number() -> None:
+    rows = pl.DataFrame(
+        {
+            "event_id": ["E1"],
+            "time": pl.Series([datetime(2026, 9, 1, 4, tzinfo=UTC)], dtype=pl.Datetime("ms", "UTC")),
+            "type": ["NEW"],
+            "customer_key": [7],
+            "product_id": ["P01"],
+            "staff_id": [None],
+            "channel": ["store"],
+            "amount_fen": [3900],
+            "origin_event_id": [None],
+            "line": [3],
+        }
+    )
+    told = event.from_rows(rows, shipped("business_events")).to_dicts()[0]
+    assert (told["source_event_id"], told["type"], told["customer_key"], told["line"]) == ("E1", "business.NEW", 7, 3)
+    assert told["attributes"] == (
+        '{"event_id":"E1","time":"2026-09-01T04:00:00Z","type":"NEW","product_id":"P01","staff_id":null,'
+        '"channel":"store","amount_fen":"3900","origin_event_id":null}'
+    )
+
+
+def test_an_id_of_several_columns_names_the_customer_by_his_key() -> None:
+    feed = feed_of(
+        {"name": "who", "type": "msisdn"},
+        {"name": "day", "type": "date"},
+        {"name": "time", "type": "datetime"},
+        target={"event": {"type": "a.b", "id": ["who", "day"], "time": "time"}},
+    )
+    rows = pl.DataFrame(
+        {
+            "customer_key": [None, 5],
+            "day": [date(2026, 9, 1)] * 2,
+            "time": [datetime(2026, 9, 1, tzinfo=UTC)] * 2,
+            "line": [1, 2],
+        }
+    )
+    told = event.from_rows(rows.with_columns(pl.col("customer_key").cast(pl.Int64)), feed)
+    assert told["source_event_id"].to_list() == [":2026-09-01", "5:2026-09-01"]
+    assert told["customer_key"].to_list() == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "paths"),
+    [
+        ({"note": "13900000001"}, ["event.attributes.note"]),
+        ({"note": "+8613900000001"}, ["event.attributes.note"]),
+        ({"a": {"b": [1, 13900000001.0]}}, ["event.attributes.a.b[1]"]),
+        ({"order": "O13900000001", "amount": "13900"}, []),
+        ({str(number): 1 for number in range(65)}, ["event.attributes"]),
+        ({"a": "x" * 40_000}, ["event.attributes"]),
+        ({"a": "x\0"}, ["event.attributes"]),
+    ],
+)
+def test_a_clear_number_and_too_much_of_anything_are_no_attributes(
+    attributes: dict[str, object], paths: list[str]
+) -> None:
+    assert [path for path, _ in event.attribute_problems(attributes)] == paths
+
+
+@given(st.tuples(st.integers(0, 2**59), st.integers(0, 2**59)))
+def test_a_cursor_leads_back_to_its_place(place: tuple[int, int]) -> None:
+    assert position.decode(position.encode(place)) == place
+
+
+@given(st.text(max_size=30))
+def test_any_other_text_is_no_cursor(text: str) -> None:
+    if text:
+        with pytest.raises(Refusal, match="CURSOR_INVALID"):
+            position.decode(text)

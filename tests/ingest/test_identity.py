@@ -1,0 +1,46 @@
+"""Numbers: found by a keyed token, given back from a sealed copy, counted by first appearance."""
+
+import itertools
+
+import polars as pl
+import pytest
+from cryptography.exceptions import InvalidTag
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.domain.identity import Ordinals, VaultKeys
+
+KEYS = VaultKeys(1, b"t" * 32, b"v" * 32)
+NUMBERS = st.lists(st.one_of(st.none(), st.integers(13800000000, 13800000009)), max_size=30)
+
+
+def nonces() -> object:
+    counter = itertools.count()
+    return lambda size: next(counter).to_bytes(size, "big")
+
+
+def test_a_sealed_number_opens_only_whole_under_its_own_key_and_as_what_it_was_sealed() -> None:
+    sealed = KEYS.seal_numbers(["13800000001"], nonces())[KEYS.token("13800000001")]  # type: ignore[arg-type]
+    assert KEYS.open_number(sealed) == "13800000001"
+    assert b"1380" not in sealed
+    for wrong in (sealed[:-1] + bytes([sealed[-1] ^ 1]), KEYS.seal(b"13800000001", b"reject", nonces())):  # type: ignore[arg-type]
+        with pytest.raises(InvalidTag):
+            KEYS.open_number(wrong)
+    with pytest.raises(InvalidTag):
+        VaultKeys(1, b"t" * 32, b"w" * 32).open_number(sealed)
+
+
+def test_a_token_depends_on_the_key_and_keys_are_not_shown() -> None:
+    assert KEYS.token("13800000001") == KEYS.token("13800000001")
+    assert KEYS.token("13800000001") != VaultKeys(1, b"u" * 32, b"v" * 32).token("13800000001")
+    assert "tttt" not in repr(KEYS)
+    assert "vvvv" not in repr(KEYS)
+
+
+@given(st.lists(NUMBERS, max_size=6))
+def test_ordinals_count_numbers_from_0_by_first_appearance_over_batches(batches: list[list[int | None]]) -> None:
+    ordinals, known = Ordinals(), dict[int, int]()
+    for batch in batches:
+        expected = [None if number is None else known.setdefault(number, len(known)) for number in batch]
+        assert ordinals.take(pl.Series("number", batch, dtype=pl.Int64)).to_list() == expected
+    assert ordinals.numbers() == [str(number) for number in known]

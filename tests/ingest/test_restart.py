@@ -1,0 +1,136 @@
+"""The real process, killed by SIGKILL in mid load again and again: in the end the tables are those of a calm run."""
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.fixtures.postgres import Databases, Fresh
+from tests.fixtures.serving import Keys
+from tests.ingest.made import drop
+from tools.tidy import ROOT
+
+ROWS = 250_000
+
+
+def files() -> dict[str, bytes]:
+    """One large day of signalling, a small one, and events; with dirt, and customers that overlap."""
+    day = [
+        f"138{row % 9000:08d}|20260901{row // 3600 % 24:02d}{row // 60 % 60:02d}{row % 60:02d}|4|40976|{row % 5000}\n"
+        for row in range(ROWS)
+    ]
+    day[1000::5000] = ["13800000001|nonsense\n"] * len(day[1000::5000])
+    orders = [f"O{row}|138{row:08d}|P01|open|20260901120000\n" for row in range(8000, 12000)]
+    small = [f"138{row:08d}|20260902000000|5|40976|1\n" for row in range(11000, 14000)]
+    named = {"SIGNAL_20260901_001.TXT": day, "SIGNAL_20260902_001.TXT": small, "ORDER_20260901_001.TXT": orders}
+    return {name: "".join(rows).encode() for name, rows in named.items()}
+
+
+class Process:
+    """Ingest as a process of its own over one database and one folder."""
+
+    def __init__(self, database: Fresh, keys: Keys, root: Path) -> None:
+        self.root = root
+        self.landing = root / "landing"
+        self.landing.mkdir(parents=True)
+        vault = root / "vault.json"
+        vault.write_text(json.dumps({"version": 1, "token_key": "ab" * 32, "vault_key": "cd" * 32}))
+        ours = {"DATABASE_URL": database.url, "JWT_KEYS": keys.path, "VAULT_KEYS": vault, "LANDING": self.landing,
+                "LAKE_URL": (root / "lake").as_uri(), "LISTEN": "127.0.0.1:0", "JOB_LEASE": "1",
+                "LANDING_POLL": "0.1", "POLARS_MAX_THREADS": "1"}  # fmt: skip
+        self._environ = os.environ | {name: str(value) for name, value in ours.items()}
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "services.ingest", "serve", "--work"]
+        with (self.root / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environ, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+
+async def until(what: str, holds: Callable[[], Awaitable[Any]], patience: float = 60) -> None:
+    give_up = time.monotonic() + patience
+    while not await holds():
+        assert time.monotonic() < give_up, what
+        await asyncio.sleep(0.005)
+
+
+async def load(database: Fresh, keys: Keys, root: Path, kills: list[float]) -> dict[str, Any]:
+    """Load the files, with a kill so many seconds after a load was seen running; gives what there is in the end."""
+    process = Process(database, keys, root)
+    connection = await asyncpg.connect(database.admin_url, server_settings={"search_path": "ingest"})
+    try:
+        for name, data in files().items():
+            drop(process.landing, name, data)
+        for seconds in kills:
+            running = "SELECT count(*) FROM job WHERE state = 'RUNNING' AND lease_until > clock_timestamp()"
+            done = "SELECT count(*) = 3 FROM delivery WHERE state = 'LOADED'"
+            await until("a load runs", lambda: connection.fetchval(f"SELECT ({running}) > 0 OR ({done})"))  # noqa: B023
+            await asyncio.sleep(seconds)
+            process.kill()
+            process.start()
+        await until(
+            "all is loaded", lambda: connection.fetchval("SELECT count(*) = 3 FROM delivery WHERE state = 'LOADED'")
+        )
+        await until(
+            "all is put away", lambda: asyncio.to_thread(lambda: not list((root / "landing" / ".taken").iterdir()))
+        )
+        return await found(connection, root)
+    finally:
+        process.stop()
+        await connection.close()
+
+
+async def found(connection: Any, root: Path) -> dict[str, Any]:
+    """Everything but what the platform makes up: ids, times, sealed bytes."""
+    rows: dict[str, Any] = {}
+    for name, query in {
+        "delivery": "SELECT file_name, state, source_rows, loaded_rows, rejected_rows FROM delivery ORDER BY 1",
+        "reject": "SELECT file_name, line, column_name, reason, message FROM reject JOIN delivery USING (delivery_id) ORDER BY 1, 2",
+        "vault": "SELECT count(*), min(customer_key), max(customer_key), count(DISTINCT token) FROM vault",
+        "event": "SELECT source_event_id, type, occur_time, attributes::text, line FROM event ORDER BY 1",
+        "numbers": "SELECT source_event_id, encode(token, 'hex') FROM event JOIN vault USING (customer_key) ORDER BY 1",
+        "outbox": "SELECT payload ->> 'file_name' FROM outbox ORDER BY 1",
+        "files": "SELECT file_name, bucket, rows FROM lake_file JOIN delivery USING (delivery_id) ORDER BY 1, 2",
+    }.items():
+        rows[name] = [tuple(row) for row in await connection.fetch(query)]
+    manifest = await connection.fetch("SELECT path, sha256 FROM lake_file")
+    lake = {str(path.relative_to(root / "lake")): path for path in (root / "lake").rglob("*") if path.is_file()}
+    assert set(lake) == {row["path"] for row in manifest}, "a file too many, or one that is missing"
+    for row in manifest:
+        assert hashlib.sha256(lake[row["path"]].read_bytes()).hexdigest() == row["sha256"]
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_killed_in_mid_load_it_resumes_and_ends_as_if_nothing_had_happened(
+    databases: Databases, keys: Keys, tmp_path: Path
+) -> None:
+    calm = await load(databases.fresh("ingest"), keys, tmp_path / "calm", [])
+    seed = random.randrange(10**6)
+    moments = random.Random(seed)
+    kills = [moments.uniform(0, 0.8) for _ in range(4)]
+    shaken = await load(databases.fresh("ingest"), keys, tmp_path / "shaken", kills)
+    assert calm["delivery"][1] == ("SIGNAL_20260901_001.TXT", "LOADED", ROWS, ROWS - 50, 50)
+    for name in calm:
+        assert shaken[name] == calm[name], (name, seed)
+    assert "1380000" not in (tmp_path / "shaken" / "log").read_text()

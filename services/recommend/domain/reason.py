@@ -51,6 +51,8 @@ def drivers(product: int, base: Floats, change: Floats, owns: bool) -> list[Driv
     moved = change[:, product]
     opposed = change[:, -1] - (0.0 if owns else moved)
     weight = moved / (share + SMOOTHING) - opposed / (against + SMOOTHING)
+    # That the product itself is not owned goes without saying, and so does the last input, whether anything is.
+    weight[[len(weight) - 1 - (len(base) - 1) + product, len(weight) - 1]] = 0.0
     order = np.argsort(-weight, kind="stable")[:_MOST_DRIVERS]
     return [Driver(int(number), float(weight[number])) for number in order if weight[number] > _LEAST]
 

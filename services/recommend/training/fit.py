@@ -9,11 +9,11 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from services.recommend.domain import acceptance, evaluation, rf_cf
 from services.recommend.domain.acceptance import Calibration
-from services.recommend.domain.product import Catalogue, Flags, Floats, Singles
+from services.recommend.domain.product import Catalogue, Flags, Floats, Ints, Singles
 from services.recommend.domain.rf_cf import Questions
 
-LEAVES = (5, 10, 20, 40)
-"""Minimum leaf sizes that are tried."""
+LEAVES = (80, 40, 20, 10, 5)
+"""Minimum leaf sizes that are tried, the smoothest forest first."""
 _TUNING_TREES = 24
 _FOLDS = 5
 _BASELINES = {
@@ -70,6 +70,7 @@ class Pairs:
     A held product is scored with it hidden; what could not be opened either way is not asked.
     """
 
+    customer: Ints
     odds: Floats
     held: Flags
     asked: Flags
@@ -86,13 +87,11 @@ def fit(data: Data, *, seed: int, trees: int, threads: int, say: Callable[[str],
     fold = np.random.default_rng(seed).permutation(len(data.owned)) % _FOLDS
     inner, tune, test = fold >= 2, fold == 1, fold == 0
     say("tuning")
-    losses = {}
-    pairs: dict[int, Pairs] = {}
-    for leaf in LEAVES:
-        forests = _grow(data, inner, leaf=leaf, trees=_TUNING_TREES, seed=seed, threads=threads)
-        losses[leaf] = _loss(forests, data, tune)
-        pairs[leaf] = _pairs(forests, data, tune)
-    leaf = min(LEAVES, key=lambda each: (losses[each], -each))
+    pairs = {
+        leaf: _pairs(_grow(data, inner, leaf=leaf, trees=_TUNING_TREES, seed=seed, threads=threads), data, tune)
+        for leaf in LEAVES
+    }
+    leaf = _smoothest({leaf: _losses(each) for leaf, each in pairs.items()})
     tuned = _calibrate(pairs[leaf])
     say("measuring")
     forests = _grow(data, ~test, leaf=leaf, trees=trees, seed=seed, threads=threads)
@@ -133,13 +132,24 @@ def _joined(first: Questions, second: Questions) -> Questions:
     )
 
 
-def _loss(forests: Forests, data: Data, part: Flags) -> float:
-    """Cross-entropy of the next-product question for customers who own something."""
-    who = np.flatnonzero(part)
-    asked = _joined(rf_cf.hide_each(data.owned[who], data.catalogue), rf_cf.hide_nothing(data.owned[who]))
-    kept = _owns(asked.rest)
-    told = forests.distribution(data.profile[who[asked.row[kept]]], asked.rest[kept])
-    return float(-np.log(told[np.arange(len(told)), asked.hidden[kept]] + acceptance.SMOOTHING).mean())
+def _losses(pairs: Pairs) -> Floats:
+    """Log loss per customer over his pairs, calibrated on the same pairs: the recipe's, not the calibration's."""
+    chance = np.clip(_calibrate(pairs).apply(pairs.odds, pairs.owns), 1e-6, 1 - 1e-6)
+    loss = -np.log(np.where(pairs.held, chance, 1.0 - chance)) * pairs.asked
+    return np.asarray(np.bincount(pairs.customer, weights=loss.sum(axis=1)))
+
+
+def _smoothest(losses: dict[int, Floats]) -> int:
+    """The largest leaf whose loss is within one standard error of the best (Breiman et al. 1984).
+
+    Not the best itself: a served customer taught the forest, and small leaves remember him as one who wants nothing.
+    """
+    best = min(losses, key=lambda leaf: float(losses[leaf].mean()))
+    for leaf in LEAVES:
+        worse = losses[leaf] - losses[best]
+        if worse.mean() <= worse.std() / np.sqrt(len(worse)):
+            return leaf
+    return best
 
 
 def _pairs(forests: Forests, data: Data, part: Flags) -> Pairs:
@@ -152,7 +162,7 @@ def _pairs(forests: Forests, data: Data, part: Flags) -> Pairs:
     kept = np.flatnonzero(asked.hidden < len(data.catalogue))
     hidden[kept, asked.hidden[kept]] = True
     whole = asked.hidden == len(data.catalogue)
-    return Pairs(odds, hidden, eligible & (hidden | whole[:, None]), _owns(asked.rest))
+    return Pairs(asked.row, odds, hidden, eligible & (hidden | whole[:, None]), _owns(asked.rest))
 
 
 def _calibrate(pairs: Pairs) -> Calibration:

@@ -90,7 +90,6 @@ def _personal(view: View, loaded: Loaded, known: store.Known, ask: Ask) -> list[
         return []
     row = inputs(profile, owned)[0]
     base, change = loaded.forest.contributions(row)
-    change = np.nan_to_num(change)
     words = reason.Words(
         loaded.model.features,
         view.served.labels if view.served else {},
@@ -102,7 +101,6 @@ def _personal(view: View, loaded: Loaded, known: store.Known, ask: Ask) -> list[
         told = [
             words.driver(driver.number, float(row[driver.number]), view.catalogue.ids)
             for driver in reason.drivers(number, base, change, owns)
-            if driver.number < len(row) - 1
         ]
         product = view.catalogue.products[number]
         pair = max(

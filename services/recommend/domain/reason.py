@@ -62,7 +62,7 @@ def alike(product: int, base: Floats, change: Floats, owns: bool) -> float:
     end = base + change.sum(axis=0)
     against = end[-1] if owns else 1.0 - end[product]
     whole = end[product] + against
-    return float(end[product] / whole) if whole > 0 else 0.0
+    return float(np.clip(end[product] / whole, 0.0, 1.0)) if whole > 0 else 0.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""The training program: deterministic by seed, honest about what it cannot learn, better than the baselines."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.kit.errors import Refusal
+from services.recommend.domain import acceptance, rf_cf
+from services.recommend.domain.evaluation import auc
+from services.recommend.lake import workbench
+from services.recommend.training import fit, program
+from services.recommend.training.fit import Data
+from services.recommend.usecases.learning import worthy
+from tests.recommend.town import CATALOGUE, FEATURES, Town, town
+
+TELCO = Path(__file__).parents[3] / "shared" / "data" / "ibm-telco"
+
+
+def task(place: Town, **changes: Any) -> workbench.Task:
+    made = workbench.Task(
+        FEATURES, place.profile, place.owned, CATALOGUE, seed=7, trees=10, threads=1, most_customers=10_000
+    )
+    return replace(made, **changes)
+
+
+def trained(folder: Path, asked: workbench.Task) -> dict[str, Any]:
+    workbench.write_input(folder, asked)
+    assert program.main(folder) == 0
+    report = workbench.read_report(folder)
+    assert report is not None
+    return report
+
+
+def test_the_same_inputs_and_seed_give_the_same_bytes_on_any_number_of_threads(tmp_path: Path) -> None:
+    place = town(250)
+    one = trained(tmp_path / "one", task(place))
+    two = trained(tmp_path / "two", task(place, threads=2))
+    other = trained(tmp_path / "other", task(place, seed=8))
+    assert one == two
+    assert one["sha256"] != other["sha256"]
+    assert one["metrics"]["parity"] == 1.0
+    assert task(place).sha256 == task(place, seed=8).sha256  # the checksum is of the data
+
+
+def test_more_customers_than_wanted_are_sampled(tmp_path: Path) -> None:
+    report = trained(tmp_path, task(town(250), most_customers=120))
+    assert report["customers"] == 120
+
+
+@pytest.mark.parametrize(
+    ("owned", "why"),
+    [
+        (np.zeros((100, len(CATALOGUE)), dtype=bool), "fewer than 20 customers"),
+        (np.eye(1, len(CATALOGUE), dtype=bool).repeat(100, axis=0), "one class"),
+        (np.eye(2, len(CATALOGUE), dtype=bool).repeat(50, axis=0), "no overlap"),
+    ],
+)
+def test_what_cannot_teach_is_refused_with_the_reason(owned: Any, why: str, tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=why) as refusal:
+        rf_cf.check_fit(owned)
+    assert refusal.value.reason == "TRAINING_DATA_UNFIT"
+    report = trained(tmp_path, replace(task(town(100)), owned=owned))
+    assert why in report["refusal"]
+
+
+def test_the_report_says_what_was_dropped(tmp_path: Path) -> None:
+    place = town(200)
+    profile = place.profile.copy()
+    profile[:, 5] = 1.0
+    report = trained(tmp_path, replace(task(place), profile=profile))
+    assert report["dropped"] == {"noise": "constant"}
+    assert "noise" not in report["features"]
+    assert json.loads((tmp_path / workbench.REPORT).read_text()) == report
+
+
+@pytest.mark.slow
+def test_it_beats_the_baselines_and_its_scores_mean_what_they_say() -> None:
+    place = town(2500)
+    data = Data(place.profile, place.owned, CATALOGUE)
+    found = fit.fit(data, seed=3, trees=40, threads=2, say=lambda _: None)
+    for baseline in ("popularity", "item_knn", "ease", "user_knn"):
+        assert found.metrics["ndcg@5"] > found.metrics[f"{baseline}_ndcg@5"] + 0.02
+    assert found.metrics["cold_start_ndcg@5"] > found.metrics["cold_start_popularity_ndcg@5"] + 0.02
+    assert found.metrics["calibration_error"] < 0.05
+    owns = place.owned.any(axis=1)
+    scores = found.calibration.apply(
+        acceptance.log_odds(found.forests.distribution(place.profile, place.owned), owns), owns
+    )
+    free = CATALOGUE.eligible(place.owned)
+    drawn = np.random.default_rng(5).random(place.chance.shape) < place.chance
+    planted = auc(place.chance[free], drawn[free])
+    popular = auc(np.broadcast_to(place.owned.mean(axis=0), scores.shape)[free], drawn[free])
+    assert auc(scores[free], drawn[free]) > planted - 0.05
+    assert auc(scores[free], drawn[free]) > popular + 0.05
+
+
+def test_a_model_is_worthy_unless_it_is_worse_than_popularity_beyond_chance() -> None:
+    assert worthy({"ndcg@5_gain": 0.1, "ndcg@5_gain_error": 0.01})
+    assert worthy({"ndcg@5_gain": -0.05, "ndcg@5_gain_error": 0.03})
+    assert not worthy({"ndcg@5_gain": -0.05, "ndcg@5_gain_error": 0.01})
+    assert worthy({})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not TELCO.is_dir(), reason=f"the ibm-telco files are not at {TELCO}")
+def test_on_ibm_telco_it_passes_every_baseline_on_the_same_split() -> None:
+    from tests.recommend.telco import load
+
+    place = load(TELCO)
+    found = fit.fit(place, seed=1, trees=60, threads=2, say=lambda _: None)
+    assert found.metrics["ndcg@5"] >= 0.81
+    for baseline in ("popularity", "item_knn", "ease", "user_knn"):
+        assert found.metrics["ndcg@5"] > found.metrics[f"{baseline}_ndcg@5"] + 0.02
+    assert found.metrics["calibration_error"] < 0.03

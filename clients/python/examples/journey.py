@@ -244,7 +244,7 @@ async def hand_over(journey: Journey) -> Path:
         plan = (await journey.platform.contact.GetPlan(contact.GetPlanRequest(plan_id=plan.plan_id))).plan
         files = [file.file_name for file in plan.handover_files]
         stage.show(1, 1, f"{', '.join(files)}: {sum(file.rows for file in plan.handover_files):,} rows")
-        journey.found["handover"] = files
+        journey.found["handover"], journey.found["plan"] = files, plan
     taken = journey.city / "taken"
     shutil.rmtree(taken, ignore_errors=True)
     taken.mkdir(parents=True)

@@ -43,4 +43,4 @@ def test_ordinals_count_numbers_from_0_by_first_appearance_over_batches(batches:
     for batch in batches:
         expected = [None if number is None else known.setdefault(number, len(known)) for number in batch]
         assert ordinals.take(pl.Series("number", batch, dtype=pl.Int64)).to_list() == expected
-    assert ordinals.numbers() == [str(number) for number in known]
+    assert ordinals.numbers(0, 3) + ordinals.numbers(3, 99) == [str(number) for number in known]

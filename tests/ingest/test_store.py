@@ -120,7 +120,7 @@ async def test_staged_rows_that_were_told_otherwise_are_found_and_the_rest_is_wr
     async with clean.begin() as tx:
         await events.add(tx, event_of(0, attributes={"a": "1"}), "")
         await events.add(tx, event_of(1, attributes={"a": "2"}), "")
-        await events.stage(tx, staged)
+        await events.stage(tx, [staged[:2], staged[2:]])
         assert await events.conflicts(tx, "boss") == [2]
         assert await events.add_staged(tx, source="boss", delivery_id="d", now=NOW, traceparent="") == 1
         await tx.commit()

@@ -79,9 +79,9 @@ class Ordinals:
             found = self._join(numbers)
         return found
 
-    def numbers(self) -> list[str]:
-        """The clear numbers by ordinal."""
-        return self._known["number"].cast(pl.String).to_list()
+    def numbers(self, first: int, most: int) -> list[str]:
+        """Clear numbers by ordinal: at most so many from the ordinal `first`."""
+        return self._known["number"].slice(first, most).cast(pl.String).to_list()
 
     def _join(self, numbers: pl.Series) -> pl.Series:
         frame = pl.DataFrame({"number": numbers})

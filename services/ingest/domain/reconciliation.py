@@ -21,7 +21,10 @@ OF_THE_ROWS = frozenset({"COLUMNS_MISSING", "ENCODING_BROKEN", "REJECTS_OVER_THR
 
 @dataclass(frozen=True)
 class Measured:
-    """A file as it lies there: `lines` counts its lines, a last one without a line feed too."""
+    """A file as it lies there: `lines` counts its lines, a last one without a line feed too.
+
+    `longest_line` is right when it is more than 1 MiB; shorter lines are not measured one by one.
+    """
 
     size: int
     lines: int

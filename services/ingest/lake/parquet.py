@@ -123,6 +123,8 @@ class _Writer:
     def __init__(self, path: Path) -> None:
         self.rows = 0
         self._path = path
+        for left in path.parent.glob(f".{path.name}.*.part"):  # by a process that died
+            left.unlink(missing_ok=True)
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         self._writer: pq.ParquetWriter | None = None
 

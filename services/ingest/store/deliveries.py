@@ -1,6 +1,6 @@
 """Deliveries with their manifest and their rejected rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import date
 from typing import Any
@@ -130,7 +130,7 @@ class Deliveries:
         stmt = stmt if until is None else stmt.where(lake_file.c.period <= until)
         return [LakeFile(*tuple(row)) for row in await read.rows(stmt)]
 
-    async def put_customers(self, tx: Write, loaded: Delivery, rows: Sequence[tuple[int, str, str]]) -> None:
+    async def put_customers(self, tx: Write, loaded: Delivery, rows: Iterable[tuple[int, str, str]]) -> None:
         """Where customers belong: (customer_key, org_id, status). A later period or sequence is never overwritten."""
         await tx.execute(
             text("CREATE TEMP TABLE placed (customer_key bigint, org_id text, status text) ON COMMIT DROP")

@@ -1,7 +1,8 @@
 """The event log, in the order of the transactions that wrote it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -66,10 +67,10 @@ class Events:
         found: str = await read.value(stmt.where(*is_it))
         return found
 
-    async def stage(self, tx: Write, rows: pl.DataFrame) -> None:
+    async def stage(self, tx: Write, frames: Iterable[pl.DataFrame]) -> None:
         """Bring rows (columns STAGED) to Postgres for this transaction, for conflicts() and add_staged()."""
         await tx.execute(_STAGING)
-        records = rows.select(STAGED).iter_rows()
+        records = chain.from_iterable(rows.select(STAGED).iter_rows() for rows in frames)
         await tx.driver.copy_records_to_table("staged", records=records, columns=list(STAGED), schema_name="pg_temp")
 
     async def conflicts(self, tx: Write, source: str) -> list[int]:

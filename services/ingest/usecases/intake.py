@@ -90,8 +90,7 @@ class Intake:
             revisions = await self._feeds.all_in_force(read)
         decided = 0
         for file in sorted(_paired(found, revisions), key=lambda each: each.rank):
-            with telemetry.span("receive delivery"):
-                decided += await self._decide(file)
+            decided += await self._decide(file)
         return decided
 
     async def tidy(self) -> None:
@@ -132,7 +131,10 @@ class Intake:
         if problems and waited < self._patience.settle:
             return False  # it may still be on its way
         problems = problems or reconciliation.usable(measured, header=feed.header)
-        return await (self._hold(file, measured, problems) if problems else self._accept(file, measured))
+        if problems:
+            return await self._hold(file, measured, problems)
+        with telemetry.span("receive delivery", attributes={"feed": feed.feed_id}):  # the load continues this trace
+            return await self._accept(file, measured)
 
     async def _accept(self, file: _File, measured: Measured) -> bool:
         """Take a file that agrees with its control file, unless it is known."""

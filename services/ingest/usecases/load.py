@@ -34,6 +34,7 @@ from services.kit.clock import Clock
 from services.kit.db import Database, Write
 
 _COMMIT_SECONDS = 120.0
+_NUMBERS_AT_ONCE = 200_000
 
 Keys = npt.NDArray[np.int64]
 """Customer keys by ordinal."""
@@ -208,7 +209,11 @@ class Load:
 
     async def _assign(self, ordinals: Ordinals) -> Keys:
         """Customer keys by ordinal; new numbers get theirs for ever, also when this load does not come to its end."""
-        numbers = ordinals.numbers()
+        starts = range(0, ordinals.count(), _NUMBERS_AT_ONCE)
+        parts = [await self._assign_some(ordinals.numbers(start, _NUMBERS_AT_ONCE)) for start in starts]
+        return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+
+    async def _assign_some(self, numbers: list[str]) -> Keys:
         tokens = await asyncio.to_thread(self._keys.tokens, numbers)
         async with self._db.read() as read:
             known = await self._identities.keys(read, tokens)
@@ -224,9 +229,8 @@ class Load:
         """Reject the rows whose source told another event under the same id before; gives their lines."""
         if feed.target.event is None:
             return []
-        staged = await asyncio.to_thread(_staged, feed, judged.spill, keys, [])
         async with self._db.begin(statement_seconds=_COMMIT_SECONDS) as tx:
-            await self._events.stage(tx, staged)
+            await self._events.stage(tx, _staged(feed, judged.spill, keys, []))
             told = await self._events.conflicts(tx, feed.feed_id)
         if told:
             raw = await asyncio.to_thread(self._raw, delivery, told)
@@ -267,9 +271,6 @@ class Load:
             rejected_rows=tally.rejected,
             load_time=self._clock(),
         )
-        left_out = [each.line for each in judged.rejects if each.reason == EVENT_ID_REUSED]
-        staged = await asyncio.to_thread(_staged, feed, judged.spill, keys, left_out) if feed.target.event else None
-        placed = await asyncio.to_thread(_placed, judged.spill, keys) if feed.target.customers else None
         async with self._db.begin(statement_seconds=_COMMIT_SECONDS) as tx:
             old = await self._deliveries.in_force_for_update(tx, loaded)
             if old is not None and old.delivery_no > delivery.delivery_no:
@@ -280,7 +281,7 @@ class Load:
             await self._deliveries.add_files(tx, files)
             await self._deliveries.add_rejects(tx, delivery.delivery_id, judged.rejects, self._keys.version)
             if loaded.state is State.LOADED:
-                await self._tell(tx, feed, loaded, old, staged, placed)
+                await self._tell(tx, feed, loaded, old, judged, keys)
             await running.succeed(tx, source=delivery.source_rows, loaded=tally.loaded, rejected=tally.rejected)
             await tx.commit()
         await asyncio.to_thread(self._landing.archive, delivery.delivery_id, feed.feed_id)
@@ -289,21 +290,16 @@ class Load:
         _rows(tally.rejected, feed=feed.feed_id, outcome="rejected")
 
     async def _tell(
-        self,
-        tx: Write,
-        feed: Feed,
-        loaded: Delivery,
-        old: Delivery | None,
-        staged: pl.DataFrame | None,
-        placed: list[tuple[int, str, str]] | None,
+        self, tx: Write, feed: Feed, loaded: Delivery, old: Delivery | None, judged: _Judged, keys: Keys
     ) -> None:
         """What others learn of it: events, where customers belong, the delivery itself."""
-        if placed is not None:
-            await self._deliveries.put_customers(tx, loaded, placed)
+        if feed.target.customers:
+            await self._deliveries.put_customers(tx, loaded, _placed(judged.spill, keys))
             if old is not None:
                 await self._deliveries.drop_customers(tx, old.delivery_id)
-        if staged is not None:
-            await self._events.stage(tx, staged)
+        if feed.target.event is not None:
+            left_out = [each.line for each in judged.rejects if each.reason == EVENT_ID_REUSED]
+            await self._events.stage(tx, _staged(feed, judged.spill, keys, left_out))
             late = await self._events.conflicts(tx, feed.feed_id)
             if late:  # told by another one since we looked: the next attempt rejects those rows
                 raise RuntimeError(f"{len(late)} events were told meanwhile with another content")
@@ -325,12 +321,12 @@ class Load:
         _log.info("delivery_quarantined", delivery=delivery.delivery_id, file=delivery.file_name, reason=problem.reason)
 
 
-def _staged(feed: Feed, spill: Spill, keys: Keys, left_out: list[int]) -> pl.DataFrame:
-    frames = [events.from_rows(with_keys(frame, keys), feed) for frame in spill.rounds()]
-    rows = pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(events.STAGED, pl.String))
-    return rows.filter(~pl.col("line").is_in(left_out)) if left_out else rows
+def _staged(feed: Feed, spill: Spill, keys: Keys, left_out: list[int]) -> Iterator[pl.DataFrame]:
+    for frame in spill.rounds():
+        rows = events.from_rows(with_keys(frame, keys), feed)
+        yield rows.filter(~pl.col("line").is_in(left_out)) if left_out else rows
 
 
-def _placed(spill: Spill, keys: Keys) -> list[tuple[int, str, str]]:
-    frames = (with_keys(frame, keys).select("customer_key", "org_id", "status") for frame in spill.rounds())
-    return [row for frame in frames for row in frame.iter_rows()]
+def _placed(spill: Spill, keys: Keys) -> Iterator[tuple[int, str, str]]:
+    for frame in spill.rounds():
+        yield from with_keys(frame, keys).select("customer_key", "org_id", "status").iter_rows()

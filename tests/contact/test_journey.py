@@ -128,6 +128,27 @@ async def test_a_handover_that_breaks_in_the_middle_leaves_no_file_and_is_resume
     assert [path for path in running.out.iterdir() if path.name.startswith(".")] == []
 
 
+async def test_a_handover_that_is_cancelled_half_way_has_sent_nothing_and_may_be_asked_for_again(
+    running: Running,
+) -> None:
+    _, plan = await planned(running)
+    running.town.open.clear()
+    job = await running.desk.hand_over(plan.plan_id)
+
+    async def writing() -> bool:
+        return running.out.exists() and any(path.suffix == ".part" for path in running.out.iterdir())
+
+    await until(writing)
+    cancel = proto.CancelJobRequest(job_id=job.job_id, request_id="stop")
+    await running.desk.stub.CancelJob(cancel)
+    running.town.open.set()
+    assert (await running.desk.end_of(job.job_id)).state == proto.Job.STATE_CANCELLED
+    assert not list(running.out.iterdir())
+    assert {one.state for one in await running.desk.contacts(plan.plan_id)} == {proto.Contact.STATE_PLANNED}
+    done = await handed_over(running, plan)
+    assert done.handover_files[0].rows == 60
+
+
 async def test_a_consent_withdrawn_after_the_plan_is_not_handed_over_and_marked(running: Running) -> None:
     _, plan = await planned(running)
     assert plan.contacts == 60

@@ -39,24 +39,29 @@ class Folder:
         ids = frozenset(line.split(b"|", 1)[0].decode("ascii") for line in lines)
         return Written(name, len(lines), digest, ids)
 
-    def begin(self, name: str) -> "Writing":
-        """A file that appears under its name only when it is whole."""
-        return Writing(self._path, name)
+    def begin(self, name: str, turn: int) -> "Writing":
+        """A file that appears under its name only when it is whole; what earlier turns left behind is thrown away.
+
+        A writer of an earlier turn who still lives finds his part gone, and cannot publish any more.
+        """
+        self._path.mkdir(parents=True, exist_ok=True)
+        for left in self._path.glob(f".{name}.*.part"):
+            left.unlink(missing_ok=True)
+        return Writing(self._path, name, turn)
 
 
 class Writing:
     """A file being written; leaving the block without publish() throws it away."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, turn: int) -> None:
         self._folder = folder
         self._name = name
-        self._part = folder / f".{name}.part"
+        self._part = folder / f".{name}.{turn}.part"
         self._digest = hashlib.md5(usedforsecurity=False)
         self._bytes = 0
         self._ids: list[str] = []
 
     def __enter__(self) -> "Writing":
-        self._folder.mkdir(parents=True, exist_ok=True)
         # Clear numbers: for this user and his group alone, from the first byte on.
         self._file = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "wb")
         return self

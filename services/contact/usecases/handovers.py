@@ -9,6 +9,7 @@ from services.contact.domain.plan import (
     CAP_REACHED,
     CONSENT_WITHDRAWN,
     HANDED_OVER,
+    PLANNED,
     SENT,
     UNREACHABLE,
     Contact,
@@ -16,7 +17,7 @@ from services.contact.domain.plan import (
     Plan,
 )
 from services.contact.domain.policy import Policy
-from services.contact.lake import Folder, Written
+from services.contact.lake import Folder, Writing, Written
 from services.contact.refusals import plan_not_found, plan_not_ready
 from services.contact.store import Store
 from services.contact.usecases.work import HANDOVER, asked_again
@@ -30,7 +31,7 @@ from services.kit.jobs import Job, Running
 Reveal = Callable[[Sequence[int], str], AsyncIterator[Sequence[tuple[int, str]]]]
 """(customer keys, purpose) → (customer key, clear number) in parts; who is not known is left out."""
 
-_STEPS = 3
+_STEPS = 2
 
 
 class Handovers:
@@ -74,12 +75,31 @@ class Handovers:
         name = file_name(plan.plan_date, plan.sequence)
         written = await asyncio.to_thread(self._folder.published, name)
         if written is None:
-            await running.progress(0, _STEPS, message="checks consents and caps")
-            await self._decide(plan)
-            await running.progress(1, _STEPS, message=f"writes {name}")
-            written = await self._write(plan, name)
-        await running.progress(2, _STEPS, message="records the hand-over", rows=written.rows)
-        await self._record(running, plan, written)
+            try:
+                written = await self._decide_and_write(running, plan, name)
+            except jobs.Lost:
+                raise  # another worker has the plan
+            except Exception:
+                await self._undecide(plan)
+                raise
+        await self._record(running, plan, written)  # without asking whether to stop: the file is out
+
+    async def _decide_and_write(self, running: Running, plan: Plan, name: str) -> Written:
+        await running.progress(0, _STEPS, message="checks consents and caps")
+        await self._decide(plan)
+        await running.progress(1, _STEPS, message=f"writes {name}")
+        with self._folder.begin(name, running.job.attempt) as writing:
+            await self._write(plan, writing)
+            await running.progress(1, _STEPS, message=f"publishes {name}")  # only who still holds the job
+            return await asyncio.to_thread(writing.publish)
+
+    async def _undecide(self, plan: Plan) -> None:
+        """Nothing was handed over, so nothing counts as sent: not for caps either, should nobody try again."""
+        async with self._db.begin() as tx:
+            await self._store.plans.lock_handovers(tx)
+            async for part in self._store.plans.all_contacts(tx, plan.plan_id):
+                await self._store.plans.move(tx, {contact.contact_id: PLANNED for contact in part})
+            await tx.commit()
 
     async def _decide(self, plan: Plan) -> None:
         """Mark each planned contact as sent, or with the reason why it is withheld."""
@@ -112,18 +132,15 @@ class Handovers:
                     verdicts[contact.contact_id] = SENT
         return verdicts
 
-    async def _write(self, plan: Plan, name: str) -> Written:
-        """The file, contact by contact; a customer without a known number is left out."""
-        with self._folder.begin(name) as writing:
-            async with self._db.read() as read:
-                contents = await self._store.campaigns.contents(read, plan.plan_id)
-            after: tuple[int, str] | None = None
-            while part := await self._sent(plan, after):
-                async for contact, number in self._numbers(plan, part):
-                    line = row(contact, number, contents[contact.offer_id], self._zone)
-                    writing.write(contact.contact_id, line)
-                after = (part[-1].customer_key, part[-1].offer_id)
-            return await asyncio.to_thread(writing.publish)
+    async def _write(self, plan: Plan, writing: Writing) -> None:
+        """The rows, contact by contact; a customer without a known number is left out."""
+        async with self._db.read() as read:
+            contents = await self._store.campaigns.contents(read, plan.plan_id)
+        after: tuple[int, str] | None = None
+        while part := await self._sent(plan, after):
+            async for contact, number in self._numbers(plan, part):
+                writing.write(contact.contact_id, row(contact, number, contents[contact.offer_id], self._zone))
+            after = (part[-1].customer_key, part[-1].offer_id)
 
     async def _sent(self, plan: Plan, after: tuple[int, str] | None) -> list[Contact]:
         async with self._db.read() as read:

@@ -67,6 +67,13 @@ def test_the_role_of_one_service_can_neither_read_nor_write_anothers_schema(data
     assert run(one, "SELECT * FROM note") == []
 
 
+def test_what_was_opened_to_everybody_is_closed_again(databases: Databases) -> None:
+    database = databases.fresh("sample")
+    database.admin("GRANT USAGE ON SCHEMA sample TO PUBLIC")
+    migrate.migrate("sample", database.environ, SAMPLE)
+    assert database.admin("SELECT has_schema_privilege('public', 'sample', 'USAGE')")[0][0] is False
+
+
 def test_doing_it_again_changes_nothing(databases: Databases) -> None:
     database = databases.fresh("sample")
     run(database, "INSERT INTO note VALUES (1, 'a')")

@@ -131,6 +131,17 @@ async def test_more_facts_than_one_look_takes_all_come(db: Database) -> None:
     assert keys(await take(follow(db), 1203)) == [str(n) for n in range(1203)]
 
 
+async def test_facts_of_transactions_that_overlapped_come_transaction_by_transaction(db: Database) -> None:
+    """Also across the looks: their ids interleave, and more of them are there than one look takes."""
+    async with db.begin() as one, db.begin() as two:
+        for n in range(300):
+            await outbox.put(one, "noted", f"one {n}", {})
+            await outbox.put(two, "noted", f"two {n}", {})
+        await two.commit()
+        await one.commit()
+    assert keys(await take(follow(db), 600)) == [f"{tx} {n}" for tx in ("one", "two") for n in range(300)]
+
+
 async def test_the_stream_ends_when_it_is_told_to(db: Database) -> None:
     stop = asyncio.Event()
     items = outbox.follow(db, cursor="", kinds=None, stop=stop, poll=30)

@@ -1,7 +1,7 @@
 """Stand-ins for ingest and portrait: real servers that publish what a test gives them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 from typing import Any
@@ -11,7 +11,7 @@ from google.type.date_pb2 import Date
 
 from lifecircle.ingest import v1 as ingest
 from lifecircle.portrait import v1 as portrait
-from services.recommend.domain.snapshot import Delivery, File, Run
+from services.recommend.domain.snapshot import Delivery, Run
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -84,6 +84,11 @@ class Portrait(portrait.PortraitServiceServicer):
         return portrait.ListTagsResponse(tags=tags)
 
 
+def pair(trace: str = "") -> tuple[Ingest, Portrait]:
+    """Both, with nothing published; they offer only what recommend asks for."""
+    return Ingest(trace), Portrait(trace)  # type: ignore[abstract]
+
+
 @asynccontextmanager
 async def neighbours(ingest_: Ingest, portrait_: Portrait) -> AsyncIterator[str]:
     """Both behind one door; gives its host:port."""
@@ -112,7 +117,3 @@ def _run(each: Run) -> portrait.Run:
     return portrait.Run(
         run_id=each.run_id, from_date=day(each.to_date), to_date=day(each.to_date), customers=each.customers
     )
-
-
-def rows(files: Sequence[File]) -> int:
-    return sum(file.rows for file in files)

@@ -26,6 +26,14 @@ def test_ndcg_and_hit_count_every_customer_once() -> None:
     assert evaluation.hit(rank, customer).tolist() == [0.5, 0.0, 0.0]
 
 
+def test_ndcg_of_all_by_hand() -> None:
+    scores = np.array([[0.9, 0.8, 0.7, 0.6]] * 2)
+    relevant = np.array([[False, True, False, True], [True, True, False, False]])
+    both = 1 + 1 / math.log2(3)
+    found = evaluation.ndcg_of_all(scores, relevant, most=3)
+    assert found.tolist() == pytest.approx([1 / math.log2(3) / both, 1.0])
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=30))
 def test_auc_is_the_chance_that_a_positive_scores_higher(told: list[tuple[int, bool]]) -> None:
     scores = np.array([score for score, _ in told], dtype=float)

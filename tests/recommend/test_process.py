@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from lifecircle.recommend import v1
 from services.kit.channel import open_channel
 from tests.fixtures.postgres import Databases, Fresh
 from tests.fixtures.serving import Keys
-from tests.recommend.neighbours import Ingest, Portrait, neighbours
+from tests.recommend.neighbours import Ingest, Portrait, neighbours, pair
 from tests.recommend.town import order_delivery, order_rows, product_delivery, run_of, town
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -68,8 +69,6 @@ def environment(database: Fresh, keys: Keys, folder: Path, door: str, port: int)
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
@@ -97,7 +96,7 @@ def publish(ingest: Ingest, portrait: Portrait, folder: Path) -> None:
 async def test_a_published_run_becomes_a_matrix_without_a_hand(
     databases: Databases, keys: Keys, tmp_path: Path
 ) -> None:
-    ingest, portrait = Ingest(), Portrait(TRACE)
+    ingest, portrait = pair(TRACE)
     async with neighbours(ingest, portrait) as door:
         port = free_port()
         process = Process(environment(databases.fresh("recommend"), keys, tmp_path, door, port), port, keys)
@@ -128,7 +127,7 @@ async def test_a_published_run_becomes_a_matrix_without_a_hand(
 async def outcome(databases: Databases, keys: Keys, folder: Path, kills: int) -> tuple[str, list[str]]:
     """The hash of the model and of the matrix's files, after so many kills in mid training."""
     folder.mkdir()
-    ingest, portrait = Ingest(), Portrait()
+    ingest, portrait = pair()
     async with neighbours(ingest, portrait) as door:
         port = free_port()
         process = Process(environment(databases.fresh("recommend"), keys, folder, door, port), port, keys)

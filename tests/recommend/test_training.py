@@ -86,7 +86,7 @@ def test_it_beats_the_baselines_and_its_scores_mean_what_they_say() -> None:
         assert found.metrics["ndcg@5"] > found.metrics[f"{baseline}_ndcg@5"] + 0.02
     assert found.metrics["cold_start_ndcg@5"] > found.metrics["cold_start_popularity_ndcg@5"] + 0.02
     assert found.metrics["calibration_error"] < 0.05
-    owns = place.owned.any(axis=1)
+    owns = np.asarray(place.owned.any(axis=1))
     scores = found.calibration.apply(
         acceptance.log_odds(found.forests.distribution(place.profile, place.owned), owns), owns
     )

@@ -40,6 +40,18 @@ def hit(rank: Ints, customer: Ints, most: int = 1) -> Floats:
     return per_customer((rank <= most).astype(np.float64), customer)
 
 
+def ndcg_of_all(scores: Floats, relevant: Flags, most: int = 5) -> Floats:
+    """NDCG@most per row with several relevant products, as for a customer of whom no holding is known.
+
+    `scores` and `relevant` (n, p); every row has a relevant product.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :most]
+    discount = 1.0 / np.log2(np.arange(2, order.shape[1] + 2))
+    found = np.take_along_axis(relevant, order, axis=1) @ discount
+    best = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(relevant.sum(axis=1), order.shape[1])]
+    return np.asarray(found / best)
+
+
 def auc(scores: Floats, positive: Flags) -> float:
     """Chance that a positive scores above a negative, ties count half (Mann and Whitney 1947); NaN without both."""
     order = np.argsort(scores, kind="stable")

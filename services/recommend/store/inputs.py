@@ -135,10 +135,12 @@ class Inputs:
         return await tx.copy("profile", ["run_id", "customer_key", "org_id", "features"], rows)
 
     async def serve_run(self, tx: Write, run_id: str, columns: Sequence[str]) -> None:
-        """Let a run's profiles answer, drop those of the others, and tell ownership the organisations."""
+        """Let a run's profiles answer, drop those of earlier runs, and tell ownership the organisations."""
+        mine = select(t.run.c.number).where(t.run.c.run_id == run_id).scalar_subquery()
+        earlier = select(t.run.c.run_id).where(t.run.c.number < mine)
         await tx.execute(update(t.run).where(t.run.c.serves, t.run.c.run_id != run_id).values(serves=False))
         await tx.execute(update(t.run).where(t.run.c.run_id == run_id).values(serves=True, columns=list(columns)))
-        await tx.execute(delete(t.profile).where(t.profile.c.run_id != run_id))
+        await tx.execute(delete(t.profile).where(t.profile.c.run_id.in_(earlier)))
         await tx.execute(
             update(t.ownership)
             .where(

@@ -186,19 +186,25 @@ def _measure(forests: Forests, calibration: Calibration, data: Data, learned: Fl
     gain = _gains(scores[""], allowed, asked) - _gains(scores["popularity_"], allowed, asked)
     metrics["ndcg@5_gain"] = float(gain.mean())
     metrics["ndcg@5_gain_error"] = float(gain.std() / np.sqrt(len(gain)))
-    nothing = np.zeros_like(asked.rest)
-    unknown = np.zeros(len(owns), dtype=np.bool_)
-    cold = acceptance.log_odds(forests.distribution(data.profile[who[asked.row]], nothing), unknown)
-    possible = data.catalogue.eligible(nothing)
-    possible[np.arange(len(possible)), asked.hidden] = True
-    metrics |= _ranking("cold_start_", calibration.apply(cold, unknown), possible, asked)
-    metrics |= _ranking("cold_start_popularity_", scores["popularity_"], possible, asked)
+    metrics |= _cold_start(forests, calibration, data, learned, test)
     pairs = _pairs(forests, data, test)
     chance, held = calibration.apply(pairs.odds, pairs.owns)[pairs.asked], pairs.held[pairs.asked]
     metrics["holding_auc"] = evaluation.auc(chance, held)
     metrics["brier"] = acceptance.brier(chance, held)
     metrics["calibration_error"] = acceptance.calibration_error(chance, held)
     return metrics
+
+
+def _cold_start(
+    forests: Forests, calibration: Calibration, data: Data, learned: Flags, test: Flags
+) -> dict[str, float]:
+    """Held-out customers who own something, as if nothing were known of it: all that they own is to be found."""
+    who = np.flatnonzero(test & _owns(data.owned))
+    owned, unknown = data.owned[who], np.zeros(len(who), dtype=np.bool_)
+    odds = acceptance.log_odds(forests.distribution(data.profile[who], np.zeros_like(owned)), unknown)
+    told = {"cold_start_": calibration.apply(odds, unknown)}
+    told["cold_start_popularity_"] = evaluation.popularity(data.owned[learned], owned)
+    return {f"{name}ndcg@5": float(evaluation.ndcg_of_all(scores, owned).mean()) for name, scores in told.items()}
 
 
 def _ranking(name: str, scores: Floats, allowed: Flags, asked: Questions) -> dict[str, float]:

@@ -162,13 +162,8 @@ class Handovers:
     async def _record(self, running: Running, plan: Plan, written: Written) -> None:
         """The file, the plan's state, the fact and the job's end in one transaction."""
         async with self._db.begin() as tx:
-            left_out = {
-                contact.contact_id: UNREACHABLE
-                async for part in self._store.plans.all_contacts(tx, plan.plan_id, state=SENT)
-                for contact in part
-                if contact.contact_id not in written.contact_ids
-            }
-            await self._store.plans.move(tx, left_out)
+            async for part in self._store.plans.all_contacts(tx, plan.plan_id):
+                await self._store.plans.move(tx, _as_written(part, written))
             file = File(written.file_name, written.rows, written.md5)
             now: datetime = self._clock()
             withheld = await self._store.plans.hand_over(tx, plan.plan_id, file, now)
@@ -176,3 +171,12 @@ class Handovers:
             await outbox.put(tx, "plan.handed_over", plan.plan_id, fact)
             await running.succeed(tx, message=file.file_name, rows=file.rows, withheld=withheld)
             await tx.commit()
+
+
+def _as_written(contacts: Sequence[Contact], written: Written) -> dict[str, str]:
+    """Contact → state as the file has it: who was to be sent and is not in it has no known number."""
+    return {
+        contact.contact_id: SENT if contact.contact_id in written.contact_ids else UNREACHABLE
+        for contact in contacts
+        if contact.contact_id in written.contact_ids or contact.state in (PLANNED, SENT)
+    }

@@ -103,7 +103,7 @@ class Desk:
         return found.effects[0]
 
 
-async def until(ask: Callable[[], Awaitable[T | None]], seconds: float = 30) -> T:
+async def until(ask: Callable[[], Awaitable[T | None]], seconds: float = 60) -> T:
     """Ask until there is an answer."""
     async with asyncio.timeout(seconds):
         while True:

@@ -230,6 +230,10 @@ async def test_events_are_watched_in_order_filtered_and_from_a_cursor(stub: v1.I
     following = stub.WatchEvents(v1.WatchEventsRequest(cursor=seen[0].cursor))
     rest = await read(following, 2)
     assert [each.event.source_event_id for each in rest] == ["E2", "E3"]
+    (batch,) = await read(stub.WatchEvents(v1.WatchEventsRequest(batch_size=3)), 1)
+    assert [each.source_event_id for each in batch.events] == ["E0", "E1", "E2"]
+    (last,) = await read(stub.WatchEvents(v1.WatchEventsRequest(cursor=batch.cursor, batch_size=3)), 1)
+    assert [each.source_event_id for each in last.events] == ["E3"]
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await stub.WatchEvents(v1.WatchEventsRequest(cursor="nonsense")).read()
     assert refused(error.value)[:2] == ("INVALID_ARGUMENT", "CURSOR_INVALID")

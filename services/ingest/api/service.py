@@ -132,9 +132,14 @@ class IngestApi(v1.IngestServiceServicer):
         self, request: v1.WatchEventsRequest, context: Context
     ) -> AsyncIterator[v1.WatchEventsResponse]:
         """The event log in commit order."""
-        async for seen in self._events.watch(request.cursor, list(request.type_prefixes), self._stop):
-            event = translate.event(seen.event) if seen.event else None
-            yield v1.WatchEventsResponse(cursor=seen.cursor, event=event, traceparent=seen.traceparent)
+        prefixes, at_once = list(request.type_prefixes), max(request.batch_size, 1)
+        async for seen in self._events.watch(request.cursor, prefixes, at_once, self._stop):
+            response = v1.WatchEventsResponse(cursor=seen.cursor, traceparent=seen.traceparent)
+            if request.batch_size:
+                response.events.extend(map(translate.event, seen.events))
+            elif seen.events:
+                response.event.CopyFrom(translate.event(seen.events[0]))
+            yield response
 
     async def ResolveIdentities(
         self, request: v1.ResolveIdentitiesRequest, context: Context

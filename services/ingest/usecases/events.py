@@ -15,7 +15,7 @@ from services.kit.errors import cursor_invalid, invalid_field
 from services.kit.ids import Ids
 from services.kit.waiting import pause
 
-_BATCH = 500
+_BATCH = 1000
 _POLL_SECONDS = 0.2
 _CHECKPOINT_SECONDS = 5.0
 
@@ -30,10 +30,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Watched:
-    """An event, or (event None) a checkpoint."""
+    """The next events, or (none) a checkpoint; `traceparent` is that of the first."""
 
     cursor: str
-    event: Event | None
+    events: tuple[Event, ...]
     traceparent: str
 
 
@@ -78,8 +78,10 @@ class Events:
             raise refusals.event_id_reused(told.source, told.source_event_id)
         return Published(earlier, duplicate=True)
 
-    async def watch(self, cursor: str, prefixes: Sequence[str], stop: asyncio.Event) -> AsyncIterator[Watched]:
-        """Events in the order of their commits, for ever. Raises cursor_invalid."""
+    async def watch(
+        self, cursor: str, prefixes: Sequence[str], at_once: int, stop: asyncio.Event
+    ) -> AsyncIterator[Watched]:
+        """Events in the order of their commits, for ever, at most `at_once` together. Raises cursor_invalid."""
         at = position.decode(cursor)
         spoken = time.monotonic()
         while not stop.is_set():
@@ -87,14 +89,15 @@ class Events:
                 page = await self._events.after(read, at, prefixes, _BATCH)
             if at[0] > page.head:
                 raise cursor_invalid(cursor)  # the log was restored from an older copy
-            for logged in page.events:
-                at = logged.position
-                yield Watched(position.encode(at), logged.event, logged.traceparent)
+            for start in range(0, len(page.events), at_once):
+                part = page.events[start : start + at_once]
+                at = part[-1].position
+                yield Watched(position.encode(at), tuple(each.event for each in part), part[0].traceparent)
                 spoken = time.monotonic()
             if len(page.events) == _BATCH:
                 continue
             at = max(at, (page.horizon, 0))
             if time.monotonic() - spoken >= _CHECKPOINT_SECONDS:
-                yield Watched(position.encode(at), None, "")
+                yield Watched(position.encode(at), (), "")
                 spoken = time.monotonic()
             await pause(_POLL_SECONDS, stop)

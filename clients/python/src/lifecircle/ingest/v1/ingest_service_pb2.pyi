@@ -573,8 +573,13 @@ class WatchEventsRequest(_message.Message):
 
     CURSOR_FIELD_NUMBER: _builtins.int
     TYPE_PREFIXES_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """cursor is the last one that the consumer kept; empty to begin at the beginning."""
+    batch_size: _builtins.int
+    """batch_size is how many events one response may carry. 0 gives them one by one in `event`; 1 to 1,000 gives them in `events`,
+    as many as are there, which costs a follower of many events a fraction.
+    """
     @_builtins.property
     def type_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """type_prefixes keeps events whose type begins with one of these; empty for all. At most 16."""
@@ -584,10 +589,11 @@ class WatchEventsRequest(_message.Message):
         *,
         cursor: _builtins.str = ...,
         type_prefixes: _abc.Iterable[_builtins.str] | None = ...,
+        batch_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "type_prefixes", b"type_prefixes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "cursor", b"cursor", "type_prefixes", b"type_prefixes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -602,13 +608,18 @@ class WatchEventsResponse(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """cursor is where the stream stands after this message."""
     traceparent: _builtins.str
-    """traceparent is the W3C trace context of the event's arrival, to be continued by the consumer."""
+    """traceparent is the W3C trace context of the (first) event's arrival, to be continued by the consumer."""
     @_builtins.property
     def event(self) -> _event_pb2.Event:
-        """event is the next event; unset for a checkpoint."""
+        """event is the next event; unset for a checkpoint, and when the request has a batch_size."""
+
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
+        """events are the next events in order when the request has a batch_size; empty for a checkpoint."""
 
     def __init__(
         self,
@@ -616,10 +627,11 @@ class WatchEventsResponse(_message.Message):
         cursor: _builtins.str = ...,
         event: _event_pb2.Event | None = ...,
         traceparent: _builtins.str = ...,
+        events: _abc.Iterable[_event_pb2.Event] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "event", b"event", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "event", b"event", "events", b"events", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

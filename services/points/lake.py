@@ -40,8 +40,8 @@ class Lake:
                 staff_id=staff_id,
                 role=role,
                 share_bps=share,
-                valid_from=_instant(begin, zone),
-                valid_to=None if end is None else _instant(end, zone),
+                valid_from=to_instant(begin, zone),
+                valid_to=None if end is None else to_instant(end, zone),
                 delivery_id=file.delivery_id,
                 line=line,
             )
@@ -57,7 +57,7 @@ def _rows(file: File, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     return zip(*(table.column(name).to_pylist() for name in columns), strict=True)
 
 
-def _instant(value: date | datetime, zone: ZoneInfo) -> datetime:
+def to_instant(value: date | datetime, zone: ZoneInfo) -> datetime:
     """A time as it is; a date's midnight in the zone."""
     if isinstance(value, datetime):
         return value if value.tzinfo is not None else value.replace(tzinfo=zone)

@@ -37,7 +37,7 @@ FEEDS: dict[str, dict[str, list[Any]]] = {
     "products": {"product_id": list(PRODUCTS), "name": list(PRODUCTS), "category": list(PRODUCTS.values())},
     "fields": FIELDS,
 }
-_TYPES = {"customer_key": pa.int64(), "share_bps": pa.int32(), "valid_from": pa.date32(), "valid_to": pa.date32()}
+TYPES = {"customer_key": pa.int64(), "share_bps": pa.int32(), "valid_from": pa.date32(), "valid_to": pa.date32()}
 
 
 class Ingest:
@@ -53,7 +53,7 @@ class Ingest:
         """A delivery that supersedes what was there."""
         delivery_id = f"{feed_id}-{len(self.deliveries)}"
         path = self.lake / f"{delivery_id}.parquet"
-        table = {name: pa.array(values, _TYPES.get(name)) for name, values in columns.items()}
+        table = {name: pa.array(values, TYPES.get(name)) for name, values in columns.items()}
         pq.write_table(pa.table(table), path, compression="zstd")
         self.files[feed_id] = [v1.LakeFile(uri=path.as_uri(), delivery_id=delivery_id, sha256=delivery_id, bucket=-1)]
         self.deliveries.append(v1.Delivery(delivery_id=delivery_id, feed_id=feed_id))

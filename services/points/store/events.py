@@ -68,9 +68,9 @@ class Events:
             f" {_KEYED} JOIN business_event e ON (e.source, e.source_event_id) = (k.source, k.id)"
         )
         rows = await read.rows(stmt, _pair(keys))
-        entries = await Ledger().of_events(read, [(row.source, row.source_event_id) for row in rows])
+        posted = await Ledger().posted(read, [(row.source, row.source_event_id) for row in rows])
         return {
-            key: Origin(row.type, row.scored, row.refunded, entries.get(key, ()))
+            key: Origin(row.type, row.scored, row.refunded, [each.entry for each in posted.get(key, ())])
             for row in rows
             for key in [(row.source, row.source_event_id)]
         }
@@ -98,13 +98,15 @@ class Events:
         stmt = select(_t).where(_t.c.state == "SUSPENDED", _t.c.arrival > after).order_by(_t.c.arrival).limit(size)
         return [(row.arrival, _event(row), row.reason, row.message) for row in await read.rows(stmt)]
 
-    async def suspense_of(self, read: Read, event: Event) -> tuple[str, str] | None:
-        """(reason, message) while an event is suspended."""
-        stmt = select(_t.c.reason, _t.c.message).where(
-            _t.c.source == event.source, _t.c.source_event_id == event.source_event_id, _t.c.state == "SUSPENDED"
+    async def suspense(self, read: Read, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
+        """(reason, message) of those of the events that are suspended."""
+        stmt = text(
+            "SELECT e.source, e.source_event_id, e.reason, e.message"
+            f" {_KEYED} JOIN business_event e ON (e.source, e.source_event_id) = (k.source, k.id)"
+            " WHERE e.state = 'SUSPENDED'"
         )
-        row = await read.row(stmt)
-        return None if row is None else (row.reason, row.message)
+        rows = await read.rows(stmt, _pair(keys))
+        return {(row.source, row.source_event_id): (row.reason, row.message) for row in rows}
 
     async def scored_between(self, read: Read, first: date, last: date) -> date | None:
         """The last business day within first and last of which an event is scored already."""

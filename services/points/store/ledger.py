@@ -67,22 +67,17 @@ class Ledger:
         ]  # fmt: skip
         await tx.copy(_t.name, (*_COLUMNS, "post_time"), records)
 
-    async def of_events(self, read: Read, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[Entry]]:
+    async def posted(self, read: Read, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[Posted]]:
         """Entries of events, in posting order."""
         stmt = text(
             "SELECT e.* FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS k(source, id)"
             " JOIN points_entry e ON (e.source, e.source_event_id) = (k.source, k.id) ORDER BY e.posting"
         )
-        found: dict[tuple[str, str], list[Entry]] = {}
+        found: dict[tuple[str, str], list[Posted]] = {}
         params = {"sources": [source for source, _ in keys], "ids": [name for _, name in keys]}
         for row in await read.rows(stmt, params):
-            found.setdefault((row.source, row.source_event_id), []).append(_entry(row))
+            found.setdefault((row.source, row.source_event_id), []).append(_posted(row))
         return found
-
-    async def of_event(self, read: Read, key: tuple[str, str]) -> list[Posted]:
-        """Entries of one event, in posting order."""
-        stmt = select(_t).where(_t.c.source == key[0], _t.c.source_event_id == key[1]).order_by(_t.c.posting)
-        return [_posted(row) for row in await read.rows(stmt)]
 
     async def get(self, read: Read, entry_id: str) -> Posted | None:
         """One entry."""

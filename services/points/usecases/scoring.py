@@ -10,6 +10,7 @@ import structlog
 from services.kit import telemetry
 from services.kit.clock import Clock
 from services.kit.db import Database, Write
+from services.kit.errors import Refusal
 from services.points import refusals
 from services.points.domain import posting
 from services.points.domain.event import REFUND, Event
@@ -19,12 +20,13 @@ from services.points.domain.rule_text import parse
 from services.points.domain.scoring import Compiled
 from services.points.store import Store
 from services.points.store.ledger import Posted
+from services.points.usecases.gathering import Gathering
 
 _log = structlog.get_logger(__name__)
 _scored = telemetry.counter("lifecircle.points.events", "{event}", "Events by what became of them.")
 
-RETRY_BATCH = 500
-"""Suspended events tried in one transaction."""
+BATCH = 500
+"""Events in one transaction, of callers together or out of suspense."""
 
 
 @dataclass(frozen=True)
@@ -45,28 +47,39 @@ class Scoring:
     zone: ZoneInfo
     store: Store
     _compiled: dict[str, Rules] = field(default_factory=dict)
+    _gathering: Gathering[Event, Scored] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_gathering", Gathering(self._score, BATCH))
 
     async def score(self, event: Event) -> Scored:
         """Post one event, or keep it in suspense; again with the same body, the same answer. Raises event_id_reused."""
+        return await self._gathering.ask(event)
+
+    async def _score(self, events: Sequence[Event]) -> list[Scored | Refusal]:
+        """Post the events of callers who came together."""
+        first = _by_key(events)
         async with self.db.begin() as tx:
             await self.store.ledger.lock(tx)
-            known = (await self.store.events.known(tx, [event.key])).get(event.key)
-            if known is None:
-                await self._post(tx, [event], new=True)
-            elif known.body() != event.body():
-                raise refusals.event_id_reused(event.source, event.source_event_id)
-            entries = await self.store.ledger.of_event(tx, event.key)
-            suspense = await self.store.events.suspense_of(tx, event)
+            known = await self.store.events.known(tx, first)
+            await self._post(tx, [event for key, event in first.items() if key not in known], new=True)
+            entries = await self.store.ledger.posted(tx, first)
+            suspense = await self.store.events.suspense(tx, first)
             await tx.commit()
-        return Scored(known or event, entries, suspense)
+        answers: list[Scored | Refusal] = []
+        for event in events:
+            kept = known.get(event.key, first[event.key])
+            if kept.body() == event.body():
+                answers.append(Scored(kept, entries.get(event.key, []), suspense.get(event.key)))
+            else:
+                answers.append(refusals.event_id_reused(event.source, event.source_event_id))
+        return answers
 
     async def take(self, tx: Write, events: Sequence[Event]) -> None:
         """Post a batch of ingest's log in the consumer's transaction; what is known already changes nothing."""
         await self.store.ledger.lock(tx)
-        first: dict[tuple[str, str], Event] = {}
-        for event in events:
-            first.setdefault(event.key, event)
-        known = await self.store.events.known(tx, first.keys())
+        first = _by_key(events)
+        known = await self.store.events.known(tx, first)
         for event in events:
             if known.get(event.key, first[event.key]).body() != event.body():
                 _log.warning("event_id_reused", source=event.source, source_event_id=event.source_event_id)
@@ -79,7 +92,7 @@ class Scoring:
                 return 0
         async with self.db.begin() as tx:
             await self.store.ledger.lock(tx)
-            events = await self.store.events.due(tx, await self.store.references.revision(tx), RETRY_BATCH)
+            events = await self.store.events.due(tx, await self.store.references.revision(tx), BATCH)
             await self._post(tx, events, new=False)
             await tx.commit()
         return len(events)
@@ -149,3 +162,11 @@ class Scoring:
             effective=[(name, effective, rule_set_id) for name, effective, rule_set_id, _ in published],
             rules=self._compiled,
         )
+
+
+def _by_key(events: Iterable[Event]) -> dict[tuple[str, str], Event]:
+    """Events by identity; of those that share one the first."""
+    first: dict[tuple[str, str], Event] = {}
+    for event in events:
+        first.setdefault(event.key, event)
+    return first

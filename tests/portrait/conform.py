@@ -1,7 +1,7 @@
 """City files as ingest would have conformed them: Parquet files with customer keys, and their manifest.
 
-Written from the lake's contract alone, so that portrait's tests need no ingest. Rows that break their contract (the city
-plants a few) are left out.
+Written from the lake's contract alone, so that portrait's tests need no ingest. Rows that break their contract (the
+city plants a few) are left out.
 """
 
 import hashlib
@@ -44,7 +44,9 @@ def keys_of(city: Path) -> dict[str, int]:
 def conform(city: Path, lake: Path, buckets: int) -> dict[str, list[LakeFile]]:
     """Write the lake and give the files by feed, in the order of ingest's manifest: period, bucket, delivery."""
     keys = keys_of(city)
-    known = pl.DataFrame({"msisdn": list(keys), "customer_key": list(keys.values())}, schema_overrides={"customer_key": pl.Int64})
+    known = pl.DataFrame(
+        {"msisdn": list(keys), "customer_key": list(keys.values())}, schema_overrides={"customer_key": pl.Int64}
+    )
     manifest: dict[str, list[LakeFile]] = {}
     for feed, prefix in PREFIX.items():
         for path in sorted(city.glob(f"{prefix}_*.TXT")):

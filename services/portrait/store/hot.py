@@ -23,32 +23,33 @@ _READ = """
     WHERE p.customer_key = ANY($1::bigint[])
 """
 _MOST_KEYS = 1000
-_PATIENCE_SECONDS = 8.0
 _RETRY_SECONDS = 0.1
-_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class _Asked:
     """One caller: the keys that are wanted, and where the bodies go."""
 
-    def __init__(self, keys: list[int]) -> None:
+    def __init__(self, keys: list[int], patience: float) -> None:
         self.keys = keys
         self.answer: asyncio.Future[dict[int, bytes]] = asyncio.get_running_loop().create_future()
-        self.give_up = time.monotonic() + _PATIENCE_SECONDS
+        self.give_up = time.monotonic() + patience
 
 
 class HotPortraits:
     """Bodies of the current run. `run` does the reading: it must be running for `get` to be answered."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Driver]], connections: int = 2) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[Driver]], connections: int = 2, patience_seconds: float = 8.0
+    ) -> None:
         self._connect = connect
         self._connections = connections
+        self._patience = patience_seconds
         self._asked: list[_Asked] = []
         self._wake = asyncio.Event()
 
     async def get(self, keys: list[int]) -> dict[int, bytes]:
         """Bodies by key, those that are not known left out. Raises what Postgres said when patience runs out."""
-        asked = _Asked(keys)
+        asked = _Asked(keys, self._patience)
         self._asked.append(asked)
         self._wake.set()
         return await asked.answer
@@ -77,7 +78,7 @@ class HotPortraits:
                         connection = await self._connect()
                         statement = await connection.prepare(_READ)
                     await _answer(batch, statement)
-                except _LOST as error:
+                except Exception as error:  # a connection that was cut while idle fails in more than one way
                     _log.warning("portrait_read_failed", error=type(error).__name__)
                     _drop(connection)
                     connection = statement = None

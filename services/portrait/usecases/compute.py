@@ -156,7 +156,7 @@ class Computing:
             for outcome in outcomes:
                 await self._put_rows(tx, run_no, run.run_id, outcome)
             await self._runs.make_current(tx, run_no)
-            await outbox.put(tx, PUBLISHED, run.run_id, _event(run))
+            await outbox.put(tx, PUBLISHED, run.run_id, event_of(run))
             await running.succeed(tx, customers=run.customers, signalling_rows=run.signalling_rows, visits=run.visits)
             await tx.commit()
 
@@ -182,7 +182,8 @@ def _run(work: Work, outcomes: Sequence[Outcome]) -> Run:
     )
 
 
-def _event(run: Run) -> dict[str, Any]:
+def event_of(run: Run) -> dict[str, Any]:
+    """What the outbox tells of a run."""
     return {
         "run_id": run.run_id,
         "from_date": run.from_date.isoformat(),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hypothesis import HealthCheck, settings
 
 from services.ingest.domain import definition
 from services.ingest.domain.feed import Feed
@@ -13,6 +14,9 @@ from services.ingest.domain.feed import Feed
 FEEDS = Path(definition.__file__).parent.parent / "feeds"
 DAY = date(2026, 9, 1)
 ZONE = "Asia/Shanghai"
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For properties on a machine that is busy with others."""
 
 
 def shipped(feed_id: str) -> Feed:

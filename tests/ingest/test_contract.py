@@ -12,7 +12,7 @@ from services.ingest.domain.contract import NUMBER, Judge
 from services.ingest.domain.feed import Feed
 from services.ingest.domain.reconciliation import Tally
 from tests.ingest import reference
-from tests.ingest.made import DAY, ZONE, feed_of, shipped
+from tests.ingest.made import DAY, ZONE, feed_of, patient, shipped
 
 EVERYTHING = feed_of(
     {"name": "who", "type": "msisdn", "required": True},
@@ -73,7 +73,7 @@ def judged(data: bytes, feed: Feed, period: date, block: int) -> tuple[pl.DataFr
     return pl.concat([none.good, *good]), pl.concat([none.bad, *bad]), tally
 
 
-@settings(max_examples=200, deadline=None)
+@settings(patient, max_examples=200)
 @given(FILES, st.integers(5, 200))
 def test_any_dirt_is_judged_as_the_plain_reference_judges_it(data: bytes, block: int) -> None:
     good, bad, tally = judged(data, EVERYTHING, DAY, block)

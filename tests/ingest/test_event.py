@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.ingest.domain import event, position
 from services.kit.errors import Refusal
-from tests.ingest.made import feed_of, shipped
+from tests.ingest.made import feed_of, patient, shipped
 
 
 def test_a_business_event_keeps_its_columns_as_text_and_not_the_number() -> None:
@@ -73,11 +73,13 @@ def test_a_clear_number_and_too_much_of_anything_are_no_attributes(
     assert [path for path, _ in event.attribute_problems(attributes)] == paths
 
 
+@patient
 @given(st.tuples(st.integers(0, 2**59), st.integers(0, 2**59)))
 def test_a_cursor_leads_back_to_its_place(place: tuple[int, int]) -> None:
     assert position.decode(position.encode(place)) == place
 
 
+@patient
 @given(st.text(max_size=30))
 def test_any_other_text_is_no_cursor(text: str) -> None:
     if text:

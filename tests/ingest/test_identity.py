@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.domain.identity import Ordinals, VaultKeys
+from tests.ingest.made import patient
 
 KEYS = VaultKeys(1, b"t" * 32, b"v" * 32)
 NUMBERS = st.lists(st.one_of(st.none(), st.integers(13800000000, 13800000009)), max_size=30)
@@ -37,6 +38,7 @@ def test_a_token_depends_on_the_key_and_keys_are_not_shown() -> None:
     assert "vvvv" not in repr(KEYS)
 
 
+@patient
 @given(st.lists(NUMBERS, max_size=6))
 def test_ordinals_count_numbers_from_0_by_first_appearance_over_batches(batches: list[list[int | None]]) -> None:
     ordinals, known = Ordinals(), dict[int, int]()

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from services.ingest.lake import landing
 from services.ingest.lake.landing import Landing
+from tests.ingest.made import patient
 
 
-@settings(max_examples=80, deadline=None)
+@settings(patient, max_examples=80)
 @given(st.binary(max_size=300).map(lambda data: data.replace(b"a", b"\n")), st.integers(1, 40))
 def test_a_file_is_measured_as_a_plain_count_measures_it(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, block: int

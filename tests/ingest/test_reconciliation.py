@@ -9,7 +9,7 @@ from services.ingest.domain import lines, reconciliation
 from services.ingest.domain.delivery import Problem
 from services.ingest.domain.feed import Control
 from services.ingest.domain.reconciliation import Measured, Stated, Tally
-from tests.ingest.made import EVERY_REASON, feed_of
+from tests.ingest.made import EVERY_REASON, feed_of, patient
 
 CONTROL = Control(".CHK", "|", ("file_name", "rows", "md5", "bytes"))
 MD5 = "0123456789abcdef" * 2
@@ -29,6 +29,7 @@ def test_a_control_file_is_read_as_its_contract_says() -> None:
     assert reconciliation.compare("A.TXT", measured(lines=4), stated, header=True) == []
 
 
+@patient
 @given(st.binary(max_size=60))
 def test_no_bytes_whatever_make_reading_a_control_file_fail(content: bytes) -> None:
     said = reconciliation.read_control(content, CONTROL)
@@ -64,6 +65,7 @@ def test_every_disagreement_is_told(wrong: dict[str, object], reasons: list[str]
     assert [problem.reason for problem in found] == reasons
 
 
+@patient
 @given(st.integers(0, 200), REJECTS, st.integers(1, 60))
 def test_a_verdict_depends_on_the_counts_alone_and_never_lets_too_many_rejects_pass(
     loaded: int, reasons: list[str], batch: int

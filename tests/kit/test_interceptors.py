@@ -17,7 +17,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
-from services.kit import interceptors
+from services.kit import interceptors, outbox
+from services.kit.db import Database
 from services.kit.errors import Kind, Refusal
 from tests.fixtures.serving import Keys, Serve, Served, details, refused, refused_fields
 from tests.kit.echo import RIGHTS, Echo
@@ -223,6 +224,25 @@ async def test_a_fault_is_an_incident_whose_stack_is_in_the_log_only(
         assert error.details() == f"internal error, incident {about.request_id}"
         assert "secret" not in str(error.trailing_metadata())
         assert isinstance(incidents[about.request_id], KeyError)
+
+
+async def test_a_text_that_postgres_cannot_hold_is_the_callers_fault_and_no_incident(
+    stub: Any, echo: ModuleType, servicer: Echo, db: Database
+) -> None:
+    async def store(_: str) -> str:
+        async with db.begin() as tx:
+            await outbox.put(tx, "kind", "key\0", {})
+        return ""
+
+    async def store_json(_: str) -> str:
+        async with db.begin() as tx:
+            await outbox.put(tx, "kind", "key", {"text": "a\0b"})
+        return ""
+
+    for behaviour in (store, store_json):
+        servicer.behaviour = behaviour
+        error = (await refusals(stub, echo.SayRequest(times=1)))["Say"]
+        assert refused(error)[:2] == ("INVALID_ARGUMENT", "INVALID_FIELD")
 
 
 async def test_what_looks_like_a_mobile_number_does_not_leave_in_a_refusal(

@@ -18,10 +18,9 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
-from services.kit.interceptors import caller as callers
-from services.kit.interceptors import deadline, logging, refusals, tracing, validation
+from services.kit.interceptors import callers, deadline, logging, refusals, tracing, validation
 from services.kit.interceptors.call import Call, Caller, Context, Method, begin, current
-from services.kit.interceptors.caller import Rights, Verifier
+from services.kit.interceptors.callers import Rights, Verifier
 
 __all__ = ["Call", "Caller", "Method", "Rights", "Verifier", "caller", "chain", "current"]
 

@@ -1,6 +1,7 @@
 """The RPC in hand: what the links of the chain know about it, and what code inside it may ask for."""
 
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,17 +22,16 @@ class Caller:
 
 @dataclass(frozen=True)
 class Method:
-    """An RPC of this server. `path` is /package.Service/Method."""
+    """An RPC of this server. `path` is /package.Service/Method, `attributes` what its spans and metrics carry."""
 
     path: str
-    service: str
     name: str
+    attributes: Mapping[str, str] = field(compare=False)
 
     @classmethod
     def at(cls, path: str) -> "Method":
         """The method of a path."""
-        _, service, name = path.split("/")
-        return cls(path, service, name)
+        return cls(path, path.rpartition("/")[2], {"rpc.system.name": "grpc", "rpc.method": path[1:]})
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
 from google.rpc.status_pb2 import Status
 
-from services.kit.errors import Refusal
+from services.kit.errors import Refusal, invalid_field
 from services.kit.ids import system_ids
 from services.kit.interceptors.call import Call
 from services.kit.logs import mask
@@ -26,9 +26,14 @@ _log = structlog.get_logger(__name__)
 _MOST_FIELDS = 16
 _MOST_CHARACTERS = 200
 
+# What Postgres says to a text with a NUL in it, bare or inside of JSON: the caller's doing, and gRPC lets it through.
+_NUL = ("22021", "22P05")
+
 
 async def answer(call: Call, service: str, error: BaseException) -> NoReturn:
     """End the RPC as `error` says; always raises."""
+    if getattr(getattr(error, "orig", None), "sqlstate", "") in _NUL:
+        error = invalid_field([("", "a text holds a NUL character")])
     if isinstance(error, Refusal):
         call.code, call.reason = error.kind.name, error.reason
         await _abort(call, error.message, details(service, error))

@@ -2,6 +2,8 @@
 
 import time
 
+from opentelemetry.trace import SpanKind
+
 from services.kit import telemetry
 from services.kit.interceptors.call import Call
 
@@ -13,15 +15,14 @@ _FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL"
 
 def span(call: Call) -> telemetry.Span:
     """The span of the RPC: child of the traceparent that came with it."""
-    attributes = {"rpc.system.name": "grpc", "rpc.method": call.method.path[1:]}
-    parent = call.headers.get("traceparent", "")
-    return telemetry.span(call.method.path[1:], parent=parent, attributes=attributes, kind="server")
+    method = call.method
+    return telemetry.Span(method.path[1:], call.headers.get("traceparent", ""), method.attributes, SpanKind.SERVER)
 
 
 def ended(call: Call, span: telemetry.Span) -> None:
     """Say how the RPC ended."""
     span.set("rpc.response.status_code", call.code)
-    attributes = {"rpc.system.name": "grpc", "rpc.method": call.method.path[1:], "rpc.response.status_code": call.code}
+    attributes = {**call.method.attributes, "rpc.response.status_code": call.code}
     if call.code in _FAULTS:
         span.fail(call.code)
         attributes["error.type"] = call.code

@@ -1,0 +1,68 @@
+"""The catalogue as data: what is refused with its path, and that the shipped one is sound."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from services.portrait.domain.tag import CatalogueInvalid, parse, plan
+from tests.portrait.plain import document, flag
+
+SHIPPED = Path("services/portrait/catalogue/tags.yaml")
+
+
+@pytest.mark.parametrize(
+    ("tag", "path"),
+    [
+        (flag({"sql": "drop"}), "T1.rule.sql"),
+        (flag({"all": []}), "T1.rule.all"),
+        (flag({"all": [{"tag": "T1"}, {"maybe": 1}]}), "T1.rule.all[1].maybe"),
+        (flag({"dwell": {"place": ["spo.*"]}}), "T1.rule.dwell"),
+        (flag({"dwell": {"place": ["zoo.*"], "days_ge": 1}}), "T1.rule.dwell.place"),
+        (flag({"dwell": {"place": ["*"], "grade_ge": 2}}), "T1.rule.dwell.grade_ge"),
+        (flag({"dwell": {"place": ["*"], "days_ge": "${seldom}"}}), "T1.rule.dwell.days_ge"),
+        (flag({"dwell": {"place": ["*"], "days_ge": True}}), "T1.rule.dwell.days_ge"),
+        (flag({"dwell": {"place": ["*"], "days_ge": 1, "slots": ["dawn"]}}), "T1.rule.dwell.slots"),
+        (flag({"dwell": {"place": ["*"], "days_ge": 1, "window": "90d"}}), "T1.rule.dwell.window"),
+        (flag({"anchor": {"role": "club"}}), "T1.rule.anchor.role"),
+        (flag({"anchor": {"role": "home", "changed_within": "60d"}}), "T1.rule.anchor.changed_within"),
+        (flag({"stat": {"shoe_size": "ge 3"}}), "T1.rule.stat.shoe_size"),
+        (flag({"stat": {"age": "about 3"}}), "T1.rule.stat.age"),
+        (flag({"stat": {"gender": "ge 3"}}), "T1.rule.stat.gender"),
+        (flag({"attend": {"type": ["rave"]}}), "T1.rule.attend.type"),
+        (flag({"at_least": {"n": 3, "of": [{"tag": "T1"}]}}), "T1.rule.at_least.n"),
+        (flag({"tag": "T9"}), "T1"),
+        (flag({"tag": "T1"}), "T1"),
+        (flag({"tag": "T1"}, kind="score"), "T1.kind"),
+        (flag({"tag": "T1"}, colour="red"), "T1.colour"),
+        (flag({"stat": {"age": "ge 3"}}, ttl="soon"), "T1.ttl"),
+        ({"code": "T1", "zh": "标", "family": "f", "kind": "value", "from": "top_town(place: [spo.*])"}, "T1.from"),
+        ({"code": "T1", "zh": "标", "family": "f", "kind": "enum"}, "T1.cases"),
+    ],
+)
+def test_what_is_not_known_is_refused_with_its_path(tag: dict[str, Any], path: str) -> None:
+    with pytest.raises(CatalogueInvalid) as refused:
+        parse(document([tag]))
+    assert refused.value.path == path
+
+
+def test_tags_that_look_at_each_other_in_a_circle_are_refused() -> None:
+    circle = [flag({"tag": "B"}, "A"), flag({"not": {"tag": "A"}}, "B")]
+    with pytest.raises(CatalogueInvalid, match="circle"):
+        parse(document(circle))
+
+
+def test_a_code_is_defined_once() -> None:
+    with pytest.raises(CatalogueInvalid, match="twice"):
+        parse(document([flag({"stat": {"age": "ge 3"}}), flag({"stat": {"age": "ge 4"}})]))
+
+
+def test_the_shipped_catalogue_is_sound_and_needs_far_fewer_questions_than_rules() -> None:
+    catalogue = parse(yaml.safe_load(SHIPPED.read_text(encoding="utf-8")))
+    assert len(catalogue.tags) >= 70
+    assert len({tag.family for tag in catalogue.tags}) >= 3
+    assert {"RG04", "HU01", "PR19", "BE01", "BK07", "VA01", "CO01"} <= {tag.code for tag in catalogue.tags}
+    asked = plan(catalogue, 30)
+    assert len(asked.filters) < 30
+    assert len(asked.leaves) < 60

@@ -19,6 +19,7 @@ from services.portrait.domain.track import DwellDays
 from services.portrait.lake.files import Lake, read, read_rows
 
 DAY_TYPES = ("weekend", "workday")
+_NOT_SHOWN = ("customer_key", "org_id")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ResultReader:
         features = read(files["features"])
         anchors = _grouped(read(files["anchors"]))
         tags = _grouped(read(files["tags"]))
-        names = [name for name in features.column_names if name not in ("customer_key", "org_id")]
+        names = [name for name in features.column_names if name not in _NOT_SHOWN and not name.startswith("tag_")]
         numbers = np.column_stack([features[name].to_numpy() for name in names])
         keys, orgs = features["customer_key"].to_pylist(), features["org_id"].to_pylist()
         for row, (key, org_id) in enumerate(zip(keys, orgs, strict=True)):

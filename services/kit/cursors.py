@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import grpc
+import grpc.aio
 import structlog
 from sqlalchemy import Row, and_, func, update
 from sqlalchemy.dialects.postgresql import insert
@@ -144,6 +146,10 @@ class _Follower(Generic[T]):
 
     async def _failed(self, error: Exception) -> None:
         self._failures += 1
+        if isinstance(error, grpc.aio.AioRpcError) and error.code() == grpc.StatusCode.UNAVAILABLE:
+            # The peer starts, stops or is replaced: nothing is wrong with the event, and nobody need wake up.
+            _log.warning("peer_unavailable", consumer=self._consumer, failures=self._failures)
+            return
         incident = system_ids()
         _log.error("follow_failed", consumer=self._consumer, failures=self._failures, incident=incident, exc_info=error)
         _failures(self._failures, consumer=self._consumer)

@@ -221,7 +221,7 @@ class Database:
                 if connection is not None:
                     await connection.invalidate()
                     await connection.close()
-                if not _is_gone(error) or time.monotonic() > give_up:
+                if not is_gone(error) or time.monotonic() > give_up:
                     raise
                 _log.warning("postgres_gone", error=type(error).__name__)
             failures += 1
@@ -233,10 +233,12 @@ def driver_url(url: str) -> str:
     return make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql").render_as_string(False)
 
 
-def _is_gone(error: BaseException) -> bool:
+def is_gone(error: BaseException) -> bool:
     """Whether the connection is lost or refused; SQLAlchemy wraps what asyncpg raises."""
     cause = getattr(error, "orig", None)
     cause = getattr(cause, "__cause__", None) or cause or error
     if isinstance(cause, asyncpg.InterfaceError):
         return "closed" in str(cause)
+    if isinstance(cause, OSError) and cause.filename is not None:
+        return False  # a file, not a connection
     return isinstance(cause, _GONE)

@@ -101,3 +101,10 @@ def cursor_invalid(cursor: str) -> Refusal:
     message = "cursor is not a position in this stream"
     metadata = {"cursor": cursor[:100]}
     return Refusal(Kind.INVALID_ARGUMENT, "CURSOR_INVALID", message, metadata=metadata, fields=[("cursor", message)])
+
+
+def store_unavailable() -> Refusal:
+    """Postgres is not there, or went away in mid call; a write has a request id or a natural key, so ask again."""
+    return Refusal(
+        Kind.UNAVAILABLE, "STORE_UNAVAILABLE", "the database does not answer; the same call may be sent again"
+    )

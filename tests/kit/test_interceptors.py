@@ -16,6 +16,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+from sqlalchemy import text
 
 from services.kit import interceptors, outbox
 from services.kit.db import Database
@@ -243,6 +244,25 @@ async def test_a_text_that_postgres_cannot_hold_is_the_callers_fault_and_no_inci
         servicer.behaviour = behaviour
         error = (await refusals(stub, echo.SayRequest(times=1)))["Say"]
         assert refused(error)[:2] == ("INVALID_ARGUMENT", "INVALID_FIELD")
+
+
+async def test_a_database_that_went_away_in_mid_call_is_unavailable_and_no_incident(
+    stub: Any, echo: ModuleType, servicer: Echo, db: Database
+) -> None:
+    async def die(_: str) -> str:
+        async with db.begin() as tx:
+            await tx.value(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return ""
+
+    async def read_a_file(_: str) -> str:
+        return Path("/nowhere").read_text()
+
+    servicer.behaviour = die
+    found = await refusals(stub, echo.SayRequest(times=1))
+    assert {refused(error)[:2] for error in found.values()} == {("UNAVAILABLE", "STORE_UNAVAILABLE")}
+    servicer.behaviour = read_a_file
+    error = (await refusals(stub, echo.SayRequest(times=1)))["Say"]
+    assert error.code() is grpc.StatusCode.INTERNAL  # a missing file is no lost connection
 
 
 async def test_what_looks_like_a_mobile_number_does_not_leave_in_a_refusal(

@@ -1,7 +1,8 @@
 """Refusals: the one place where a "no" becomes a status.
 
 A Refusal becomes a google.rpc.Status with exactly one ErrorInfo (domain `<service>.lifecircle`) and, for fields, a
-BadRequest. Anything else is a fault of ours: INTERNAL with an incident id (RequestInfo), its stack in the log only.
+BadRequest. A database that is gone is one too (UNAVAILABLE). Anything else is a fault of ours: INTERNAL with an
+incident id (RequestInfo), its stack in the log only.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
 from google.rpc.status_pb2 import Status
 
-from services.kit.errors import Refusal, invalid_field
+from services.kit.db import is_gone
+from services.kit.errors import Refusal, invalid_field, store_unavailable
 from services.kit.ids import system_ids
 from services.kit.interceptors.call import Call
 from services.kit.logs import mask
@@ -34,6 +36,9 @@ async def answer(call: Call, service: str, error: BaseException) -> NoReturn:
     """End the RPC as `error` says; always raises."""
     if getattr(getattr(error, "orig", None), "sqlstate", "") in _NUL:
         error = invalid_field([("", "a text holds a NUL character")])
+    elif is_gone(error):
+        _log.warning("postgres_gone", method=call.method.path, error=type(error).__name__)
+        error = store_unavailable()
     if isinstance(error, Refusal):
         call.code, call.reason = error.kind.name, error.reason
         await _abort(call, error.message, details(service, error))

@@ -56,6 +56,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_CURSOR_INVALID: the cursor was not made by this stream. INVALID_ARGUMENT.
     {"reason": "CURSOR_INVALID", "domain": "recommend.lifecircle", "metadata": {"cursor": "x"}}
     """
+    ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 9
+    """ERROR_REASON_STORE_UNAVAILABLE: the service's database does not answer; the same call may be sent again. UNAVAILABLE.
+    {"reason": "STORE_UNAVAILABLE", "domain": "recommend.lifecircle", "metadata": {}}
+    """
     ERROR_REASON_CUSTOMER_NOT_FOUND: _ErrorReason.ValueType  # 20
     """ERROR_REASON_CUSTOMER_NOT_FOUND: no features are known of this customer. NOT_FOUND.
     {"reason": "CUSTOMER_NOT_FOUND", "domain": "recommend.lifecircle", "metadata": {"customer_key": "17"}}
@@ -123,6 +127,10 @@ ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 7
 ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 8
 """ERROR_REASON_CURSOR_INVALID: the cursor was not made by this stream. INVALID_ARGUMENT.
 {"reason": "CURSOR_INVALID", "domain": "recommend.lifecircle", "metadata": {"cursor": "x"}}
+"""
+ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 9
+"""ERROR_REASON_STORE_UNAVAILABLE: the service's database does not answer; the same call may be sent again. UNAVAILABLE.
+{"reason": "STORE_UNAVAILABLE", "domain": "recommend.lifecircle", "metadata": {}}
 """
 ERROR_REASON_CUSTOMER_NOT_FOUND: ErrorReason.ValueType  # 20
 """ERROR_REASON_CUSTOMER_NOT_FOUND: no features are known of this customer. NOT_FOUND.

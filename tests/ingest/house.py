@@ -78,6 +78,7 @@ class House:
         finally:
             stop.set()
             await working
+        await self.intake.tidy()  # a load that is stopped after its commit leaves the file to the next process
 
     async def deliver(self, name: str, data: bytes | str, control: bytes | None = None) -> Delivery:
         """Drop a file, settle, and give what became of it."""

@@ -16,6 +16,7 @@ _FAULTS = ("", COLUMN_COUNT, LINE_BROKEN, UNDECODABLE)
 LONGEST_LINE = 1 << 20
 """Bytes. A longer line means that the file is not of this kind at all: the delivery is quarantined unread."""
 
+_PIECE_BYTES = 8192
 _REPLACEMENT = "�".encode()
 _BOM = b"\xef\xbb\xbf"
 
@@ -126,25 +127,29 @@ def _rightly_split(codes: npt.NDArray[np.uint8], ends: Longs, delimiter: int, wa
 def _decoded(raw: bytes, encoding: str) -> tuple[bytes, list[int]]:
     """UTF-8 of whole lines, and the numbers (from 0) of those that do not decode, which are left empty.
 
-    A decoder that goes on after a fault may eat a line end, so the lines at fault are found by halving.
+    A decoder that goes on behind a fault may eat a line end, so a line at fault is left out whole. Since each fault
+    begins the decoding anew, that is done in pieces: the cost stays linear however many faults there are.
     """
-    parts: list[bytes] = []
-    undecoded: list[int] = []
-
-    def decode(lines: bytes, first: int) -> None:
-        try:
-            parts.append(lines.decode(encoding).encode())
-        except UnicodeError:
-            if lines.count(b"\n") == 1:
-                parts.append(b"\n")
-                undecoded.append(first)
-                return
-            cut = lines.rfind(b"\n", 0, len(lines) // 2) + 1 or lines.index(b"\n") + 1
-            decode(lines[:cut], first)
-            decode(lines[cut:], first + lines.count(b"\n", 0, cut))
-
-    decode(raw, 0)
-    return b"".join(parts), undecoded
+    try:
+        return raw.decode(encoding).encode(), []
+    except UnicodeDecodeError:
+        parts: list[str] = []
+        starts: list[int] = []
+    at = 0
+    while at < len(raw):
+        end = raw.find(b"\n", at + _PIECE_BYTES) + 1 or len(raw)
+        while at < end:
+            try:
+                parts.append(raw[at:end].decode(encoding))
+                at = end
+            except UnicodeDecodeError as error:
+                fault = at + error.start
+                start = raw.rfind(b"\n", at, fault) + 1 or at
+                parts += [raw[at:start].decode(encoding), "\n"]
+                starts.append(start)
+                at = raw.index(b"\n", fault) + 1
+    ends = np.flatnonzero(np.frombuffer(raw, dtype=np.uint8) == ord("\n"))
+    return "".join(parts).encode(), np.searchsorted(ends, starts).tolist()
 
 
 def _lines_with(text: bytes, mark: bytes, ends: Longs) -> list[int]:

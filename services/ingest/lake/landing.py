@@ -120,12 +120,12 @@ class Landing:
 
     def _settle(self, delivery_id: str, folder: Path) -> None:
         taken = self._root / ".taken" / delivery_id
-        if not taken.exists():
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in taken.iterdir():
-            path.rename(folder / path.name)
-        taken.rmdir()
+        with contextlib.suppress(FileNotFoundError):  # done before, or at this moment by tidying
+            paths = list(taken.iterdir())
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in paths:
+                path.rename(folder / path.name)
+            taken.rmdir()
 
 
 def read_measured(path: Path) -> Measured:

@@ -1,12 +1,14 @@
 """Inbound time: recommend follows its neighbours, works its jobs, and runs the training program."""
 
 import asyncio
-import contextlib
 import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import structlog
 
@@ -66,39 +68,47 @@ async def run_training(folder: Path, tell: Callable[[str], Awaitable[None]]) -> 
     """Run the training program on a folder and tell its steps; it is killed with us. Raises TrainingFailed.
 
     Its standard input is a pipe that we hold and never write to: when this process dies, however it dies, the program
-    reads the end of it and ends.
+    reads the end of it and ends. It is started by subprocess and not by the event loop, since uvloop forks: a fork of a
+    process with gRPC's threads may crash before it becomes the program, where subprocess's vfork runs nothing of ours.
     """
-    command = [sys.executable, "-m", "services.recommend.training", str(folder)]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**_quiet(os.environ), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    stdout = process.stdout
-    errors = asyncio.create_task(process.stderr.read())
-    step = "starting"
-    try:
-        while process.returncode is None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_SECONDS):
-                    line = await stdout.readline()
-                    if not line:
-                        await process.wait()
+    environ = {**_quiet(os.environ), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile() as errors:
+        process = await asyncio.to_thread(_start, folder, environ, errors)
+        step = "starting"
+        assert process.stdout is not None
+        line = asyncio.create_task(asyncio.to_thread(process.stdout.readline))
+        try:
+            while True:
+                await asyncio.wait({line}, timeout=_TICK_SECONDS)
+                if line.done():
+                    if not line.result():
                         break
-                    step = line.decode().strip()
-            await tell(step)  # here the job learns that it was cancelled
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        said = (await errors).decode(errors="replace")
-    if process.returncode:
-        _log.error("training_failed", step=step, status=process.returncode, said=said[-4000:])
-        raise TrainingFailed(f"the training program ended with status {process.returncode} while {step}")
+                    step = line.result().decode().strip()
+                    line = asyncio.create_task(asyncio.to_thread(process.stdout.readline))
+                await tell(step)  # here the job learns that it was cancelled
+            status = await asyncio.to_thread(process.wait)
+        finally:
+            process.kill()  # does nothing to one that has ended
+            await asyncio.wait({line})  # it has come to the end of the pipe by then
+            await asyncio.to_thread(_end, process)
+        if status:
+            errors.seek(0)
+            said = errors.read()[-4000:].decode(errors="replace")
+            _log.error("training_failed", step=step, status=status, said=said)
+            raise TrainingFailed(f"the training program ended with status {status} while {step}")
+
+
+def _start(folder: Path, environ: dict[str, str], errors: IO[bytes]) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "services.recommend.training", str(folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environ)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Reap it and close its pipes."""
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 def _quiet(environ: "os._Environ[str]") -> dict[str, str]:

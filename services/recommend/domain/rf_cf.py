@@ -120,4 +120,5 @@ def round_down(threshold: Floats) -> Singles:
     """The largest float32 that is not above each float64: x <= threshold stays true for exactly the same float32 x."""
     with np.errstate(over="ignore"):  # beyond float32 lies infinity, and just below it the largest float32
         near = threshold.astype(np.float32)
-    return np.where(near.astype(np.float64) > threshold, np.nextafter(near, np.float32(-np.inf)), near)
+        below = np.nextafter(near, np.float32(-np.inf))
+    return np.where(near.astype(np.float64) > threshold, below, near)

@@ -64,7 +64,7 @@ bench: $(READY) ## figures as ratios in one run; results as dated JSON in benchm
 	$(PY) -m benchmarks
 
 chaos: $(READY) ## the proofs at their full counts, seeded; results as dated JSON
-	$(BIN)/pytest -m chaos -n 0 tests/chaos
+	$(PY) -m tools.chaos
 
 ##@ Change it
 proto: $(READY) ## generate the client's code from protos/

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from services.kit import cursors, telemetry
 from services.kit.cursors import Followed
 from services.kit.db import Database, Write
+from tests.fixtures.counts import seeds
 from tests.kit.chaos import Mortal, live_and_die
 
 Handle = Callable[[Write, str], Awaitable[None]]
@@ -201,7 +202,7 @@ async def test_handling_is_a_span_of_the_trace_that_wrote_the_event(db: Database
     assert [trace[3:35] for trace in seen] == ["0af7651916cd43dd8448eb211c80319c"]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(6, 60))
 async def test_no_effect_is_lost_or_doubled_when_processes_die_and_freeze_at_any_point(db: Database, seed: int) -> None:
     """Two places for processes, each started anew when its process dies; a frozen one wakes up after its lease."""
     chance = random.Random(seed)

@@ -11,6 +11,7 @@ from services.kit.db import Database
 from services.kit.errors import Kind, Refusal
 from services.kit.jobs import Handler, Job, Running, State
 from tests.fixtures.clock import FakeClock
+from tests.fixtures.counts import seeds
 from tests.kit.chaos import Mortal, live_and_die
 from tests.kit.workshop import cancel, clear, create, effects, ended, get, succeed
 
@@ -57,7 +58,7 @@ def audit(job: Job, found: list[str]) -> None:
     assert job.end_time is not None
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(6, 60))
 async def test_every_job_ends_once_when_workers_die_freeze_and_people_cancel_at_any_point(
     db: Database, seed: int
 ) -> None:

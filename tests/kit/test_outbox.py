@@ -11,6 +11,7 @@ from services.kit import outbox, telemetry
 from services.kit.db import Database
 from services.kit.errors import Refusal
 from services.kit.outbox import Checkpoint, Event
+from tests.fixtures.counts import seeds
 from tests.fixtures.postgres import Databases
 
 Item = Event | Checkpoint
@@ -184,7 +185,7 @@ async def test_the_trace_that_wrote_a_fact_travels_with_it(db: Database) -> None
     assert found.traceparent == wrote
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(4, 40))
 async def test_followers_that_come_and_go_see_every_fact_once_and_in_one_order(db: Database, seed: int) -> None:
     """Writers of random length, some of which fail; a follower that is cut off at random and resumes."""
     chance = random.Random(seed)

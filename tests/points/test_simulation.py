@@ -13,6 +13,7 @@ from services.points.domain.field import Row
 from services.points.domain.rule_set import RuleSet
 from services.points.domain.rule_text import parse
 from services.points.domain.scoring import Facts
+from tests.fixtures.counts import seeds
 from tests.fixtures.postgres import Fresh
 from tests.points import reference
 from tests.points.desk import Desk, forget
@@ -244,7 +245,7 @@ class Life:
         assert await self.desk.waiting() == self.auditor.waiting
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(4, 40))
 async def test_the_ledger_is_what_an_independent_auditor_keeps(db: Database, database: Fresh, seed: int) -> None:
     forget(database)
     life = Life(Desk(db), seed)

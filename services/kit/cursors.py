@@ -146,12 +146,13 @@ class _Follower(Generic[T]):
 
     async def _failed(self, error: Exception) -> None:
         self._failures += 1
-        if isinstance(error, grpc.aio.AioRpcError) and error.code() == grpc.StatusCode.UNAVAILABLE:
-            # The peer starts, stops or is replaced: nothing is wrong with the event, and nobody need wake up.
-            _log.warning("peer_unavailable", consumer=self._consumer, failures=self._failures)
-            return
         incident = system_ids()
-        _log.error("follow_failed", consumer=self._consumer, failures=self._failures, incident=incident, exc_info=error)
+        about = {"consumer": self._consumer, "failures": self._failures, "incident": incident}
+        if isinstance(error, grpc.aio.AioRpcError) and error.code() == grpc.StatusCode.UNAVAILABLE:
+            # The peer starts, stops or is replaced: nothing is wrong with the event, and no stack says more.
+            _log.warning("peer_unavailable", **about)
+        else:
+            _log.error("follow_failed", **about, exc_info=error)
         _failures(self._failures, consumer=self._consumer)
         what = mask(f"{type(error).__name__}: {error}")[:500]
         with contextlib.suppress(Exception):  # Postgres itself may be what failed; the log has it

@@ -22,6 +22,7 @@ import structlog
 from asyncpg.transaction import Transaction
 from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.base import Executable
 
@@ -46,7 +47,12 @@ _GONE = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,  # what asyncpg says of a connection that was cut while it was idle
 )
+
+
+class Unreachable(ConnectionError):
+    """No transaction could begin within the patience: Postgres is away, or every connection is taken."""
 
 
 class Read:
@@ -217,12 +223,16 @@ class Database:
                 transaction = driver.transaction(readonly=readonly)
                 await transaction.start()
                 return connection, driver, transaction
+            except PoolTimeout as error:
+                raise Unreachable("every connection to Postgres is taken") from error
             except BaseException as error:
                 if connection is not None:
                     await connection.invalidate()
                     await connection.close()
-                if not is_gone(error) or time.monotonic() > give_up:
+                if not is_gone(error):
                     raise
+                if time.monotonic() > give_up:
+                    raise Unreachable(f"Postgres did not answer for {self._patience:g} s") from error
                 _log.warning("postgres_gone", error=type(error).__name__)
             failures += 1
             await asyncio.sleep(backoff(failures, first=0.02, most=0.5))
@@ -239,6 +249,12 @@ def is_gone(error: BaseException) -> bool:
     cause = getattr(cause, "__cause__", None) or cause or error
     if isinstance(cause, asyncpg.InterfaceError):
         return "closed" in str(cause)
-    if isinstance(cause, OSError) and cause.filename is not None:
-        return False  # a file, not a connection
     return isinstance(cause, _GONE)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether a transaction failed since Postgres is not there, so that the same call may be sent again.
+
+    An OSError that a transaction did not raise itself may be a file or a peer: that is somebody else's matter.
+    """
+    return isinstance(error, Unreachable) or (not isinstance(error, OSError) and is_gone(error))

@@ -5,6 +5,8 @@ echo call against 1.1 at 1 % sampling). What is not sampled still carries its id
 found by its trace id in every service, with or without a collector.
 """
 
+import contextlib
+import logging
 import os
 import random
 import re
@@ -62,10 +64,12 @@ def setup(service: str, environ: Mapping[str, str]) -> None:
     """Start logging, tracing and metrics of this process; no exporter without OTEL_EXPORTER_OTLP_ENDPOINT.
 
     Read: LOG_LEVEL, OTEL_TRACES_SAMPLER(_ARG), OTEL_{TRACES,METRICS}_EXPORTER=none, OTEL_SDK_DISABLED, and by the
-    SDK itself OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_*, OTEL_METRIC_EXPORT_INTERVAL. Call once per process.
+    SDK itself OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_*, OTEL_METRIC_EXPORT_INTERVAL. What is wrong with them is told with
+    all the other settings (kit.config), so here a value that is not known counts as missing. Call once per process.
     """
     global _tracer, _sampler
-    logs.setup(service, environ.get("LOG_LEVEL", "INFO"), _current.get)
+    level = environ.get("LOG_LEVEL", "").upper()
+    logs.setup(service, level if level in logging.getLevelNamesMapping() else "INFO", _current.get)
     endpoint = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
     if not endpoint or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return
@@ -75,7 +79,8 @@ def setup(service: str, environ: Mapping[str, str]) -> None:
         tracers = TracerProvider(sampler=ALWAYS_ON, resource=resource)  # ours has decided already
         tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, insecure=insecure)))
         _tracer = tracers.get_tracer("lifecircle")
-        _sampler = sampler(environ.get("OTEL_TRACES_SAMPLER", ""), environ.get("OTEL_TRACES_SAMPLER_ARG", ""))
+        with contextlib.suppress(ValueError):  # settings name what is wrong with it, and the process ends
+            _sampler = sampler(environ.get("OTEL_TRACES_SAMPLER", ""), environ.get("OTEL_TRACES_SAMPLER_ARG", ""))
         _stops.append(tracers.shutdown)
     if environ.get("OTEL_METRICS_EXPORTER", "otlp") != "none":
         reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=endpoint, insecure=insecure))

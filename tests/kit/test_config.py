@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -89,7 +90,40 @@ def test_the_value_of_a_secret_is_not_shown_when_it_is_wrong() -> None:
     assert problems.value.problems == ["PIN: its value is not a whole number"]
 
 
-def test_the_settings_of_a_server_do_not_show_the_database_url() -> None:
-    settings = read(ServerSettings, {"DATABASE_URL": "postgresql://a:hunter2@h/d", "JWT_KEYS": "/k"})
+@dataclass(frozen=True)
+class Zoned:
+    zone: ZoneInfo = field(default=ZoneInfo("Asia/Shanghai"))
+    token_file: Path | None = None
+
+
+def test_a_time_zone_is_read_and_an_unknown_one_is_said() -> None:
+    assert read(Zoned, {"ZONE": "Europe/Paris"}).zone == ZoneInfo("Europe/Paris")
+    with pytest.raises(ConfigProblems, match="ZONE: 'Mars/Port' is not a time zone such as Asia/Shanghai"):
+        read(Zoned, {"ZONE": "Mars/Port"})
+
+
+def test_what_this_process_needs_though_it_has_a_default_is_missed() -> None:
+    with pytest.raises(ConfigProblems, match="TOKEN_FILE is missing"):
+        read(Zoned, {}, also={"token_file"})
+
+
+def test_what_a_server_cannot_use_is_said_together(tmp_path: Path) -> None:
+    environ = {
+        "DATABASE_URL": "postgresql://a@h/d",
+        "JWT_KEYS": str(tmp_path / "nowhere"),
+        "DATABASE_CONNECTIONS": "-3",
+        "LOG_LEVEL": "verbose",
+        "OTEL_TRACES_SAMPLER": "jaeger_remote",
+    }
+    with pytest.raises(ConfigProblems) as problems:
+        read(ServerSettings, environ)
+    variables = [problem.split(":")[0] for problem in problems.value.problems]
+    assert variables == ["JWT_KEYS", "DATABASE_CONNECTIONS", "LOG_LEVEL", "OTEL_TRACES_SAMPLER"]
+
+
+def test_the_settings_of_a_server_do_not_show_the_database_url(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text("{}")
+    settings = read(ServerSettings, {"DATABASE_URL": "postgresql://a:hunter2@h/d", "JWT_KEYS": str(keys)})
     assert settings.database_url.endswith("hunter2@h/d")
     assert "hunter2" not in repr(settings)

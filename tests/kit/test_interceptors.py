@@ -117,7 +117,7 @@ async def test_a_token_signed_by_another_key_or_by_none_is_a_strangers(
     ours = served.keys.token(**TALKER)
     head, body, signature = ours.split(".")
     unsigned = f"eyJhbGciOiJub25lIn0.{body}."
-    for token in (others, f"{head}.{body}.", f"{head}.{body}.{signature[:-4]}AAAA", unsigned, "x", "x" * 10_000):
+    for token in (others, f"{head}.{body}.", f"{head}.{body}.{signature[:-4]}AAAA", unsigned, "x", "x" * 4_000):
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await echo.EchoServiceStub(served.channel(token=token)).Say(echo.SayRequest())
         assert refused(error.value)[:2] == ("UNAUTHENTICATED", "STRANGER"), token

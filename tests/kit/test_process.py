@@ -206,12 +206,12 @@ async def test_debug_lines_come_and_go_by_signal(
 
 
 def test_wrong_settings_are_all_said_and_the_process_ends_with_2() -> None:
-    environ = {"PATH": os.environ["PATH"], "STEPS": "many"}
+    environ = {"PATH": os.environ["PATH"], "STEPS": "many", "LOG_LEVEL": "verbose"}
     words = [sys.executable, "-m", "tests.kit.sample", "serve"]
     done = subprocess.run(words, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if line.startswith("sample: ")]
-    assert [line.split()[1] for line in said] == ["DATABASE_URL", "JWT_KEYS", "STEPS:"]
+    assert [line.split()[1] for line in said] == ["DATABASE_URL", "JWT_KEYS", "LOG_LEVEL:", "STEPS:"]
     assert "Traceback" not in done.stderr
 
 

@@ -197,8 +197,10 @@ async def job(journey: Journey, stage: Stage, stub: Any, messages: Any, kind: st
             return None
         latest = mine[0]
         stage.show(latest.done, latest.total, latest.message)
-        if latest.state == messages.Job.STATE_FAILED:
-            raise SystemExit(f"{kind} failed: {latest.error}")
+        if latest.state in (messages.Job.STATE_FAILED, messages.Job.STATE_CANCELLED):
+            raise SystemExit(
+                f"{kind} ended as {messages.Job.State.Name(latest.state)}: {latest.error} {latest.message}"
+            )
         return latest if latest.state == messages.Job.STATE_SUCCEEDED else None
 
     return await journey.until(ended, f"the job `{kind}`")
@@ -267,23 +269,44 @@ async def answer(journey: Journey, taken: Path) -> None:
     await drop(journey, answers, "ingest: feedback, orders, business events")
 
 
+def steady(times: int = 3) -> Callable[[Any], bool]:
+    """Gives a judge of readings: true when the last `times` of them were the same."""
+    seen: list[Any] = []
+
+    def judge(reading: Any) -> bool:
+        seen[:] = [*(seen if seen and seen[-1] == reading else []), reading]
+        return len(seen) >= times
+
+    return judge
+
+
+async def outcomes(journey: Journey) -> int:
+    """Counts the outcomes that contact has recorded, matched or not."""
+    count, token = 0, ""
+    while True:
+        page = await journey.platform.contact.ListOutcomes(
+            contact.ListOutcomesRequest(page_size=1000, page_token=token)
+        )
+        count, token = count + len(page.outcomes), page.next_page_token
+        if not token:
+            return count
+
+
 async def effect(journey: Journey) -> None:
-    """Waits until contact has counted every feedback, then reads the effect against the control groups."""
+    """Waits until contact has recorded every feedback, then reads the effect against the control groups."""
     async with journey.stage("contact: response and opening against control") as stage:
-        sent = journey.found["plan"].contacts
-        previous: list[Any] = []
+        answered = sum(path.read_bytes().count(b"\n") for path in (journey.city / "answers").glob("FEEDBACK_*.TXT"))
+        calm = steady()
 
         async def counted() -> Any | None:
+            recorded = await outcomes(journey)
+            stage.show(recorded, answered, f"{recorded:,} of {answered:,} feedbacks recorded")
             effects = list((await journey.platform.contact.ListEffects(contact.ListEffectsRequest())).effects)
-            answered = sum(one.response.trials for one in effects)
-            stage.show(answered, sent, f"{answered:,} of {sent:,} answered")
-            steady = effects == previous and answered > 0
-            previous[:] = effects
-            await asyncio.sleep(0.75)
-            return effects if steady else None
+            await asyncio.sleep(0.5)  # openings come by another feed than feedback, so the figures must stand still too
+            return effects if calm((recorded, effects)) and recorded >= answered else None
 
         journey.found["effects"] = await journey.until(counted, "the effect")
-        stage.show(1, 1, f"{len(journey.found['effects'])} campaigns")
+        stage.show(1, 1, f"{len(journey.found['effects'])} campaigns, {answered:,} feedbacks")
 
 
 async def earn(journey: Journey) -> None:
@@ -291,18 +314,16 @@ async def earn(journey: Journey) -> None:
     async with journey.stage("points: score, leaderboard, explanation") as stage:
         day = journey.found["plan"].plan_date
         period = f"{day.year}-{day.month:02d}"  # of the business that the contacts brought
-        previous: list[Any] = []
+        calm = steady()
 
-        async def steady() -> Any | None:
+        async def scored() -> Any | None:
             ask = points.ListLeaderboardRequest(period_id=period, page_size=5)
             lines = list((await journey.platform.points.ListLeaderboard(ask)).lines)
-            calm = lines == previous and bool(lines)
-            previous[:] = lines
             stage.show(sum(line.entries for line in lines), 0, "scoring")
-            await asyncio.sleep(0.75)
-            return lines if calm else None
+            await asyncio.sleep(0.5)
+            return lines if lines and calm(lines) else None
 
-        lines = await journey.until(steady, "the leaderboard")
+        lines = await journey.until(scored, "the leaderboard")
         explained = await journey.platform.points.ExplainEntry(
             points.ExplainEntryRequest(entry_id=lines[0].top_entry_id)
         )

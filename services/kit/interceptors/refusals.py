@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
 from google.rpc.status_pb2 import Status
 
-from services.kit.db import is_gone
+from services.kit.db import is_unavailable
 from services.kit.errors import Refusal, invalid_field, store_unavailable
 from services.kit.ids import system_ids
 from services.kit.interceptors.call import Call
@@ -36,7 +36,7 @@ async def answer(call: Call, service: str, error: BaseException) -> NoReturn:
     """End the RPC as `error` says; always raises."""
     if getattr(getattr(error, "orig", None), "sqlstate", "") in _NUL:
         error = invalid_field([("", "a text holds a NUL character")])
-    elif is_gone(error):
+    elif is_unavailable(error):
         _log.warning("postgres_gone", method=call.method.path, error=type(error).__name__)
         error = store_unavailable()
     if isinstance(error, Refusal):

@@ -10,7 +10,6 @@ from lifecircle.recommend.v1 import add_RecommendServiceServicer_to_server
 from services.kit import config, server
 from services.kit.channel import open_channel, token_file
 from services.kit.clock import system_clock
-from services.kit.config import ConfigProblems
 from services.kit.db import Database
 from services.kit.ids import system_ids
 from services.recommend import store
@@ -24,10 +23,8 @@ from services.recommend.worker import Worker, run_training
 
 async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
     """Serve the RPCs, do the background work, or both, until told to stop."""
-    settings = config.read(Config, environ)
+    settings = config.read(Config, environ, also=("service_token_file",) if working else ())
     token = settings.server.service_token_file
-    if working and token is None:
-        raise ConfigProblems(["SERVICE_TOKEN_FILE is missing (the token shown to ingest and portrait)"])
     stop = asyncio.Event()
     clock, ids, lake = system_clock, system_ids, Lake(settings.lake_url)
     inputs, knowledge, models, matrices = store.Inputs(), store.Knowledge(), store.Models(), store.Matrices()
@@ -40,7 +37,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         )
         closing.push_async_callback(db.close)
         asking = Asking(db, inputs, models, clock, ids)
-        keeper = Keeper(inputs, knowledge, models, lake)
+        keeper = Keeper(db, inputs, knowledge, models, lake)
         reading = Reading(db, knowledge, models, matrices, stop)
         api = RecommendApi(Recommending(db, knowledge, keeper, ids), reading, asking)
         background: list[server.Background] = []

@@ -73,24 +73,11 @@ async def run_training(folder: Path, tell: Callable[[str], Awaitable[None]]) -> 
     """
     environ = {**_quiet(os.environ), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryFile() as errors:
-        process = await asyncio.to_thread(_start, folder, environ, errors)
-        step = "starting"
-        assert process.stdout is not None
-        line = asyncio.create_task(asyncio.to_thread(process.stdout.readline))
+        starting = asyncio.create_task(asyncio.to_thread(_start, folder, environ, errors))
         try:
-            while True:
-                await asyncio.wait({line}, timeout=_TICK_SECONDS)
-                if line.done():
-                    if not line.result():
-                        break
-                    step = line.result().decode().strip()
-                    line = asyncio.create_task(asyncio.to_thread(process.stdout.readline))
-                await tell(step)  # here the job learns that it was cancelled
-            status = await asyncio.to_thread(process.wait)
-        finally:
-            process.kill()  # does nothing to one that has ended
-            await asyncio.wait({line})  # it has come to the end of the pipe by then
-            await asyncio.to_thread(_end, process)
+            status, step = await _followed(await asyncio.shield(starting), tell)
+        finally:  # also when we are cancelled while it starts, and to the end when we are cancelled twice
+            await asyncio.shield(asyncio.create_task(_end(starting)))
         if status:
             errors.seek(0)
             said = errors.read()[-4000:].decode(errors="replace")
@@ -103,12 +90,37 @@ def _start(folder: Path, environ: dict[str, str], errors: IO[bytes]) -> "subproc
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environ)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Reap it and close its pipes."""
-    process.wait()
+async def _followed(process: "subprocess.Popen[bytes]", tell: Callable[[str], Awaitable[None]]) -> tuple[int, str]:
+    """Tell the steps until it ends; its status and last step."""
+    assert process.stdout is not None
+    step = "starting"
+    line = asyncio.create_task(asyncio.to_thread(process.stdout.readline))
+    try:
+        while True:
+            await asyncio.wait({line}, timeout=_TICK_SECONDS)
+            if line.done():
+                if not line.result():
+                    break
+                step = line.result().decode().strip()
+                line = asyncio.create_task(asyncio.to_thread(process.stdout.readline))
+            await tell(step)  # here the job learns that it was cancelled
+        return await asyncio.to_thread(process.wait), step
+    finally:
+        process.kill()  # does nothing to one that has ended
+        await asyncio.shield(line)  # it has come to the end of the pipe by then
+
+
+async def _end(starting: "asyncio.Task[subprocess.Popen[bytes]]") -> None:
+    """Kill it, reap it and close its pipes; one that never started needs nothing."""
+    await asyncio.wait({starting})
+    if starting.exception() is not None:
+        return
+    process = starting.result()
+    process.kill()
+    await asyncio.to_thread(process.wait)
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
-            pipe.close()
+            await asyncio.to_thread(pipe.close)  # waits for who still reads
 
 
 def _quiet(environ: "os._Environ[str]") -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 import asyncio
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -43,18 +45,31 @@ def made(seed: int) -> tuple[Mapping[str, Any], Mapping[str, bytes], str]:
         return report, {each: (folder / each).read_bytes() for each in (workbench.GRAPH, workbench.TREES)}, task.sha256
 
 
+class SlowLake(Lake):
+    """A lake that is as slow as a test wants: models of `slow` are not given before `go`."""
+
+    slow = ""
+    go: threading.Event
+
+    def get(self, path: str) -> bytes:
+        """As the lake, later."""
+        if self.slow and self.slow in path:
+            assert self.go.wait(30)
+        return super().get(path)
+
+
 class House:
     """A recommend in this process, with a published run, and what was trained from it when a test wants it."""
 
     def __init__(self, db: Database, folder: Path) -> None:
         self.db = db
-        self.lake = Lake((folder / "lake").as_uri())
+        self.lake = SlowLake((folder / "lake").as_uri())
         self.folder = folder
         ids = counting_ids()
         self.inputs, self.knowledge, self.models = store.Inputs(), store.Knowledge(), store.Models()
         self.matrices = store.Matrices()
-        asking = Asking(db, self.inputs, self.models, lambda: NOW, ids)
-        self.keeper = Keeper(self.inputs, self.knowledge, self.models, self.lake)
+        self.asking = asking = Asking(db, self.inputs, self.models, lambda: NOW, ids)
+        self.keeper = Keeper(db, self.inputs, self.knowledge, self.models, self.lake)
         self.taking = Taking(
             self.inputs, self.knowledge, asking, self.lake.orders, self.lake.products, lambda: NOW, seed=1
         )
@@ -243,6 +258,47 @@ async def test_a_champion_whose_file_was_touched_is_not_loaded_and_the_last_good
     assert (await stub.GetModel(v1.GetModelRequest())).model.model_id == "bad"
 
 
+async def test_while_a_new_champion_loads_the_last_good_one_answers_and_no_connection_is_held(
+    stub: v1.RecommendServiceStub, house: House
+) -> None:
+    await house.learn()
+    await house.train("good")
+    request = v1.RecommendRequest(customer_key=int(PLACE.keys[0]))
+    assert (await stub.Recommend(request)).model_id == "good"
+    house.lake.slow, house.lake.go = "next", threading.Event()
+    await house.train("next", seed=2)
+    try:
+        for _ in range(2):  # the second time in the middle of the load
+            house.forget()
+            answers = await asyncio.gather(*(stub.Recommend(request, timeout=5) for _ in range(40)))
+            assert {answer.model_id for answer in answers} == {"good"}
+    finally:
+        house.lake.go.set()
+    async with asyncio.timeout(10):
+        while (await stub.Recommend(request)).model_id != "next":
+            await asyncio.sleep(0.02)
+
+
+async def test_the_columns_of_a_new_run_are_read_by_their_own_names_at_once(
+    stub: v1.RecommendServiceStub, house: House
+) -> None:
+    await house.learn()
+    await house.train()
+    request = v1.RecommendRequest(customer_key=int(PLACE.keys[0]), most=100)
+    before = await stub.Recommend(request)
+    async with house.db.begin() as tx:  # the same customer, by a run that has its columns in another order
+        run = await house.inputs.run(tx, "")
+        assert run is not None
+        await house.inputs.keep_run(tx, replace(run, run_id="run-2"))
+        row = PLACE.profile[0, ::-1].astype("<f4").tobytes()
+        await house.inputs.load_profiles(tx, "run-2", [(int(PLACE.keys[0]), "G1", row)], (0, 10**9))
+        await house.inputs.serve_run(tx, "run-2", FEATURES[::-1])
+        await tx.commit()
+    house.keeper._read_at += 3600  # no second passes
+    after = await stub.Recommend(request)
+    assert after.recommendations == before.recommendations
+
+
 async def test_products_associations_and_models_page_to_the_end(stub: v1.RecommendServiceStub, house: House) -> None:
     await house.learn()
     await house.train()
@@ -289,6 +345,44 @@ async def test_the_same_request_and_the_same_inputs_give_one_job(stub: v1.Recomm
     rest = await stub.ListJobs(v1.ListJobsRequest(page_size=1, page_token=first.next_page_token))
     assert {first.jobs[0].job_id, rest.jobs[0].job_id} == {job.job_id, begun[0].job_id}
     assert rest.next_page_token == ""
+
+
+async def test_asking_again_after_a_failure_makes_a_new_job_and_what_begins_by_itself_does_not(
+    stub: v1.RecommendServiceStub, house: House
+) -> None:
+    async def ask(request_id: str) -> v1.Job:
+        return (await stub.CreateJob(v1.CreateJobRequest(train=v1.TrainSpec(seed=1), request_id=request_id))).job
+
+    async def fail(job_id: str) -> None:
+        async with house.db.begin() as tx:
+            await tx.execute(
+                text("UPDATE job SET state = 'FAILED', error = 'INTERNAL' WHERE job_id = :id"), [{"id": job_id}]
+            )
+            await tx.commit()
+
+    await house.learn()
+    first = await ask("1")
+    await fail(first.job_id)
+    second = await ask("2")
+    assert second.job_id != first.job_id
+    assert (second.state, second.train) == (v1.Job.STATE_QUEUED, first.train)
+    assert await ask("2") == await ask("3") == second
+    await stub.CancelJob(v1.CancelJobRequest(job_id=second.job_id, request_id="4"))
+    third = await ask("5")
+    assert third.job_id not in {first.job_id, second.job_id}
+    await fail(third.job_id)
+    async with house.db.begin() as tx:
+        run = await house.inputs.run(tx, "")
+        assert run is not None
+        again = await house.asking.queue_train(tx, await house.inputs.inputs(tx, run), 1)
+        await tx.commit()
+    assert again.job_id == first.job_id
+    await house.train()
+    matrix = v1.MatrixSpec(model_id="m1")
+    made = (await stub.CreateJob(v1.CreateJobRequest(matrix=matrix, request_id="6"))).job
+    await fail(made.job_id)
+    anew = (await stub.CreateJob(v1.CreateJobRequest(matrix=matrix, request_id="7"))).job
+    assert (anew.job_id != made.job_id, anew.state) == (True, v1.Job.STATE_QUEUED)
 
 
 async def test_published_matrices_are_followed_with_their_manifest(stub: v1.RecommendServiceStub, house: House) -> None:

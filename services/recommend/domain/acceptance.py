@@ -1,4 +1,4 @@
-"""From the forest's distribution to a calibrated probability of acceptance.
+"""From the forest's distribution to a calibrated score.
 
 What a score means: among customers with this profile and these other products, the share that holds the product.
 Ownership is the only evidence so far, so this stands for readiness to accept; it is no response rate of a campaign,

@@ -1,15 +1,20 @@
 """Jobs: asked for by hand, or begun by themselves when their inputs are there."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from services.kit import idempotency, jobs
 from services.kit.clock import Clock
 from services.kit.db import Database, Write
 from services.kit.idempotency import RequestKey
 from services.kit.ids import Ids
-from services.kit.jobs import Job
+from services.kit.jobs import Job, State
 from services.recommend import refusals, store
 from services.recommend.domain.snapshot import Inputs
 
 TRAIN, MATRIX = "train", "matrix"
+
+_DEAD = (State.FAILED, State.CANCELLED)
 
 
 class Asking:
@@ -23,18 +28,24 @@ class Asking:
         self._ids = ids
 
     async def create_train(self, key: RequestKey, run_id: str, seed: int) -> Job:
-        """A training of one run (empty: the latest). Raises inputs_incomplete."""
+        """A training of one run (empty: the latest), a new one after a failed or cancelled one.
+
+        Raises inputs_incomplete.
+        """
         async with self._db.begin() as tx:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
                 return await jobs.get(tx, earlier["job_id"])
-            job = await self.queue_train(tx, await self._resolved(tx, run_id), seed)
+            job = await self.queue_train(tx, await self._resolved(tx, run_id), seed, again=True)
             await idempotency.answer(tx, key, {"job_id": job.job_id})
             await tx.commit()
         return job
 
     async def create_matrix(self, key: RequestKey, model_id: str, run_id: str) -> Job:
-        """A scoring by one model (empty: the champion). Raises inputs_incomplete, model_not_found, model_missing."""
+        """A scoring by one model (empty: the champion), a new one after a failed or cancelled one.
+
+        Raises inputs_incomplete, model_not_found, model_missing.
+        """
         async with self._db.begin() as tx:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
@@ -42,32 +53,33 @@ class Asking:
             model = await self._models.model(tx, model_id)
             if model is None:
                 raise refusals.model_not_found(model_id) if model_id else refusals.model_missing()
-            job = await self.queue_matrix(tx, await self._resolved(tx, run_id), model.model_id)
+            job = await self.queue_matrix(tx, await self._resolved(tx, run_id), model.model_id, again=True)
             await idempotency.answer(tx, key, {"job_id": job.job_id})
             await tx.commit()
         return job
 
-    async def queue_train(self, tx: Write, inputs: Inputs, seed: int) -> Job:
-        """Queue a training in the transaction of what made it possible; the same inputs give the job that is there."""
-        return await jobs.create(
-            tx,
-            job_id=self._ids(),
-            kind=TRAIN,
-            key=inputs.key(seed=seed),
-            spec={**inputs.plain, "seed": seed},
-            now=self._clock(),
-        )
+    async def queue_train(self, tx: Write, inputs: Inputs, seed: int, *, again: bool = False) -> Job:
+        """Queue a training in the transaction of what made it possible; the same inputs give the job that is there.
 
-    async def queue_matrix(self, tx: Write, inputs: Inputs, model_id: str) -> Job:
-        """Queue a scoring; the same inputs give the job that is there."""
-        return await jobs.create(
-            tx,
-            job_id=self._ids(),
-            kind=MATRIX,
-            key=inputs.key(model_id=model_id),
-            spec={**inputs.plain, "model_id": model_id},
-            now=self._clock(),
-        )
+        With `again`, as somebody asked for it: a new one in the place of one that failed or was cancelled. What begins
+        by itself does without, and so never repeats what failed.
+        """
+        spec = {**inputs.plain, "seed": seed}
+        return await self._queue(tx, TRAIN, inputs.key(seed=seed), spec, again)
+
+    async def queue_matrix(self, tx: Write, inputs: Inputs, model_id: str, *, again: bool = False) -> Job:
+        """Queue a scoring; the same inputs give the job that is there, `again` as with trainings."""
+        spec = {**inputs.plain, "model_id": model_id}
+        return await self._queue(tx, MATRIX, inputs.key(model_id=model_id), spec, again)
+
+    async def _queue(self, tx: Write, kind: str, key: str, spec: Mapping[str, Any], again: bool) -> Job:
+        number = 1
+        while True:
+            name = key if number == 1 else f"{key}#{number}"
+            job = await jobs.create(tx, job_id=self._ids(), kind=kind, key=name, spec=spec, now=self._clock())
+            if not again or job.state not in _DEAD:
+                return job
+            number += 1
 
     async def cancel(self, key: RequestKey, job_id: str) -> Job:
         """Stop a job; one that has ended stays as it is. Raises job_not_found."""

@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 
 from services.kit import telemetry
-from services.kit.db import Read
+from services.kit.db import Database, Read
 from services.recommend import refusals, store
 from services.recommend.domain.association import Association
 from services.recommend.domain.product import Catalogue, Product
@@ -51,9 +51,16 @@ class View:
 
 
 class Keeper:
-    """Keeps the view fresh; one refresh at a time, and requests go on with the last good one."""
+    """Keeps the view fresh, one refresh at a time; while another model loads, the last good one answers.
 
-    def __init__(self, inputs: store.Inputs, knowledge: store.Knowledge, models: store.Models, lake: Lake) -> None:
+    Only the very first load is waited for. Nothing here holds a connection while a model loads, and a load goes on when
+    the caller who began it goes away.
+    """
+
+    def __init__(
+        self, db: Database, inputs: store.Inputs, knowledge: store.Knowledge, models: store.Models, lake: Lake
+    ) -> None:
+        self._db = db
         self._inputs = inputs
         self._knowledge = knowledge
         self._models = models
@@ -61,62 +68,88 @@ class Keeper:
         self._view: View | None = None
         self._read_at = 0.0
         self._loaded: Loaded | None = None
+        self._loading: asyncio.Task[None] | None = None
         self._bad: tuple[str, float] = ("", 0.0)
         self._lock = asyncio.Lock()
 
-    async def view(self, read: Read) -> View:
-        """The view, at most a second old."""
-        if self._view is not None and time.monotonic() - self._read_at < _FRESH_SECONDS:
+    async def view(self, run_id: str = "") -> View:
+        """The view, at most a second old; read anew when it is not of the run `run_id`, where one is given."""
+        if self._view is not None and self._fresh(self._view, run_id):
             return self._view
         async with self._lock:
-            if self._view is None or time.monotonic() - self._read_at >= _FRESH_SECONDS:
-                self._view = await self._refresh(read)
+            if self._view is None or not self._fresh(self._view, run_id):
+                self._view = await self._refresh()
                 self._read_at = time.monotonic()
-        return self._view
+            return self._view
 
-    async def _refresh(self, read: Read) -> View:
-        await self._follow_champion(read)
-        served = await self._inputs.served(read)
-        held = await self._knowledge.products(read)
-        together: dict[str, list[Association]] = {}
-        for each in await self._knowledge.associations(read):
-            together.setdefault(each.right, []).append(each)
+    def _fresh(self, view: View, run_id: str) -> bool:
+        if run_id and (view.served is None or view.served.run_id != run_id):
+            return False
+        return time.monotonic() - self._read_at < _FRESH_SECONDS
+
+    async def _refresh(self) -> View:
+        await self._follow_champion()
+        async with self._db.read() as read:
+            served = await self._inputs.served(read)
+            held = await self._knowledge.products(read)
+            customers = await self._knowledge.customers(read)
+            together: dict[str, list[Association]] = {}
+            for each in await self._knowledge.associations(read):
+                together.setdefault(each.right, []).append(each)
+        loaded = self._loaded
         catalogue = Catalogue.of([each.product for each in held])
         places = np.zeros(0, dtype=np.int64)
-        if self._loaded is not None:
-            model = self._loaded.model
-            catalogue = catalogue.aligned(model.product_ids)
+        if loaded is not None:
+            catalogue = catalogue.aligned(loaded.model.product_ids)
             column = {name: number for number, name in enumerate(served.columns if served else ())}
-            places = np.array([column.get(name, -1) for name in model.features], dtype=np.int64)
+            places = np.array([column.get(name, -1) for name in loaded.model.features], dtype=np.int64)
         return View(
-            self._loaded,
+            loaded,
             served,
             {each.product.product_id: each.product for each in held},
             {each.product.product_id: each.owners for each in held},
             catalogue,
-            await self._knowledge.customers(read),
+            customers,
             together,
             places,
         )
 
-    async def _follow_champion(self, read: Read) -> None:
-        """Load the champion unless it is there; one that cannot be loaded is tried again later, the last good stays."""
+    async def _follow_champion(self) -> None:
+        """Begin to load the champion unless it is there, and wait for it when there is nothing else to serve."""
+        if self._loading is None:
+            async with self._db.read() as read:
+                model = await self._wanted(read)
+            if model is None:
+                return
+            self._loading = asyncio.create_task(self._load(model))
+        if self._loaded is None:
+            await asyncio.shield(self._loading)
+
+    async def _wanted(self, read: Read) -> store.Model | None:
+        """The champion, if it is to be loaded; one that could not be is tried again later."""
         champion = await self._models.champion_id(read)
         if self._loaded is not None and self._loaded.model.model_id == champion:
-            return
+            return None
         if not champion or (self._bad[0] == champion and time.monotonic() < self._bad[1]):
-            return
+            return None
         model = await self._models.model(read, champion)
         assert model is not None, "the registry names a champion that it does not hold"
-        try:
-            self._loaded = await asyncio.to_thread(self._load, model)
-            _log.info("model_loaded", model=champion, sha256=model.sha256)
-        except Exception as error:
-            self._bad = (champion, time.monotonic() + _AGAIN_SECONDS)
-            _refused(1, why=type(error).__name__)
-            _log.error("model_refused", model=champion, why=f"{type(error).__name__}: {error}")
+        return model
 
-    def _load(self, model: store.Model) -> Loaded:
+    async def _load(self, model: store.Model) -> None:
+        """Load a model; one that cannot be trusted is refused, and the last good one stays."""
+        try:
+            self._loaded = await asyncio.to_thread(self._read_files, model)
+            self._read_at = 0.0  # the next request makes the view of it
+            _log.info("model_loaded", model=model.model_id, sha256=model.sha256)
+        except Exception as error:
+            self._bad = (model.model_id, time.monotonic() + _AGAIN_SECONDS)
+            _refused(1, why=type(error).__name__)
+            _log.error("model_refused", model=model.model_id, why=f"{type(error).__name__}: {error}")
+        finally:
+            self._loading = None
+
+    def _read_files(self, model: store.Model) -> Loaded:
         graph = Graph(self._lake.get(model_path(model.model_id, workbench.GRAPH)), model.sha256)
         trees = self._lake.get(model_path(model.model_id, workbench.TREES))
         return Loaded(model, graph, unpack_trees(trees, model.trees_sha256))

@@ -30,7 +30,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Given:
-    """One product, its probability of acceptance, and why."""
+    """One product, its score (the model's, or the share of all customers who own it), and why."""
 
     product: Product
     score: float
@@ -60,9 +60,11 @@ class Recommending:
 
         Nobody's model is asked about a customer who declined personalisation: what he owns only rules products out.
         """
+        view = await self._keeper.view()
         async with self._db.read() as read:
-            view = await self._keeper.view(read)
             known = await self._knowledge.known(read, ask.customer_key)
+        if known is not None:
+            view = await self._keeper.view(known.run_id)  # the same one, unless another run answers since
         if not ask.no_profile:
             champion(view)
         if known is None:

@@ -19,8 +19,8 @@ CREATE TABLE delivery (
     superseded boolean NOT NULL DEFAULT false,
     folded boolean NOT NULL DEFAULT false
 );
-COMMENT ON TABLE delivery IS 'Ingest''s copy: deliveries of products and orders with their files; folded says '
-    'that product and ownership hold them.';
+COMMENT ON TABLE delivery IS 'A copy of ingest''s deliveries of products and orders with their files, fed by '
+    'WatchDeliveries; folded says that product and ownership hold them.';
 CREATE INDEX delivery_feed ON delivery (feed_id, period, sequence);
 
 CREATE TABLE run (
@@ -34,8 +34,8 @@ CREATE TABLE run (
     serves boolean NOT NULL DEFAULT false,
     begun boolean NOT NULL DEFAULT false
 );
-COMMENT ON TABLE run IS 'Portrait''s copy: published runs with their feature files and the names of tags. '
-    'serves: its profiles answer Recommend; begun: its training was started.';
+COMMENT ON TABLE run IS 'A copy of portrait''s published runs with their feature files and the names of tags, '
+    'fed by WatchRuns. serves: its profiles answer Recommend; begun: its training was started.';
 CREATE UNIQUE INDEX run_serves ON run (serves) WHERE serves;
 
 CREATE TABLE profile (
@@ -45,8 +45,8 @@ CREATE TABLE profile (
     features bytea NOT NULL,
     PRIMARY KEY (run_id, customer_key)
 );
-COMMENT ON TABLE profile IS 'Portrait''s copy: a customer''s features as little-endian float32 in the order of '
-    'run.columns, NaN for missing.';
+COMMENT ON TABLE profile IS 'A copy of portrait''s feature rows, filled by the training of a run: a customer''s '
+    'features as little-endian float32 in the order of run.columns, NaN for missing.';
 """
 
 KNOWLEDGE = """

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Matrix(_message.Message):
-    """Matrix is one version of customers × products with the probability of acceptance; immutable once published."""
+    """Matrix is one version of customers × products with scores; immutable once published."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -120,7 +120,11 @@ class Recommendation(_message.Message):
     name: _builtins.str
     """name is what people call it, in Chinese."""
     score: _builtins.float
-    """score is the calibrated probability of acceptance, 0 to 1."""
+    """score is the share of customers with this profile and these other products who hold the product, calibrated on
+    customers that the model did not see, 0 to 1. It is learned from ownership, not from answers to contacts: an
+    estimate of readiness to accept (contact multiplies the worth of an offer by it), and no response rate of a
+    campaign. Without a profile it is the share of all customers who own the product.
+    """
     rank: _builtins.int
     """rank counts from 1."""
     @_builtins.property

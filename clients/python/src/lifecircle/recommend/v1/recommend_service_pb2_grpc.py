@@ -144,8 +144,8 @@ class RecommendServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateJob(self, request, context):
-        """Starts training or scoring; both start by themselves when a portrait run is published. The same inputs give the job that is there.
-        Idempotent by request_id.
+        """Starts training or scoring; both start by themselves when a portrait run is published. The same inputs give the job that is there,
+        or a new one when that one failed or was cancelled. Idempotent by request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

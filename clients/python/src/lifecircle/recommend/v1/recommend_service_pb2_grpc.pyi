@@ -29,8 +29,8 @@ class RecommendServiceStub:
     ListModels: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListModelsRequest, _recommend_service_pb2.ListModelsResponse]
     """Lists models, the latest first."""
     CreateJob: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.CreateJobRequest, _recommend_service_pb2.CreateJobResponse]
-    """Starts training or scoring; both start by themselves when a portrait run is published. The same inputs give the job that is there.
-    Idempotent by request_id.
+    """Starts training or scoring; both start by themselves when a portrait run is published. The same inputs give the job that is there,
+    or a new one when that one failed or was cancelled. Idempotent by request_id.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetJobRequest, _recommend_service_pb2.GetJobResponse]
     """Gives one job."""
@@ -102,8 +102,8 @@ class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommend_service_pb2.CreateJobRequest,
         context: _aio.ServicerContext[_recommend_service_pb2.CreateJobRequest, _abc.Awaitable[_recommend_service_pb2.CreateJobResponse]],
     ) -> _abc.Awaitable[_recommend_service_pb2.CreateJobResponse]:
-        """Starts training or scoring; both start by themselves when a portrait run is published. The same inputs give the job that is there.
-        Idempotent by request_id.
+        """Starts training or scoring; both start by themselves when a portrait run is published. The same inputs give the job that is there,
+        or a new one when that one failed or was cancelled. Idempotent by request_id.
         """
 
     @_abc_1.abstractmethod

@@ -45,7 +45,8 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             shown = token_file(token)
             door = await closing.enter_async_context(open_channel(settings.peer_ingest, token=shown))
             other = await closing.enter_async_context(open_channel(settings.peer_portrait, token=shown))
-            ingest = Ingest(IngestServiceStub(door))
+            taking = Taking(inputs, knowledge, asking, lake.orders, lake.products, clock, settings.training_seed)
+            ingest = Ingest(IngestServiceStub(door), taking.read_ahead)
             portrait = Portrait(PortraitServiceStub(other), ingest)
             recipe = Recipe(
                 settings.training_trees, settings.training_threads, settings.training_customers, settings.scratch
@@ -54,7 +55,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
                 db,
                 ingest.deliveries,
                 portrait.runs,
-                Taking(inputs, knowledge, asking, lake.orders, lake.products, clock, settings.training_seed),
+                taking,
                 Learning(db, inputs, knowledge, models, asking, lake, run_training, recipe, clock),
                 Scoring(db, inputs, models, matrices, lake, clock),
                 ids(),

@@ -1,6 +1,6 @@
 """Recommend's neighbours: portrait's runs and ingest's deliveries, as this service's own values."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date
 
@@ -24,16 +24,19 @@ class Ingest:
     """The adapter over ingest's stub."""
 
     stub: ingest.IngestServiceStub
+    ahead: Callable[[Delivery], Awaitable[None]]
 
     async def deliveries(self, cursor: str) -> AsyncIterator[Followed[Delivery]]:
-        """Loaded deliveries of FEEDS after a cursor; other feeds only move the cursor."""
+        """Loaded deliveries of FEEDS after a cursor, each read `ahead`; other feeds only move the cursor."""
         async for told in self.stub.WatchDeliveries(ingest.WatchDeliveriesRequest(cursor=cursor)):
             if not told.HasField("delivery") or told.delivery.feed_id not in FEEDS:
                 yield Followed(told.cursor, None)
                 continue
             with telemetry.span("read delivery", parent=told.traceparent):
                 files = await self._files(told.delivery.feed_id, told.delivery.period, told.delivery.period)
-            yield Followed(told.cursor, _delivery(told.delivery, files), told.traceparent)
+                delivery = _delivery(told.delivery, files)
+                await self.ahead(delivery)
+            yield Followed(told.cursor, delivery, told.traceparent)
 
     async def held_until(self, last: date) -> list[Delivery]:
         """The deliveries of FEEDS, of periods up to `last`, that count now."""

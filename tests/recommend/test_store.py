@@ -85,6 +85,27 @@ async def test_orders_fold_alike_in_any_order_and_however_often_they_come(
     )
 
 
+async def test_what_was_read_ahead_is_not_read_in_the_transaction(db: Database, tmp_path: Path) -> None:
+    lake, reads = Lake(tmp_path.as_uri()), [0]
+
+    def read_orders(files: Sequence[File]) -> Orders:
+        reads[0] += 1
+        return lake.orders(files)
+
+    inputs = store.Inputs()
+    asking = Asking(db, inputs, store.Models(), lambda: NOW, lambda: "id")
+    taking = Taking(inputs, store.Knowledge(), asking, read_orders, lake.products, lambda: NOW, seed=1)
+    rows = order_rows(PLACE.keys, PLACE.owned)
+    first, other = order_delivery(tmp_path, rows[::2], 1), order_delivery(tmp_path, rows[1::2], 2)
+    await taking.read_ahead(first)
+    assert reads == [1]
+    await take(db, taking, first)
+    assert reads == [1]
+    await taking.read_ahead(first)
+    await take(db, taking, other)  # never another's content
+    assert await owned(db) == expected(rows)
+
+
 async def test_a_corrected_delivery_takes_back_what_the_first_one_said(
     db: Database, taking: Taking, tmp_path: Path
 ) -> None:

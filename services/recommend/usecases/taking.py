@@ -40,16 +40,21 @@ class Taking:
         self._read_products = read_products
         self._clock = clock
         self._seed = seed
+        self._ahead: tuple[Delivery, list[Product] | Orders] | None = None
+
+    async def read_ahead(self, delivery: Delivery) -> None:
+        """Read a delivery's files before the transaction that takes it in, so that it is short."""
+        self._ahead = (delivery, await asyncio.to_thread(self._read, delivery)) if delivery.files else None
 
     async def take_delivery(self, tx: Write, delivery: Delivery) -> None:
         """Fold a delivery of products or orders in; the same again changes nothing."""
         if not await self._inputs.keep_delivery(tx, delivery):
             return
-        if delivery.feed_id == PRODUCTS:
-            products = await asyncio.to_thread(self._read_products, delivery.files)
-            await self._knowledge.put_products(tx, products, delivery.period, delivery.sequence, self._clock())
-        elif delivery.feed_id == ORDERS:
-            await self._fold_orders(tx, delivery)
+        content = await self._content(tx, delivery)
+        if isinstance(content, Orders):
+            await self._knowledge.fold_orders(tx, content)
+        else:
+            await self._knowledge.put_products(tx, content, delivery.period, delivery.sequence, self._clock())
         await self._knowledge.count_owners(tx)
         await self._inputs.mark_folded(tx, delivery.delivery_id)
         await self._begin(tx)
@@ -61,15 +66,24 @@ class Taking:
         await self._inputs.keep_run(tx, published.run)
         await self._begin(tx)
 
-    async def _fold_orders(self, tx: Write, delivery: Delivery) -> None:
-        files: Sequence[File] = delivery.files
-        if await self._inputs.replaced(tx, delivery):
+    async def _content(self, tx: Write, delivery: Delivery) -> list[Product] | Orders:
+        """What is to be folded in: as it was read ahead, or with all the others for a corrected file."""
+        ahead, self._ahead = self._ahead, None
+        if delivery.feed_id == ORDERS and await self._inputs.replaced(tx, delivery):
             # A corrected file may take orders back, which no fold can undo: begin again from all that counts.
             await self._knowledge.forget_ownership(tx)
             others = await self._inputs.folded(tx, ORDERS)
             files = await self._inputs.files(tx, [*others, delivery.delivery_id])
-        orders = await asyncio.to_thread(lambda: ownership.latest(self._read_orders(files)))
-        await self._knowledge.fold_orders(tx, orders)
+            return await asyncio.to_thread(self._latest, files)
+        if ahead is not None and ahead[0] == delivery:
+            return ahead[1]
+        return await asyncio.to_thread(self._read, delivery)
+
+    def _read(self, delivery: Delivery) -> list[Product] | Orders:
+        return self._read_products(delivery.files) if delivery.feed_id == PRODUCTS else self._latest(delivery.files)
+
+    def _latest(self, files: Sequence[File]) -> Orders:
+        return ownership.latest(self._read_orders(files))
 
     async def _begin(self, tx: Write) -> None:
         """Begin the training of every run that waited for what is there now; each run begins one by itself."""

@@ -1,8 +1,6 @@
 """Inbound time: the landing folder is looked at, and deliveries are loaded."""
 
 import asyncio
-import os
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -14,6 +12,7 @@ from services.ingest.usecases.intake import LOAD
 from services.kit import jobs
 from services.kit.clock import Clock
 from services.kit.db import Database
+from services.kit.ids import system_ids
 from services.kit.waiting import pause
 
 _JOB_POLL_SECONDS = 0.1
@@ -41,9 +40,9 @@ def load_deliveries(
     db: Database, load: Load, clock: Clock, *, lease: timedelta, at_once: int
 ) -> Callable[[asyncio.Event], Awaitable[None]]:
     """Runs the jobs that load deliveries until told to stop."""
+    owner = system_ids()  # host and process id are the same again in a container that was started anew
 
     async def loading(stop: asyncio.Event) -> None:
-        owner = f"{socket.gethostname()}:{os.getpid()}"
         await jobs.work(
             db,
             {LOAD: load.load},

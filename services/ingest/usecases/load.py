@@ -54,7 +54,11 @@ class _Judged:
 
 
 class Turns:
-    """Loads of one process pass in the order in which they began: so keys are assigned in the order of the feeds."""
+    """Loads of one process pass in the order in which they began: so keys are assigned in the order of the feeds.
+
+    A second worker has turns of its own: its loads and these assign in whatever order they come, and a key may differ
+    from the one that a single worker would have given. Keys stay dense, and each number has one, in any case.
+    """
 
     def __init__(self) -> None:
         self._last: asyncio.Event | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import grpc.aio
@@ -50,7 +51,8 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
         if work:
             landing = Landing(config.landing)
             patience = Patience(config.control_grace, config.settle_seconds)
-            intake = usecases.Intake(db, deliveries, feeds, landing, patience, clock, ids)
+            archive = timedelta(days=config.archive_days)
+            intake = usecases.Intake(db, deliveries, feeds, landing, patience, clock, ids, archive)
             load = usecases.Load(
                 db, deliveries, feeds, identities, events, landing, lake, keys, config.business_timezone, clock
             )

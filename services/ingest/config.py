@@ -35,6 +35,8 @@ class Config:
     )
     loads_at_once: int = field(default=2, metadata={"help": "deliveries loaded at the same time"})
 
+    archive_days: int = field(default=30, metadata={"help": "days that a loaded operator file is kept in .archive"})
+
     def lake_root(self) -> Path:
         """The lake's folder. Raises ConfigProblems."""
         parts = urlsplit(self.lake_url)
@@ -72,5 +74,9 @@ class Config:
             raise ConfigProblems(problems)
 
     def _too_small(self) -> list[str]:
-        counts = {"LAKE_BUCKETS": self.lake_buckets, "LOADS_AT_ONCE": self.loads_at_once}
+        counts = {
+            "LAKE_BUCKETS": self.lake_buckets,
+            "LOADS_AT_ONCE": self.loads_at_once,
+            "ARCHIVE_DAYS": self.archive_days,
+        }
         return [name for name, value in counts.items() if value < 1]

@@ -23,6 +23,7 @@ from tests.ingest.made import FEEDS, ZONE, drop
 
 KEYS = VaultKeys(1, b"t" * 32, b"v" * 32)
 BUCKETS = 4
+PATIENCE = Patience(control=timedelta(seconds=20), settle=timedelta(seconds=2))
 
 
 @dataclass
@@ -47,8 +48,7 @@ class House:
         self.deliveries = usecases.Deliveries(self.db, deliveries, feeds)
         self.events = usecases.Events(self.db, events, identities, self.clock, system_ids)
         self.identities = usecases.Identities(self.db, identities, KEYS, self.clock, system_ids)
-        patience = Patience(control=timedelta(seconds=20), settle=timedelta(seconds=2))
-        self.intake = usecases.Intake(self.db, deliveries, feeds, self.files, patience, self.clock, system_ids)
+        self.intake = usecases.Intake(self.db, deliveries, feeds, self.files, PATIENCE, self.clock, system_ids)
         self.load = usecases.Load(
             self.db, deliveries, feeds, identities, events, self.files, self.lake, KEYS, ZONE, self.clock
         )

@@ -71,5 +71,6 @@ EVERY_REASON = (
     "TOO_LONG",
     "OUT_OF_PERIOD",
     "DUPLICATE",
+    "CLEAR_NUMBER",
     "EVENT_ID_REUSED",
 )

@@ -102,6 +102,8 @@ async def test_numbers_are_for_the_role_privacy_alone(served: Served) -> None:
         (v1.PublishEventRequest(event=event_of(source_event_id="")), "event.source_event_id"),
         (v1.PublishEventRequest(event=event_of(type="x")), "event.type"),
         (v1.PublishEventRequest(event=event_of(attributes={"to": "13900000001"})), "event.attributes.to"),
+        (v1.PublishEventRequest(event=event_of(attributes={"n": "call 13900000001 now"})), "event.attributes.n"),
+        (v1.PublishEventRequest(event=event_of(source_event_id="E/13900000001")), "event.source_event_id"),
         (v1.PublishEventRequest(event=event_of(attributes={"a": float("nan")})), "event.attributes"),
         (
             v1.UpdateFeedRequest(feed=v1.Feed(feed_id="tests", definition="x" * 65537), request_id="1"),

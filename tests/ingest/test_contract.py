@@ -95,6 +95,23 @@ def test_a_clear_number_within_a_free_text_is_masked() -> None:
     assert good["note"].to_list() == ["请打***********，谢谢"]
 
 
+def test_a_string_without_a_pattern_is_masked_unless_the_contract_says_otherwise() -> None:
+    feed = feed_of(
+        {"name": "free", "type": "string"},
+        {"name": "shaped", "type": "string", "pattern": "[0-9]+"},
+        {"name": "kept", "type": "string", "masked": False},
+    )
+    good, _, _ = judged(b"13912345678 x|13912345678|13912345678\n139123456789|1|1\n", feed, DAY, 1000)
+    assert good.rows() == [("*********** x", "13912345678", "13912345678", 1), ("139123456789", "1", "1", 2)]
+
+
+def test_a_row_whose_event_would_have_a_number_as_its_id_is_rejected() -> None:
+    rows = b"T-13912345678|13800000001|P01|open|20260901120000\nT1|13800000001|P01|open|20260901120000\n"
+    good, bad, _ = judged(rows, shipped("orders"), DAY, 1000)
+    assert good["order_id"].to_list() == ["T1"]
+    assert bad.rows() == [(1, "order_id", "CLEAR_NUMBER")]
+
+
 def test_signalling_becomes_a_cell_id_a_behaviour_and_a_time_in_utc() -> None:
     good, bad, _ = judged(b"13800000001|20260901073000|4|40976|268435455\n", shipped("signalling"), DAY, 1000)
     assert bad.is_empty()

@@ -1,8 +1,10 @@
 """Deliveries from the landing folder to the lake: exactly once, reconciled, held whole when they cannot be used."""
 
 import asyncio
+import uuid
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import pytest
@@ -10,9 +12,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from services.ingest.domain.delivery import State
+from services.ingest.domain.reconciliation import Measured
+from services.ingest.lake.landing import Landing
+from services.ingest.store import Deliveries, Feeds
+from services.ingest.usecases import Intake, Load
+from services.ingest.worker import load_deliveries
+from services.kit import jobs
 from services.kit.db import Database
+from services.kit.ids import system_ids
 from tests.ingest import reference
-from tests.ingest.house import House
+from tests.ingest.house import PATIENCE, House
 from tests.ingest.made import DAY, ZONE, control_of, drop, shipped
 
 NAME = "SIGNAL_20260901_001.TXT"
@@ -121,7 +130,7 @@ async def test_names_that_nobody_knows_links_and_lonely_control_files_are_held_a
     secret.write_text("13912345678")
     (house.landing / "ORDER_20260901_001.TXT").symlink_to(secret)
     (house.landing / "ORDER_20260901_001.CHK").write_bytes(b"x")
-    (house.landing / "ORDERS.TXT").write_bytes(b"x")
+    (house.landing / "ORDERS 13912345678.TXT").write_bytes(b"x")
     (house.landing / "ORDER_20269901_001.TXT").write_bytes(b"x")
     (house.landing / "BILL_20260901_001.CHK").write_bytes(b"x")
     (house.landing / "ORDER_20260902_001.TXT.part").write_bytes(b"an upload under way")
@@ -131,7 +140,7 @@ async def test_names_that_nobody_knows_links_and_lonely_control_files_are_held_a
     found = await house.rows("SELECT file_name, problems -> 0 ->> 'reason', sha256 = '' FROM delivery ORDER BY 1, 2")
     assert found == [
         ("BILL_20260901_001.CHK", "DATA_FILE_MISSING", False),
-        ("ORDERS.TXT", "NAME_UNKNOWN", False),
+        ("ORDERS ***********.TXT", "NAME_UNKNOWN", False),
         ("ORDER_20260901_001.TXT", "NOT_A_FILE", True),
         ("ORDER_20269901_001.TXT", "NAME_UNKNOWN", False),
         ("\\udcff\\udcfe.TXT", "NAME_UNKNOWN", False),
@@ -142,6 +151,68 @@ async def test_names_that_nobody_knows_links_and_lonely_control_files_are_held_a
 
 def os_name(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
+
+
+class Damaged(Landing):
+    """A landing folder in which one file cannot be read."""
+
+    def measure(self, name: str) -> Measured:
+        if name == "CUST_20260901_001.TXT":
+            raise PermissionError(name)
+        return super().measure(name)
+
+
+async def test_a_file_that_cannot_be_read_is_held_and_those_behind_it_are_taken(house: House) -> None:
+    for name in ("CUST_20260901_001.TXT", "ORDER_20260901_001.TXT"):
+        drop(house.landing, name, orders().encode())
+    damaged = Damaged(house.landing)
+    intake = Intake(house.db, Deliveries(), Feeds(), damaged, PATIENCE, house.clock, system_ids)
+    assert await intake.sweep() == 1  # it may be given its permissions at this moment
+    house.ahead = timedelta(seconds=3)
+    assert await intake.sweep() == 1
+    held = await house.latest("CUST_20260901_001.TXT")
+    assert (held.state, [problem.reason for problem in held.problems]) == (State.QUARANTINED, ["NOT_READABLE"])
+    assert house.waiting() == []
+    (house.landing / "CUST_20260901_001.TXT").write_bytes(b"x")  # one of which even the control file is missing
+    house.ahead = timedelta(seconds=21)
+    assert await intake.sweep() == 1
+    held = await house.latest("CUST_20260901_001.TXT")
+    assert [problem.reason for problem in held.problems] == ["CONTROL_FILE_MISSING", "NOT_READABLE"]
+    await house.work()
+    assert (await house.latest("ORDER_20260901_001.TXT")).state is State.LOADED
+
+
+async def test_an_archived_file_is_removed_after_its_days_and_a_held_one_is_not(house: House) -> None:
+    loaded = await house.deliver(NAME, signals())
+    (house.landing / "UNKNOWN.TXT").write_bytes(b"x")
+    house.ahead = timedelta(days=29)
+    await house.settle()
+    archived = house.landing / ".archive" / "signalling" / loaded.delivery_id
+    assert archived.is_dir()
+    house.ahead = timedelta(days=31)
+    await house.intake.tidy()
+    assert not archived.exists()
+    assert len(list((house.landing / ".quarantine").iterdir())) == 1
+    assert (await house.snapshot("signalling")).height == 60
+    assert (await house.deliver(NAME, signals())).delivery_id == loaded.delivery_id  # still known
+
+
+async def test_the_owner_of_a_job_is_of_this_process_alone(house: House) -> None:
+    stop, owners = asyncio.Event(), []
+
+    class Looking:
+        async def load(self, running: jobs.Running) -> None:
+            owners.append(await house.value("SELECT owner FROM job"))
+            async with house.db.begin() as tx:
+                await running.succeed(tx)
+                await tx.commit()
+            stop.set()
+
+    drop(house.landing, NAME, signals().encode())
+    await house.intake.sweep()
+    run = load_deliveries(house.db, cast(Load, Looking()), house.clock, lease=timedelta(seconds=15), at_once=1)
+    await asyncio.wait_for(run(stop), 20)
+    assert uuid.UUID(owners[0]).version == 7
 
 
 async def test_the_same_file_again_changes_nothing(house: House) -> None:
@@ -248,6 +319,13 @@ async def test_no_clear_number_stands_in_any_table_nor_in_any_file_of_the_lake(
     await house.deliver("ORDER_20260901_001.TXT", orders())
     note = "F1|20260901120000|responded|Y||请回电13800000003\n"
     await house.deliver("FEEDBACK_20260901_001.TXT", note.encode("gb18030"))
+    places = "P1|13800000004 x|food|13800000004|113.7|23.0\n"
+    await house.deliver("PLACE_20260901_001.TXT", places)
+    told = "E1|20260901120000|NEW|13800000001|P01|13800000005|tel 13800000005|1|13800000005\n"
+    assert (await house.deliver("BIZEVT_20260901_001.TXT", told)).loaded_rows == 1
+    (house.landing / "13800000006.xls").write_bytes(b"x")
+    house.ahead = timedelta(seconds=21)
+    await house.settle()
     for name, content in (await tables(house)).items():
         assert "1380000000" not in content, name
         assert b"1380000000".hex() not in content, name  # as bytea would show it

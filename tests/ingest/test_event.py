@@ -20,17 +20,17 @@ def test_a_business_event_keeps_its_columns_as_text_and_not_the_number() -> None
             "type": ["NEW"],
             "customer_key": [7],
             "product_id": ["P01"],
-            "staff_id": [None],
+            "staff_id": ["13912345678"],
             "channel": ["store"],
             "amount_fen": [3900],
-            "origin_event_id": [None],
+            "origin_event_id": pl.Series([None], dtype=pl.String),
             "line": [3],
         }
     )
     told = event.from_rows(rows, shipped("business_events")).to_dicts()[0]
     assert (told["source_event_id"], told["type"], told["customer_key"], told["line"]) == ("E1", "business.NEW", 7, 3)
     assert told["attributes"] == (
-        '{"event_id":"E1","time":"2026-09-01T04:00:00Z","type":"NEW","product_id":"P01","staff_id":null,'
+        '{"event_id":"E1","time":"2026-09-01T04:00:00Z","type":"NEW","product_id":"P01","staff_id":"***********",'
         '"channel":"store","amount_fen":"3900","origin_event_id":null}'
     )
 
@@ -61,7 +61,12 @@ def test_an_id_of_several_columns_names_the_customer_by_his_key() -> None:
         ({"note": "13900000001"}, ["event.attributes.note"]),
         ({"note": "+8613900000001"}, ["event.attributes.note"]),
         ({"a": {"b": [1, 13900000001.0]}}, ["event.attributes.a.b[1]"]),
-        ({"order": "O13900000001", "amount": "13900"}, []),
+        ({"note": "call 13912345678 now"}, ["event.attributes.note"]),
+        ({"note": "phone13912345678"}, ["event.attributes.note"]),
+        ({"a": {"13912345678": 1}}, ["event.attributes.a"]),
+        ({"13912345678": 1}, ["event.attributes"]),
+        ({"order": "20260901139123456780", "amount": "13900", "short": "1391234567"}, []),
+        ({"contact": "0a13912345678bcdef0123456789abcd", "id": "01990000-0000-7000-8000-a13912345678"}, []),
         ({str(number): 1 for number in range(65)}, ["event.attributes"]),
         ({"a": "x" * 40_000}, ["event.attributes"]),
         ({"a": "x\0"}, ["event.attributes"]),
@@ -71,6 +76,11 @@ def test_a_clear_number_and_too_much_of_anything_are_no_attributes(
     attributes: dict[str, object], paths: list[str]
 ) -> None:
     assert [path for path, _ in event.attribute_problems(attributes)] == paths
+
+
+def test_a_clear_number_in_the_source_s_own_id_is_named() -> None:
+    told = event.Told("boss", "E-13912345678", "a.b", 0, datetime(2026, 9, 1, tzinfo=UTC), {})
+    assert [path for path, _ in event.problems_of(told)] == ["event.source_event_id"]
 
 
 @patient

@@ -8,6 +8,7 @@ from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.ingest.domain import identity
 from services.ingest.domain.identity import Ordinals, VaultKeys
 from tests.ingest.made import patient
 
@@ -46,3 +47,23 @@ def test_ordinals_count_numbers_from_0_by_first_appearance_over_batches(batches:
         expected = [None if number is None else known.setdefault(number, len(known)) for number in batch]
         assert ordinals.take(pl.Series("number", batch, dtype=pl.Int64)).to_list() == expected
     assert ordinals.numbers(0, 3) + ordinals.numbers(3, 99) == [str(number) for number in known]
+
+
+TEXTS = st.lists(
+    st.sampled_from(["13912345678", "86", "0", "1", "a", "e", "-", " ", "中", "0123abcd" * 2, "1391234567"]), max_size=7
+).map("".join)
+
+
+@patient
+@given(TEXTS)
+def test_numbers_are_found_and_masked_alike_in_one_text_and_in_a_column(text: str) -> None:
+    column = pl.DataFrame({"text": [text]}).select(
+        found=identity.holds_numbers(pl.col("text")), masked=identity.masked_all(pl.col("text"))
+    )
+    assert column.rows() == [(identity.holds_number(text), identity.masked(text))]
+    assert not identity.holds_number(identity.masked(text))
+
+
+def test_numbers_side_by_side_are_all_masked_and_longer_runs_of_digits_are_left() -> None:
+    text = "13912345678,13812345678 8613712345678 139123456789"
+    assert identity.masked(text) == "***********,*********** *********** 139123456789"

@@ -54,6 +54,30 @@ def test_a_taken_delivery_is_settled_once_and_a_second_time_is_nothing(tmp_path:
     assert sorted(path.name for path in (tmp_path / ".archive" / "bills" / "d1").iterdir()) == ["A.CHK", "A.TXT"]
 
 
+def test_operator_files_that_are_kept_are_for_this_service_alone(tmp_path: Path) -> None:
+    (tmp_path / ".archive").mkdir(mode=0o755)
+    place = Landing(tmp_path)
+    for name in ("A.TXT", "A.CHK", "B.TXT"):
+        (tmp_path / name).write_text("13912345678")
+        (tmp_path / name).chmod(0o664)
+    place.take("A.TXT", "A.CHK", "d1")
+    place.archive("d1", "bills")
+    place.quarantine("B.TXT", "", "d2")
+    modes = {path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    files = {".archive/bills/d1/A.TXT", ".archive/bills/d1/A.CHK", ".quarantine/d2/B.TXT"}
+    assert {name for name, mode in modes.items() if mode == 0o600} == files
+    assert {mode for name, mode in modes.items() if name not in files} == {0o700}
+
+
+def test_a_link_that_is_held_leaves_the_mode_of_what_it_leads_to(tmp_path: Path) -> None:
+    place = Landing(tmp_path / "landing")
+    (tmp_path / "elsewhere").write_text("x")
+    (tmp_path / "elsewhere").chmod(0o644)
+    (tmp_path / "landing" / "LINK").symlink_to(tmp_path / "elsewhere")
+    place.quarantine("LINK", "", "d1")
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_load_finds_its_file_also_when_the_process_died_before_it_was_put_aside(tmp_path: Path) -> None:
     place = Landing(tmp_path)
     (tmp_path / "A.TXT").write_text("a\n")

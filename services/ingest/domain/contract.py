@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
+from services.ingest.domain import identity
 from services.ingest.domain.feed import Column, Feed, Type, whole
 
 REQUIRED_MISSING = "REQUIRED_MISSING"
@@ -15,6 +16,7 @@ PATTERN_WRONG = "PATTERN_WRONG"
 TOO_LONG = "TOO_LONG"
 OUT_OF_PERIOD = "OUT_OF_PERIOD"
 DUPLICATE = "DUPLICATE"
+CLEAR_NUMBER = "CLEAR_NUMBER"
 
 NUMBER = "@number"
 """Name of the column that stands for the customer until the number has become a key."""
@@ -48,7 +50,10 @@ class Judge:
     def __init__(self, feed: Feed, period: date, zone: str) -> None:
         self._feed = feed
         self._values = [_value(column, zone).alias(column.name) for column in feed.columns]
-        self._faults = [_fault(column, zone, period).alias(f"\0{column.name}") for column in feed.columns]
+        told = feed.target.event.id if feed.target.event else ()
+        self._faults = [
+            _fault(column, zone, period, of_id=column.name in told).alias(f"\0{column.name}") for column in feed.columns
+        ]
         self._seen = pl.DataFrame(schema=dict.fromkeys(feed.unique, pl.String))
 
     def judge(self, rows: pl.DataFrame) -> Judged:
@@ -95,15 +100,21 @@ def _value(column: Column, zone: str) -> pl.Expr:
             values = codes if whole else {code: str(value) for code, value in codes.items()}
             return text.replace_strict(values, default=None, return_dtype=kind)
         case Type.STRING:
-            return text.str.replace_all(_MASK, "***********") if column.masked else text
+            if column.masked:
+                return text.str.replace_all(_MASK, identity.MASK)
+            free = column.masked is None and not column.pattern
+            return identity.masked_all(text) if free else text
 
 
 def _local(column: Column) -> pl.Expr:
     return pl.col(column.name).str.to_datetime(_DATE_SHAPES[column.layout][1], time_unit="ms", strict=False)
 
 
-def _fault(column: Column, zone: str, period: date) -> pl.Expr:
-    """The reason why a text breaks the column's rules, or null. The first rule that is broken speaks."""
+def _fault(column: Column, zone: str, period: date, *, of_id: bool) -> pl.Expr:
+    """The reason why a text breaks the column's rules, or null. The first rule that is broken speaks.
+
+    `of_id`: it is a part of the id of an event, which must not hold a number and cannot be masked.
+    """
     text, value = pl.col(column.name), _value(column, zone)
     broken: list[tuple[pl.Expr, str]] = []
     if column.type is Type.CODE:
@@ -123,6 +134,8 @@ def _fault(column: Column, zone: str, period: date) -> pl.Expr:
         start = datetime.combine(period, datetime.min.time())
         inside = _local(column).is_between(start, start + timedelta(days=1), closed="left")
         broken.append((~inside, OUT_OF_PERIOD))
+    if of_id and column.type in (Type.STRING, Type.INT):
+        broken.append((identity.holds_numbers(text), CLEAR_NUMBER))
     chosen: pl.Expr = pl.lit(None, dtype=pl.String)
     for wrong, reason in reversed(broken):
         chosen = pl.when(wrong).then(pl.lit(reason)).otherwise(chosen)

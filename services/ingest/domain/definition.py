@@ -43,7 +43,7 @@ class _Column(_Strict):
     longest: int = Field(default=256, ge=1, le=65536)
     layout: str = ""
     within_period: bool = False
-    masked: bool = False
+    masked: bool | None = None
 
     @model_validator(mode="after")
     def _rules_fit_the_type(self) -> "_Column":

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from services.ingest.domain import identity
 from services.ingest.domain.feed import Feed, Type
 
 STAGED = ("source_event_id", "type", "customer_key", "occur_time", "attributes", "line")
@@ -16,7 +17,7 @@ STAGED = ("source_event_id", "type", "customer_key", "occur_time", "attributes",
 
 _ATTRIBUTES_MOST = 64
 _ATTRIBUTES_BYTES = 32 * 1024
-_CLEAR_NUMBER = re.compile(r"(\+?86)?1[3-9][0-9]{9}")
+_NUMBER_PROBLEM = "holds what looks like a telephone number; name the customer by customer_key"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class Told:
     attributes: Mapping[str, Any]
 
 
+def problems_of(told: Told) -> list[tuple[str, str]]:
+    """What cannot be kept of an event, by field: a clear number anywhere, or attributes that are too many."""
+    problems = attribute_problems(told.attributes)
+    if identity.holds_number(told.source_event_id):
+        problems.append(("event.source_event_id", _NUMBER_PROBLEM))
+    return problems
+
+
 def attribute_problems(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What cannot be kept as attributes: too many of them, or a clear telephone number."""
     problems = []
@@ -57,19 +66,19 @@ def attribute_problems(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
         problems.append(("event.attributes", f"must not have more than {_ATTRIBUTES_BYTES} bytes"))
     if "\\u0000" in text:
         problems.append(("event.attributes", "must not hold NUL"))
-    for name in _clear_numbers(attributes):
-        problem = "looks like a telephone number; name the customer by customer_key"
-        problems.append((f"event.attributes.{name}", problem))
-    return problems
+    paths = [f"event.attributes.{name}".rstrip(".") for name in _clear_numbers(attributes)]
+    return problems + [(path, _NUMBER_PROBLEM) for path in paths]
 
 
 def _clear_numbers(value: Any, path: str = "") -> list[str]:
     if isinstance(value, Mapping):
+        if any(identity.holds_number(name) for name in value):
+            return [path]  # of the whole, since the name itself must not be shown
         return [each for name, part in value.items() for each in _clear_numbers(part, f"{path}.{name}".lstrip("."))]
     if isinstance(value, list):
         return [each for at, part in enumerate(value) for each in _clear_numbers(part, f"{path}[{at}]")]
     text = f"{value:.0f}" if isinstance(value, float) else str(value)
-    return [path] if _CLEAR_NUMBER.fullmatch(text.strip()) else []
+    return [path] if identity.holds_number(text) else []
 
 
 def from_rows(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
@@ -104,5 +113,7 @@ def _shown(name: str, kind: Type) -> pl.Expr:
             return value.dt.strftime("%Y-%m-%d")
         case Type.INT:
             return value.cast(pl.String)
+        case Type.STRING:  # also one that the contract does not mask for the lake
+            return identity.masked_all(value)
         case _:
             return value

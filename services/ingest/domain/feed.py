@@ -24,7 +24,11 @@ class Type(enum.Enum):
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the file and its rules; a rule that is None, empty or False is not there."""
+    """One column of the file and its rules; a rule that is None, empty or False is not there.
+
+    `masked`: True masks every run of digits that holds a number, also within a longer one; None masks numbers that
+    stand alone, in a string without a pattern; False leaves the lake's column as it came.
+    """
 
     name: str
     type: Type
@@ -36,7 +40,7 @@ class Column:
     longest: int = 256
     layout: str = ""
     within_period: bool = False
-    masked: bool = False
+    masked: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The clear number lives in a file, in memory while the file is judged, and sealed
 
 import functools
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -15,8 +16,39 @@ TOKEN_BYTES = 16
 _NONCE_BYTES = 12
 _NUMBER = b"number"
 
+MASK = "*" * 11
+"""What stands in the place of a number that was masked."""
+
+# 32 hexadecimal digits hold eleven decimal ones between letters now and then: ids of that kind are no numbers.
+_IDS = r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}"
+_MOBILE = r"(?:(?:00)?86)?1[3-9][0-9]{9}"
+_ALONE = re.compile(rf"(?<![0-9]){_MOBILE}(?![0-9])")
+_BORDERED = rf"(^|[^0-9]){_MOBILE}($|[^0-9])"  # for Polars, whose expressions cannot look around
+
 Nonces = Callable[[int], bytes]
 """Gives that many random bytes; never the same twice."""
+
+
+def holds_number(text: str) -> bool:
+    """Whether a mobile number stands in a text, not within a longer run of digits nor in a hexadecimal id."""
+    return bool(_ALONE.search(re.sub(_IDS, "x", text)))
+
+
+def masked(text: str) -> str:
+    """The text with every number in it masked."""
+    return _ALONE.sub(MASK, text) if holds_number(text) else text
+
+
+def holds_numbers(texts: pl.Expr) -> pl.Expr:
+    """holds_number() of a column."""
+    return texts.str.replace_all(_IDS, "x").str.contains(_BORDERED)
+
+
+def masked_all(texts: pl.Expr) -> pl.Expr:
+    """masked() of a column."""
+    once = texts.str.replace_all(_BORDERED, f"${{1}}{MASK}${{2}}")
+    twice = once.str.replace_all(_BORDERED, f"${{1}}{MASK}${{2}}")  # two numbers may share one border
+    return pl.when(holds_numbers(texts)).then(twice).otherwise(texts)
 
 
 @dataclass(frozen=True)

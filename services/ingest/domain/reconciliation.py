@@ -182,6 +182,7 @@ _RULE_TEXTS: Mapping[str, Callable[[Column], str]] = {
     contract.OUT_OF_RANGE: _range,
     contract.PATTERN_WRONG: lambda column: f"does not look like {column.pattern}",
     contract.TOO_LONG: lambda column: f"is longer than {column.longest} characters",
+    contract.CLEAR_NUMBER: lambda _: "holds a telephone number; an event's id must not",
     contract.OUT_OF_PERIOD: lambda _: "is not in the period of the file",
     EVENT_ID_REUSED: lambda _: "was told before with another content; a correction needs an id of its own",
 }

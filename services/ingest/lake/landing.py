@@ -5,12 +5,15 @@
     LANDING/.archive/<feed>/<delivery_id>/       loaded, or known before
     LANDING/.quarantine/<delivery_id>/           held
 
+They hold numbers in clear, as the operator wrote them: these folders are for this service alone (0700, files 0600).
+
 Names that begin with a dot, or end in .part, .tmp or .filepart, are uploads under way and are never looked at.
 """
 
 import contextlib
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from services.ingest.domain.reconciliation import LONGEST_CONTROL, Measured
 _UPLOADING = (".part", ".tmp", ".filepart")
 _MEASURE_BYTES = 1 << 20
 _BATCH_BYTES = 16 << 20
+_OURS = 0o700
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Landing:
         self._root = root
         for name in (".taken", ".archive", ".quarantine"):
             (root / name).mkdir(parents=True, exist_ok=True)
+            (root / name).chmod(_OURS)  # also one that an earlier release made
 
     def found(self) -> list[Found]:
         """What lies there, by name; folders are not looked at."""
@@ -111,21 +116,44 @@ class Landing:
         """Put a file that was never taken, and its control file, where quarantined ones are kept."""
         self._move(name, control, self._root / ".quarantine" / delivery_id)
 
+    def forget(self, before: datetime) -> int:
+        """Remove what was archived before an instant; gives how many deliveries that were."""
+        removed = 0
+        for folder in (self._root / ".archive").glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):  # removed by another process
+                if folder.stat().st_mtime < before.timestamp():  # since the last file was moved into it
+                    shutil.rmtree(folder)
+                    removed += 1
+        return removed
+
     def _move(self, name: str, control: str, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         for each in (control, name):  # while the data file lies there, its delivery is not done
             if each:
                 with contextlib.suppress(FileNotFoundError):
-                    (self._root / each).rename(folder / each)
+                    _rename(self._root / each, folder / each)
 
     def _settle(self, delivery_id: str, folder: Path) -> None:
         taken = self._root / ".taken" / delivery_id
         with contextlib.suppress(FileNotFoundError):  # done before, or at this moment by tidying
             paths = list(taken.iterdir())
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             for path in paths:
-                path.rename(folder / path.name)
+                _rename(path, folder / path.name)
             taken.rmdir()
+
+
+def _make(folder: Path) -> None:
+    folder.parent.mkdir(mode=_OURS, exist_ok=True)
+    folder.mkdir(mode=_OURS, exist_ok=True)
+
+
+def _rename(path: Path, to: Path) -> None:
+    """Move a file where this service alone can come, and let it alone read it."""
+    path.rename(to)
+    if stat.S_ISREG(to.lstat().st_mode):  # never what a link leads to
+        with contextlib.suppress(PermissionError):  # the supplier's own: the folder keeps others out
+            to.chmod(0o600)
 
 
 def read_measured(path: Path) -> Measured:

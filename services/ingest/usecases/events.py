@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.ingest import refusals, store
 from services.ingest.domain import position
-from services.ingest.domain.event import Event, Told, attribute_problems
+from services.ingest.domain.event import Event, Told, problems_of
 from services.kit import telemetry
 from services.kit.clock import Clock
 from services.kit.db import Database
@@ -54,7 +54,7 @@ class Events:
 
         Raises invalid_field, customer_not_found, event_id_reused.
         """
-        problems = attribute_problems(told.attributes)
+        problems = problems_of(told)
         if problems:
             raise invalid_field(problems)
         new = Event(

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 import structlog
 
 from services.ingest import store
-from services.ingest.domain import reconciliation
+from services.ingest.domain import identity, reconciliation
 from services.ingest.domain.delivery import Delivery, Problem, State
 from services.ingest.domain.feed import Revision
 from services.ingest.domain.reconciliation import Measured
@@ -20,6 +20,8 @@ from services.kit.ids import Ids
 
 LOAD = "load"
 """Kind of the jobs that load deliveries."""
+
+_NOT_READABLE = Problem("NOT_READABLE", "the platform cannot read the file or its control file; check its permissions")
 
 _log = structlog.get_logger(__name__)
 _seen = telemetry.counter(
@@ -72,6 +74,7 @@ class Intake:
         patience: Patience,
         clock: Clock,
         ids: Ids,
+        archive: timedelta = timedelta(days=30),
     ) -> None:
         self._db = db
         self._deliveries = deliveries
@@ -80,6 +83,7 @@ class Intake:
         self._patience = patience
         self._clock = clock
         self._ids = ids
+        self._archive = archive
 
     async def sweep(self) -> int:
         """Decide about everything that lies there, in the feeds' order; gives how many files were decided on."""
@@ -94,7 +98,10 @@ class Intake:
         return decided
 
     async def tidy(self) -> None:
-        """Finish what was left behind: a load that failed for good, a file put aside but loaded or held already."""
+        """Finish what was left behind: a load that failed for good, a file put aside but loaded or held already.
+
+        What has been archived for longer than `archive` is removed.
+        """
         async with self._db.begin() as tx:
             for each in await self._deliveries.abandoned(tx):
                 message = "it could not be loaded, by a fault of the platform; send it again when that is mended"
@@ -108,6 +115,9 @@ class Intake:
                 await asyncio.to_thread(self._landing.archive, delivery_id, known.feed_id)
             elif known is not None and known.state is State.QUARANTINED:
                 await asyncio.to_thread(self._landing.hold, delivery_id)
+        removed = await asyncio.to_thread(self._landing.forget, self._clock() - self._archive)
+        if removed:
+            _log.info("archive_tidied", deliveries=removed)
 
     async def _decide(self, file: _File) -> bool:
         waited = self._clock() - file.changed
@@ -122,6 +132,9 @@ class Intake:
             content = await asyncio.to_thread(self._landing.control, file.control.name)
         except FileNotFoundError:  # taken away meanwhile: by another process, or by the supplier
             return False
+        except OSError as error:
+            _log.warning("file_not_readable", file=file.found.shown, error=type(error).__name__)
+            return waited >= self._patience.settle and await self._hold(file, None, [_NOT_READABLE])
         feed = file.revision.feed
         stated = reconciliation.read_control(content, feed.control)
         if isinstance(stated, Problem):
@@ -168,6 +181,8 @@ class Intake:
                 measured = await asyncio.to_thread(self._landing.measure, file.found.name)
             except FileNotFoundError:
                 return False
+            except OSError:  # the name is all that is known of it
+                problems = [*(each for each in problems if each != _NOT_READABLE), _NOT_READABLE]
         held = replace(self._delivery(file, measured), state=State.QUARANTINED, problems=tuple(problems))
         async with self._db.begin() as tx:
             await self._deliveries.lock_file(tx, held.file_name)
@@ -191,7 +206,7 @@ class Intake:
             revision=file.revision.revision if file.revision else 0,
             period=period,
             sequence=sequence,
-            file_name=file.found.shown,
+            file_name=file.found.shown if file.revision else identity.masked(file.found.shown),
             sha256=measured.sha256 if measured else "",
             state=State.RECEIVED,
             source_rows=reconciliation.source_rows(measured, header=header) if measured else 0,

@@ -20,6 +20,7 @@ from services.kit.db import Database
 from services.recommend import store
 from services.recommend.api import RIGHTS, RecommendApi
 from services.recommend.domain.association import associations
+from services.recommend.domain.registry import Matrix, Model
 from services.recommend.lake import Lake, model_path, workbench
 from services.recommend.training import program
 from services.recommend.usecases import Asking, Keeper, Reading, Recommending, Taking
@@ -99,7 +100,7 @@ class House:
         report, files, data_sha256 = made(seed)
         for name, content in files.items():
             self.lake.put(model_path(model_id, name), content)
-        model = store.Model(
+        model = Model(
             model_id, "CANDIDATE", "rf_cf", "run-1", report["sha256"], report["trees_sha256"], data_sha256, seed,
             report["customers"], report["bytes"], tuple(report["features"]), CATALOGUE.ids, report["metrics"], report,
             NOW,
@@ -389,7 +390,7 @@ async def test_published_matrices_are_followed_with_their_manifest(stub: v1.Reco
     await house.learn()
     await house.train()
     async with house.db.begin() as tx:
-        made = store.Matrix("x1", "m1", "run-1", DAY, 300, 900, NOW)
+        made = Matrix("x1", "m1", "run-1", DAY, 300, 900, NOW)
         await house.matrices.publish(tx, made, [])
         await outbox.put(tx, PUBLISHED, "x1", {"matrix_id": "x1"})
         await tx.commit()

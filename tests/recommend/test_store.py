@@ -15,7 +15,9 @@ from services.kit.db import Database
 from services.recommend import store
 from services.recommend.domain import ownership
 from services.recommend.domain.association import Association
+from services.recommend.domain.customer import Known
 from services.recommend.domain.ownership import Orders
+from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import ORDERS, PRODUCTS, Delivery, File, Run
 from services.recommend.lake import Lake
 from services.recommend.usecases import Asking, Taking
@@ -165,8 +167,8 @@ async def test_orders_after_the_last_day_of_a_run_are_no_input_of_it(db: Databas
     assert found.missing() == []
 
 
-def model(model_id: str) -> store.Model:
-    return store.Model(
+def model(model_id: str) -> Model:
+    return Model(
         model_id, "CANDIDATE", "rf_cf", "run-1", "a", "b", "c", 1, 10, 5, ("f",), ("A1",), {"ndcg@5": 0.5}, {}, NOW
     )
 
@@ -227,8 +229,8 @@ async def test_the_run_that_answers_is_swapped_whole_and_tells_ownership_the_org
         await tx.commit()
     async with db.read() as read:
         known = await knowledge.known(read, 3)
-        assert known == store.Known("new", "G1", b"new", ("A1",))
-        assert (await knowledge.known(read, 6)) == store.Known("new", "G2", b"", ())
+        assert known == Known("new", "G1", b"new", ("A1",))
+        assert (await knowledge.known(read, 6)) == Known("new", "G2", b"", ())
         assert await knowledge.known(read, 4) is None
         served = await inputs.served(read)
         assert served is not None
@@ -257,7 +259,7 @@ async def test_associations_page_by_lift_then_ids(db: Database) -> None:
 
 async def test_a_matrix_is_published_with_its_manifest(db: Database) -> None:
     matrices, models, inputs = store.Matrices(), store.Models(), store.Inputs()
-    made = store.Matrix("x1", "m1", "run-1", DAY, 2, 9, NOW)
+    made = Matrix("x1", "m1", "run-1", DAY, 2, 9, NOW)
     files = [File("file:///b1", 4, "bb", 1), File("file:///b0", 5, "aa", 0)]
     async with db.begin() as tx:
         await inputs.keep_run(tx, Run("run-1", DAY, 2, (), {}))

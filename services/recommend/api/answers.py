@@ -12,8 +12,9 @@ from services.kit import paging
 from services.kit.errors import bad_page_token
 from services.kit.jobs import Job, State
 from services.kit.outbox import Checkpoint, Event
-from services.recommend import store
 from services.recommend.domain.association import Association
+from services.recommend.domain.product import Held
+from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import File
 from services.recommend.usecases import Answer
 
@@ -38,7 +39,7 @@ def recommended(answer: Answer) -> v1.RecommendResponse:
     )
 
 
-def product(held: store.Held) -> v1.Product:
+def product(held: Held) -> v1.Product:
     """A product with its owners."""
     each = held.product
     return v1.Product(
@@ -65,7 +66,7 @@ def association(each: Association) -> v1.Association:
     )
 
 
-def model(each: store.Model) -> v1.Model:
+def model(each: Model) -> v1.Model:
     """A model."""
     return v1.Model(
         model_id=each.model_id,
@@ -84,7 +85,7 @@ def model(each: store.Model) -> v1.Model:
     )
 
 
-def matrix(each: store.Matrix) -> v1.Matrix:
+def matrix(each: Matrix) -> v1.Matrix:
     """A matrix."""
     return v1.Matrix(
         matrix_id=each.matrix_id,
@@ -102,7 +103,7 @@ def matrix_file(file: File) -> v1.MatrixFile:
     return v1.MatrixFile(uri=file.uri, rows=file.rows, sha256=file.sha256, bucket=file.bucket)
 
 
-def watched(item: Event | Checkpoint, published: store.Matrix | None) -> v1.WatchMatricesResponse:
+def watched(item: Event | Checkpoint, published: Matrix | None) -> v1.WatchMatricesResponse:
     """An item of WatchMatrices."""
     if isinstance(item, Checkpoint) or published is None:
         return v1.WatchMatricesResponse(cursor=item.cursor)

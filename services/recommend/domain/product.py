@@ -27,6 +27,14 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A product with the number of customers who own it."""
+
+    product: Product
+    owners: int
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """Products by id. Arrays over products follow this order; p is their number.
 

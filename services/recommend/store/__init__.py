@@ -1,7 +1,7 @@
 """The SQL of recommend; never commits."""
 
-from services.recommend.store.inputs import Inputs, Served
-from services.recommend.store.knowledge import Held, Knowledge, Known
-from services.recommend.store.models import Matrices, Matrix, Model, Models
+from services.recommend.store.inputs import Inputs
+from services.recommend.store.knowledge import Knowledge
+from services.recommend.store.models import Matrices, Models
 
-__all__ = ["Held", "Inputs", "Knowledge", "Known", "Matrices", "Matrix", "Model", "Models", "Served"]
+__all__ = ["Inputs", "Knowledge", "Matrices", "Models"]

@@ -1,7 +1,6 @@
 """Copies of what ingest and portrait publish: deliveries, runs, profiles."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Row, delete, exists, func, select, update
@@ -10,16 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from services.kit.db import Read, Write
 from services.recommend import tables as t
 from services.recommend.domain import snapshot
+from services.recommend.domain.customer import Served
 from services.recommend.domain.snapshot import Delivery, File, Run
-
-
-@dataclass(frozen=True)
-class Served:
-    """The run whose profiles answer, with the names of its feature columns in order."""
-
-    run_id: str
-    columns: tuple[str, ...]
-    labels: Mapping[str, str]
 
 
 class Inputs:

@@ -1,7 +1,6 @@
 """Products, ownership, associations, and what is known of one customer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -11,29 +10,12 @@ from sqlalchemy.dialects.postgresql import insert
 from services.kit.db import Read, Write
 from services.recommend import tables as t
 from services.recommend.domain.association import Association
+from services.recommend.domain.customer import Known
 from services.recommend.domain.ownership import Orders
-from services.recommend.domain.product import Product
+from services.recommend.domain.product import Held, Product
 
 BATCH_SECONDS = 300.0
 """Statement timeout of the folding of a large delivery."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """A product with the number of customers who own it."""
-
-    product: Product
-    owners: int
-
-
-@dataclass(frozen=True)
-class Known:
-    """One customer: `features` are little-endian float32 in the order of the served run's columns."""
-
-    run_id: str
-    org_id: str
-    features: bytes
-    owned: tuple[str, ...]
 
 
 class Knowledge:

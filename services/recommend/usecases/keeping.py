@@ -12,7 +12,9 @@ from services.kit import telemetry
 from services.kit.db import Database, Read
 from services.recommend import refusals, store
 from services.recommend.domain.association import Association
+from services.recommend.domain.customer import Served
 from services.recommend.domain.product import Catalogue, Product
+from services.recommend.domain.registry import Model
 from services.recommend.domain.rf_cf import Forest
 from services.recommend.lake import Lake, model_path, workbench
 from services.recommend.model import Graph, unpack_trees
@@ -28,7 +30,7 @@ _AGAIN_SECONDS = 30.0
 class Loaded:
     """A champion ready to serve."""
 
-    model: store.Model
+    model: Model
     graph: Graph
     forest: Forest
 
@@ -41,7 +43,7 @@ class View:
     """
 
     loaded: Loaded | None
-    served: store.Served | None
+    served: Served | None
     products: Mapping[str, Product]
     owners: Mapping[str, int]
     catalogue: Catalogue
@@ -125,7 +127,7 @@ class Keeper:
         if self._loaded is None:
             await asyncio.shield(self._loading)
 
-    async def _wanted(self, read: Read) -> store.Model | None:
+    async def _wanted(self, read: Read) -> Model | None:
         """The champion, if it is to be loaded; one that could not be is tried again later."""
         champion = await self._models.champion_id(read)
         if self._loaded is not None and self._loaded.model.model_id == champion:
@@ -136,7 +138,7 @@ class Keeper:
         assert model is not None, "the registry names a champion that it does not hold"
         return model
 
-    async def _load(self, model: store.Model) -> None:
+    async def _load(self, model: Model) -> None:
         """Load a model; one that cannot be trusted is refused, and the last good one stays."""
         try:
             self._loaded = await asyncio.to_thread(self._read_files, model)
@@ -149,7 +151,7 @@ class Keeper:
         finally:
             self._loading = None
 
-    def _read_files(self, model: store.Model) -> Loaded:
+    def _read_files(self, model: Model) -> Loaded:
         graph = Graph(self._lake.get(model_path(model.model_id, workbench.GRAPH)), model.sha256)
         trees = self._lake.get(model_path(model.model_id, workbench.TREES))
         return Loaded(model, graph, unpack_trees(trees, model.trees_sha256))

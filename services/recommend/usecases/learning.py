@@ -17,6 +17,7 @@ from services.recommend import refusals, store
 from services.recommend.domain import association, ownership
 from services.recommend.domain.ownership import Folded
 from services.recommend.domain.product import Catalogue
+from services.recommend.domain.registry import Model
 from services.recommend.domain.snapshot import FEEDS, Inputs
 from services.recommend.lake import Features, Lake, model_path, workbench
 from services.recommend.model import check
@@ -141,7 +142,7 @@ class Learning:
         folded: Folded,
         report: Mapping[str, Any],
     ) -> None:
-        model = store.Model(
+        model = Model(
             model_id=running.job.job_id,
             state="CANDIDATE",
             algorithm="rf_cf",
@@ -178,7 +179,7 @@ class Learning:
             await tx.commit()
         _log.info("model_trained", model=model.model_id, sha256=model.sha256, promoted=champion == model.model_id)
 
-    def _keep_files(self, model: store.Model, folder: Path) -> None:
+    def _keep_files(self, model: Model, folder: Path) -> None:
         for name, sha256 in ((workbench.GRAPH, model.sha256), (workbench.TREES, model.trees_sha256)):
             content = (folder / name).read_bytes()
             check(content, sha256)

@@ -10,6 +10,8 @@ from services.kit.jobs import Job
 from services.kit.outbox import Checkpoint, Event
 from services.recommend import refusals, store
 from services.recommend.domain.association import Association
+from services.recommend.domain.product import Held
+from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import File
 from services.recommend.usecases.scoring import PUBLISHED
 
@@ -31,7 +33,7 @@ class Reading:
         self._matrices = matrices
         self._stop = stop
 
-    async def product(self, product_id: str) -> store.Held:
+    async def product(self, product_id: str) -> Held:
         """One product. Raises product_not_found."""
         async with self._db.read() as read:
             held = await self._knowledge.product(read, product_id)
@@ -39,7 +41,7 @@ class Reading:
             raise refusals.product_not_found(product_id)
         return held
 
-    async def products(self, after: str, size: int) -> list[store.Held]:
+    async def products(self, after: str, size: int) -> list[Held]:
         """A page of products by id."""
         async with self._db.read() as read:
             return await self._knowledge.page(read, after, size)
@@ -51,7 +53,7 @@ class Reading:
                 raise refusals.product_not_found(left)
             return await self._knowledge.associations(read, left=left, after=after, size=size)
 
-    async def model(self, model_id: str) -> store.Model:
+    async def model(self, model_id: str) -> Model:
         """One model; the champion for an empty id. Raises model_not_found, model_missing."""
         async with self._db.read() as read:
             model = await self._models.model(read, model_id)
@@ -59,14 +61,14 @@ class Reading:
             raise refusals.model_not_found(model_id) if model_id else refusals.model_missing()
         return model
 
-    async def models(self, after: str, size: int) -> list[store.Model]:
+    async def models(self, after: str, size: int) -> list[Model]:
         """A page of models, the latest first. Raises bad_page_token."""
         async with self._db.read() as read:
             if after and await self._models.model(read, after) is None:
                 raise bad_page_token()
             return await self._models.page(read, after, size)
 
-    async def matrix(self, matrix_id: str) -> tuple[store.Matrix, list[File]]:
+    async def matrix(self, matrix_id: str) -> tuple[Matrix, list[File]]:
         """One matrix with its files; the latest for an empty id. Raises matrix_not_found."""
         async with self._db.read() as read:
             matrix = await self._matrices.matrix(read, matrix_id)
@@ -84,7 +86,7 @@ class Reading:
         async with self._db.read() as read:
             return await jobs.page(read, after=after, size=size)
 
-    async def published(self, cursor: str) -> AsyncIterator[tuple[Event | Checkpoint, store.Matrix | None]]:
+    async def published(self, cursor: str) -> AsyncIterator[tuple[Event | Checkpoint, Matrix | None]]:
         """The published matrices after a cursor, for ever. Raises cursor_invalid."""
         async for item in outbox.follow(self._db, cursor=cursor, kinds={PUBLISHED}, stop=self._stop):
             matrix = None

@@ -10,6 +10,7 @@ from services.kit.db import Database
 from services.kit.ids import Ids
 from services.recommend import refusals, store
 from services.recommend.domain import reason
+from services.recommend.domain.customer import Known
 from services.recommend.domain.matrix import UNFIT
 from services.recommend.domain.product import Catalogue, Flags, Product, Singles
 from services.recommend.domain.rf_cf import inputs
@@ -80,7 +81,7 @@ class Recommending:
         return Answer(tuple(given), model_id, paging.encode(token))
 
 
-def _personal(view: View, loaded: Loaded, known: store.Known, ask: Ask) -> list[Given]:
+def _personal(view: View, loaded: Loaded, known: Known, ask: Ask) -> list[Given]:
     profile, owned = _profile(view, known), _owned(view.catalogue, known)
     eligible = view.catalogue.eligible(owned)
     if ask.categories:
@@ -119,7 +120,7 @@ def _personal(view: View, loaded: Loaded, known: store.Known, ask: Ask) -> list[
     return given
 
 
-def _popular(view: View, known: store.Known, ask: Ask) -> list[Given]:
+def _popular(view: View, known: Known, ask: Ask) -> list[Given]:
     """By the share of customers who own it, of what could be opened; nothing personal but what is owned."""
     catalogue = Catalogue.of(list(view.products.values()))
     eligible = catalogue.eligible(_owned(catalogue, known))[0]
@@ -138,14 +139,14 @@ def _popular(view: View, known: store.Known, ask: Ask) -> list[Given]:
     ]
 
 
-def _profile(view: View, known: store.Known) -> Singles:
+def _profile(view: View, known: Known) -> Singles:
     """The customer's features (1, f) in the model's order; NaN for one that the run lacks."""
     told = np.append(np.frombuffer(known.features, dtype="<f4"), np.float32(np.nan))
     profile = told[view.places][None, :]  # place -1 is the NaN at the end
     return np.where(np.isfinite(profile), profile, np.float32(np.nan))
 
 
-def _owned(catalogue: Catalogue, known: store.Known) -> Flags:
+def _owned(catalogue: Catalogue, known: Known) -> Flags:
     owned = np.zeros((1, len(catalogue)), dtype=bool)
     owned[0, [catalogue.index[each] for each in known.owned if each in catalogue.index]] = True
     return owned

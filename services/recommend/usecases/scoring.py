@@ -13,6 +13,7 @@ from services.recommend import refusals, store
 from services.recommend.domain import matrix, ownership
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.product import Catalogue
+from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import FEEDS, File, Inputs
 from services.recommend.lake import Features, Lake, model_path, workbench
 from services.recommend.model import Graph
@@ -64,7 +65,7 @@ class Scoring:
             customers += scored
             await running.progress(number, len(run.files), customers=customers)
         cells = sum(file.rows for file in files)
-        made = store.Matrix(matrix_id, model.model_id, run.run_id, run.to_date, customers, cells, self._clock())
+        made = Matrix(matrix_id, model.model_id, run.run_id, run.to_date, customers, cells, self._clock())
         async with self._db.begin() as tx:
             await self._matrices.publish(tx, made, files)
             await outbox.put(tx, PUBLISHED, matrix_id, {"matrix_id": matrix_id})
@@ -72,11 +73,11 @@ class Scoring:
             await tx.commit()
         _log.info("matrix_published", matrix=matrix_id, customers=customers, cells=cells)
 
-    def _graph(self, model: store.Model) -> Graph:
+    def _graph(self, model: Model) -> Graph:
         return Graph(self._lake.get(model_path(model.model_id, workbench.GRAPH)), model.sha256)
 
     def _bucket(
-        self, matrix_id: str, graph: Graph, model: store.Model, catalogue: Catalogue, orders: Orders, source: File
+        self, matrix_id: str, graph: Graph, model: Model, catalogue: Catalogue, orders: Orders, source: File
     ) -> tuple[File, int]:
         features = self._lake.features([source])
         owned = ownership.fold(orders, features.customer_key, catalogue).owned

@@ -1,0 +1,23 @@
+"""What is known of the customers: the run that answers, and one of them in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Served:
+    """The run whose profiles answer, with the names of its feature columns in order."""
+
+    run_id: str
+    columns: tuple[str, ...]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Known:
+    """One customer: `features` are little-endian float32 in the order of the served run's columns."""
+
+    run_id: str
+    org_id: str
+    features: bytes
+    owned: tuple[str, ...]

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import grpc.aio
 
@@ -66,7 +65,7 @@ def build(
         clock=clock,
         auctions=auctions,
         handovers=handovers,
-        inflow=Inflow(store, clock, ingest.customer_files, lake.customers),
+        inflow=Inflow(store, clock),
         matrices=recommend.matrices,
         deliveries=ingest.deliveries,
         facts=ingest.facts,
@@ -86,8 +85,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         closing.push_async_callback(db.close)
         ingest = await closing.enter_async_context(open_channel(settings.peer_ingest, token=token))
         recommend = await closing.enter_async_context(open_channel(settings.peer_recommend, token=token))
-        zone = ZoneInfo(settings.business_timezone)
-        built = build(db, ingest, recommend, folder=settings.ocrm_out, zone=zone)
+        built = build(db, ingest, recommend, folder=settings.ocrm_out, zone=settings.business_timezone)
         await serve(
             service=SERVICE,
             settings=server,

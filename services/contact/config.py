@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from services.kit.config import ServerSettings
 
@@ -14,4 +15,6 @@ class Config:
     peer_ingest: str = field(metadata={"help": "ingest, host:port (the front door of the mesh)"})
     peer_recommend: str = field(metadata={"help": "recommend, host:port (the front door of the mesh)"})
     ocrm_out: Path = field(metadata={"help": "the folder in which OCRM finds its hand-over"})
-    business_timezone: str = field(default="Asia/Shanghai", metadata={"help": "zone of business days and quiet hours"})
+    business_timezone: ZoneInfo = field(
+        default=ZoneInfo("Asia/Shanghai"), metadata={"help": "zone of business days and quiet hours"}
+    )

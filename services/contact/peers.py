@@ -1,11 +1,9 @@
 """Outbound gRPC: ingest's and recommend's streams and snapshots as contact's own values."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc.aio
 import structlog
@@ -20,20 +18,20 @@ from lifecircle.ingest.v1 import (
     WatchEventsRequest,
 )
 from lifecircle.recommend.v1 import GetMatrixRequest, RecommendServiceStub, WatchMatricesRequest
-from services.contact.domain.fact import ConsentChange, Opening
+from services.contact import lake
+from services.contact.domain.fact import ConsentChange, Matrix, Opening
 from services.contact.domain.outcome import RANK, Outcome
 from services.contact.lake import LakeFile
-from services.contact.store.projections import Matrix
-from services.contact.usecases.inflow import CUSTOMERS_FEED, Fact
+from services.contact.usecases.inflow import Customers, Fact
+from services.kit import telemetry
 from services.kit.cursors import Followed
 
 _log = structlog.get_logger(__name__)
 
-M = TypeVar("M")
-
 TYPES = ("consent.changed", "contact.feedback", "business.NEW", "product.ordered")
 """The events that contact acts on."""
 
+_CUSTOMERS_FEED = "customers"
 _SCHEMA = 1
 _MOST = 500
 _REVEAL_SECONDS = 120.0
@@ -73,72 +71,32 @@ class Ingest:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = IngestServiceStub(channel)
 
-    async def deliveries(self, cursor: str) -> AsyncIterator[Followed[str]]:
-        """Feeds of loaded deliveries after the cursor, as far as contact keeps a copy of them."""
+    async def deliveries(self, cursor: str) -> AsyncIterator[Followed[Customers]]:
+        """The customers after each delivery of them after the cursor, read before anybody opens a transaction."""
         async for message in self._stub.WatchDeliveries(WatchDeliveriesRequest(cursor=cursor)):
-            feed = message.delivery.feed_id if message.delivery.feed_id == CUSTOMERS_FEED else None
-            yield Followed(message.cursor, feed, message.traceparent)
+            customers: Customers | None = None
+            if message.delivery.feed_id == _CUSTOMERS_FEED:
+                with telemetry.span("read customers", parent=message.traceparent):
+                    customers = await asyncio.to_thread(lake.customers, await self._customer_files())
+            yield Followed(message.cursor, customers, message.traceparent)
 
-    async def customer_files(self) -> list[LakeFile]:
-        """The files of all customers."""
-        told = await self._stub.GetSnapshot(GetSnapshotRequest(feed_id=CUSTOMERS_FEED), timeout=_MANIFEST_SECONDS)
+    async def _customer_files(self) -> list[LakeFile]:
+        told = await self._stub.GetSnapshot(GetSnapshotRequest(feed_id=_CUSTOMERS_FEED), timeout=_MANIFEST_SECONDS)
         _understood(told.schema_version)
         return [LakeFile(file.uri, file.rows, file.sha256) for file in told.files]
 
     async def facts(self, cursor: str) -> AsyncIterator[Followed[Sequence[Fact]]]:
         """Facts after the cursor, many at a time when many are there, so that one transaction takes them all."""
-        call = self._stub.WatchEvents(WatchEventsRequest(cursor=cursor, type_prefixes=TYPES))
-        async with contextlib.aclosing(gathered(call, lambda message: message.traceparent)) as parts:
-            async for part in parts:
-                facts = [fact for message in part if message.HasField("event") for fact in understood(message.event)]
-                yield Followed(part[-1].cursor, facts or None, part[-1].traceparent)
+        request = WatchEventsRequest(cursor=cursor, type_prefixes=TYPES, batch_size=_MOST)
+        async for message in self._stub.WatchEvents(request):
+            facts = [fact for event in message.events for fact in understood(event)]
+            yield Followed(message.cursor, facts or None, message.traceparent)
 
     async def reveal(self, customer_keys: Sequence[int], purpose: str) -> AsyncIterator[list[tuple[int, str]]]:
         """(customer, clear number) in parts; audited by ingest."""
         request = RevealIdentitiesRequest(customer_keys=customer_keys, purpose=purpose)
         async for part in self._stub.RevealIdentities(request, timeout=_REVEAL_SECONDS):
             yield [(identity.customer_key, identity.msisdn) for identity in part.identities]
-
-
-@dataclass(frozen=True)
-class _End:
-    """The end of a stream, and why."""
-
-    error: Exception | None = None
-
-
-async def gathered(messages: AsyncIterable[M], kin: Callable[[M], str]) -> AsyncGenerator[list[M], None]:
-    """Messages in order, in parts of those that wait together and are kin; a part never waits for more to come."""
-    queue: asyncio.Queue[M | _End] = asyncio.Queue(2 * _MOST)
-
-    async def pump() -> None:
-        try:
-            async for message in messages:
-                await queue.put(message)
-            await queue.put(_End())
-        except Exception as error:
-            await queue.put(_End(error))
-
-    pumping = asyncio.create_task(pump())
-    looked_at: list[M | _End] = []
-    try:
-        while True:
-            item = looked_at.pop() if looked_at else await queue.get()
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
-            part = [item]
-            while len(part) < _MOST and not queue.empty() and not looked_at:
-                item = queue.get_nowait()
-                if isinstance(item, _End) or kin(item) != kin(part[0]):
-                    looked_at.append(item)
-                else:
-                    part.append(item)
-            yield part
-    finally:
-        pumping.cancel()
-        await asyncio.gather(pumping, return_exceptions=True)
 
 
 def understood(event: Event) -> list[Fact]:

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from services.contact.store.projections import Matrix
+from services.contact.domain.fact import Matrix
 from services.contact.usecases import Auctions, Handovers, Inflow
-from services.contact.usecases.inflow import Fact
+from services.contact.usecases.inflow import Customers, Fact
 from services.contact.usecases.work import ARBITRATE, HANDOVER
 from services.kit import cursors, jobs
 from services.kit.clock import Clock
@@ -24,7 +24,7 @@ def backgrounds(
     handovers: Handovers,
     inflow: Inflow,
     matrices: Callable[[str], AsyncIterator[Followed[Matrix]]],
-    deliveries: Callable[[str], AsyncIterator[Followed[str]]],
+    deliveries: Callable[[str], AsyncIterator[Followed[Customers]]],
     facts: Callable[[str], AsyncIterator[Followed[Sequence[Fact]]]],
 ) -> list[Background]:
     """Everything that runs beside the RPCs, each until it is told to stop."""

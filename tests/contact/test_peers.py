@@ -1,64 +1,29 @@
-"""What arrives from neighbours: gathered without waiting, understood or left alone."""
+"""What arrives from neighbours: many at a time, understood or left alone."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+import grpc.aio
 import pytest
 
 from lifecircle.ingest.v1 import Event
 from services.contact.domain.fact import ConsentChange, Opening
 from services.contact.domain.outcome import Outcome
-from services.contact.peers import gathered, understood
+from services.contact.peers import Ingest, understood
+from tests.contact.town import Town
 
 NOON = datetime(2026, 10, 1, 4, tzinfo=UTC)
 
 
-async def stream(items: list[str], fails: Exception | None = None) -> AsyncIterator[str]:
-    for item in items:
-        if item == "|":
-            await asyncio.sleep(0.01)
-        else:
-            yield item
-    if fails is not None:
-        raise fails
-
-
-async def parts(items: list[str]) -> list[list[str]]:
-    return [part async for part in gathered(stream(items), lambda item: item[0])]
-
-
-async def test_what_waits_together_and_is_kin_comes_together_in_order() -> None:
-    assert [item for part in await parts(["a1", "a2", "|", "a3"]) for item in part] == ["a1", "a2", "a3"]
-    many = [f"a{index}" for index in range(2_000)]
-    taken: list[list[str]] = []
-    async for part in gathered(stream(many), lambda item: item[0]):
-        taken.append(part)
-        await asyncio.sleep(0.001)  # while one part is handled, the next gathers
-    assert [item for part in taken for item in part] == many
-    assert len(taken) < 20
-
-
-async def test_a_stranger_among_kin_begins_a_part_of_his_own() -> None:
-    taken = []
-    async for part in gathered(stream(["a1", "a2", "b1", "a3", "a4"]), lambda item: item[0]):
-        taken.append(part)
-        await asyncio.sleep(0.001)
-    assert [item for part in taken for item in part] == ["a1", "a2", "b1", "a3", "a4"]
-    assert all(len({item[0] for item in part}) == 1 for part in taken)
-
-
-async def test_a_stream_that_breaks_gives_what_came_before_and_then_breaks() -> None:
-    taken: list[str] = []
-
-    async def take() -> None:
-        async for part in gathered(stream(["a1", "a2"], OSError("gone")), lambda item: item[0]):
-            taken.extend(part)
-
-    with pytest.raises(OSError, match="gone"):
-        await take()
-    assert taken == ["a1", "a2"]
+async def test_facts_that_wait_together_come_together_and_the_cursor_covers_them(town: Town) -> None:
+    told = {"product_id": "P01"}
+    await town.tell(*[("business.NEW", key, NOON, told) for key in range(1, 701)], ("page.viewed", 7, NOON, {}))
+    async with grpc.aio.insecure_channel(town.target) as channel:
+        taken = Ingest(channel).facts("")
+        first, second = await anext(taken), await anext(taken)
+    assert [first.cursor, second.cursor] == ["500", "701"]
+    facts = [*(first.event or ()), *(second.event or ())]
+    assert facts == [Opening(key, "P01", NOON) for key in range(1, 701)]
 
 
 def event(kind: str, attributes: dict[str, Any], customer_key: int = 7) -> Event:

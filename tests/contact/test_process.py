@@ -167,9 +167,18 @@ async def test_killed_in_both_jobs_it_ends_with_the_same_plan_and_the_same_file(
 
 def test_wrong_settings_are_reported_all_at_once(tmp_path: Path) -> None:
 
-    environ = {"PATH": os.environ["PATH"], "DATABASE_CONNECTIONS": "many"}
+    environ = {"PATH": os.environ["PATH"], "DATABASE_CONNECTIONS": "many", "BUSINESS_TIMEZONE": "Mars/X"}
     command = [sys.executable, "-m", "services.contact", "serve"]
     ended = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
-    for name in ("DATABASE_URL", "JWT_KEYS", "PEER_INGEST", "PEER_RECOMMEND", "OCRM_OUT", "DATABASE_CONNECTIONS"):
+    for name in (
+        "DATABASE_URL",
+        "JWT_KEYS",
+        "PEER_INGEST",
+        "PEER_RECOMMEND",
+        "OCRM_OUT",
+        "DATABASE_CONNECTIONS",
+        "BUSINESS_TIMEZONE",
+    ):
         assert name in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -45,6 +45,12 @@ class Log:
             self.messages.extend(messages)
             self._more.notify_all()
 
+    async def some(self, at: int, most: int) -> list[Any]:
+        """The next messages, once there are any."""
+        async with self._more:
+            await self._more.wait_for(lambda: len(self.messages) > at)
+        return self.messages[at : at + most]
+
     async def after(self, cursor: str) -> AsyncIterator[tuple[str, Any]]:
         at = int(cursor or 0)
         while True:
@@ -57,7 +63,7 @@ class Log:
 
 
 class Town(ingest.IngestServiceServicer, recommend.RecommendServiceServicer):
-    """Both neighbours in one. While `open` is not set, matrices and numbers stop half way."""
+    """Both neighbours in one. While `open` is not set, matrices, customers and numbers stop half way."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,6 +72,7 @@ class Town(ingest.IngestServiceServicer, recommend.RecommendServiceServicer):
         self.purposes: list[str] = []
         self.unknown: set[int] = set()
         self.breaks_after: int | None = None
+        self.asked = 0
         self.open = asyncio.Event()
         self.open.set()
         self._files: dict[str, tuple[str, int, str]] = {}
@@ -124,17 +131,20 @@ class Town(ingest.IngestServiceServicer, recommend.RecommendServiceServicer):
         await self.events.tell(*made)
 
     async def WatchEvents(self, request: ingest.WatchEventsRequest, context: Context) -> Any:
-        async for cursor, event in self.events.after(request.cursor):
-            if event.type.startswith(tuple(request.type_prefixes)):
-                yield ingest.WatchEventsResponse(cursor=cursor, event=event)
-            else:
-                yield ingest.WatchEventsResponse(cursor=cursor)
+        at = int(request.cursor or 0)
+        while True:
+            part = await self.events.some(at, request.batch_size)
+            at += len(part)
+            wanted = [event for event in part if event.type.startswith(tuple(request.type_prefixes))]
+            yield ingest.WatchEventsResponse(cursor=str(at), events=wanted)
 
     async def WatchDeliveries(self, request: ingest.WatchDeliveriesRequest, context: Context) -> Any:
         async for cursor, delivery in self.deliveries.after(request.cursor):
             yield ingest.WatchDeliveriesResponse(cursor=cursor, delivery=delivery)
 
     async def GetSnapshot(self, request: ingest.GetSnapshotRequest, context: Context) -> ingest.GetSnapshotResponse:
+        self.asked += 1
+        await self.open.wait()
         uri, rows, sha256 = self._files[request.feed_id]
         return ingest.GetSnapshotResponse(files=[ingest.LakeFile(uri=uri, rows=rows, sha256=sha256)], schema_version=1)
 

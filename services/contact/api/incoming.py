@@ -68,9 +68,10 @@ def policy(message: proto.Policy) -> Policy:
     )
 
 
-def campaign(message: proto.Campaign) -> Campaign:
-    """A draft; what is output only is left out."""
+def campaign(message: proto.Campaign, org_id: str) -> Campaign:
+    """A draft of the organisation; what is output only is left out."""
     return Campaign(
+        org_id=org_id,
         name=message.name,
         offers=tuple(
             Offer(

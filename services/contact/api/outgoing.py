@@ -8,10 +8,9 @@ from google.type.date_pb2 import Date
 from lifecircle.contact import v1 as proto
 from services.contact.domain.campaign import Campaign
 from services.contact.domain.experiment import Rate
-from services.contact.domain.outcome import Effect
+from services.contact.domain.outcome import Effect, Kept
 from services.contact.domain.plan import Contact, Plan, attribution_token
 from services.contact.domain.policy import Policy
-from services.contact.store.outcomes import Kept
 from services.contact.usecases.work import ARBITRATE
 from services.kit.jobs import Job, State
 

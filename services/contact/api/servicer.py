@@ -13,7 +13,7 @@ from services.contact.usecases import Auctions, Desk, Effects, Handovers, Work
 from services.kit import paging
 from services.kit.errors import bad_page_token
 from services.kit.idempotency import RequestKey, key_of
-from services.kit.interceptors import Rights
+from services.kit.interceptors import Rights, caller
 
 _READ = frozenset({"viewer", "operator", "service"})
 _WRITE = frozenset({"operator"})
@@ -64,7 +64,7 @@ class ContactApi(proto.ContactServiceServicer):
         self, request: proto.CreateCampaignRequest, context: _Context
     ) -> proto.CreateCampaignResponse:
         """Writes a draft."""
-        campaign = await self._desk.create_campaign(_key(request), incoming.campaign(request.campaign))
+        campaign = await self._desk.create_campaign(_key(request), incoming.campaign(request.campaign, caller().org))
         return proto.CreateCampaignResponse(campaign=outgoing.campaign(campaign))
 
     async def ActivateCampaign(

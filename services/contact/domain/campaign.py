@@ -27,7 +27,10 @@ class Offer:
 
 @dataclass(frozen=True)
 class Campaign:
-    """A campaign as it stands; contacts_max None is unlimited, 0 none at all; `revision` counts its changes from 1."""
+    """A campaign as it stands; contacts_max None is unlimited, 0 none at all; `revision` counts its changes from 1.
+
+    `org_id` is the organisation of whoever wrote it, "" for the whole company.
+    """
 
     name: str
     offers: tuple[Offer, ...]
@@ -37,6 +40,7 @@ class Campaign:
     contacts_max: int | None
     contacts_min: int
     campaign_id: str = ""
+    org_id: str = ""
     state: str = DRAFT
     revision: int = 1
     create_time: datetime | None = None

@@ -1,7 +1,7 @@
-"""What other systems tell of a customer, as far as contact acts on it."""
+"""What other systems tell, as far as contact acts on it."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 
 @dataclass(frozen=True)
@@ -26,3 +26,12 @@ class Opening:
     customer_key: int
     product_id: str
     open_time: datetime
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix was published; `as_of_date` is the last day of the data behind it."""
+
+    matrix_id: str
+    as_of_date: date | None
+    create_time: datetime

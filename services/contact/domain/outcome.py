@@ -25,6 +25,15 @@ class Outcome:
     source: str
 
 
+@dataclass(frozen=True)
+class Kept:
+    """An outcome as it is kept, and whether its contact was handed over."""
+
+    outcome: Outcome
+    matched: bool
+    receive_time: datetime
+
+
 def merged(one: Outcome, other: Outcome) -> Outcome:
     """Two reports of one contact as one: whichever comes first, and however often, the result is the same.
 
@@ -50,7 +59,10 @@ def _order(outcome: Outcome) -> tuple[float, int, str]:
 
 @dataclass(frozen=True)
 class Tally:
-    """What is counted for one offer of a campaign, over the plans that were handed over."""
+    """What is counted for one offer of a campaign, over the plans that were handed over.
+
+    `sent` and `controls` count customers, once each however often they won; `cost_fen` is that of every contact.
+    """
 
     worth_fen: int
     sent: int

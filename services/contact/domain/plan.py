@@ -8,17 +8,20 @@ from datetime import UTC, date, datetime
 READY, HANDED_OVER = "READY", "HANDED_OVER"
 
 PLANNED = "PLANNED"
-CONTROL = "CONTROL"
+CONTROL, CONTROL_WITHHELD = "CONTROL", "CONTROL_WITHHELD"
 SENT = "HANDED_OVER"
 CONSENT_WITHDRAWN = "CONSENT_WITHDRAWN"
 CAP_REACHED = "CAP_REACHED"
 UNREACHABLE = "UNREACHABLE"
-"""States of a contact: from PLANNED to SENT, or to the reason why it was not written; CONTROL stays as it is."""
+"""States of a contact: from PLANNED to SENT, or to the reason why it was not written.
+
+A contact of the control goes from CONTROL to CONTROL_WITHHELD where, had it been PLANNED, it would not have been.
+"""
 
 
 @dataclass(frozen=True)
 class Contact:
-    """One customer to be contacted, or held out for comparison (`state` CONTROL)."""
+    """One customer to be contacted, or held out for comparison (`state` CONTROL or CONTROL_WITHHELD)."""
 
     contact_id: str
     plan_id: str
@@ -38,7 +41,7 @@ class Contact:
     @property
     def control(self) -> bool:
         """Held out for comparison, never sent."""
-        return self.state == CONTROL
+        return self.state in (CONTROL, CONTROL_WITHHELD)
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,9 @@ class Campaigns:
         row = dataclasses.asdict(campaign)
         offers = row.pop("offers")
         await tx.execute(insert(_campaign).values(row))
+        of = {"campaign_id": campaign.campaign_id, "org_id": campaign.org_id}
         rows = [
-            {**offer, "channels": list(offer["channels"]), "campaign_id": campaign.campaign_id, "number": number}
+            {**offer, "channels": list(offer["channels"]), **of, "number": number}
             for number, offer in enumerate(offers, start=1)
         ]
         await tx.execute(insert(_offer), rows)

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select, text, tuple_
 
 from services.contact import tables
-from services.contact.domain.outcome import ATTRIBUTION, Outcome, Tally, merged
+from services.contact.domain.outcome import ATTRIBUTION, Kept, Outcome, Tally, merged
 from services.contact.domain.plan import SENT
 from services.kit.db import Read, Write
 
@@ -15,11 +15,12 @@ _outcome, _contact, _campaign = tables.outcome, tables.contact, tables.campaign
 
 _UPSERT = text(
     """
-    INSERT INTO outcome (contact_id, result, opened, open_time, contact_time, source, receive_time)
-    SELECT told.*, :now
+    INSERT INTO outcome (contact_id, result, opened, open_time, contact_time, source, receive_time, org_id)
+    SELECT told.*, :now, coalesce(contact.org_id, '')
     FROM unnest(CAST(:ids AS text[]), CAST(:results AS text[]), CAST(:opened AS boolean[]),
                 CAST(:open_times AS timestamptz[]), CAST(:contact_times AS timestamptz[]), CAST(:sources AS text[]))
         AS told (contact_id, result, opened, open_time, contact_time, source)
+    LEFT JOIN contact USING (contact_id)
     ORDER BY told.contact_id
     ON CONFLICT (contact_id) DO UPDATE
         SET result = excluded.result, opened = excluded.opened, open_time = excluded.open_time,
@@ -27,41 +28,41 @@ _UPSERT = text(
     """
 )
 
+# A trial is one customer with one offer, however many contacts he got for it; his openings count from the first on.
 _TALLIES = text(
     """
-    SELECT contact.campaign_id, contact.offer_id, contact.worth_fen,
-        count(*) FILTER (WHERE contact.state = 'HANDED_OVER') AS sent,
-        count(*) FILTER (WHERE contact.state = 'HANDED_OVER' AND outcome.result = 'RESPONDED') AS responded,
-        count(*) FILTER (WHERE contact.state = 'HANDED_OVER' AND (opened.seen OR outcome.opened)) AS opened,
-        count(*) FILTER (WHERE contact.state = 'CONTROL') AS controls,
-        count(*) FILTER (WHERE contact.state = 'CONTROL' AND opened.seen) AS control_opened,
-        coalesce(sum(contact.cost_fen) FILTER (WHERE contact.state = 'HANDED_OVER'), 0) AS cost_fen,
-        count(outcome.contact_id) FILTER (WHERE contact.state <> 'HANDED_OVER') AS unmatched
-    FROM contact
-    JOIN plan ON plan.plan_id = contact.plan_id AND plan.state = 'HANDED_OVER'
-    LEFT JOIN outcome ON outcome.contact_id = contact.contact_id
+    WITH trial AS (
+        SELECT contact.campaign_id, contact.offer_id, contact.product_id, contact.worth_fen, contact.customer_key,
+            contact.state, min(contact.contact_time) AS first_time, sum(contact.cost_fen) AS cost_fen,
+            coalesce(bool_or(outcome.result = 'RESPONDED'), false) AS responded, count(outcome.contact_id) AS told
+        FROM contact
+        JOIN plan ON plan.plan_id = contact.plan_id AND plan.state = 'HANDED_OVER'
+        LEFT JOIN outcome ON outcome.contact_id = contact.contact_id
+        WHERE contact.campaign_id = ANY(CAST(:campaigns AS text[]))
+        GROUP BY contact.campaign_id, contact.offer_id, contact.product_id, contact.worth_fen, contact.customer_key,
+            contact.state
+    )
+    SELECT trial.campaign_id, trial.offer_id, trial.worth_fen,
+        count(*) FILTER (WHERE trial.state = 'HANDED_OVER') AS sent,
+        count(*) FILTER (WHERE trial.state = 'HANDED_OVER' AND trial.responded) AS responded,
+        count(*) FILTER (WHERE trial.state = 'HANDED_OVER' AND opened.seen) AS opened,
+        count(*) FILTER (WHERE trial.state = 'CONTROL') AS controls,
+        count(*) FILTER (WHERE trial.state = 'CONTROL' AND opened.seen) AS control_opened,
+        coalesce(sum(trial.cost_fen) FILTER (WHERE trial.state = 'HANDED_OVER'), 0) AS cost_fen,
+        coalesce(sum(trial.told) FILTER (WHERE trial.state <> 'HANDED_OVER'), 0) AS unmatched
+    FROM trial
     CROSS JOIN LATERAL (
         SELECT EXISTS (
             SELECT FROM opening
-            WHERE opening.customer_key = contact.customer_key AND opening.product_id = contact.product_id
-                AND opening.open_time >= contact.contact_time
-                AND opening.open_time < contact.contact_time + CAST(:attribution AS interval)
+            WHERE opening.customer_key = trial.customer_key AND opening.product_id = trial.product_id
+                AND opening.open_time >= trial.first_time
+                AND opening.open_time < trial.first_time + CAST(:attribution AS interval)
         ) AS seen
     ) AS opened
-    WHERE contact.campaign_id = ANY(CAST(:campaigns AS text[]))
-    GROUP BY contact.campaign_id, contact.offer_id, contact.worth_fen
-    ORDER BY contact.campaign_id, contact.offer_id, contact.worth_fen
+    GROUP BY trial.campaign_id, trial.offer_id, trial.worth_fen
+    ORDER BY trial.campaign_id, trial.offer_id, trial.worth_fen
     """
 )
-
-
-@dataclass(frozen=True)
-class Kept:
-    """An outcome as it is kept, and whether its contact was handed over."""
-
-    outcome: Outcome
-    matched: bool
-    receive_time: datetime
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ class Outcomes:
         kept = []
         for row in await read.rows(stmt.order_by(_outcome.c.contact_id).limit(size)):
             values = row._asdict()
+            values.pop("org_id")
             kept.append(
                 Kept(matched=values.pop("matched"), receive_time=values.pop("receive_time"), outcome=Outcome(**values))
             )
@@ -154,7 +156,7 @@ class Outcomes:
             values = row._asdict()
             values.pop("offer_id")
             campaign = values.pop("campaign_id")
-            unmatched[campaign] += values.pop("unmatched")
+            unmatched[campaign] += int(values.pop("unmatched"))
             found[campaign].append(Tally(**{name: int(value) for name, value in values.items()}))
         return [
             Tallied(row.campaign_id, row.name, tuple(found[row.campaign_id]), unmatched[row.campaign_id])
@@ -166,6 +168,6 @@ class Outcomes:
         found = {}
         for row in await read.rows(stmt, {"ids": contact_ids}):
             values = row._asdict()
-            values.pop("receive_time")
+            del values["receive_time"], values["org_id"]
             found[row.contact_id] = Outcome(**values)
         return found

@@ -23,7 +23,11 @@ class Plans:
         """Until the transaction ends, nobody else makes a plan of this day; gives the number of the next one."""
         lock = text("SELECT pg_advisory_xact_lock(hashtextextended('contact.plan.' || :day, 0))")
         await tx.execute(lock, {"day": str(on)})
-        last = await tx.value(select(func.max(_plan.c.sequence)).where(_plan.c.plan_date == on))
+        return await self.next_number(tx, on)
+
+    async def next_number(self, read: Read, on: date) -> int:
+        """The number of the day's next plan, as it looks now."""
+        last = await read.value(select(func.max(_plan.c.sequence)).where(_plan.c.plan_date == on))
         return int(last or 0) + 1
 
     async def lock_handovers(self, tx: Write) -> None:
@@ -53,22 +57,22 @@ class Plans:
         return await self._with_files(read, await read.rows(stmt))
 
     async def contacts(
-        self, read: Read, plan_id: str, after: tuple[int, str] | None, size: int, *, state: str = ""
+        self, read: Read, plan_id: str, after: tuple[int, str] | None, size: int, *, states: Sequence[str] = ()
     ) -> list[Contact]:
-        """Contacts by customer and offer, those after (customer_key, offer_id); of one state, or of all."""
+        """Contacts by customer and offer, those after (customer_key, offer_id); of some states, or of all."""
         stmt = select(*_CONTACT_COLUMNS).where(_contact.c.plan_id == plan_id)
-        if state:
-            stmt = stmt.where(_contact.c.state == state)
+        if states:
+            stmt = stmt.where(_contact.c.state.in_(states))
         if after is not None:
             stmt = stmt.where(tuple_(_contact.c.customer_key, _contact.c.offer_id) > tuple_(*after))
         rows = await read.rows(stmt.order_by(_contact.c.customer_key, _contact.c.offer_id).limit(size))
         return [Contact(**row._asdict()) for row in rows]
 
-    async def all_contacts(self, read: Read, plan_id: str, *, state: str = "") -> AsyncIterator[list[Contact]]:
+    async def all_contacts(self, read: Read, plan_id: str) -> AsyncIterator[list[Contact]]:
         """The contacts of a plan by customer and offer, in parts; a customer is never split."""
         after: tuple[int, str] | None = None
         waiting: list[Contact] = []
-        while part := await self.contacts(read, plan_id, after, 5_000, state=state):
+        while part := await self.contacts(read, plan_id, after, 5_000):
             after = (part[-1].customer_key, part[-1].offer_id)
             known = [*waiting, *part]
             waiting = [contact for contact in known if contact.customer_key == after[0]]
@@ -77,11 +81,12 @@ class Plans:
             yield waiting
 
     async def move(self, tx: Write, states: Mapping[str, str]) -> None:
-        """Contact id → its new state."""
+        """Contact id → its new state; a contact of the control stays one, and no other becomes one."""
         stmt = text(
             "UPDATE contact SET state = moved.state "
             "FROM unnest(CAST(:ids AS text[]), CAST(:states AS text[])) AS moved (contact_id, state) "
-            "WHERE contact.contact_id = moved.contact_id AND contact.state <> 'CONTROL'"
+            "WHERE contact.contact_id = moved.contact_id AND contact.state <> moved.state "
+            "AND starts_with(contact.state, 'CONTROL') = starts_with(moved.state, 'CONTROL')"
         )
         if states:
             await tx.execute(stmt, {"ids": list(states), "states": list(states.values())})

@@ -1,8 +1,7 @@
 """What contact keeps of others' facts: matrices, customers, their consents and openings."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 from sqlalchemy import Executable, func, select, text
@@ -10,21 +9,12 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.contact import tables
 from services.contact.domain.auction import LEFT, Audience, Customer
-from services.contact.domain.fact import ConsentChange, Opening
+from services.contact.domain.fact import ConsentChange, Matrix, Opening
 from services.contact.domain.plan import SENT
 from services.contact.domain.policy import MARKETING
 from services.kit.db import Read, Write
 
 _matrix = tables.matrix
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A published matrix; `as_of_date` is the last day of the data behind it."""
-
-    matrix_id: str
-    as_of_date: date | None
-    create_time: datetime
 
 
 class Matrices:

@@ -5,15 +5,16 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, tzinfo
+from functools import partial
 
 from services.contact.domain import arbitration, auction
 from services.contact.domain.campaign import ACTIVE, Campaign, auction_day
+from services.contact.domain.fact import Matrix
 from services.contact.domain.plan import Contact, Plan, Price, checksum
 from services.contact.domain.policy import Policy, next_business_day
 from services.contact.lake import LakeFile
 from services.contact.refusals import campaign_not_found, campaign_state, inputs_incomplete, plan_not_found
 from services.contact.store import Store
-from services.contact.store.projections import Matrix
 from services.contact.usecases.work import ARBITRATE, asked_again
 from services.kit import idempotency, jobs, outbox
 from services.kit.clock import Clock
@@ -156,43 +157,65 @@ class Auctions:
         audience: auction.Audience,
         on: date,
     ) -> None:
-        """Plan, contacts, the fact and the job's end in one transaction."""
-        async with self._db.begin(statement_seconds=300) as tx:
-            sequence = await self._store.plans.lock_day(tx, on)
-            won = await asyncio.to_thread(
-                auction.contacts,
-                bid,
-                solution,
-                plan_id=running.job.job_id,
-                sequence=sequence,
-                on=on,
-                policy=policy,
-                audience=audience,
-                zone=self._zone,
-            )
-            control = sum(contact.control for contact in won)
-            plan = Plan(
-                plan_id=running.job.job_id,
-                matrix_id=running.job.spec["matrix_id"],
-                policy_version=policy.version,
-                plan_date=on,
-                sequence=sequence,
-                candidates=bid.problem.candidates,
-                contacts=len(won) - control,
-                control_contacts=control,
-                objective_fen=solution.objective,
-                bound_fen=solution.bound,
-                gap=solution.gap,
-                prices=_binding(solution),
-                sha256=await asyncio.to_thread(checksum, won),
-                create_time=self._clock(),
-            )
-            await self._store.plans.add(tx, plan, won)
-            fact = {"plan_id": plan.plan_id, "plan_date": str(on), "contacts": plan.contacts, "sha256": plan.sha256}
-            await outbox.put(tx, "plan.published", plan.plan_id, fact)
-            counts = {"contacts": plan.contacts, "control_contacts": control, "candidates": plan.candidates}
-            await running.succeed(tx, message=f"gap {plan.gap:.6%}", **counts)
-            await tx.commit()
+        """Plan, contacts, the fact and the job's end in one transaction.
+
+        The contacts are made before it, under the number that the plan will have: made anew when another was faster.
+        """
+        async with self._db.read() as read:
+            number = await self._store.plans.next_number(read, on)
+        while True:
+            make = partial(self._made, running.job, bid, solution, policy, audience, on, number)
+            plan, won = await asyncio.to_thread(make)
+            async with self._db.begin(statement_seconds=300) as tx:
+                number = await self._store.plans.lock_day(tx, on)
+                if number != plan.sequence:
+                    continue
+                await self._store.plans.add(tx, plan, won)
+                fact = {"plan_id": plan.plan_id, "plan_date": str(on), "contacts": plan.contacts, "sha256": plan.sha256}
+                await outbox.put(tx, "plan.published", plan.plan_id, fact)
+                counts = {"contacts": plan.contacts, "control_contacts": plan.control_contacts}
+                await running.succeed(tx, message=f"gap {plan.gap:.6%}", **counts, candidates=plan.candidates)
+                await tx.commit()
+                return
+
+    def _made(
+        self,
+        job: Job,
+        bid: auction.Bids,
+        solution: arbitration.Solution,
+        policy: Policy,
+        audience: auction.Audience,
+        on: date,
+        number: int,
+    ) -> tuple[Plan, list[Contact]]:
+        won = auction.contacts(
+            bid,
+            solution,
+            plan_id=job.job_id,
+            sequence=number,
+            on=on,
+            policy=policy,
+            audience=audience,
+            zone=self._zone,
+        )
+        control = sum(contact.control for contact in won)
+        plan = Plan(
+            plan_id=job.job_id,
+            matrix_id=job.spec["matrix_id"],
+            policy_version=policy.version,
+            plan_date=on,
+            sequence=number,
+            candidates=bid.problem.candidates,
+            contacts=len(won) - control,
+            control_contacts=control,
+            objective_fen=solution.objective,
+            bound_fen=solution.bound,
+            gap=solution.gap,
+            prices=_binding(solution),
+            sha256=checksum(won),
+            create_time=self._clock(),
+        )
+        return plan, won
 
 
 def _asked(matrix: Matrix, policy: Policy, campaigns: Sequence[Campaign], on: date) -> tuple[str, dict[str, object]]:

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.contact.domain.outcome import Effect, Outcome, effect
+from services.contact.domain.outcome import Effect, Kept, Outcome, effect
 from services.contact.refusals import campaign_not_found, outcome_unmatched
 from services.contact.store import Store
-from services.contact.store.outcomes import Kept
 from services.kit import idempotency
 from services.kit.clock import Clock
 from services.kit.db import Database

@@ -1,6 +1,7 @@
 """The hand-over to OCRM: consent and caps once more, clear numbers straight into the file, the file exactly once."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, tzinfo
 
@@ -8,6 +9,8 @@ from services.contact.domain.handover import file_name, row
 from services.contact.domain.plan import (
     CAP_REACHED,
     CONSENT_WITHDRAWN,
+    CONTROL,
+    CONTROL_WITHHELD,
     HANDED_OVER,
     PLANNED,
     SENT,
@@ -80,38 +83,51 @@ class Handovers:
             except jobs.Lost:
                 raise  # another worker has the plan
             except Exception:
-                await self._undecide(plan)
+                await self._undecide(running, plan)
                 raise
         await self._record(running, plan, written)  # without asking whether to stop: the file is out
 
     async def _decide_and_write(self, running: Running, plan: Plan, name: str) -> Written:
         await running.progress(0, _STEPS, message="checks consents and caps")
-        await self._decide(plan)
+        await self._decide(running, plan)
         await running.progress(1, _STEPS, message=f"writes {name}")
         with self._folder.begin(name, running.job.attempt) as writing:
-            await self._write(plan, writing)
+            await self._withhold(running, await self._write(plan, writing))
             await running.progress(1, _STEPS, message=f"publishes {name}")  # only who still holds the job
             return await asyncio.to_thread(writing.publish)
 
-    async def _undecide(self, plan: Plan) -> None:
+    async def _undecide(self, running: Running, plan: Plan) -> None:
         """Nothing was handed over, so nothing counts as sent: not for caps either, should nobody try again."""
         async with self._db.begin() as tx:
             await self._store.plans.lock_handovers(tx)
             async for part in self._store.plans.all_contacts(tx, plan.plan_id):
-                await self._store.plans.move(tx, {contact.contact_id: PLANNED for contact in part})
+                await self._store.plans.move(tx, {one.contact_id: CONTROL if one.control else PLANNED for one in part})
+            with contextlib.suppress(jobs.Cancelled):  # why we are here, perhaps
+                await _fence(running, tx)
             await tx.commit()
 
-    async def _decide(self, plan: Plan) -> None:
-        """Mark each planned contact as sent, or with the reason why it is withheld."""
+    async def _decide(self, running: Running, plan: Plan) -> None:
+        """Mark each planned contact as sent, or with the reason why it is withheld; those of the control likewise."""
         async with self._db.begin() as tx:
             await self._store.plans.lock_handovers(tx)
             policy = await self._store.policies.latest(tx)
             assert policy is not None, "there is no plan without a policy"
             await self._store.plans.move(tx, await self._verdicts(tx, plan, policy))
+            await _fence(running, tx)
+            await tx.commit()
+
+    async def _withhold(self, running: Running, unknown: Sequence[str]) -> None:
+        """Mark contacts of the control without a number, before the file is out: it tells nothing of them."""
+        async with self._db.begin() as tx:
+            await self._store.plans.move(tx, dict.fromkeys(unknown, CONTROL_WITHHELD))
+            await _fence(running, tx)
             await tx.commit()
 
     async def _verdicts(self, tx: Write, plan: Plan, policy: Policy) -> dict[str, str]:
-        """Contact → state, by the consents, levels and caps of this moment; the best contacts keep their place."""
+        """Contact → state, by the consents, levels and caps of this moment; the best contacts keep their place.
+
+        The control takes up room as in the plan, so that nobody's verdict depends on the side he was drawn to.
+        """
         window = policy.widest_window()
         earlier = await self._store.customers.earlier(tx, plan.plan_date, window, but_plan=plan.plan_id)
         verdicts: dict[str, str] = {}
@@ -121,30 +137,41 @@ class Handovers:
             levels = await self._store.customers.levels(tx, keys)
             rooms = {key: policy.room(level, earlier.get(key, ()), plan.plan_date) for key, level in levels.items()}
             for contact in sorted(part, key=lambda one: (-one.value_fen, one.contact_id)):
-                if contact.control:
-                    continue
                 if (contact.customer_key, contact.channel) not in consenting:
-                    verdicts[contact.contact_id] = CONSENT_WITHDRAWN
+                    verdict = CONSENT_WITHDRAWN
                 elif rooms.get(contact.customer_key, 0) <= 0:
-                    verdicts[contact.contact_id] = CAP_REACHED
+                    verdict = CAP_REACHED
                 else:
                     rooms[contact.customer_key] -= 1
-                    verdicts[contact.contact_id] = SENT
+                    verdict = SENT
+                if contact.control:
+                    verdict = CONTROL if verdict == SENT else CONTROL_WITHHELD
+                verdicts[contact.contact_id] = verdict
         return verdicts
 
-    async def _write(self, plan: Plan, writing: Writing) -> None:
-        """The rows, contact by contact; a customer without a known number is left out."""
+    async def _write(self, plan: Plan, writing: Writing) -> list[str]:
+        """The rows, contact by contact; a customer without a known number is left out.
+
+        Gives the contacts of the control for which no number is known: their numbers are asked for as well, since
+        otherwise only the control would hold customers who cannot be reached. They are written nowhere.
+        """
+        unknown: set[str] = set()
         async with self._db.read() as read:
             contents = await self._store.campaigns.contents(read, plan.plan_id)
         after: tuple[int, str] | None = None
-        while part := await self._sent(plan, after):
+        while part := await self._chosen(plan, after):
+            unknown |= {contact.contact_id for contact in part if contact.control}
             async for contact, number in self._numbers(plan, part):
-                writing.write(contact.contact_id, row(contact, number, contents[contact.offer_id], self._zone))
+                if contact.control:
+                    unknown.discard(contact.contact_id)
+                else:
+                    writing.write(contact.contact_id, row(contact, number, contents[contact.offer_id], self._zone))
             after = (part[-1].customer_key, part[-1].offer_id)
+        return sorted(unknown)
 
-    async def _sent(self, plan: Plan, after: tuple[int, str] | None) -> list[Contact]:
+    async def _chosen(self, plan: Plan, after: tuple[int, str] | None) -> list[Contact]:
         async with self._db.read() as read:
-            return await self._store.plans.contacts(read, plan.plan_id, after, 5_000, state=SENT)
+            return await self._store.plans.contacts(read, plan.plan_id, after, 5_000, states=(SENT, CONTROL))
 
     async def _numbers(self, plan: Plan, part: list[Contact]) -> AsyncIterator[tuple[Contact, str]]:
         """The contacts with their clear numbers, in order; the numbers live no longer than the loop over them."""
@@ -171,6 +198,11 @@ class Handovers:
             await outbox.put(tx, "plan.handed_over", plan.plan_id, fact)
             await running.succeed(tx, message=file.file_name, rows=file.rows, withheld=withheld)
             await tx.commit()
+
+
+async def _fence(running: Running, tx: Write) -> None:
+    """Last in a transaction: it counts only while the job is ours. Raises Cancelled, Lost."""
+    await running.save(running.job.checkpoint, tx=tx)
 
 
 def _as_written(contacts: Sequence[Contact], written: Written) -> dict[str, str]:

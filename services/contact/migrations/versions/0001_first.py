@@ -13,10 +13,12 @@ CREATE TABLE policy (
     definition jsonb NOT NULL,
     update_time timestamptz NOT NULL
 );
-COMMENT ON TABLE policy IS 'Versions of the policy; the highest is in force. A version never changes.';
+COMMENT ON TABLE policy IS 'Versions of the policy; the highest is in force. A version never changes.
+It is the whole company''s on purpose, so it has no org_id: caps hold over all organisations';
 
 CREATE TABLE campaign (
     campaign_id text PRIMARY KEY,
+    org_id text NOT NULL,
     name text NOT NULL CONSTRAINT campaign_name UNIQUE,
     state text NOT NULL CHECK (state IN ('DRAFT', 'ACTIVE', 'CLOSED')),
     start_date date NOT NULL,
@@ -27,12 +29,14 @@ CREATE TABLE campaign (
     revision integer NOT NULL CHECK (revision >= 1),
     create_time timestamptz NOT NULL
 );
-COMMENT ON TABLE campaign IS 'Campaigns; contacts_max null is unlimited, 0 none at all; revision counts the changes.';
+COMMENT ON TABLE campaign IS 'Campaigns; contacts_max null is unlimited, 0 none at all; revision counts the changes.
+org_id is that of whoever wrote it, empty for the whole company.';
 CREATE INDEX campaign_create_time ON campaign (create_time, campaign_id);
 
 CREATE TABLE offer (
     offer_id text PRIMARY KEY,
     campaign_id text NOT NULL REFERENCES campaign,
+    org_id text NOT NULL,
     number integer NOT NULL,
     product_id text NOT NULL,
     content text NOT NULL,
@@ -41,7 +45,8 @@ CREATE TABLE offer (
     exclusive_group text NOT NULL,
     UNIQUE (campaign_id, number)
 );
-COMMENT ON TABLE offer IS 'What a campaign brings to customers: a product (recommend''s) with content and channels.'
+COMMENT ON TABLE offer IS 'What a campaign brings to customers: a product (recommend''s) with content and channels.
+org_id is the campaign''s.'
 """
 
 PROJECTIONS = """
@@ -103,7 +108,8 @@ CREATE TABLE plan (
     UNIQUE (plan_date, sequence)
 );
 COMMENT ON TABLE plan IS
-    'Outcomes of auctions; plan_id is the job''s id, (plan_date, sequence) names contacts and file.';
+    'Outcomes of auctions; plan_id is the job''s id, (plan_date, sequence) names contacts and file.
+An auction is over all organisations, so a plan has no org_id; its contacts have their customers''.';
 CREATE INDEX plan_create_time ON plan (create_time, plan_id);
 
 CREATE TABLE contact (
@@ -121,11 +127,12 @@ CREATE TABLE contact (
     worth_fen bigint NOT NULL,
     contact_time timestamptz NOT NULL,
     state text NOT NULL CHECK (state IN
-        ('PLANNED', 'CONTROL', 'HANDED_OVER', 'CONSENT_WITHDRAWN', 'CAP_REACHED', 'UNREACHABLE')),
+        ('PLANNED', 'HANDED_OVER', 'CONSENT_WITHDRAWN', 'CAP_REACHED', 'UNREACHABLE', 'CONTROL', 'CONTROL_WITHHELD')),
     PRIMARY KEY (plan_id, customer_key, offer_id)
 );
 COMMENT ON TABLE contact IS
-    'Contacts that were won; CONTROL is never sent, the hand-over moves the others from PLANNED.';
+    'Contacts that were won; the hand-over moves them from PLANNED.
+CONTROL is never sent; CONTROL_WITHHELD would not have been sent either.';
 CREATE INDEX contact_sent ON contact (plan_date, customer_key) WHERE state = 'HANDED_OVER';
 CREATE INDEX contact_campaign ON contact (campaign_id);
 
@@ -136,10 +143,12 @@ CREATE TABLE handover_file (
     md5 text NOT NULL,
     write_time timestamptz NOT NULL
 );
-COMMENT ON TABLE handover_file IS 'Files written for OCRM. Their clear numbers are in no table.';
+COMMENT ON TABLE handover_file IS 'Files written for OCRM. Their clear numbers are in no table.
+Without org_id, as the plan.';
 
 CREATE TABLE outcome (
     contact_id text PRIMARY KEY,
+    org_id text NOT NULL,
     result text NOT NULL CHECK (result IN ('RESPONDED', 'REFUSED', 'UNREACHED')),
     opened boolean NOT NULL,
     open_time timestamptz,
@@ -147,7 +156,8 @@ CREATE TABLE outcome (
     source text NOT NULL,
     receive_time timestamptz NOT NULL
 );
-COMMENT ON TABLE outcome IS 'What came of contacts, all reports of one merged; kept also when no contact matches.'
+COMMENT ON TABLE outcome IS 'What came of contacts, all reports of one merged; kept also when no contact matches.
+org_id is the contact''s, empty when none matches.'
 """
 
 

@@ -61,7 +61,9 @@ class Outcome(_message.Message):
     result: Global___Outcome.Result.ValueType
     """result is how the customer took it."""
     opened: _builtins.bool
-    """opened says that the product was opened by the time of the feedback."""
+    """opened says that the product was opened by the time of the feedback. It is kept, and counts in no Effect: the control gives no
+    feedback.
+    """
     @_builtins.property
     def open_time(self) -> _timestamp_pb2.Timestamp:
         """open_time is when it was opened; unset when it was not."""
@@ -165,7 +167,9 @@ Global___Rate: _TypeAlias = Rate  # noqa: Y015
 
 @_typing.final
 class Effect(_message.Message):
-    """Effect is what one campaign achieved against its own control group."""
+    """Effect is what one campaign achieved against its own control group. A trial is one customer with one offer, however many contacts he won
+    for it. Contacts that the hand-over withheld are left out on both sides.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -201,17 +205,17 @@ class Effect(_message.Message):
     """unmatched counts outcomes that name a contact of this campaign which was never handed over."""
     @_builtins.property
     def response(self) -> Global___Rate:
-        """response is over the contacts that were sent and answered or not."""
+        """response is over the trials that were sent: the customer responded to one of their contacts, by OCRM's feedback."""
 
     @_builtins.property
     def opening(self) -> Global___Rate:
-        """opening is over the contacts that were sent: the offered product was opened afterwards, whoever told it (OCRM's feedback or a
-        business event).
+        """opening is over the trials that were sent: the offered product was opened within 30 days of the first contact, by business events
+        and orders alone. What OCRM's feedback says of openings counts nowhere, since nobody says it of the control.
         """
 
     @_builtins.property
     def control_opening(self) -> Global___Rate:
-        """control_opening is over the customers who won a contact and were held out: the same product was opened afterwards."""
+        """control_opening is over the trials that were won and held out: the same, from the time of the first contact that was not made."""
 
     def __init__(
         self,

@@ -225,6 +225,10 @@ class Contact(_message.Message):
         """STATE_CAP_REACHED means that another plan's contacts had used up the customer's cap by the hand-over."""
         STATE_UNREACHABLE: Contact._State.ValueType  # 6
         """STATE_UNREACHABLE means that no number is known for the customer."""
+        STATE_CONTROL_WITHHELD: Contact._State.ValueType  # 7
+        """STATE_CONTROL_WITHHELD means that it is of the control and would not have been written either: consent withdrawn, cap reached or no
+        number known at the hand-over. It counts in no comparison.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """State says what became of the contact; moved only by the hand-over."""
@@ -243,6 +247,10 @@ class Contact(_message.Message):
     """STATE_CAP_REACHED means that another plan's contacts had used up the customer's cap by the hand-over."""
     STATE_UNREACHABLE: Contact.State.ValueType  # 6
     """STATE_UNREACHABLE means that no number is known for the customer."""
+    STATE_CONTROL_WITHHELD: Contact.State.ValueType  # 7
+    """STATE_CONTROL_WITHHELD means that it is of the control and would not have been written either: consent withdrawn, cap reached or no
+    number known at the hand-over. It counts in no comparison.
+    """
 
     CONTACT_ID_FIELD_NUMBER: _builtins.int
     PLAN_ID_FIELD_NUMBER: _builtins.int

@@ -207,8 +207,10 @@ class Database:
                     await transaction.rollback()
             except Exception as error:  # Postgres rolls back by itself what is on a lost connection
                 _log.warning("connection_lost", error=type(error).__name__)
-                await connection.invalidate()
             finally:
+                # Lost, or cancelled once more in mid rollback: nobody may find a transaction open in the pool.
+                if driver.is_closed() or driver.is_in_transaction():
+                    await connection.invalidate()
                 await connection.close()
 
     async def _start(self, readonly: bool) -> tuple[AsyncConnection, Driver, Transaction]:
@@ -220,6 +222,8 @@ class Database:
             try:
                 connection = await self._engine.connect()
                 driver = typing.cast(Driver, (await connection.get_raw_connection()).driver_connection)
+                if driver.is_in_transaction():  # a task that was cancelled twice may have left it so: take another
+                    raise asyncpg.InternalClientError("a transaction was left open")
                 transaction = driver.transaction(readonly=readonly)
                 await transaction.start()
                 return connection, driver, transaction

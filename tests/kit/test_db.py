@@ -108,6 +108,25 @@ async def test_a_cancelled_transaction_leaves_nothing_behind(db: Database) -> No
         await tx.execute(ADD, {"note_id": 1, "body": "b"})
 
 
+async def test_a_transaction_cancelled_again_and_again_is_not_found_open_in_the_pool(db: Database) -> None:
+    async def write() -> None:
+        async with db.begin() as tx:
+            await tx.execute(ADD, {"note_id": 7, "body": "x"})
+            await tx.value(text("SELECT pg_sleep(10)"))
+
+    for _ in range(30):
+        task = asyncio.create_task(write())
+        await asyncio.sleep(0.01)
+        while not task.done():  # also in mid rollback
+            task.cancel()
+            await asyncio.sleep(0)
+    for _ in range(20):
+        async with db.begin() as tx:
+            open_ = text("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'")
+            assert await tx.value(open_) == 0
+    assert await notes(db) == 0
+
+
 async def test_every_connection_has_its_timeouts_and_its_schema(db: Database) -> None:
     async with db.read() as read:
         shown = {name: await read.value(text(f"SHOW {name}")) for name in SHOWN}

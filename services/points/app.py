@@ -9,7 +9,6 @@ from lifecircle.points.v1 import add_PointsServiceServicer_to_server
 from services.kit import config, server
 from services.kit.channel import open_channel, token_file
 from services.kit.clock import system_clock
-from services.kit.config import ConfigProblems
 from services.kit.db import Database
 from services.kit.ids import system_ids
 from services.points.api import RIGHTS, PointsApi
@@ -24,10 +23,8 @@ from services.points.worker import Worker
 
 async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
     """Serve the RPCs, do the background work, or both, until told to stop."""
-    settings = config.read(Config, environ)
-    zone, token = settings.zone, settings.server.service_token_file
-    if working and token is None:
-        raise ConfigProblems(["SERVICE_TOKEN_FILE is missing (the token shown to ingest)"])
+    settings = config.read(Config, environ, also=("service_token_file",) if working else ())
+    zone, token = settings.business_timezone, settings.server.service_token_file
     await asyncio.to_thread(scoring.warm)
     async with contextlib.AsyncExitStack() as closing:
         db = await Database.open(
@@ -45,7 +42,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             channel = await closing.enter_async_context(open_channel(settings.peer_ingest, token=token_file(token)))
             ingest = Ingest(IngestServiceStub(channel), settings.event_batch)
             lease = settings.lease_seconds.total_seconds()
-            worker = Worker(db, ingest, Learning(clock, zone, Lake(), store), score, system_ids(), lease)
+            worker = Worker(db, ingest, Learning(db, clock, zone, Lake(), store), score, system_ids(), lease)
             background = [worker.follow_reference, worker.follow_events, worker.retry_suspended]
         await server.serve(
             service="points",

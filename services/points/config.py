@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from services.kit.config import ConfigProblems, ServerSettings
+from services.kit.config import ServerSettings
 
 
 @dataclass(frozen=True)
@@ -13,17 +13,13 @@ class Config:
 
     server: ServerSettings
     peer_ingest: str = field(metadata={"help": "host:port of ingest, or of the front door"})
-    business_timezone: str = field(default="Asia/Shanghai", metadata={"help": "zone of business days and months"})
+    business_timezone: ZoneInfo = field(
+        default=ZoneInfo("Asia/Shanghai"), metadata={"help": "zone of business days and months"}
+    )
     lease_seconds: timedelta = field(
         default=timedelta(seconds=15),
         metadata={"help": "after a crash another process follows on when this has passed"},
     )
-    event_batch: int = field(default=500, metadata={"help": "events of ingest's log in one transaction, at most"})
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The business zone. Raises ConfigProblems."""
-        try:
-            return ZoneInfo(self.business_timezone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ConfigProblems([f"BUSINESS_TIMEZONE: {self.business_timezone!r} is not a time zone"]) from error
+    event_batch: int = field(
+        default=500, metadata={"help": "events of ingest's log in one transaction, at most", "least": 1}
+    )

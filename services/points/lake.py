@@ -1,5 +1,6 @@
 """What points reads of the lake: ingest's reference feeds, by the manifests that ingest gives."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -18,6 +19,10 @@ _COLUMNS = {
     "products": ("product_id", "name", "category"),
 }
 _FIELDS = ("customer_key", "staff_id", "role", "share_bps", "valid_from", "valid_to", "line")
+
+
+class FactsDamaged(Exception):
+    """A file of the lake is not what its manifest says."""
 
 
 class Lake:
@@ -53,7 +58,10 @@ class Lake:
 def _rows(file: File, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     system, path = fs.FileSystem.from_uri(file.uri)
     with system.open_input_file(path) as stream:
-        table: pa.Table = pq.read_table(stream, columns=list(columns))
+        data = stream.read_buffer()
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise FactsDamaged(f"{file.uri} does not have the checksum of its manifest")
+    table: pa.Table = pq.read_table(pa.BufferReader(data), columns=list(columns))
     return zip(*(table.column(name).to_pylist() for name in columns), strict=True)
 
 

@@ -1,11 +1,9 @@
 """What points asks of ingest: its event log in batches, and snapshots of its reference feeds."""
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,17 +14,14 @@ from lifecircle.ingest.v1 import (
     IngestServiceStub,
     WatchDeliveriesRequest,
     WatchEventsRequest,
-    WatchEventsResponse,
 )
 from services.kit.cursors import Followed
 from services.points.domain.event import Event
 from services.points.domain.reference import FEEDS, File, Snapshot
 
-T = TypeVar("T")
-
 _PREFIX = "business."
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
-_QUIET_SECONDS = 0.02
+_MOST_AT_ONCE = 1000  # what ingest gives in one message
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -38,12 +33,11 @@ class Ingest:
     batch: int
 
     async def events(self, cursor: str) -> AsyncIterator[Followed[list[Event]]]:
-        """Business events after a cursor, as many at once as are there, up to `batch`."""
-        call = self.stub.WatchEvents(WatchEventsRequest(cursor=cursor, type_prefixes=[_PREFIX]))
-        async for answers in batches(call, self.batch, _QUIET_SECONDS):
-            found = [each for each in answers if each.HasField("event")]
-            events = [to_event(each.event) for each in found]
-            yield Followed(answers[-1].cursor, events or None, _trace(found))
+        """Business events after a cursor, as many at once as are there, up to `batch`, in the first one's trace."""
+        at_once = min(self.batch, _MOST_AT_ONCE)
+        request = WatchEventsRequest(cursor=cursor, type_prefixes=[_PREFIX], batch_size=at_once)
+        async for answer in self.stub.WatchEvents(request):
+            yield Followed(answer.cursor, [to_event(each) for each in answer.events] or None, answer.traceparent)
 
     async def snapshots(self, cursor: str) -> AsyncIterator[Followed[Snapshot]]:
         """Snapshots of the reference feeds, one for each delivery after a cursor; other feeds only move the cursor."""
@@ -55,51 +49,6 @@ class Ingest:
             got = await self.stub.GetSnapshot(GetSnapshotRequest(feed_id=feed_id), timeout=30)
             files = [File(file.uri, file.delivery_id, file.sha256) for file in got.files]
             yield Followed(answer.cursor, Snapshot(feed_id, files), answer.traceparent)
-
-
-async def batches(items: AsyncIterable[T], most: int, quiet: float) -> AsyncGenerator[list[T], None]:
-    """Items in order, gathered until `most` are there or none came for `quiet` seconds; never an empty batch."""
-    queue: asyncio.Queue[T | None] = asyncio.Queue(maxsize=2 * most)
-
-    async def read() -> None:
-        async for item in items:
-            await queue.put(item)
-
-    reading = asyncio.create_task(read())
-    reading.add_done_callback(lambda _: _offer_end(queue))
-    try:
-        while (first := await _next(queue, reading)) is not None:
-            batch = [first]
-            while len(batch) < most:
-                try:
-                    async with asyncio.timeout(quiet):
-                        item = await _next(queue, reading)
-                except TimeoutError:
-                    break
-                if item is None:
-                    break
-                batch.append(item)
-            yield batch
-        await reading  # the stream ended or broke: raise what broke it
-    finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
-        cancel = getattr(items, "cancel", None)
-        if cancel is not None:
-            cancel()
-
-
-async def _next(queue: asyncio.Queue[T | None], reading: "asyncio.Task[None]") -> T | None:
-    """The next item; None when no more will come."""
-    if queue.empty() and reading.done():
-        return None
-    return await queue.get()
-
-
-def _offer_end(queue: asyncio.Queue[T | None]) -> None:
-    """Wake whoever waits for an item; a full queue has nobody waiting."""
-    if not queue.full():
-        queue.put_nowait(None)
 
 
 def to_event(message: Told) -> Event:
@@ -147,8 +96,3 @@ def _amount(value: Value) -> int | None:
     if kind == "number_value" and value.number_value.is_integer() and abs(value.number_value) < 2**53:
         return int(value.number_value)
     return None
-
-
-def _trace(found: list[WatchEventsResponse]) -> str:
-    """The batch continues the trace of its first event."""
-    return found[0].traceparent if found else ""

@@ -110,6 +110,26 @@ event = Table(
     Column("tried_revision", BigInteger, nullable=False),
 )
 
+event_reused = Table(
+    "business_event_reused",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("source_event_id", Text, nullable=False),
+    Column("arrival", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("customer_key", BigInteger, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("staff_id", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("amount_fen", BigInteger),
+    Column("origin_event_id", Text, nullable=False),
+    Column("occur_time", _Time, nullable=False),
+    Column("receive_time", _Time, nullable=False),
+    Column("delivery_id", Text, nullable=False),
+    Column("line", BigInteger, nullable=False),
+)
+
 period = Table(
     "period",
     metadata,

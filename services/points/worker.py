@@ -11,7 +11,7 @@ from services.kit.db import Database
 from services.kit.waiting import pause
 from services.points.domain.event import Event
 from services.points.domain.reference import Snapshot
-from services.points.usecases import Learning, Scoring
+from services.points.usecases import Learning, Prepared, Scoring
 
 _RETRY_SECONDS = 0.3
 
@@ -40,7 +40,7 @@ class Worker:
     async def follow_reference(self, stop: asyncio.Event) -> None:
         """Keep the projections of the reference feeds."""
         await cursors.follow(
-            self.db, consumer="reference", owner=self.owner, watch=self.ingest.snapshots, handle=self.learning.take,
+            self.db, consumer="reference", owner=self.owner, watch=self._prepared, handle=self.learning.take,
             stop=stop, lease_seconds=self.lease_seconds,
         )  # fmt: skip
 
@@ -50,6 +50,12 @@ class Worker:
             self.db, consumer="events", owner=self.owner, watch=self.ingest.events, handle=self.scoring.take,
             stop=stop, lease_seconds=self.lease_seconds,
         )  # fmt: skip
+
+    async def _prepared(self, cursor: str) -> AsyncIterator[Followed[Prepared]]:
+        """Snapshots with their rows: the files are read between the consumer's transactions, never in one."""
+        async for item in self.ingest.snapshots(cursor):
+            prepared = None if item.event is None else await self.learning.prepare(item.event)
+            yield Followed(item.cursor, prepared, item.traceparent)
 
     async def retry_suspended(self, stop: asyncio.Event) -> None:
         """Try suspended events again after something was learned, until none is due."""

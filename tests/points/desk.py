@@ -23,7 +23,7 @@ from tests.fixtures.postgres import Fresh
 from tests.points.made import NOON, PRODUCTS, RULES, STAFF, ZONE, rows
 
 TABLES = "rule_set, reference_feed, organisation, staff, product, responsibility_field, responsibility_field_refused, "
-TABLES += "business_event, period, points_entry, request, consumer_cursor"
+TABLES += "business_event, business_event_reused, period, points_entry, request, consumer_cursor"
 
 
 class Told:
@@ -55,7 +55,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.scoring = Scoring(self.db, self.clock, ZONE, self.store)
-        self.learning = Learning(self.clock, ZONE, self.told, self.store)
+        self.learning = Learning(self.db, self.clock, ZONE, self.told, self.store)
         self.rules = RuleBook(self.db, self.clock, counting_ids(), ZONE, self.store)
         self.reading = Reading(self.db, self.clock, ZONE, self.store)
         self._calls = 0
@@ -70,8 +70,10 @@ class Desk:
         """Take new snapshots of feeds, of all by default."""
         for feed_id in feeds or FEEDS:
             number = self._versions[feed_id] = self._versions.get(feed_id, 0) + 1
+            snapshot = Snapshot(feed_id, [File("", f"{feed_id}-{number}", str(number))])
+            prepared = await self.learning.prepare(snapshot)
             async with self.db.begin() as tx:
-                await self.learning.take(tx, Snapshot(feed_id, [File("", f"{feed_id}-{number}", str(number))]))
+                await self.learning.take(tx, prepared)
                 await tx.commit()
 
     async def take(self, *events: Event) -> None:

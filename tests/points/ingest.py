@@ -1,6 +1,7 @@
 """Ingest as points sees it, over real gRPC: an event log, deliveries, snapshots of Parquet files on disk."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
@@ -48,6 +49,7 @@ class Ingest:
         self.log: list[v1.Event] = []
         self.deliveries: list[v1.Delivery] = []
         self.files: dict[str, list[v1.LakeFile]] = {}
+        self.traceparent = ""
 
     def deliver(self, feed_id: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """A delivery that supersedes what was there."""
@@ -55,7 +57,8 @@ class Ingest:
         path = self.lake / f"{delivery_id}.parquet"
         table = {name: pa.array(values, TYPES.get(name)) for name, values in columns.items()}
         pq.write_table(pa.table(table), path, compression="zstd")
-        self.files[feed_id] = [v1.LakeFile(uri=path.as_uri(), delivery_id=delivery_id, sha256=delivery_id, bucket=-1)]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.files[feed_id] = [v1.LakeFile(uri=path.as_uri(), delivery_id=delivery_id, sha256=digest, bucket=-1)]
         self.deliveries.append(v1.Delivery(delivery_id=delivery_id, feed_id=feed_id))
 
     async def WatchEvents(self, request: v1.WatchEventsRequest, context: Any) -> AsyncIterator[v1.WatchEventsResponse]:
@@ -63,8 +66,9 @@ class Ingest:
         place = int(request.cursor or 0)
         while True:
             while place < len(self.log):
-                place += 1
-                yield v1.WatchEventsResponse(cursor=str(place), event=self.log[place - 1])
+                found = self.log[place : place + request.batch_size]
+                place += len(found)
+                yield v1.WatchEventsResponse(cursor=str(place), events=found, traceparent=self.traceparent)
             await asyncio.sleep(0.02)
 
     async def WatchDeliveries(

@@ -1,12 +1,12 @@
 """The service as a process: it follows ingest, survives kill -9 in the middle, and ends with the same ledger."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ import pytest
 from google.type.date_pb2 import Date
 from sqlalchemy import text
 
+from lifecircle.ingest.v1 import IngestServiceStub
 from lifecircle.points import v1
 from services.kit.channel import open_channel
+from services.kit.config import ConfigProblems
 from services.kit.db import Database
+from services.points import app
 from services.points.domain.event import Event
 from services.points.domain.reference import FEEDS
-from services.points.peers import batches, to_event
+from services.points.peers import Ingest, to_event
 from tests.fixtures.postgres import Databases, Fresh
 from tests.fixtures.serving import Keys
 from tests.points import ingest
@@ -53,7 +56,7 @@ def business(count: int = TOTAL) -> list[Event]:
     return events
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def process(database: Fresh, keys: Keys, tmp: Path, target: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """The service, given as a way to kill it with SIGKILL and start it again."""
     token = tmp / "points.jwt"
@@ -168,30 +171,30 @@ async def settled(desk: Desk) -> bool:
     return not due
 
 
-async def test_a_batch_holds_what_is_there_and_never_waits_for_more() -> None:
-    async def items() -> AsyncIterator[int]:
-        for number in range(5):
-            yield number
-        await asyncio.sleep(0.1)
-        yield 5
+@pytest.mark.parametrize(("batch", "parts"), [(3, [3, 3, 1]), (5000, [7])])
+async def test_ingest_makes_the_batches_and_its_trace_goes_on(tmp_path: Path, batch: int, parts: list[int]) -> None:
+    peer = ingest.Ingest(tmp_path)
+    events = business(7)
+    peer.log = [ingest.told(each) for each in events]
+    peer.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with ingest.serving(peer) as target, open_channel(target, token=str) as channel:
+        found = []
+        async for each in Ingest(IngestServiceStub(channel), batch).events(""):
+            found.append(each)
+            if each.cursor == str(len(events)):
+                break
+    assert [len(each.event or []) for each in found] == parts
+    assert [event for each in found for event in each.event or []] == events
+    assert {each.traceparent for each in found} == {peer.traceparent}
 
-    assert [batch async for batch in batches(items(), 3, 0.02)] == [[0, 1, 2], [3, 4], [5]]
 
-
-async def test_a_stream_that_breaks_breaks_after_its_last_item() -> None:
-    async def items() -> AsyncIterator[int]:
-        yield 1
-        raise ConnectionResetError
-
-    found: list[int] = []
-
-    async def follow() -> None:
-        async for batch in batches(items(), 10, 0.02):
-            found.extend(batch)
-
-    with pytest.raises(ConnectionResetError):
-        await follow()
-    assert found == [1]
+async def test_wrong_settings_are_all_told_at_once(database: Fresh, keys: Keys) -> None:
+    environ = {"DATABASE_URL": database.url, "JWT_KEYS": str(keys.path), "BUSINESS_TIMEZONE": "Mars/X"}
+    with pytest.raises(ConfigProblems) as settings:
+        await app.run({**environ, "EVENT_BATCH": "0"}, False, True)
+    assert [problem.split()[0].rstrip(":") for problem in settings.value.problems] == [
+        "SERVICE_TOKEN_FILE", "PEER_INGEST", "BUSINESS_TIMEZONE", "EVENT_BATCH"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("amount", [0, 1, 8800, -3, None])

@@ -1,6 +1,8 @@
 """What the database itself holds to, and what concurrent writers see."""
 
 import asyncio
+import threading
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 import asyncpg
@@ -11,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from services.kit.db import Database
 from services.kit.errors import Refusal
 from services.points.domain.ledger import digest
+from services.points.domain.reference import Snapshot
 from tests.fixtures.postgres import Fresh
 from tests.points.desk import Desk, count, forget
 from tests.points.made import NOON, RULES, event, owned, refund, rows
@@ -43,6 +46,7 @@ async def refused_by_database(db: Database, statement: str) -> str:
         "UPDATE points_entry SET milli_points = 1 WHERE false",
         "DELETE FROM points_entry",
         "DELETE FROM business_event",
+        "DELETE FROM business_event_reused",
         "UPDATE business_event SET amount_fen = 1",
         "UPDATE rule_set SET definition = 'x'",
         "DELETE FROM rule_set",
@@ -100,6 +104,59 @@ async def test_another_event_under_a_used_id_is_refused(desk: Desk) -> None:
     with pytest.raises(Refusal) as caught:
         await desk.scoring.score(event(amount_fen=1))
     assert caught.value.reason == "EVENT_ID_REUSED"
+
+
+async def test_another_event_of_the_log_under_a_used_id_stands_in_suspense_and_never_scores(desk: Desk) -> None:
+    await desk.scoring.score(event(event_id="rpc-1"))
+    scored = await desk.ledger()
+    other = event(amount_fen=1)
+    for _ in range(2):  # told again after a crash, it stands there once
+        await desk.take(event(event_id="ev-0"), other, event(2, product_id="P9"))
+    found = await desk.reading.suspended(0, 10)
+    assert [(told.event_id, reason) for _, told, reason, _ in found] == [
+        ("ev-2", "UNKNOWN_PRODUCT"), ("ev-1", "EVENT_ID_REUSED")
+    ]  # fmt: skip
+    assert found[1][1] == other
+    assert await desk.reading.suspended(found[0][0], 10) == found[1:]
+    await desk.learn("products")
+    await desk.settle()
+    assert await desk.ledger() == scored
+    assert await desk.waiting() == {"E1": "EVENT_ID_REUSED", "E2": "UNKNOWN_PRODUCT"}
+
+
+async def test_events_are_scored_while_the_lake_is_read(desk: Desk) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(snapshot: Snapshot) -> Mapping[str, Sequence[str]]:
+        reading.set()
+        assert go_on.wait(20)
+        return desk.told.rows["products"]
+
+    desk.told.by_id = slow  # type: ignore[method-assign]  # the lake is the test's own
+    learning = asyncio.create_task(desk.learn("products"))
+    assert await asyncio.to_thread(reading.wait, 10)
+    async with asyncio.timeout(3):
+        assert (await desk.scoring.score(event())).entries
+    go_on.set()
+    await learning
+
+
+async def test_what_is_published_is_proved_before_the_ledger_is_locked(desk: Desk) -> None:
+    columns = "name, state, sha256, author, publisher, create_time"
+    async with desk.db.begin() as tx:
+        await desk.rules.create(desk.key(), "other", RULES, "author")
+        await tx.execute(
+            text(
+                f"INSERT INTO rule_set (rule_set_id, version, definition, {columns})"
+                f" SELECT 'damaged', 2, 'tables: 1', {columns} FROM rule_set WHERE name = 'other'"
+            )
+        )
+        await tx.commit()
+    async with desk.db.begin() as tx, asyncio.timeout(3):
+        await desk.store.ledger.lock(tx)
+        with pytest.raises(Refusal) as caught:
+            await desk.rules.publish(desk.key(), "damaged", "", date(2027, 1, 1), "publisher")
+    assert caught.value.reason == "RULE_SET_INVALID"
 
 
 async def test_fields_that_overlap_are_refused_by_the_database(desk: Desk) -> None:

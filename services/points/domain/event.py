@@ -69,6 +69,7 @@ class Reason(StrEnum):
     ORIGIN_NOT_SCORED = "ORIGIN_NOT_SCORED"
     ORIGIN_IS_REFUND = "ORIGIN_IS_REFUND"
     ORIGIN_REFUNDED = "ORIGIN_REFUNDED"
+    EVENT_ID_REUSED = "EVENT_ID_REUSED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,20 @@
 """Business events, each once, and those that wait in suspense."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import Row, func, literal, select, text
+from sqlalchemy.dialects.postgresql import insert
 
 from services.kit.db import Read, Write
 from services.points import tables
-from services.points.domain.event import REFUND, Event
+from services.points.domain.event import REFUND, Event, Reason
 from services.points.domain.posting import Origin, Outcome
 from services.points.store.ledger import Ledger
 
-_t = tables.event
+_t, _reused = tables.event, tables.event_reused
 _COLUMNS = ("source", "source_event_id", "event_id", "org_id", "type", "customer_key", "product_id", "staff_id",
             "channel", "amount_fen", "origin_event_id", "occur_time", "receive_time", "business_date", "delivery_id",
             "line", "state", "reason", "message", "tried_revision")  # fmt: skip
@@ -95,8 +97,17 @@ class Events:
 
     async def suspended(self, read: Read, after: int, size: int) -> list[tuple[int, Event, str, str]]:
         """(arrival, event, reason, message) of suspended events after an arrival, in its order."""
-        stmt = select(_t).where(_t.c.state == "SUSPENDED", _t.c.arrival > after).order_by(_t.c.arrival).limit(size)
-        return [(row.arrival, _event(row), row.reason, row.message) for row in await read.rows(stmt)]
+        told = [_t.c[column.name] for column in _reused.c]
+        waiting = select(*told, _t.c.reason, _t.c.message).where(_t.c.state == "SUSPENDED", _t.c.arrival > after)
+        why = literal(Reason.EVENT_ID_REUSED.value), literal("the source told another event under this id before")
+        reused = select(_reused, *why).where(_reused.c.arrival > after)
+        rows = await read.rows(waiting.union_all(reused).order_by("arrival").limit(size))
+        return [(row.arrival, _event(row), row.reason, row.message) for row in rows]
+
+    async def add_reused(self, tx: Write, events: Sequence[Event]) -> None:
+        """Keep events under an id that had told another event; one that is kept already changes nothing."""
+        if events:
+            await tx.execute(insert(_reused).on_conflict_do_nothing(), [asdict(event) for event in events])
 
     async def suspense(self, read: Read, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
         """(reason, message) of those of the events that are suspended."""

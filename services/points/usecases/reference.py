@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import structlog
 
 from services.kit.clock import Clock
-from services.kit.db import Write
+from services.kit.db import Database, Write
 from services.points.domain import field
 from services.points.domain.reference import Snapshot
 from services.points.store import Store
@@ -29,34 +28,56 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A snapshot with what its files say: `rows` by id, or the `fields` that stand and those that are refused.
+
+    Neither is there when the projections hold the snapshot already.
+    """
+
+    snapshot: Snapshot
+    rows: Mapping[str, Sequence[str]] | None = None
+    fields: tuple[Sequence[field.Row], Sequence[tuple[field.Row, str]]] | None = None
+
+
+@dataclass(frozen=True)
 class Learning:
     """Brings the projections to what a snapshot says."""
 
+    db: Database
     clock: Clock
     zone: ZoneInfo
     lake: Rows
     store: Store
 
-    async def take(self, tx: Write, snapshot: Snapshot) -> None:
+    async def prepare(self, snapshot: Snapshot) -> Prepared:
+        """Read the files, before any transaction: scoring waits for the ledger's lock, every Watch for a writer."""
+        async with self.db.read() as read:
+            if await self.store.references.manifest(read, snapshot.feed_id) == snapshot.manifest():
+                return Prepared(snapshot)
+        if snapshot.feed_id == "fields":
+            return Prepared(snapshot, fields=await asyncio.to_thread(self._fields, snapshot))
+        return Prepared(snapshot, rows=await asyncio.to_thread(self.lake.by_id, snapshot))
+
+    async def take(self, tx: Write, prepared: Prepared) -> None:
         """Learn a snapshot in the consumer's transaction; the same again changes nothing."""
+        snapshot, now = prepared.snapshot, self.clock()
         await self.store.ledger.lock(tx)
         if await self.store.references.manifest(tx, snapshot.feed_id) == snapshot.manifest():
             return
-        now = self.clock()
-        if snapshot.feed_id == "fields":
-            loaded, refused = await self._learn_fields(tx, snapshot, now)
+        if prepared.fields is not None:
+            standing, refused = prepared.fields
+            closed, opened = field.changes(await self.store.references.all_known_now(tx), standing)
+            await self.store.references.learn(tx, closed, opened, now)
+            await self.store.references.refuse(tx, refused)
+            counts = len(standing), len(refused)
+        elif prepared.rows is not None:
+            await self.store.references.replace(tx, snapshot.feed_id, prepared.rows)
+            counts = len(prepared.rows), 0
         else:
-            rows = await asyncio.to_thread(self.lake.by_id, snapshot)
-            await self.store.references.replace(tx, snapshot.feed_id, rows)
-            loaded, refused = len(rows), 0
-        await self.store.references.hold(tx, snapshot.feed_id, snapshot.manifest(), loaded, refused, now)
+            return  # the projections have moved on since: another process follows now
+        await self.store.references.hold(tx, snapshot.feed_id, snapshot.manifest(), *counts, now)
         await self.store.references.grow(tx)
-        _log.info("reference_learned", feed=snapshot.feed_id, rows=loaded, refused=refused)
+        _log.info("reference_learned", feed=snapshot.feed_id, rows=counts[0], refused=counts[1])
 
-    async def _learn_fields(self, tx: Write, snapshot: Snapshot, now: datetime) -> tuple[int, int]:
-        rows = await asyncio.to_thread(self.lake.fields, snapshot, self.zone)
-        standing, refused = field.told(rows)
-        closed, opened = field.changes(await self.store.references.all_known_now(tx), standing)
-        await self.store.references.learn(tx, closed, opened, now)
-        await self.store.references.refuse(tx, refused)
-        return len(standing), len(refused)
+    def _fields(self, snapshot: Snapshot) -> tuple[Sequence[field.Row], Sequence[tuple[field.Row, str]]]:
+        return field.told(self.lake.fields(snapshot, self.zone))

@@ -49,6 +49,7 @@ class RuleBook:
 
     async def publish(self, key: RequestKey, rule_set_id: str, sha256: str, effective: date, publisher: str) -> Version:
         """Let a reviewed draft score from a business day on; the day must not change what is scored already."""
+        now = await self._proved_now(rule_set_id)
         async with self.db.begin() as tx:
             if await idempotency.remember(tx, key) is None:
                 await self.store.ledger.lock(tx)
@@ -57,9 +58,8 @@ class RuleBook:
                     raise refusals.rule_set_not_found(rule_set_id)
                 taken = await self.store.rule_sets.effective_dates(tx, draft.name)
                 check_publishable(draft, sha256, effective, publisher, taken)
-                rules = await asyncio.to_thread(parse, draft.definition)  # proves the bounds once more
-                if checksum(rules) != sha256:
-                    raise refusals.rule_set_hash_changed(checksum(rules))
+                if now != sha256:
+                    raise refusals.rule_set_hash_changed(now)
                 scored = await self.store.events.scored_between(tx, *days_scored_by(effective, taken))
                 if scored is not None:
                     raise refusals.effective_date_scored(effective.isoformat(), scored.isoformat())
@@ -83,6 +83,17 @@ class RuleBook:
         """Versions, the latest first."""
         async with self.db.read() as read:
             return await self.store.rule_sets.page(read, self._today(), name, after, size)
+
+    async def _proved_now(self, rule_set_id: str) -> str:
+        """A draft's bounds proved once more, and its checksum by the rules of today; "" when it is no draft.
+
+        Before the ledger is locked, which nothing slow may hold: a definition never changes.
+        """
+        async with self.db.read() as read:
+            draft = await self.store.rule_sets.get(read, rule_set_id, self._today())
+        if draft is None or draft.state is not State.DRAFT:
+            return ""
+        return checksum(await asyncio.to_thread(parse, draft.definition))
 
     def _today(self) -> date:
         return business_day(self.clock(), self.zone)

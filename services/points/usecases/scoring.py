@@ -13,7 +13,7 @@ from services.kit.db import Database, Write
 from services.kit.errors import Refusal
 from services.points import refusals
 from services.points.domain import posting
-from services.points.domain.event import REFUND, Event
+from services.points.domain.event import REFUND, Event, Reason
 from services.points.domain.period import business_day
 from services.points.domain.posting import Outcome, Reference, Rules
 from services.points.domain.rule_text import parse
@@ -76,14 +76,19 @@ class Scoring:
         return answers
 
     async def take(self, tx: Write, events: Sequence[Event]) -> None:
-        """Post a batch of ingest's log in the consumer's transaction; what is known already changes nothing."""
+        """Post a batch of ingest's log in the consumer's transaction; what is known already changes nothing.
+
+        Another event under a used id never scores: it stands in suspense for whoever looks.
+        """
         await self.store.ledger.lock(tx)
         first = _by_key(events)
         known = await self.store.events.known(tx, first)
-        for event in events:
-            if known.get(event.key, first[event.key]).body() != event.body():
-                _log.warning("event_id_reused", source=event.source, source_event_id=event.source_event_id)
         await self._post(tx, [event for event in first.values() if event.key not in known], new=True)
+        reused = [event for event in events if known.get(event.key, first[event.key]).body() != event.body()]
+        await self.store.events.add_reused(tx, reused)
+        for event in reused:
+            _log.warning("event_id_reused", source=event.source, source_event_id=event.source_event_id)
+            _scored(1, state=Reason.EVENT_ID_REUSED.value)
 
     async def retry(self) -> int:
         """Try suspended events that something was learned for since; gives how many were tried, 0 when none is due."""

@@ -125,7 +125,7 @@ CREATE TABLE responsibility_field_refused (
     PRIMARY KEY (delivery_id, line)
 );
 COMMENT ON TABLE responsibility_field_refused IS
-    'Rows of the fields feed that cannot stand beside the others, with why.';
+    'A copy of ingest''s feed fields, of rows that cannot stand beside the others, with why.';
 """
 
 LEDGER = """
@@ -155,11 +155,33 @@ CREATE TABLE business_event (
     CHECK ((state = 'SUSPENDED') = (reason <> ''))
 );
 COMMENT ON TABLE business_event IS
-    'Business events, each once. org_id is that of the employee who made the business, empty for nobody.';
+    'A copy of ingest''s event log, business events, each once; those told by RPC beside it. org_id is that of the'
+    ' employee who made the business, empty for nobody.';
 CREATE INDEX event_suspended ON business_event (arrival) WHERE state = 'SUSPENDED';
 CREATE INDEX event_due ON business_event (tried_revision, arrival) WHERE state = 'SUSPENDED';
 CREATE INDEX event_refund ON business_event (source, origin_event_id) WHERE type = 'REFUND';
 CREATE INDEX event_scored ON business_event (business_date) WHERE state = 'SCORED' AND type <> 'REFUND';
+
+CREATE TABLE business_event_reused (
+    event_id text PRIMARY KEY,
+    source text NOT NULL,
+    source_event_id text NOT NULL,
+    arrival bigint NOT NULL UNIQUE DEFAULT nextval('business_event_arrival_seq'),
+    type text NOT NULL,
+    customer_key bigint NOT NULL,
+    product_id text NOT NULL,
+    staff_id text NOT NULL,
+    channel text NOT NULL,
+    amount_fen bigint,
+    origin_event_id text NOT NULL,
+    occur_time timestamptz NOT NULL,
+    receive_time timestamptz NOT NULL,
+    delivery_id text NOT NULL,
+    line bigint NOT NULL,
+    FOREIGN KEY (source, source_event_id) REFERENCES business_event
+);
+COMMENT ON TABLE business_event_reused IS
+    'A copy of ingest''s event log, of events under an id that had told another event before: in suspense for ever.';
 
 CREATE TABLE period (
     period_id text PRIMARY KEY,
@@ -222,6 +244,9 @@ BEGIN
     RAISE EXCEPTION 'the ledger is append only' USING ERRCODE = 'restrict_violation';
 END $$;
 CREATE TRIGGER entry_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON points_entry
+    FOR EACH STATEMENT EXECUTE FUNCTION entry_is_kept();
+
+CREATE TRIGGER event_reused_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON business_event_reused
     FOR EACH STATEMENT EXECUTE FUNCTION entry_is_kept();
 
 -- What a source told, and that an event was scored, stands for ever.

@@ -32,12 +32,10 @@ _SERVICE = "portrait"
 
 async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
     """Serve the RPCs, do the background work, or both, until told to stop."""
-    settings = config.read(Config, environ)
+    settings = config.read(Config, environ, also=("service_token_file",) if working else ())
     settings.check()
     catalogue, rule, calendar = rules(settings)
     token = settings.server.service_token_file
-    if working and token is None:
-        raise ConfigProblems(["SERVICE_TOKEN_FILE is missing (the token shown to ingest)"])
     stop, clock = asyncio.Event(), system_clock
     async with contextlib.AsyncExitStack() as closing:
         db = await Database.open(
@@ -55,7 +53,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             channel = await closing.enter_async_context(open_channel(settings.peer_ingest, token=token_file(token)))
             ingest = Ingest(IngestServiceStub(channel))
             how = Settings(
-                rule, catalogue, calendar, settings.business_timezone, settings.lake_buckets, settings.threads
+                rule, catalogue, calendar, settings.business_timezone.key, settings.lake_buckets, settings.threads
             )
             computing = Computing(db, runs, Lake(settings.lake_url), ingest.snapshot, encode_portrait, how, clock)
             worker = Worker(db, plans, computing, ingest.deliveries, system_ids(), clock)

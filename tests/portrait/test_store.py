@@ -182,7 +182,7 @@ async def test_the_hot_read_outlives_its_connections(clean: Database, database: 
     await reading
 
 
-async def test_who_waits_too_long_is_told_why(clean: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_waits_too_long_is_told_why(clean: Database) -> None:
     async def gone() -> "asyncpg.Connection[asyncpg.Record]":
         raise ConnectionRefusedError("nobody listens")
 

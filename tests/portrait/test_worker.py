@@ -225,7 +225,16 @@ async def test_wrong_settings_are_all_told_at_once(fresh: Fresh, keys: Keys, tmp
         "LAKE_URL": "file:///nowhere",
     }
     with pytest.raises(ConfigProblems) as settings:
-        await app.run({**environ, "WINDOW_DAYS": "99", "LAKE_BUCKETS": "0"}, False, True)
-    assert settings.value.problems == ["WINDOW_DAYS must be 1 to 62", "LAKE_BUCKETS must be at least 1"]
+        await app.run({**environ, "BUSINESS_TIMEZONE": "Mars/X", "LAKE_BUCKETS": "0"}, False, True)
+    assert [problem.split()[0].rstrip(":") for problem in settings.value.problems] == [
+        "SERVICE_TOKEN_FILE", "LAKE_BUCKETS", "BUSINESS_TIMEZONE"
+    ]  # fmt: skip
+    environ["SERVICE_TOKEN_FILE"] = str(keys.path)
+    with pytest.raises(ConfigProblems) as settings:
+        await app.run({**environ, "WINDOW_DAYS": "99", "LAKE_URL": "nowhere"}, False, True)
+    assert settings.value.problems == [
+        "WINDOW_DAYS must be 1 to 62",
+        "LAKE_URL: 'nowhere' is not a URL like file:///…",
+    ]
     with pytest.raises(ConfigProblems, match="days_goe: no such key of a dwell rule"):
         await app.run({**environ, "CATALOGUE_PATH": str(broken)}, False, True)

@@ -39,12 +39,6 @@ class Lake:
         self._files.move(f"{target}.part", target)
         return LakeFile(f"{self._url}/{path}", table.num_rows, hashlib.sha256(data).hexdigest(), bucket)
 
-    def remove(self, path: str) -> None:
-        """Remove the folder `path` below the URL, if it is there."""
-        target = f"{self._root}/{path}"
-        if self._files.get_file_info(target).type == fs.FileType.Directory:
-            self._files.delete_dir(target)
-
 
 def read(file: LakeFile, columns: Sequence[str] | None = None) -> pa.Table:
     """The columns of a file, or all; raises FactsDamaged unless checksum and row count are the manifest's."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, text
+from sqlalchemy import Row, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from services.kit.db import Read, Write
@@ -161,11 +161,6 @@ class Runs:
         """Keep that somebody looked at a customer's dwell."""
         row = {"time": now, "caller": caller, "customer_key": customer_key, "org_id": org_id, "purpose": purpose}
         await tx.execute(insert(dwell_audit).values(row))
-
-    async def audits(self, read: Read, customer_key: int) -> int:
-        """How often a customer's dwell was looked at."""
-        stmt = select(func.count()).select_from(dwell_audit).where(dwell_audit.c.customer_key == customer_key)
-        return int(await read.value(stmt))
 
 
 def _run(row: Row[Any]) -> Run:

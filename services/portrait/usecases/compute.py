@@ -2,15 +2,17 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import pickle
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, BinaryIO
 
 from services.kit import outbox
 from services.kit.clock import Clock
-from services.kit.db import Database, Write
+from services.kit.db import Database
 from services.kit.jobs import Running
 from services.portrait.domain.calendar import Window, WorkCalendar
 from services.portrait.domain.readiness import Inputs, ReadinessRule
@@ -146,6 +148,14 @@ class Computing:
         known = {name: value for name, value in work.base.percentiles.items() if not math.isnan(value)}
         percentiles = {f"{name} p{rank:g}": value for (name, rank), value in known.items()}
         published = Published(run, running.job.job_id, catalogue.version, catalogue.digest, percentiles)
+        with tempfile.TemporaryFile() as rows:
+            await asyncio.to_thread(self._spool, rows, run.run_id, outcomes)
+            await self._publish_rows(running, published, outcomes, rows)
+
+    async def _publish_rows(
+        self, running: Running, published: Published, outcomes: Sequence[Outcome], rows: BinaryIO
+    ) -> None:
+        run = published.run
         async with self._db.begin(statement_seconds=_PUBLISH_SECONDS) as tx:
             run_no = await self._runs.put(tx, published, self._clock())
             if run_no is None:  # this very run was published by an earlier job
@@ -153,21 +163,23 @@ class Computing:
                 await tx.commit()
                 return
             await self._runs.put_files(tx, run_no, {kind: [each.files[kind] for each in outcomes] for kind in TABLES})
-            for outcome in outcomes:
-                await self._put_rows(tx, run_no, run.run_id, outcome)
+            for _ in outcomes:
+                portraits, bearers = await asyncio.to_thread(pickle.load, rows)
+                await self._runs.copy_portraits(tx, run_no, portraits)
+                await self._runs.copy_bearers(tx, run_no, bearers)
             await self._runs.make_current(tx, run_no)
             await outbox.put(tx, PUBLISHED, run.run_id, event_of(run))
             await running.succeed(tx, customers=run.customers, signalling_rows=run.signalling_rows, visits=run.visits)
             await tx.commit()
 
-    async def _put_rows(self, tx: Write, run_no: int, run_id: str, outcome: Outcome) -> None:
-        def encoded() -> list[tuple[int, str, bytes]]:
+    def _spool(self, rows: BinaryIO, run_id: str, outcomes: Sequence[Outcome]) -> None:
+        """What Postgres is to hold, made before the transaction (every Watch waits for it to end), bucket by bucket."""
+        for outcome in outcomes:
             portraits = self._results.portraits(run_id, outcome.files)
-            return [(each.customer_key, each.org_id, self._encode(each)) for each in portraits]
-
-        await self._runs.copy_portraits(tx, run_no, await asyncio.to_thread(encoded))
-        bearers: Iterator[tuple[str, int, str]] = self._results.tag_bearers(outcome.files["tags"])
-        await self._runs.copy_bearers(tx, run_no, await asyncio.to_thread(list, bearers))
+            encoded = [(each.customer_key, each.org_id, self._encode(each)) for each in portraits]
+            bearers = list(self._results.tag_bearers(outcome.files["tags"]))
+            pickle.dump((encoded, bearers), rows, pickle.HIGHEST_PROTOCOL)
+        rows.seek(0)
 
 
 def _run(work: Work, outcomes: Sequence[Outcome]) -> Run:

@@ -1,6 +1,7 @@
 """Stand-ins for ingest and portrait: real servers that publish what a test gives them."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
@@ -12,6 +13,7 @@ from google.type.date_pb2 import Date
 from lifecircle.ingest import v1 as ingest
 from lifecircle.portrait import v1 as portrait
 from services.recommend.domain.snapshot import Delivery, Run
+from services.recommend.lake import Lake
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -87,6 +89,19 @@ class Portrait(portrait.PortraitServiceServicer):
 def pair(trace: str = "") -> tuple[Ingest, Portrait]:
     """Both, with nothing published; they offer only what recommend asks for."""
     return Ingest(trace), Portrait(trace)  # type: ignore[abstract]
+
+
+class SlowLake(Lake):
+    """A lake that is as slow as a test wants: models of `slow` are not given before `go`."""
+
+    slow = ""
+    go: threading.Event
+
+    def get(self, path: str) -> bytes:
+        """As the lake, later."""
+        if self.slow and self.slow in path:
+            assert self.go.wait(30)
+        return super().get(path)
 
 
 @asynccontextmanager

@@ -21,12 +21,13 @@ from services.recommend import store
 from services.recommend.api import RIGHTS, RecommendApi
 from services.recommend.domain.association import associations
 from services.recommend.domain.registry import Matrix, Model
-from services.recommend.lake import Lake, model_path, workbench
+from services.recommend.lake import model_path, workbench
 from services.recommend.training import program
 from services.recommend.usecases import Asking, Keeper, Reading, Recommending, Taking
 from services.recommend.usecases.scoring import PUBLISHED
 from tests.fixtures.ids import counting_ids
 from tests.fixtures.serving import Serve, Served, refused, refused_fields
+from tests.recommend.neighbours import SlowLake
 from tests.recommend.town import CATALOGUE, DAY, FEATURES, Town, published, town
 
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
@@ -44,19 +45,6 @@ def made(seed: int) -> tuple[Mapping[str, Any], Mapping[str, bytes], str]:
         report = workbench.read_report(folder)
         assert report is not None
         return report, {each: (folder / each).read_bytes() for each in (workbench.GRAPH, workbench.TREES)}, task.sha256
-
-
-class SlowLake(Lake):
-    """A lake that is as slow as a test wants: models of `slow` are not given before `go`."""
-
-    slow = ""
-    go: threading.Event
-
-    def get(self, path: str) -> bytes:
-        """As the lake, later."""
-        if self.slow and self.slow in path:
-            assert self.go.wait(30)
-        return super().get(path)
 
 
 class House:

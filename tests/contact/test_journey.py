@@ -105,6 +105,29 @@ async def test_the_handover_file_is_written_once_with_its_control_file(running: 
     assert running.town.purposes == [f"OCRM hand-over of plan {plan.plan_id}"]
 
 
+async def test_a_day_whose_contacts_went_out_gets_no_second_plan_by_itself(running: Running) -> None:
+    _, plan = await planned(running)
+    await running.town.publish_matrix("m2", SCORES)
+
+    async def jobs() -> list[proto.Job]:
+        return list((await running.desk.stub.ListJobs(proto.ListJobsRequest())).jobs)
+
+    async def second() -> bool:
+        return len([job for job in await jobs() if job.HasField("arbitrate")]) == 2
+
+    await until(second)  # nothing has gone out yet, so a corrected matrix makes a better plan
+    await handed_over(running, plan)
+    before = len(await jobs())
+    await running.town.publish_matrix("m3", SCORES)
+
+    async def known_to_contact() -> bool:
+        async with running.db.read() as read:
+            return await read.value(text("SELECT count(*) FROM matrix WHERE matrix_id = 'm3'")) == 1
+
+    await until(known_to_contact)
+    assert len(await jobs()) == before
+
+
 async def test_a_handover_that_breaks_in_the_middle_leaves_no_file_and_is_resumed_to_the_same_bytes(
     running: Running,
 ) -> None:

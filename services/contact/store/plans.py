@@ -30,6 +30,11 @@ class Plans:
         last = await read.value(select(func.max(_plan.c.sequence)).where(_plan.c.plan_date == on))
         return int(last or 0) + 1
 
+    async def is_handed_over(self, read: Read, on: date) -> bool:
+        """Whether a plan of the day has gone out."""
+        stmt = select(_plan.c.plan_id).where(_plan.c.plan_date == on, _plan.c.state == HANDED_OVER).limit(1)
+        return await read.row(stmt) is not None
+
     async def lock_handovers(self, tx: Write) -> None:
         """Until the transaction ends, nobody else decides which contacts are sent: caps are counted over plans."""
         await tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('contact.handover', 0))"))

@@ -54,13 +54,14 @@ class Auctions:
     async def matrix_published(self, tx: Write, matrix: Matrix) -> None:
         """Know the matrix; where there is a policy and a campaign that bids, an auction begins by itself.
 
-        It is held for the day after the data behind the matrix, or the first day on which a campaign bids.
+        It is held for the day after the data behind the matrix, or the first day on which a campaign bids. A day whose
+        contacts have gone out gets no second plan by itself: a corrected file must not reach people twice.
         """
         await self._store.matrices.add(tx, matrix)
         policy = await self._store.policies.latest(tx)
         campaigns = await self._store.campaigns.active(tx)
         on = auction_day(campaigns, self._day_after(matrix))
-        if policy is None or on is None:
+        if policy is None or on is None or await self._store.plans.is_handed_over(tx, on):
             return
         bidding = [campaign for campaign in campaigns if campaign.bids_on(on)]
         key, spec = _asked(matrix, policy, bidding, on)

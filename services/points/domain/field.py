@@ -2,8 +2,8 @@
 
 The rule for shares: at an instant each owner has its share in basis points, and what is left of 10,000 belongs to
 `unassigned`. The rule for remainders: a part gets floor(amount × share / 10,000); what the floors leave, fewer
-milli-points than there are parts, goes out one by one to the parts by share (the largest first), then by employee,
-`unassigned` last. So the parts always sum to the whole.
+milli-points than there are parts with a fraction, goes out one by one to those parts by share (the largest first), then
+by employee, `unassigned` last. So the parts always sum to the whole, and each is less than one from its exact share.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -80,9 +80,11 @@ def parts_at(assignments: Iterable[Assignment], time: datetime) -> list[Part] | 
 
 def split(milli_points: int, shares: Sequence[int]) -> list[int]:
     """Amounts >= 0 by share, in the order given, by the remainder rule; `shares` sum to 10,000."""
-    floors = [milli_points * share // WHOLE_BPS for share in shares]
-    left = milli_points - sum(floors)
-    return [floor + (place < left) for place, floor in enumerate(floors)]
+    parts = [divmod(milli_points * share, WHOLE_BPS) for share in shares]
+    left = milli_points - sum(floor for floor, _ in parts)
+    # Fractions sum to what is left, so there are more parts with one than milli-points to give.
+    more = set([place for place, (_, fraction) in enumerate(parts) if fraction][:left])
+    return [floor + (place in more) for place, (floor, _) in enumerate(parts)]
 
 
 def told(rows: Iterable[Row]) -> tuple[list[Row], list[tuple[Row, str]]]:

@@ -14,7 +14,7 @@ DAYS ?= 30
 SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help demo city up down status test lint types imports proto proto-check proto-release tests clean-tree bench chaos lock clean
+.PHONY: help demo city up down status test lint types imports proto proto-check proto-release tests clean-tree bench peers chaos lock clean
 
 ##@ Use it
 help: ## list the targets
@@ -63,6 +63,8 @@ clean-tree: proto ## fail when generated code is not what is committed
 bench: $(READY) ## figures as ratios in one run; results as dated JSON in benchmarks/results
 	$(PY) -m benchmarks
 
+peers: .peers/.ready ## what the benchmarks compare with, in an environment of its own (.peers)
+
 chaos: $(READY) ## the proofs at their full counts, seeded; results as dated JSON
 	$(PY) -m tools.chaos
 
@@ -77,9 +79,11 @@ lock: $(READY) ## pin every dependency again, with hashes and no index address
 	sed '/^    "lifecircle-client",$$/d' pyproject.toml > .venv/pyproject.toml
 	cd .venv && bin/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group local --group dev \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --quiet -o ../requirements.lock
+	$(BIN)/uv pip compile benchmarks/peers/requirements.in --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --quiet -o benchmarks/peers/requirements.lock
 
 clean: ## remove the environment and every cache; the platform's data stay in $(STATE)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks .coverage
+	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks .coverage
 
 $(READY): requirements.lock pyproject.toml clients/python/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one: make demo PYTHON=/path/to/python3"; exit 1; }
@@ -88,3 +92,8 @@ $(READY): requirements.lock pyproject.toml clients/python/pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $(READY)
+
+.peers/.ready: benchmarks/peers/requirements.lock
+	@test -x .peers/bin/python || $(PYTHON) -m venv .peers
+	@.peers/bin/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/peers/requirements.lock
+	@touch .peers/.ready

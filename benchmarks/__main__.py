@@ -1,17 +1,20 @@
-"""Runs the benchmarks: `python -m benchmarks [NAME …]`; every result is kept in benchmarks/results."""
+"""Runs the benchmarks: `python -m benchmarks [NAME …]`; every result is kept in benchmarks/results.
+
+A benchmark is a module of this folder with `measure(console)`: it gives its figures as one JSON object.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import demo, get_portrait, record
+from benchmarks import record
 
-ALL: dict[str, Callable[[Console], dict[str, Any]]] = {"get_portrait": get_portrait.measure, "demo": demo.measure}
+ALL = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if "\ndef measure(" in path.read_text("utf-8"))
 
 
 def main() -> None:
@@ -21,7 +24,7 @@ def main() -> None:
     console = Console()
     for name in parser.parse_args().names or ALL:
         console.rule(name)
-        figures = ALL[name](console)
+        figures = importlib.import_module(f"benchmarks.{name}").measure(console)
         console.print_json(json.dumps(figures, ensure_ascii=False))
         console.print(f"kept as {record.keep(name, figures).relative_to(record.RESULTS.parent.parent)}")
 

@@ -1,7 +1,6 @@
 """The proofs at their full counts (`make chaos`): seeded, bounded, the result kept as dated JSON.
 
-The same tests as in `make test`, with CHAOS set: simulations of death, freezing and late commits over every seed, the
-ledger beside its auditor, random auctions against the exact optimum, and the whole platform with each service killed.
+The same tests as in `make test`, with CHAOS set: every test file that takes its counts from tests/fixtures/counts.py.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from xml.etree import ElementTree
 from benchmarks import record
 from tools.tidy import ROOT
 
-PROOFS = (
-    "tests/kit/test_jobs_simulation.py",
-    "tests/kit/test_cursors.py",
-    "tests/kit/test_outbox.py",
-    "tests/points/test_simulation.py",
-    "tests/contact/test_arbitration.py",
-    "tests/e2e/test_restart.py",
+# A proof is a test file that takes its counts from tests/fixtures/counts.py.
+PROOFS = tuple(
+    sorted(
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if "fixtures.counts import" in path.read_text("utf-8")
+    )
 )
 
 

@@ -25,6 +25,7 @@ _SHAPES = {
     Type.INT: r"^-?[0-9]{1,18}$",
     Type.DECIMAL: r"^-?[0-9]{1,12}(\.[0-9]{1,12})?$",
     Type.MSISDN: r"^1[0-9]{10}$",
+    Type.PARTY: r"^[0-9+*#A-Fa-f]{1,32}$",
 }
 _DATE_SHAPES = {
     "YYYYMMDD": (r"^(19|20)[0-9]{6}$", "%Y%m%d"),
@@ -99,6 +100,8 @@ def _value(column: Column, zone: str) -> pl.Expr:
             kind = pl.Int8 if whole else pl.String
             values = codes if whole else {code: str(value) for code, value in codes.items()}
             return text.replace_strict(values, default=None, return_dtype=kind)
+        case Type.PARTY:  # a pseudonym once it is keyed; text until then
+            return text.str.replace(r"^(?:\+|00)86(1[3-9][0-9]{9})$", "$1")
         case Type.STRING:
             if column.masked:
                 return text.str.replace_all(_MASK, identity.MASK)

@@ -1,6 +1,7 @@
 """A feed's definition: YAML text in, a Feed out, and every problem reported with the key that it is at."""
 
 import re
+from datetime import date, time
 from typing import Annotated, Any, Literal
 
 import polars as pl
@@ -25,6 +26,7 @@ _RULES = {
     "masked": (Type.STRING,),
     "layout": (Type.DATE, Type.DATETIME),
     "within_period": (Type.DATETIME,),
+    "references": (Type.STRING,),
 }
 
 
@@ -44,6 +46,8 @@ class _Column(_Strict):
     layout: str = ""
     within_period: bool = False
     masked: bool | None = None
+    references: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*)?$")
+    about: str = Field(default="", max_length=400)
 
     @model_validator(mode="after")
     def _rules_fit_the_type(self) -> "_Column":
@@ -68,12 +72,13 @@ class _Column(_Strict):
         return contract.Column(**(self.model_dump() | {"codes": codes, "layout": layout}))
 
 
+_ControlField = Annotated[str, Field(pattern=r"^(file_name|rows|md5|sha256|bytes|sum:[a-z][a-z0-9_]{0,62})$")]
+
+
 class _Control(_Strict):
     suffix: str = Field(default=".CHK", pattern=r"^\.[A-Za-z0-9]{1,8}$")
     delimiter: str = Field(default="|", min_length=1, max_length=1)
-    fields: list[Literal["file_name", "rows", "md5", "sha256", "bytes"]] = Field(
-        default=["file_name", "rows", "md5", "bytes"], min_length=2
-    )
+    fields: list[_ControlField] = Field(default=["file_name", "rows", "md5", "bytes"], min_length=2)
 
     @model_validator(mode="after")
     def _says_enough(self) -> "_Control":
@@ -87,6 +92,27 @@ class _Control(_Strict):
 class _Threshold(_Strict):
     share: float = Field(default=0.02, ge=0, le=1)
     rows: int = Field(default=20, ge=0)
+    alarm: float = Field(default=0.01, ge=0, le=1)
+
+
+class _Schedule(_Strict):
+    cycle: contract.Cycle
+    due: str = Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
+    days: int = Field(default=0, ge=0, le=60)
+
+    def value(self) -> contract.Schedule:
+        return contract.Schedule(self.cycle, time.fromisoformat(self.due), self.days)
+
+
+class _Volume(_Strict):
+    least: int | None = Field(default=None, ge=0)
+    most: int | None = Field(default=None, ge=0)
+    share: float = Field(default=0.5, gt=0, le=100)
+    periods: int = Field(default=8, ge=3, le=100)
+
+
+class _Retention(_Strict):
+    days: int = Field(ge=1, le=36500)
 
 
 class _Event(_Strict):
@@ -116,6 +142,10 @@ class _Definition(_Strict):
     legal_basis: str = Field(min_length=3, max_length=400)
     target: _Target = _Target()
     unique: list[_Name] = []
+    schedule: _Schedule | None = None
+    volume: _Volume = _Volume()
+    retention: _Retention | None = None
+    effective_from: date = date.min
     columns: list[_Column] = Field(min_length=1, max_length=500)
 
 
@@ -164,6 +194,9 @@ def _contradictions(parsed: _Definition) -> list[tuple[str, str]]:
 
     for number, name in enumerate(parsed.unique):
         expect(f"unique[{number}]", name)
+    for number, name in enumerate(parsed.control.fields):
+        if name.startswith(contract.TOTAL):
+            expect(f"control.fields[{number}]", name.removeprefix(contract.TOTAL), Type.INT)
     for number, name in enumerate(parsed.target.cell_id or ()):
         expect(f"target.cell_id[{number}]", name, Type.INT)
     if (parsed.target.bucketed or parsed.target.customers) and not numbers:
@@ -173,7 +206,7 @@ def _contradictions(parsed: _Definition) -> list[tuple[str, str]]:
         expect("target.customers", "status", Type.CODE)
     if parsed.target.event is not None:
         for number, name in enumerate(parsed.target.event.id):
-            expect(f"target.event.id[{number}]", name)
+            expect(f"target.event.id[{number}]", name, *(each for each in Type if each is not Type.PARTY))
         for name in re.findall(r"\{([a-z0-9_]+)\}", parsed.target.event.type):
             expect("target.event.type", name, Type.CODE)
         expect("target.event.time", parsed.target.event.time, Type.DATETIME)
@@ -206,11 +239,15 @@ def _feed(parsed: _Definition) -> contract.Feed:
         delimiter=parsed.delimiter,
         header=parsed.header,
         control=contract.Control(parsed.control.suffix, parsed.control.delimiter, tuple(parsed.control.fields)),
-        threshold=contract.Threshold(parsed.rejects.share, parsed.rejects.rows),
+        threshold=contract.Threshold(parsed.rejects.share, parsed.rejects.rows, parsed.rejects.alarm),
         columns=tuple(column.value() for column in parsed.columns),
         unique=tuple(parsed.unique),
         target=contract.Target(**target),
         order=parsed.order,
         purpose=parsed.purpose,
         legal_basis=parsed.legal_basis,
+        schedule=parsed.schedule.value() if parsed.schedule else None,
+        volume=contract.Volume(**parsed.volume.model_dump()),
+        retention_days=parsed.retention.days if parsed.retention else None,
+        effective_from=parsed.effective_from,
     )

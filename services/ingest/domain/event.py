@@ -15,6 +15,7 @@ from services.ingest.domain.feed import Feed, Type
 STAGED = ("source_event_id", "type", "customer_key", "occur_time", "attributes", "line")
 """Columns of the rows that become events."""
 
+_HIDDEN = (Type.MSISDN, Type.PARTY)  # these are no attributes
 _ATTRIBUTES_MOST = 64
 _ATTRIBUTES_BYTES = 32 * 1024
 _NUMBER_PROBLEM = "holds what looks like a telephone number; name the customer by customer_key"
@@ -90,7 +91,7 @@ def from_rows(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     mapping = feed.target.event
     assert mapping is not None, f"{feed.feed_id} does not become events"
     customer = pl.col("customer_key") if feed.msisdn else pl.lit(0, dtype=pl.Int64)
-    shown = {column.name: _shown(column.name, column.type) for column in feed.columns if column.type is not Type.MSISDN}
+    shown = {column.name: _shown(column.name, column.type) for column in feed.columns if column.type not in _HIDDEN}
     keys = shown | ({feed.msisdn.name: customer.cast(pl.String)} if feed.msisdn else {})
     parts = re.split(r"\{([a-z0-9_]+)\}", mapping.type)
     kind = pl.concat_str([pl.col(part) if at % 2 else pl.lit(part) for at, part in enumerate(parts)])

@@ -4,10 +4,14 @@ import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta, tzinfo
 
 SCHEMA_VERSION = 1
 """Version of the Parquet schemas that feeds are conformed to; readers refuse one that they do not know."""
+
+
+TOTAL = "sum:"
+"""Before the name of a column: a control total in a control file."""
 
 
 class Type(enum.Enum):
@@ -20,6 +24,7 @@ class Type(enum.Enum):
     DATETIME = "datetime"  # timestamp[ms, UTC]; local business time in the file
     CODE = "code"  # int8 when all codes map to whole numbers, else string
     MSISDN = "msisdn"  # becomes customer_key; never leaves this service in clear
+    PARTY = "party"  # another end or a device; becomes an int64 pseudonym, equal for equal texts under one key
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class Column:
     """One column of the file and its rules; a rule that is None, empty or False is not there.
 
     `masked`: True masks every run of digits that holds a number, also within a longer one; None masks numbers that
-    stand alone, in a string without a pattern; False leaves the lake's column as it came.
+    stand alone, in a string without a pattern; False leaves the lake's column as it came. `references` names a column
+    of another feed, `feed.column`, that must hold the value. `about` says what it is, for people.
     """
 
     name: str
@@ -41,30 +47,81 @@ class Column:
     layout: str = ""
     within_period: bool = False
     masked: bool | None = None
+    references: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True)
 class Control:
-    """The control file: one line of `fields` beside the data file, same stem, other suffix."""
+    """The control file: one line of `fields` beside the data file, same stem, other suffix.
+
+    A field `sum:<column>` is a control total: the sum of a column of whole numbers over all rows that were sent.
+    """
 
     suffix: str
     delimiter: str
     fields: tuple[str, ...]
+
+    @property
+    def totals(self) -> tuple[str, ...]:
+        """Columns that have a control total."""
+        return tuple(field.removeprefix(TOTAL) for field in self.fields if field.startswith(TOTAL))
 
 
 @dataclass(frozen=True)
 class Threshold:
     """How many rejects a delivery may have before it is quarantined whole: a share of its rows, but at least `rows`.
 
-    Never more than half of the rows, so that a short file cannot lose most of itself.
+    Never more than half of the rows, so that a short file cannot lose most of itself. `alarm` is the share above which
+    a loaded delivery raises an alarm.
     """
 
     share: float
     rows: int
+    alarm: float = 0.01
 
     def allowed(self, source_rows: int) -> int:
         """Rejects that a delivery of so many rows may have."""
         return max(int(self.share * source_rows), min(self.rows, source_rows // 2))
+
+
+class Cycle(enum.Enum):
+    """How often a feed comes; the name of a file says the first day of its period."""
+
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+
+    def after(self, period: date) -> date:
+        """First day of the period after that which `period` lies in."""
+        if self is Cycle.MONTHLY:
+            return (period.replace(day=1) + timedelta(days=32)).replace(day=1)
+        return period + timedelta(days=1 if self is Cycle.DAILY else 7)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When the file of a period is due: `days` days and `due` (local time) after the period has ended."""
+
+    cycle: Cycle
+    due: time
+    days: int = 0
+
+    def due_time(self, period: date, zone: tzinfo) -> datetime:
+        """The instant at which the file of a period is late."""
+        return datetime.combine(self.cycle.after(period) + timedelta(days=self.days), self.due, zone)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """How many rows a period is expected to have: within `least` and `most` where these are given, and not further off
+    the median of the periods before than `share` of it. `periods` says how many periods make that median.
+    """
+
+    least: int | None = None
+    most: int | None = None
+    share: float = 0.5
+    periods: int = 8
 
 
 @dataclass(frozen=True)
@@ -88,7 +145,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Feed:
-    """The contract. `order` says which of several waiting feeds is loaded first (the smaller)."""
+    """The contract. `order` says which of several waiting feeds is loaded first (the smaller).
+
+    `retention_days` is how long its rows are kept after their period; None for ever. `effective_from` is the first
+    period that this revision of the contract is for.
+    """
 
     feed_id: str
     title: str
@@ -104,6 +165,20 @@ class Feed:
     order: int
     purpose: str
     legal_basis: str
+    schedule: Schedule | None = None
+    volume: Volume = Volume()
+    retention_days: int | None = None
+    effective_from: date = date.min
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """Columns that become pseudonyms."""
+        return tuple(column.name for column in self.columns if column.type is Type.PARTY)
+
+    @property
+    def references(self) -> dict[str, tuple[str, str]]:
+        """Column → (feed, column) whose values it must be one of."""
+        return {each.name: _reference(each.references) for each in self.columns if each.references}
 
     @property
     def msisdn(self) -> Column | None:
@@ -155,3 +230,8 @@ def parse_date(text: str, layout: str) -> date:
     if not re.fullmatch(r"[0-9]{8}", digits):
         raise ValueError(f"not a date in the layout {layout}")
     return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+
+
+def _reference(text: str) -> tuple[str, str]:
+    feed_id, _, column = text.partition(".")
+    return feed_id, column

@@ -192,7 +192,7 @@ class Load:
         bad = pl.concat([split.broken, result.bad]).sort("line")
         judged.tally.add(result.good.height, bad)
         judged.rejects += self._rejects(feed, delivery.delivery_id, batch, bad)
-        rows = result.good
+        rows = result.good.with_columns(self._keys.pseudonyms(result.good[name]) for name in feed.parties)
         if NUMBER in rows.columns:
             ordinals = judged.ordinals.take(rows[NUMBER]).alias(ORDINAL)
             rows = rows.drop(NUMBER).insert_column(0, ordinals)

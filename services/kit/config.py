@@ -51,6 +51,9 @@ class ServerSettings:
     jwt_keys: Path = field(metadata={"help": "JWKS file with the public keys that sign tokens", "exists": True})
     jwt_issuer: str = "lifecircle-local"
     jwt_audience: str = "lifecircle"
+    oidc_keys: str = field(default="", metadata={"help": "JWKS of the operator's OIDC issuer: https:// or a path"})
+    oidc_issuer: str = field(default="", metadata={"help": "its name, as `iss` in its tokens"})
+    oidc_audience: str = field(default="lifecircle", metadata={"help": "whom its tokens must name as `aud`"})
     service_token_file: Path | None = field(default=None, metadata={"help": "the token shown to peers", "exists": True})
     listen: str = field(default="127.0.0.1:50051", metadata={"help": "address to serve, host:port"})
     reuse_port: bool = field(default=False, metadata={"help": "SO_REUSEPORT: one pinned process per core"})

@@ -8,6 +8,7 @@
         await tx.commit()                               # is written; rollback is the default
 
 Every connection has a statement, a lock and an idle-in-transaction timeout, and the schema as its search path.
+In an RPC of a limited caller every transaction sees the rows of his domain only (domains.py).
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.base import Executable
 
+from services.kit import domains
 from services.kit.waiting import backoff
 
 _log = structlog.get_logger(__name__)
@@ -226,6 +228,7 @@ class Database:
                     raise asyncpg.InternalClientError("a transaction was left open")
                 transaction = driver.transaction(readonly=readonly)
                 await transaction.start()
+                await _limit(driver, self.schema)
                 return connection, driver, transaction
             except PoolTimeout as error:
                 raise Unreachable("every connection to Postgres is taken") from error
@@ -240,6 +243,23 @@ class Database:
                 _log.warning("postgres_gone", error=type(error).__name__)
             failures += 1
             await asyncio.sleep(backoff(failures, first=0.02, most=0.5))
+
+
+async def _limit(driver: Driver, schema: str) -> None:
+    """Take on the scoped role when a limited caller is in hand: from here on row-level security holds."""
+    domain = domains.current()
+    if domain is not None:
+        await driver.fetchval(_SCOPE, scoped_role(schema), sorted(domain))
+
+
+_SCOPE = (
+    f"SELECT set_config('role', $1, true) || set_config('{domains.SETTING}', CAST(CAST($2 AS text[]) AS text), true)"
+)
+
+
+def scoped_role(schema: str) -> str:
+    """The role under which a service works for a limited caller; migrate.py makes it."""
+    return f"lc_{schema}_scoped"
 
 
 def driver_url(url: str) -> str:

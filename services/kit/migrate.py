@@ -1,6 +1,8 @@
 """A service's schema: its role, its grants, and its tables by alembic.
 
-The administrator owns the schema; the service's role may use and change rows, and nothing else, and nowhere else.
+The administrator owns the schema; the service's role may use and change rows, and nothing else, and nowhere else. It
+passes by row-level security, so that its own work may COPY; for a limited caller it takes on lc_<service>_scoped, which
+does not (domains.py).
 Doing it again changes nothing, except that the role takes the password that DATABASE_URL names now.
 
     services/<service>/migrations/env.py                   from services.kit import migrate
@@ -35,7 +37,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from services.kit import config, tables
-from services.kit.db import Driver, driver_url
+from services.kit.db import Driver, driver_url, scoped_role
+from services.kit.domains import SETTING
 
 _log = structlog.get_logger(__name__)
 
@@ -98,10 +101,17 @@ async def _migrate(service: str, settings: Settings, folder: Path) -> None:
     if role == make_url(settings.admin_database_url).username:
         raise config.ConfigProblems(["DATABASE_URL: it must name the service's own role, not the administrator"])
     async with _turn(settings.admin_database_url) as admin:
-        await _role(admin, role, password)
-        await _schema(admin, service, role)
+        await _role(admin, role, f"LOGIN BYPASSRLS PASSWORD '{_scram(password)}'")
+        await _role(admin, scoped_role(service), "NOLOGIN NOBYPASSRLS")
+        await admin.execute(f"GRANT {_quoted(scoped_role(service))} TO {_quoted(role)}")
+        for name in (role, scoped_role(service)):
+            await _schema(admin, service, name)
         await _upgrade(settings.admin_database_url, service, folder)
-        await admin.execute(f"REVOKE INSERT, UPDATE, DELETE ON {_quoted(service)}.alembic_version FROM {_quoted(role)}")
+        await _protect(admin, service)
+        for name in (role, scoped_role(service)):
+            await admin.execute(
+                f"REVOKE INSERT, UPDATE, DELETE ON {_quoted(service)}.alembic_version FROM {_quoted(name)}"
+            )
     _log.info("migrated", service=service, role=role)
 
 
@@ -120,9 +130,8 @@ async def _turn(url: str) -> AsyncIterator[Driver]:
         await admin.close()  # and with it goes the lock
 
 
-async def _role(admin: Driver, role: str, password: str) -> None:
-    """A login role with this password and no other power. Roles are the cluster's, so others may do the same now."""
-    options = f"LOGIN PASSWORD '{_scram(password)}'"
+async def _role(admin: Driver, role: str, options: str) -> None:
+    """A role with no power but `options`. Roles are the cluster's, so others may do the same now."""
     for attempt in range(_ATTEMPTS):
         known = await admin.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
         try:
@@ -149,6 +158,31 @@ async def _schema(admin: Driver, schema: str, role: str) -> None:
         f"ALTER DEFAULT PRIVILEGES IN SCHEMA {name} GRANT {numbers} ON SEQUENCES TO {who}",
     ):
         await admin.execute(statement)
+
+
+async def _protect(admin: Driver, schema: str) -> None:
+    """Row-level security on every table with an org_id: under the scoped role it shows the rows of the domain.
+
+    The setting is read once a statement, not once a row; where it is not set no row is seen.
+    """
+    tables = await admin.fetch(_WITH_ORG, schema)
+    for table in tables:
+        name = f"{_quoted(schema)}.{_quoted(table['relname'])}"
+        for statement in (
+            f"DROP POLICY IF EXISTS domain ON {name}",
+            f"CREATE POLICY domain ON {name} USING (org_id = ANY ({_DOMAIN}))",
+            f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY",
+        ):
+            await admin.execute(statement)
+
+
+_DOMAIN = f"(SELECT CAST(current_setting('{SETTING}', true) AS text[]))::text[]"
+_WITH_ORG = """
+SELECT relname FROM pg_class
+JOIN pg_attribute ON attrelid = pg_class.oid AND attname = 'org_id' AND NOT attisdropped
+WHERE relnamespace = CAST(quote_ident($1) AS regnamespace) AND relkind IN ('r', 'p') AND NOT relrowsecurity
+ORDER BY relname
+"""
 
 
 async def _upgrade(url: str, schema: str, folder: Path) -> None:

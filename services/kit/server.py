@@ -8,8 +8,10 @@ Health (grpc.health.v1), by name:
 
 import asyncio
 import contextlib
+import json
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -20,11 +22,14 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_health.v1.health import aio as health_aio
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
+from joserfc.jwk import KeySet
 
 from services.kit import telemetry
 from services.kit.channel import MOST_BYTES
 from services.kit.config import ServerSettings
-from services.kit.interceptors import BYTES, Rights, Verifier, chain
+from services.kit.domains import Known
+from services.kit.files import Fetched, Watched
+from services.kit.interceptors import BYTES, Issuer, Rights, Verifier, chain
 from services.kit.waiting import backoff, pause
 
 Behaviour = TypeVar("Behaviour", bound=Callable[..., Any])
@@ -57,6 +62,7 @@ async def serve(
     rights: Rights,
     background: Sequence[Background] = (),
     ready: Callable[[], Awaitable[object]] | None = None,
+    known: Known | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order; the arguments are those of running()."""
@@ -70,6 +76,7 @@ async def serve(
         rights=rights,
         background=background,
         ready=ready,
+        known=known,
         stop=stop,
     ):
         await leaving.wait()
@@ -84,6 +91,7 @@ async def running(
     rights: Rights,
     background: Sequence[Background] = (),
     ready: Callable[[], Awaitable[object]] | None = None,
+    known: Known | None = None,
     stop: asyncio.Event | None = None,
 ) -> AsyncIterator[int]:
     """A server inside of a block, which is given its port. At the end of the block it stops in order:
@@ -92,11 +100,12 @@ async def running(
     calls in flight get grace_seconds → closed.
 
     `register` adds the servicers (None: a worker, which serves only its health). `rights` maps every method's name to
-    the roles that may call it. `background` runs beside, restarted when it dies. `ready` raises while calls cannot be
-    served (the database is gone). `stop` is yours to pass on, to Watch streams above all.
+    the roles that may call it, `known` is the directory by which callers have domains and roles. `background` runs
+    beside, restarted when it dies. `ready` raises while calls cannot be served (the database is gone). `stop` is yours
+    to pass on, to Watch streams above all.
     """
     stop = stop or asyncio.Event()
-    server, names = _server(service, settings, register, rights)
+    server, names = _server(service, settings, register, rights, known)
     health = _Health()
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     await health.set(["", *names], ready is None)
@@ -120,11 +129,10 @@ async def running(
 
 
 def _server(
-    service: str, settings: ServerSettings, register: Register | None, rights: Rights
+    service: str, settings: ServerSettings, register: Register | None, rights: Rights, known: Known | None
 ) -> tuple[grpc.aio.Server, list[str]]:
-    verifier = Verifier(settings.jwt_keys, settings.jwt_issuer, settings.jwt_audience)
     server = grpc.aio.server(
-        interceptors=chain(service, rights, verifier),
+        interceptors=chain(service, rights, _verifier(settings), known),
         maximum_concurrent_rpcs=settings.concurrent_calls,
         options=[
             ("grpc.so_reuseport", int(settings.reuse_port)),
@@ -143,6 +151,18 @@ def _server(
         _log.warning("methods_open_to_nobody", methods=unmapped)
     reflection.enable_server_reflection([*registry.names, reflection.SERVICE_NAME, HEALTH_NAME], server)
     return server, registry.names
+
+
+def _verifier(settings: ServerSettings) -> Verifier:
+    def keys(text: str) -> KeySet:
+        return KeySet.import_key_set(json.loads(text))
+
+    oidc = None
+    if settings.oidc_keys:
+        path = Path(settings.oidc_keys)
+        source = Watched(path, keys) if path.is_file() else Fetched(settings.oidc_keys, keys)
+        oidc = Issuer(source.value, settings.oidc_issuer, settings.oidc_audience)
+    return Verifier(Watched(settings.jwt_keys, keys).value, settings.jwt_issuer, settings.jwt_audience, oidc=oidc)
 
 
 class _Registry:

@@ -18,11 +18,12 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
+from services.kit.domains import Known
 from services.kit.interceptors import callers, deadline, logging, refusals, tracing, validation
 from services.kit.interceptors.call import Call, Caller, Context, Method, begin, current
-from services.kit.interceptors.callers import Rights, Verifier
+from services.kit.interceptors.callers import ANYBODY, Issuer, Rights, Verifier
 
-__all__ = ["Call", "Caller", "Method", "Rights", "Verifier", "caller", "chain", "current"]
+__all__ = ["ANYBODY", "Call", "Caller", "Issuer", "Method", "Rights", "Verifier", "caller", "chain", "current"]
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Unary = Callable[[Any, Context], Awaitable[Any]]
@@ -37,18 +38,21 @@ def caller() -> Caller:
     return current().caller
 
 
-def chain(service: str, rights: Rights, verifier: Verifier) -> list[grpc.aio.ServerInterceptor]:
+def chain(
+    service: str, rights: Rights, verifier: Verifier, known: Known | None = None
+) -> list[grpc.aio.ServerInterceptor]:
     """The interceptors of a server, in THE order."""
-    return [_Chain(service, rights, verifier)]
+    return [_Chain(service, rights, verifier, known or Known())]
 
 
 class _Chain(grpc.aio.ServerInterceptor):
     """Wraps each method's handler once, at its first call."""
 
-    def __init__(self, service: str, rights: Rights, verifier: Verifier) -> None:
+    def __init__(self, service: str, rights: Rights, verifier: Verifier, known: Known) -> None:
         self._service = service
         self._rights = rights
         self._verifier = verifier
+        self._known = known
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -112,7 +116,7 @@ class _Chain(grpc.aio.ServerInterceptor):
 
     def _admit(self, call: Call) -> None:
         deadline.check(call)
-        callers.check(call, self._rights, self._verifier)
+        callers.check(call, self._service, self._rights, self._verifier, self._known)
 
 
 def _validated(request: Any, many: bool) -> Any:

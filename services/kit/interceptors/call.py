@@ -13,11 +13,19 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, as his token says. `org` is the organisation he belongs to."""
+    """Who calls, as his token says. `org` is the organisation he belongs to, "" the whole; `domain` what lies in it.
+
+    A domain of None is everything.
+    """
 
     subject: str
     roles: frozenset[str]
     org: str
+    domain: frozenset[str] | None = None
+
+    def sees(self, org_id: str) -> bool:
+        """Whether rows of the organisation are in his domain."""
+        return self.domain is None or org_id in self.domain
 
 
 @dataclass(frozen=True)

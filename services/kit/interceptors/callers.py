@@ -3,24 +3,37 @@
 A token is a JWT (RS256 or ES256) with iss, aud, sub, exp, and optionally roles (a list) and org. Its verification costs
 about 100 µs and is kept until it runs out, so a call with a known token costs about 1 µs; revoking is by short life or
 by taking the key out of the file, which is read again when it changes.
+
+Two issuers may be believed at once: our own (admin, or `make up`), whose tokens carry the roles, and the operator's
+OIDC issuer, whose tokens carry none: what such a subject may do is what admin's directory says of him.
 """
 
+import base64
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from itertools import zip_longest
+from typing import Any
 
 import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from services.kit import domains
+from services.kit.domains import Directory, Known
 from services.kit.errors import not_allowed, stranger
-from services.kit.files import Watched
 from services.kit.interceptors.call import Call, Caller
 
 Rights = Mapping[str, frozenset[str]]
 """Method name → the roles that may call it. A method without an entry is open to nobody."""
+
+ANYBODY = frozenset({"*"})
+"""The right of a method that needs no token, since it is how one comes by a token. It must refuse strangers itself."""
+
+OIDC = "oidc:"
+"""Subjects of the operator's issuer begin with it, so that they are never taken for ours."""
 
 _ALGORITHMS = ["RS256", "ES256"]
 _MOST_TOKENS = 10_000
@@ -35,61 +48,115 @@ _log = structlog.get_logger(__name__)
 
 
 class Verifier:
-    """Turns a token into a Caller, or refuses it as a stranger's."""
+    """Turns a token into a Caller, or refuses it as a stranger's.
 
-    def __init__(self, keys: Path, issuer: str, audience: str, *, now: Callable[[], float] = time.time) -> None:
-        self._keys = Watched(keys, lambda content: KeySet.import_key_set(json.loads(content)))
-        self._claims = jwt.JWTClaimsRegistry(
-            now=lambda: int(now()),
-            iss={"essential": True, "value": issuer},
-            aud={"essential": True, "value": audience},
-            sub={"essential": True},
-            exp={"essential": True},
-        )
+    `keys` gives the JWKS of our own issuer; `oidc`, when given, is the operator's: its keys, issuer and audience.
+    """
+
+    def __init__(
+        self,
+        keys: Callable[[], KeySet],
+        issuer: str,
+        audience: str,
+        *,
+        oidc: "Issuer | None" = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._ours = Issuer(keys, issuer, audience)
+        self._oidc = oidc
         self._now = now
         self._known: dict[str, tuple[Caller, float]] = {}
-        self._keys_then: KeySet | None = None
+        self._keys_then: list[KeySet] = []
 
     def verify(self, token: str) -> Caller:
         """The caller that the token speaks of. Raises stranger."""
-        keys = self._keys.value()
-        if keys is not self._keys_then or len(self._known) >= _MOST_TOKENS:
+        keys = [issuer.keys() for issuer in (self._ours, self._oidc) if issuer is not None]
+        if len(self._known) >= _MOST_TOKENS or any(now is not then for now, then in zip_longest(keys, self._keys_then)):
             self._known.clear()
             self._keys_then = keys
         known = self._known.get(token)
         if known is None:
-            known = self._known[token] = self._verify(token, keys)
+            known = self._known[token] = self._verify(token)
         if known[1] <= self._now():
             del self._known[token]
             raise stranger("the token has run out")
         return known[0]
 
-    def _verify(self, token: str, keys: KeySet) -> tuple[Caller, float]:
+    def _verify(self, token: str) -> tuple[Caller, float]:
         if len(token) > _MOST_CHARACTERS:
             raise stranger("the token is too long")
         try:
-            claims = jwt.decode(token, keys, algorithms=_ALGORITHMS).claims
-            self._claims.validate(claims)
-            roles = claims.get("roles", [])
-            if not isinstance(roles, list) or not claims["sub"]:
-                raise ValueError("roles is a list and sub is not empty")
-            caller = Caller(claims["sub"], frozenset(map(str, roles)), str(claims.get("org", "")))
-            return caller, float(claims["exp"])
+            if self._oidc is not None and _told(token, "iss") == self._oidc.name:
+                claims = self._oidc.claims(token, self._now)
+                # What the operator's issuer calls a role is not what we call one: the directory says who he is here.
+                return Caller(f"{OIDC}{claims['sub']}", frozenset(), "", frozenset()), float(claims["exp"])
+            claims = self._ours.claims(token, self._now)
+            roles, org, subject = claims.get("roles", []), claims["org"], claims["sub"]
+            if not isinstance(roles, list) or not isinstance(org, str) or subject.startswith(OIDC):
+                raise ValueError("roles is a list, org a text, and the subject not one of the operator's issuer")
+            return Caller(subject, frozenset(map(str, roles)), org), float(claims["exp"])
         except (JoseError, ValueError, TypeError, KeyError) as error:
             _log.info("token_refused", error=type(error).__name__)
             raise stranger("the token is not valid") from error
 
 
-def check(call: Call, rights: Rights, verifier: Verifier) -> None:
+@dataclasses.dataclass(frozen=True)
+class Issuer:
+    """Whose tokens are believed: his keys, his name (`iss`), and whom he must name as audience."""
+
+    keys: Callable[[], KeySet]
+    name: str
+    audience: str
+
+    def claims(self, token: str, now: Callable[[], float]) -> dict[str, Any]:
+        """The claims of a token of this issuer. Raises JoseError and ValueError."""
+        claims = jwt.decode(token, self.keys(), algorithms=_ALGORITHMS).claims
+        jwt.JWTClaimsRegistry(
+            now=lambda: int(now()),
+            iss={"essential": True, "value": self.name},
+            aud={"essential": True, "value": self.audience},
+            sub={"essential": True},
+            exp={"essential": True},
+        ).validate(claims)
+        if not claims["sub"]:
+            raise ValueError("sub is not empty")
+        return claims
+
+
+def _told(token: str, claim: str) -> object:
+    """What an unverified token says: only to choose whose keys to verify it with."""
+    payload = token.split(".")[1] if token.count(".") == 2 else ""
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).get(claim)
+
+
+def check(call: Call, service: str, rights: Rights, verifier: Verifier, known: Known) -> None:
     """Learn who calls and refuse who may not. Raises stranger, not_allowed."""
     method = call.method
-    if method.path.startswith(_OPEN):
+    allowed = rights.get(method.name, frozenset())
+    if method.path.startswith(_OPEN) or allowed is ANYBODY:
+        call.who = Caller("", frozenset(), "", frozenset())
         return
     scheme, _, token = call.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise stranger("no bearer token")
-    call.who = verifier.verify(token)
+    call.who = placed(verifier.verify(token), known.directory)
+    domains.enter(call.who.domain)
     if method.path.startswith(_ANY_ROLE):
         return
-    if call.who.roles.isdisjoint(rights.get(method.name, frozenset())):
-        raise not_allowed(method.name, call.who.roles)
+    roles = call.who.roles
+    if roles.isdisjoint(allowed) and not known.directory.permits(roles, f"{service}.{method.name}"):
+        raise not_allowed(method.name, roles)
+
+
+def placed(caller: Caller, directory: Directory) -> Caller:
+    """The caller with his domain, and as the directory knows him where it does. Raises stranger when he is disabled."""
+    principal = directory.principals.get(caller.subject)
+    if principal is None:
+        return caller if caller.domain is not None else _placed(caller, caller.org, caller.roles, directory)
+    if principal.disabled:
+        raise stranger("the caller is disabled")
+    return _placed(caller, principal.org_id, caller.roles | principal.roles, directory)
+
+
+def _placed(caller: Caller, org_id: str, roles: frozenset[str], directory: Directory) -> Caller:
+    return Caller(caller.subject, roles, org_id, directory.domain(org_id))

@@ -36,3 +36,39 @@ def span_invalid(from_date: date, to_date: date, most_days: int) -> Refusal:
     metadata = {"from_date": from_date.isoformat(), "to_date": to_date.isoformat()}
     fields = [("compute.to_date", message)]
     return Refusal(Kind.INVALID_ARGUMENT, "SPAN_INVALID", message, metadata=metadata, fields=fields)
+
+
+def audience_invalid(at: str, why: str) -> Refusal:
+    """An expression or its text is wrong; `at` is a character of the text from 0, or a path into the expression."""
+    message = f"the audience is wrong at {at}: {why}"
+    return Refusal(Kind.INVALID_ARGUMENT, "AUDIENCE_INVALID", message, metadata={"at": at, "why": why})
+
+
+def audience_not_found(audience_id: str) -> Refusal:
+    """No saved or frozen audience and no customer list has this id."""
+    message = f"no audience or list has the id {audience_id}"
+    return Refusal(Kind.NOT_FOUND, "AUDIENCE_NOT_FOUND", message, metadata={"audience_id": audience_id})
+
+
+def moment_rule_invalid(at: str, why: str) -> Refusal:
+    """A rule that can never or would always match, or is too large; `at` is a path into the rule."""
+    message = f"the rule is wrong at {at}: {why}"
+    return Refusal(Kind.INVALID_ARGUMENT, "MOMENT_RULE_INVALID", message, metadata={"at": at, "why": why})
+
+
+def moment_rule_not_found(rule_id: str, version: int) -> Refusal:
+    """No rule has this id and version; version 0 is the latest."""
+    metadata = {"rule_id": rule_id, "version": str(version)}
+    return Refusal(Kind.NOT_FOUND, "MOMENT_RULE_NOT_FOUND", f"no rule is {rule_id} version {version}", metadata=metadata)
+
+
+def moment_rule_retired(rule_id: str, version: int) -> Refusal:
+    """A version that was retired is not published again."""
+    message = f"version {version} of {rule_id} was retired; write a new one"
+    metadata = {"rule_id": rule_id, "version": str(version)}
+    return Refusal(Kind.FAILED_PRECONDITION, "MOMENT_RULE_RETIRED", message, metadata=metadata)
+
+
+def index_loading() -> Refusal:
+    """The tags of the first run are still being read into memory."""
+    return Refusal(Kind.UNAVAILABLE, "INDEX_LOADING", "the tags are being read into memory; ask again")

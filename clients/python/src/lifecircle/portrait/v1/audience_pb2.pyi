@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -20,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Audience(_message.Message):
-    """Audience is a group of customers by tags; this counts one."""
+    """Audience is a group of customers: an expression over tags, features, lists and other audiences, and who fulfils it in the latest run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -28,19 +29,35 @@ class Audience(_message.Message):
     NONE_OF_FIELD_NUMBER: _builtins.int
     CUSTOMERS_FIELD_NUMBER: _builtins.int
     SAMPLE_CUSTOMER_KEYS_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     customers: _builtins.int
     """customers counts the members in the latest run."""
+    text: _builtins.str
+    """text is the expression in its readable form."""
+    run_id: _builtins.str
+    """run_id names the run that was counted."""
     @_builtins.property
     def all_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """all_of are tag codes (or `CODE=value`) that a member bears, every one."""
+        """all_of are tag codes (or `CODE=value`) that a member bears, every one; as asked."""
 
     @_builtins.property
     def none_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """none_of are tag codes that a member does not bear."""
+        """none_of are tag codes that a member does not bear; as asked."""
 
     @_builtins.property
     def sample_customer_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """sample_customer_keys are some members, by key."""
+
+    @_builtins.property
+    def expression(self) -> Global___AudienceExpression:
+        """expression is what was counted."""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AudiencePart]:
+        """parts are the parts of the expression with their own counts, in the order of the text, the whole first."""
 
     def __init__(
         self,
@@ -49,11 +66,490 @@ class Audience(_message.Message):
         none_of: _abc.Iterable[_builtins.str] | None = ...,
         customers: _builtins.int = ...,
         sample_customer_keys: _abc.Iterable[_builtins.int] | None = ...,
+        expression: Global___AudienceExpression | None = ...,
+        text: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        parts: _abc.Iterable[Global___AudiencePart] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "customers", b"customers", "none_of", b"none_of", "sample_customer_keys", b"sample_customer_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "customers", b"customers", "expression", b"expression", "none_of", b"none_of", "parts", b"parts", "run_id", b"run_id", "sample_customer_keys", b"sample_customer_keys", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Audience: _TypeAlias = Audience  # noqa: Y015
+
+@_typing.final
+class AudiencePart(_message.Message):
+    """AudiencePart is a part of an expression with how many fulfil it by itself: where an audience becomes small."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """text is the part in its readable form."""
+    depth: _builtins.int
+    """depth is 0 for the whole, 1 for what it is made of, and so on."""
+    customers: _builtins.int
+    """customers counts who fulfils the part."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        depth: _builtins.int = ...,
+        customers: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customers", b"customers", "depth", b"depth", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AudiencePart: _TypeAlias = AudiencePart  # noqa: Y015
+
+@_typing.final
+class AudienceExpression(_message.Message):
+    """AudienceExpression says who belongs to an audience: exactly one kind. At most 16 levels deep and 256 parts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Everybody(_message.Message):
+        """Everybody is every customer of the run."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class TagIs(_message.Message):
+        """TagIs holds for who bears a tag."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CODE_FIELD_NUMBER: _builtins.int
+        VALUES_FIELD_NUMBER: _builtins.int
+        code: _builtins.str
+        """code names the tag."""
+        @_builtins.property
+        def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """values keep bearers of one of these values of an enum tag; empty for any. At most 64."""
+
+        def __init__(
+            self,
+            *,
+            code: _builtins.str = ...,
+            values: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "values", b"values"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class FeatureBetween(_message.Message):
+        """FeatureBetween holds for who has a feature within bounds; a feature that is not known holds for nobody."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        LEAST_FIELD_NUMBER: _builtins.int
+        MOST_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """name is the feature's catalogue name, for instance `arpu_3m_avg`."""
+        least: _builtins.float
+        """least is the lower bound, inclusive; unset for none."""
+        most: _builtins.float
+        """most is the upper bound, inclusive; unset for none."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            least: _builtins.float | None = ...,
+            most: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_least", b"_least", "_most", b"_most", "least", b"least", "most", b"most"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_least", b"_least", "_most", b"_most", "least", b"least", "most", b"most", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__least: _TypeAlias = _typing.Literal["least"]  # noqa: Y015
+        _WhichOneofArgType__least: _TypeAlias = _typing.Literal["_least", b"_least"]  # noqa: Y015
+        _WhichOneofReturnType__most: _TypeAlias = _typing.Literal["most"]  # noqa: Y015
+        _WhichOneofArgType__most: _TypeAlias = _typing.Literal["_most", b"_most"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__least) -> _WhichOneofReturnType__least | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__most) -> _WhichOneofReturnType__most | None: ...
+
+    @_typing.final
+    class Parts(_message.Message):
+        """Parts are several expressions."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PARTS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AudienceExpression]:
+            """parts are 1 to 64 expressions."""
+
+        def __init__(
+            self,
+            *,
+            parts: _abc.Iterable[Global___AudienceExpression] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class AtLeast(_message.Message):
+        """AtLeast holds for who fulfils at least so many of several expressions."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        COUNT_FIELD_NUMBER: _builtins.int
+        PARTS_FIELD_NUMBER: _builtins.int
+        count: _builtins.int
+        """count is how many, from 1 to the number of parts."""
+        @_builtins.property
+        def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AudienceExpression]:
+            """parts are 1 to 64 expressions."""
+
+        def __init__(
+            self,
+            *,
+            count: _builtins.int = ...,
+            parts: _abc.Iterable[Global___AudienceExpression] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "parts", b"parts"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Saved(_message.Message):
+        """Saved is a saved audience."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        audience_id: _builtins.str
+        """audience_id names it."""
+        version: _builtins.int
+        """version is which; 0 for the latest."""
+        def __init__(
+            self,
+            *,
+            audience_id: _builtins.str = ...,
+            version: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EVERYBODY_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    ALL_OF_FIELD_NUMBER: _builtins.int
+    ANY_OF_FIELD_NUMBER: _builtins.int
+    NOT_FIELD_NUMBER: _builtins.int
+    AT_LEAST_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    LIST_ID_FIELD_NUMBER: _builtins.int
+    FROZEN_ID_FIELD_NUMBER: _builtins.int
+    list_id: _builtins.str
+    """list_id is who stands in a customer list."""
+    frozen_id: _builtins.str
+    """frozen_id is who stood in an audience when it was frozen."""
+    @_builtins.property
+    def everybody(self) -> Global___AudienceExpression.Everybody:
+        """everybody is every customer."""
+
+    @_builtins.property
+    def tag(self) -> Global___AudienceExpression.TagIs:
+        """tag is who bears a tag."""
+
+    @_builtins.property
+    def feature(self) -> Global___AudienceExpression.FeatureBetween:
+        """feature is who has a feature within bounds."""
+
+    @_builtins.property
+    def all_of(self) -> Global___AudienceExpression.Parts:
+        """all_of is who fulfils every part."""
+
+    @_builtins.property
+    def any_of(self) -> Global___AudienceExpression.Parts:
+        """any_of is who fulfils one part or more."""
+
+    @_builtins.property
+    def at_least(self) -> Global___AudienceExpression.AtLeast:
+        """at_least is who fulfils at least so many parts."""
+
+    @_builtins.property
+    def saved(self) -> Global___AudienceExpression.Saved:
+        """saved is who belongs to a saved audience."""
+
+    def __init__(
+        self,
+        *,
+        everybody: Global___AudienceExpression.Everybody | None = ...,
+        tag: Global___AudienceExpression.TagIs | None = ...,
+        feature: Global___AudienceExpression.FeatureBetween | None = ...,
+        all_of: Global___AudienceExpression.Parts | None = ...,
+        any_of: Global___AudienceExpression.Parts | None = ...,
+        at_least: Global___AudienceExpression.AtLeast | None = ...,
+        saved: Global___AudienceExpression.Saved | None = ...,
+        list_id: _builtins.str = ...,
+        frozen_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "at_least", b"at_least", "everybody", b"everybody", "feature", b"feature", "frozen_id", b"frozen_id", "kind", b"kind", "list_id", b"list_id", "not", b"not", "saved", b"saved", "tag", b"tag"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "at_least", b"at_least", "everybody", b"everybody", "feature", b"feature", "frozen_id", b"frozen_id", "kind", b"kind", "list_id", b"list_id", "not", b"not", "saved", b"saved", "tag", b"tag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["everybody", "tag", "feature", "all_of", "any_of", "not", "at_least", "saved", "list_id", "frozen_id"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___AudienceExpression: _TypeAlias = AudienceExpression  # noqa: Y015
+
+@_typing.final
+class SavedAudience(_message.Message):
+    """SavedAudience is an expression under a name, each change a new version; what was saved is never changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.str
+    """audience_id is the caller's own id, for instance `young-commuters`."""
+    version: _builtins.int
+    """version counts the changes, from 1."""
+    title: _builtins.str
+    """title is what people call it."""
+    text: _builtins.str
+    """text is the expression in its readable form."""
+    owner: _builtins.str
+    """owner is the caller who saved it."""
+    @_builtins.property
+    def expression(self) -> Global___AudienceExpression:
+        """expression is who belongs to it."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is when this version was saved."""
+
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        title: _builtins.str = ...,
+        expression: Global___AudienceExpression | None = ...,
+        text: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        owner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expression", b"expression"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "create_time", b"create_time", "expression", b"expression", "owner", b"owner", "text", b"text", "title", b"title", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SavedAudience: _TypeAlias = SavedAudience  # noqa: Y015
+
+@_typing.final
+class FrozenAudience(_message.Message):
+    """FrozenAudience is who belonged to an audience at one moment, kept for a campaign whatever later runs say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROZEN_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    frozen_id: _builtins.str
+    """frozen_id is assigned by the platform."""
+    text: _builtins.str
+    """text is the expression that was frozen, in its readable form."""
+    run_id: _builtins.str
+    """run_id names the run that it was counted in."""
+    customers: _builtins.int
+    """customers counts the members."""
+    purpose: _builtins.str
+    """purpose says what for, for instance a campaign's id."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is when it was frozen."""
+
+    def __init__(
+        self,
+        *,
+        frozen_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        customers: _builtins.int = ...,
+        purpose: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "customers", b"customers", "frozen_id", b"frozen_id", "purpose", b"purpose", "run_id", b"run_id", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FrozenAudience: _TypeAlias = FrozenAudience  # noqa: Y015
+
+@_typing.final
+class CustomerList(_message.Message):
+    """CustomerList is a list of customers from elsewhere; replacing it is one step, seen whole or not at all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    list_id: _builtins.str
+    """list_id is the caller's own id."""
+    version: _builtins.int
+    """version counts the replacements, from 1."""
+    title: _builtins.str
+    """title is what people call it."""
+    customers: _builtins.int
+    """customers counts its customers."""
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """update_time is when it was last replaced."""
+
+    def __init__(
+        self,
+        *,
+        list_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        title: _builtins.str = ...,
+        customers: _builtins.int = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customers", b"customers", "list_id", b"list_id", "title", b"title", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CustomerList: _TypeAlias = CustomerList  # noqa: Y015
+
+@_typing.final
+class ProfileLine(_message.Message):
+    """ProfileLine compares how common one tag value is in an audience and in the base."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    BASE_SHARE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    Z_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """code names the tag."""
+    value: _builtins.str
+    """value is the case of an enum tag; empty for the tag itself."""
+    name: _builtins.str
+    """name is what people call the tag."""
+    customers: _builtins.int
+    """customers counts the members who bear it; 0 when there are fewer than 10, as small groups are not shown."""
+    share: _builtins.float
+    """share is customers of the audience, 0 to 1."""
+    base_share: _builtins.float
+    """base_share is the share of it in the base, 0 to 1."""
+    index: _builtins.float
+    """index is 100 × share / base_share (TGI): 100 is as common as in the base. 0 when the base has none."""
+    z: _builtins.float
+    """z is how many standard errors the share lies from the base's; beyond 2 it is hardly chance."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        value: _builtins.str = ...,
+        name: _builtins.str = ...,
+        customers: _builtins.int = ...,
+        share: _builtins.float = ...,
+        base_share: _builtins.float = ...,
+        index: _builtins.float = ...,
+        z: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_share", b"base_share", "code", b"code", "customers", b"customers", "index", b"index", "name", b"name", "share", b"share", "value", b"value", "z", b"z"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProfileLine: _TypeAlias = ProfileLine  # noqa: Y015
+
+@_typing.final
+class Overlap(_message.Message):
+    """Overlap is how two audiences meet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEFT_FIELD_NUMBER: _builtins.int
+    RIGHT_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    JACCARD_FIELD_NUMBER: _builtins.int
+    LEFT_SHARE_FIELD_NUMBER: _builtins.int
+    RIGHT_SHARE_FIELD_NUMBER: _builtins.int
+    left: _builtins.int
+    """left is the place of the one in the request, from 0."""
+    right: _builtins.int
+    """right is the place of the other."""
+    customers: _builtins.int
+    """customers counts who belongs to both."""
+    jaccard: _builtins.float
+    """jaccard is both over either, 0 to 1."""
+    left_share: _builtins.float
+    """left_share is both over the one, 0 to 1."""
+    right_share: _builtins.float
+    """right_share is both over the other, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        left: _builtins.int = ...,
+        right: _builtins.int = ...,
+        customers: _builtins.int = ...,
+        jaccard: _builtins.float = ...,
+        left_share: _builtins.float = ...,
+        right_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customers", b"customers", "jaccard", b"jaccard", "left", b"left", "left_share", b"left_share", "right", b"right", "right_share", b"right_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Overlap: _TypeAlias = Overlap  # noqa: Y015

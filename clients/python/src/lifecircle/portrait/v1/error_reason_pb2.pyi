@@ -80,6 +80,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_SPAN_INVALID: to_date lies before from_date, or the span is longer than 62 days. INVALID_ARGUMENT.
     {"reason": "SPAN_INVALID", "domain": "portrait.lifecircle", "metadata": {"from_date": "2026-09-01", "to_date": "2026-08-01"}}
     """
+    ERROR_REASON_AUDIENCE_INVALID: _ErrorReason.ValueType  # 40
+    """ERROR_REASON_AUDIENCE_INVALID: the expression or its text is wrong; the metadata says where. INVALID_ARGUMENT.
+    {"reason": "AUDIENCE_INVALID", "domain": "portrait.lifecircle", "metadata": {"at": "7", "why": "expected a value after ="}}
+    """
+    ERROR_REASON_AUDIENCE_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """ERROR_REASON_AUDIENCE_NOT_FOUND: no saved or frozen audience and no customer list has this id. NOT_FOUND.
+    {"reason": "AUDIENCE_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"audience_id": "young"}}
+    """
+    ERROR_REASON_MOMENT_RULE_INVALID: _ErrorReason.ValueType  # 42
+    """ERROR_REASON_MOMENT_RULE_INVALID: the rule can never or would always match, or is too large; the metadata says why. INVALID_ARGUMENT.
+    {"reason": "MOMENT_RULE_INVALID", "domain": "portrait.lifecircle", "metadata": {"at": "pattern.all_of.parts[1]", "why": "…"}}
+    """
+    ERROR_REASON_MOMENT_RULE_NOT_FOUND: _ErrorReason.ValueType  # 43
+    """ERROR_REASON_MOMENT_RULE_NOT_FOUND: no rule has this id and version. NOT_FOUND.
+    {"reason": "MOMENT_RULE_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"rule_id": "airport", "version": "3"}}
+    """
+    ERROR_REASON_MOMENT_RULE_RETIRED: _ErrorReason.ValueType  # 44
+    """ERROR_REASON_MOMENT_RULE_RETIRED: a version that was retired is not published again. FAILED_PRECONDITION.
+    {"reason": "MOMENT_RULE_RETIRED", "domain": "portrait.lifecircle", "metadata": {"rule_id": "airport", "version": "2"}}
+    """
+    ERROR_REASON_INDEX_LOADING: _ErrorReason.ValueType  # 45
+    """ERROR_REASON_INDEX_LOADING: the tags of the first run are still being read into memory; the same call may be sent again. UNAVAILABLE.
+    {"reason": "INDEX_LOADING", "domain": "portrait.lifecircle", "metadata": {}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -143,5 +167,29 @@ ERROR_REASON_FEEDS_INCOMPLETE: ErrorReason.ValueType  # 23
 ERROR_REASON_SPAN_INVALID: ErrorReason.ValueType  # 24
 """ERROR_REASON_SPAN_INVALID: to_date lies before from_date, or the span is longer than 62 days. INVALID_ARGUMENT.
 {"reason": "SPAN_INVALID", "domain": "portrait.lifecircle", "metadata": {"from_date": "2026-09-01", "to_date": "2026-08-01"}}
+"""
+ERROR_REASON_AUDIENCE_INVALID: ErrorReason.ValueType  # 40
+"""ERROR_REASON_AUDIENCE_INVALID: the expression or its text is wrong; the metadata says where. INVALID_ARGUMENT.
+{"reason": "AUDIENCE_INVALID", "domain": "portrait.lifecircle", "metadata": {"at": "7", "why": "expected a value after ="}}
+"""
+ERROR_REASON_AUDIENCE_NOT_FOUND: ErrorReason.ValueType  # 41
+"""ERROR_REASON_AUDIENCE_NOT_FOUND: no saved or frozen audience and no customer list has this id. NOT_FOUND.
+{"reason": "AUDIENCE_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"audience_id": "young"}}
+"""
+ERROR_REASON_MOMENT_RULE_INVALID: ErrorReason.ValueType  # 42
+"""ERROR_REASON_MOMENT_RULE_INVALID: the rule can never or would always match, or is too large; the metadata says why. INVALID_ARGUMENT.
+{"reason": "MOMENT_RULE_INVALID", "domain": "portrait.lifecircle", "metadata": {"at": "pattern.all_of.parts[1]", "why": "…"}}
+"""
+ERROR_REASON_MOMENT_RULE_NOT_FOUND: ErrorReason.ValueType  # 43
+"""ERROR_REASON_MOMENT_RULE_NOT_FOUND: no rule has this id and version. NOT_FOUND.
+{"reason": "MOMENT_RULE_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"rule_id": "airport", "version": "3"}}
+"""
+ERROR_REASON_MOMENT_RULE_RETIRED: ErrorReason.ValueType  # 44
+"""ERROR_REASON_MOMENT_RULE_RETIRED: a version that was retired is not published again. FAILED_PRECONDITION.
+{"reason": "MOMENT_RULE_RETIRED", "domain": "portrait.lifecircle", "metadata": {"rule_id": "airport", "version": "2"}}
+"""
+ERROR_REASON_INDEX_LOADING: ErrorReason.ValueType  # 45
+"""ERROR_REASON_INDEX_LOADING: the tags of the first run are still being read into memory; the same call may be sent again. UNAVAILABLE.
+{"reason": "INDEX_LOADING", "domain": "portrait.lifecircle", "metadata": {}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

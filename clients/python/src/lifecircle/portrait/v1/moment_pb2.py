@@ -22,16 +22,103 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from lifecircle.portrait.v1 import audience_pb2 as lifecircle_dot_portrait_dot_v1_dot_audience__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/portrait/v1/moment.proto\x12\x16lifecircle.portrait.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"u\n\x06Moment\x12\x11\n\tmoment_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ustomer_key\x18\x02 \x01(\x03\x12\x12\n\npattern_id\x18\x03 \x01(\t\x12.\n\nmatch_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/portrait/v1/moment.proto\x12\x16lifecircle.portrait.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%lifecircle/portrait/v1/audience.proto\"\xa3\x02\n\x06Moment\x12\x11\n\tmoment_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ustomer_key\x18\x02 \x01(\x03\x12\x12\n\npattern_id\x18\x03 \x01(\t\x12.\n\nmatch_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0crule_version\x18\x05 \x01(\x05\x12\x0e\n\x06org_id\x18\x06 \x01(\t\x12\x16\n\x0estart_event_id\x18\x07 \x01(\t\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65tect_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05title\x18\n \x01(\t\"\xa0\x05\n\nMomentRule\x12/\n\x07rule_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x16\n\x05title\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x37\n\x05state\x18\x04 \x01(\x0e\x32(.lifecircle.portrait.v1.MomentRule.State\x12>\n\x07pattern\x18\x05 \x01(\x0b\x32%.lifecircle.portrait.v1.MomentPatternB\x06\xbaH\x03\xc8\x01\x01\x12<\n\x08\x61udience\x18\x06 \x01(\x0b\x32*.lifecircle.portrait.v1.AudienceExpression\x12=\n\tcool_down\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x8a\x8a\x0f\x32\x00\x12;\n\x08lateness\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00\x12>\n\x0bstale_after\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00\x12\x30\n\x0cpublish_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bretire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x0c \x01(\t\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_DRAFT\x10\x01\x12\x10\n\x0cSTATE_ACTIVE\x10\x02\x12\x11\n\rSTATE_RETIRED\x10\x03\"\x8f\x0c\n\rMomentPattern\x12\x42\n\x08happened\x18\x01 \x01(\x0b\x32..lifecircle.portrait.v1.MomentPattern.HappenedH\x00\x12@\n\x07\x63ounted\x18\x02 \x01(\x0b\x32-.lifecircle.portrait.v1.MomentPattern.CountedH\x00\x12\x42\n\x08sequence\x18\x03 \x01(\x0b\x32..lifecircle.portrait.v1.MomentPattern.SequenceH\x00\x12<\n\x05\x64well\x18\x04 \x01(\x0b\x32+.lifecircle.portrait.v1.MomentPattern.DwellH\x00\x12>\n\x06\x61\x62sent\x18\x05 \x01(\x0b\x32,.lifecircle.portrait.v1.MomentPattern.AbsentH\x00\x12=\n\x06\x61ll_of\x18\x06 \x01(\x0b\x32+.lifecircle.portrait.v1.MomentPattern.PartsH\x00\x12=\n\x06\x61ny_of\x18\x07 \x01(\x0b\x32+.lifecircle.portrait.v1.MomentPattern.PartsH\x00\x12\x34\n\x03not\x18\x08 \x01(\x0b\x32%.lifecircle.portrait.v1.MomentPatternH\x00\x1a\x83\x01\n\x08Happened\x12\x39\n\x05\x65vent\x18\x01 \x01(\x0b\x32\".lifecircle.portrait.v1.EventMatchB\x06\xbaH\x03\xc8\x01\x01\x12<\n\x08remember\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xce\xda\x03\x32\x00\x1a\xdc\x01\n\x07\x43ounted\x12\x39\n\x05\x65vent\x18\x01 \x01(\x0b\x32\".lifecircle.portrait.v1.EventMatchB\x06\xbaH\x03\xc8\x01\x01\x12\x1c\n\x08\x61t_least\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x02\x12:\n\x06within\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xce\xda\x03*\x00\x12<\n\x08remember\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xce\xda\x03\x32\x00\x1a\xc3\x01\n\x08Sequence\x12=\n\x05steps\x18\x01 \x03(\x0b\x32\".lifecircle.portrait.v1.EventMatchB\n\xbaH\x07\x92\x01\x04\x08\x02\x10\x08\x12:\n\x06within\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xce\xda\x03*\x00\x12<\n\x08remember\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xce\xda\x03\x32\x00\x1a\x7f\n\x05\x44well\x12:\n\x06inside\x18\x01 \x01(\x0b\x32\".lifecircle.portrait.v1.EventMatchB\x06\xbaH\x03\xc8\x01\x01\x12:\n\x07lasting\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$*\x00\x1a\xfb\x01\n\x06\x41\x62sent\x12\x39\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32\".lifecircle.portrait.v1.EventMatchB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x07missing\x18\x02 \x01(\x0b\x32\".lifecircle.portrait.v1.EventMatchB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x07lasting\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x9a\x9e\x01*\x00\x12<\n\x08remember\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xce\xda\x03\x32\x00\x1aI\n\x05Parts\x12@\n\x05parts\x18\x01 \x03(\x0b\x32%.lifecircle.portrait.v1.MomentPatternB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\x81\x01\n\nEventMatch\x12\x37\n\x05types\x18\x01 \x03(\tB(\xbaH%\x92\x01\"\x08\x01\x10\x10\"\x1cr\x1a\x32\x18^[a-z_]+(\\.[A-Za-z_]+)+$\x12:\n\x05tests\x18\x02 \x03(\x0b\x32!.lifecircle.portrait.v1.FieldTestB\x08\xbaH\x05\x92\x01\x02\x10\x08\"\xe7\x03\n\tFieldTest\x12\x18\n\x05\x66ield\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12:\n\x06one_of\x18\x02 \x01(\x0b\x32(.lifecircle.portrait.v1.FieldTest.ValuesH\x00\x12;\n\x07none_of\x18\x03 \x01(\x0b\x32(.lifecircle.portrait.v1.FieldTest.ValuesH\x00\x12?\n\x0bstarts_with\x18\x04 \x01(\x0b\x32(.lifecircle.portrait.v1.FieldTest.ValuesH\x00\x12<\n\x08\x63ontains\x18\x05 \x01(\x0b\x32(.lifecircle.portrait.v1.FieldTest.ValuesH\x00\x12;\n\x07\x62\x65tween\x18\x06 \x01(\x0b\x32(.lifecircle.portrait.v1.FieldTest.BoundsH\x00\x12\x11\n\x07missing\x18\x07 \x01(\x08H\x00\x1a%\n\x06Values\x12\x1b\n\x06values\x18\x01 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x1a\x42\n\x06\x42ounds\x12\x12\n\x05least\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04most\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_leastB\x07\n\x05_mostB\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\xac\x01\n\rMomentFinding\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x05\x12\r\n\x05holds\x18\x03 \x01(\x08\x12.\n\nsince_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x65\x63\x61use\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.portrait.v1.moment_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MOMENT']._serialized_start=96
-  _globals['_MOMENT']._serialized_end=213
+  _globals['_MOMENTRULE'].fields_by_name['rule_id']._loaded_options = None
+  _globals['_MOMENTRULE'].fields_by_name['rule_id']._serialized_options = b'\272H\033r\0312\027^[a-z][a-z0-9_-]{0,62}$'
+  _globals['_MOMENTRULE'].fields_by_name['title']._loaded_options = None
+  _globals['_MOMENTRULE'].fields_by_name['title']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_MOMENTRULE'].fields_by_name['pattern']._loaded_options = None
+  _globals['_MOMENTRULE'].fields_by_name['pattern']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_MOMENTRULE'].fields_by_name['cool_down']._loaded_options = None
+  _globals['_MOMENTRULE'].fields_by_name['cool_down']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\212\212\0172\000'
+  _globals['_MOMENTRULE'].fields_by_name['lateness']._loaded_options = None
+  _globals['_MOMENTRULE'].fields_by_name['lateness']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\243\0052\000'
+  _globals['_MOMENTRULE'].fields_by_name['stale_after']._loaded_options = None
+  _globals['_MOMENTRULE'].fields_by_name['stale_after']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\365$2\000'
+  _globals['_MOMENTPATTERN_HAPPENED'].fields_by_name['event']._loaded_options = None
+  _globals['_MOMENTPATTERN_HAPPENED'].fields_by_name['event']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_MOMENTPATTERN_HAPPENED'].fields_by_name['remember']._loaded_options = None
+  _globals['_MOMENTPATTERN_HAPPENED'].fields_by_name['remember']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\316\332\0032\000'
+  _globals['_MOMENTPATTERN_COUNTED'].fields_by_name['event']._loaded_options = None
+  _globals['_MOMENTPATTERN_COUNTED'].fields_by_name['event']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_MOMENTPATTERN_COUNTED'].fields_by_name['at_least']._loaded_options = None
+  _globals['_MOMENTPATTERN_COUNTED'].fields_by_name['at_least']._serialized_options = b'\272H\007\032\005\030\350\007(\002'
+  _globals['_MOMENTPATTERN_COUNTED'].fields_by_name['within']._loaded_options = None
+  _globals['_MOMENTPATTERN_COUNTED'].fields_by_name['within']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\316\332\003*\000'
+  _globals['_MOMENTPATTERN_COUNTED'].fields_by_name['remember']._loaded_options = None
+  _globals['_MOMENTPATTERN_COUNTED'].fields_by_name['remember']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\316\332\0032\000'
+  _globals['_MOMENTPATTERN_SEQUENCE'].fields_by_name['steps']._loaded_options = None
+  _globals['_MOMENTPATTERN_SEQUENCE'].fields_by_name['steps']._serialized_options = b'\272H\007\222\001\004\010\002\020\010'
+  _globals['_MOMENTPATTERN_SEQUENCE'].fields_by_name['within']._loaded_options = None
+  _globals['_MOMENTPATTERN_SEQUENCE'].fields_by_name['within']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\316\332\003*\000'
+  _globals['_MOMENTPATTERN_SEQUENCE'].fields_by_name['remember']._loaded_options = None
+  _globals['_MOMENTPATTERN_SEQUENCE'].fields_by_name['remember']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\316\332\0032\000'
+  _globals['_MOMENTPATTERN_DWELL'].fields_by_name['inside']._loaded_options = None
+  _globals['_MOMENTPATTERN_DWELL'].fields_by_name['inside']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_MOMENTPATTERN_DWELL'].fields_by_name['lasting']._loaded_options = None
+  _globals['_MOMENTPATTERN_DWELL'].fields_by_name['lasting']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\365$*\000'
+  _globals['_MOMENTPATTERN_ABSENT'].fields_by_name['after']._loaded_options = None
+  _globals['_MOMENTPATTERN_ABSENT'].fields_by_name['after']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_MOMENTPATTERN_ABSENT'].fields_by_name['missing']._loaded_options = None
+  _globals['_MOMENTPATTERN_ABSENT'].fields_by_name['missing']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_MOMENTPATTERN_ABSENT'].fields_by_name['lasting']._loaded_options = None
+  _globals['_MOMENTPATTERN_ABSENT'].fields_by_name['lasting']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\232\236\001*\000'
+  _globals['_MOMENTPATTERN_ABSENT'].fields_by_name['remember']._loaded_options = None
+  _globals['_MOMENTPATTERN_ABSENT'].fields_by_name['remember']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\316\332\0032\000'
+  _globals['_MOMENTPATTERN_PARTS'].fields_by_name['parts']._loaded_options = None
+  _globals['_MOMENTPATTERN_PARTS'].fields_by_name['parts']._serialized_options = b'\272H\007\222\001\004\010\001\020\020'
+  _globals['_MOMENTPATTERN'].oneofs_by_name['kind']._loaded_options = None
+  _globals['_MOMENTPATTERN'].oneofs_by_name['kind']._serialized_options = b'\272H\002\010\001'
+  _globals['_EVENTMATCH'].fields_by_name['types']._loaded_options = None
+  _globals['_EVENTMATCH'].fields_by_name['types']._serialized_options = b'\272H%\222\001\"\010\001\020\020\"\034r\0322\030^[a-z_]+(\\.[A-Za-z_]+)+$'
+  _globals['_EVENTMATCH'].fields_by_name['tests']._loaded_options = None
+  _globals['_EVENTMATCH'].fields_by_name['tests']._serialized_options = b'\272H\005\222\001\002\020\010'
+  _globals['_FIELDTEST_VALUES'].fields_by_name['values']._loaded_options = None
+  _globals['_FIELDTEST_VALUES'].fields_by_name['values']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
+  _globals['_FIELDTEST'].oneofs_by_name['kind']._loaded_options = None
+  _globals['_FIELDTEST'].oneofs_by_name['kind']._serialized_options = b'\272H\002\010\001'
+  _globals['_FIELDTEST'].fields_by_name['field']._loaded_options = None
+  _globals['_FIELDTEST'].fields_by_name['field']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_MOMENT']._serialized_start=197
+  _globals['_MOMENT']._serialized_end=488
+  _globals['_MOMENTRULE']._serialized_start=491
+  _globals['_MOMENTRULE']._serialized_end=1163
+  _globals['_MOMENTRULE_STATE']._serialized_start=1079
+  _globals['_MOMENTRULE_STATE']._serialized_end=1163
+  _globals['_MOMENTPATTERN']._serialized_start=1166
+  _globals['_MOMENTPATTERN']._serialized_end=2717
+  _globals['_MOMENTPATTERN_HAPPENED']._serialized_start=1692
+  _globals['_MOMENTPATTERN_HAPPENED']._serialized_end=1823
+  _globals['_MOMENTPATTERN_COUNTED']._serialized_start=1826
+  _globals['_MOMENTPATTERN_COUNTED']._serialized_end=2046
+  _globals['_MOMENTPATTERN_SEQUENCE']._serialized_start=2049
+  _globals['_MOMENTPATTERN_SEQUENCE']._serialized_end=2244
+  _globals['_MOMENTPATTERN_DWELL']._serialized_start=2246
+  _globals['_MOMENTPATTERN_DWELL']._serialized_end=2373
+  _globals['_MOMENTPATTERN_ABSENT']._serialized_start=2376
+  _globals['_MOMENTPATTERN_ABSENT']._serialized_end=2627
+  _globals['_MOMENTPATTERN_PARTS']._serialized_start=2629
+  _globals['_MOMENTPATTERN_PARTS']._serialized_end=2702
+  _globals['_EVENTMATCH']._serialized_start=2720
+  _globals['_EVENTMATCH']._serialized_end=2849
+  _globals['_FIELDTEST']._serialized_start=2852
+  _globals['_FIELDTEST']._serialized_end=3339
+  _globals['_FIELDTEST_VALUES']._serialized_start=3219
+  _globals['_FIELDTEST_VALUES']._serialized_end=3256
+  _globals['_FIELDTEST_BOUNDS']._serialized_start=3258
+  _globals['_FIELDTEST_BOUNDS']._serialized_end=3324
+  _globals['_MOMENTFINDING']._serialized_start=3342
+  _globals['_MOMENTFINDING']._serialized_end=3514
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,14 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lifecircle.portrait.v1 import audience_pb2 as _audience_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,9 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Moment(_message.Message):
-    """Moment is something that happens to a customer right now: a match of an event pattern. Patterns and their stream join later; the noun is
-    set here.
-    """
+    """Moment is something that happens to a customer right now: a match of a moment rule."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -29,15 +32,37 @@ class Moment(_message.Message):
     CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
     PATTERN_ID_FIELD_NUMBER: _builtins.int
     MATCH_TIME_FIELD_NUMBER: _builtins.int
+    RULE_VERSION_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    START_EVENT_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DETECT_TIME_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
     moment_id: _builtins.str
-    """moment_id is the deterministic id of the match: rule version, customer and first event."""
+    """moment_id is the deterministic id of the match: a hash of rule, version, customer and first event."""
     customer_key: _builtins.int
     """customer_key is the customer."""
     pattern_id: _builtins.str
-    """pattern_id names the pattern that matched."""
+    """pattern_id names the rule that matched."""
+    rule_version: _builtins.int
+    """rule_version is the version of the rule that matched."""
+    org_id: _builtins.str
+    """org_id is the grid that the customer belongs to; empty for a customer that no run knows yet."""
+    start_event_id: _builtins.str
+    """start_event_id names the first event of the match."""
+    title: _builtins.str
+    """title is what people call the rule."""
     @_builtins.property
     def match_time(self) -> _timestamp_pb2.Timestamp:
         """match_time is when it matched, by event time."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """start_time is when the first event occurred."""
+
+    @_builtins.property
+    def detect_time(self) -> _timestamp_pb2.Timestamp:
+        """detect_time is when the platform found it."""
 
     def __init__(
         self,
@@ -46,11 +71,568 @@ class Moment(_message.Message):
         customer_key: _builtins.int = ...,
         pattern_id: _builtins.str = ...,
         match_time: _timestamp_pb2.Timestamp | None = ...,
+        rule_version: _builtins.int = ...,
+        org_id: _builtins.str = ...,
+        start_event_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        detect_time: _timestamp_pb2.Timestamp | None = ...,
+        title: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["match_time", b"match_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["detect_time", b"detect_time", "match_time", b"match_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "match_time", b"match_time", "moment_id", b"moment_id", "pattern_id", b"pattern_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "detect_time", b"detect_time", "match_time", b"match_time", "moment_id", b"moment_id", "org_id", b"org_id", "pattern_id", b"pattern_id", "rule_version", b"rule_version", "start_event_id", b"start_event_id", "start_time", b"start_time", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Moment: _TypeAlias = Moment  # noqa: Y015
+
+@_typing.final
+class MomentRule(_message.Message):
+    """MomentRule is an event pattern as typed, versioned data. A published version is never changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MomentRule._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: MomentRule._State.ValueType  # 0
+        """STATE_UNSPECIFIED is never stored."""
+        STATE_DRAFT: MomentRule._State.ValueType  # 1
+        """STATE_DRAFT means that it is written, and may be dry-run."""
+        STATE_ACTIVE: MomentRule._State.ValueType  # 2
+        """STATE_ACTIVE means that it is watched for."""
+        STATE_RETIRED: MomentRule._State.ValueType  # 3
+        """STATE_RETIRED means that it was taken back, or that a later version took its place."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State says whether a version is watched for."""
+
+    STATE_UNSPECIFIED: MomentRule.State.ValueType  # 0
+    """STATE_UNSPECIFIED is never stored."""
+    STATE_DRAFT: MomentRule.State.ValueType  # 1
+    """STATE_DRAFT means that it is written, and may be dry-run."""
+    STATE_ACTIVE: MomentRule.State.ValueType  # 2
+    """STATE_ACTIVE means that it is watched for."""
+    STATE_RETIRED: MomentRule.State.ValueType  # 3
+    """STATE_RETIRED means that it was taken back, or that a later version took its place."""
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    COOL_DOWN_FIELD_NUMBER: _builtins.int
+    LATENESS_FIELD_NUMBER: _builtins.int
+    STALE_AFTER_FIELD_NUMBER: _builtins.int
+    PUBLISH_TIME_FIELD_NUMBER: _builtins.int
+    RETIRE_TIME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    """rule_id is the caller's own id, for instance `airport-online`."""
+    version: _builtins.int
+    """version counts the drafts of the rule, from 1. Output only."""
+    title: _builtins.str
+    """title is what people call it. At most 100 characters."""
+    state: Global___MomentRule.State.ValueType
+    """state is output only and moved by verbs."""
+    text: _builtins.str
+    """text is the pattern in words. Output only."""
+    @_builtins.property
+    def pattern(self) -> Global___MomentPattern:
+        """pattern is what must happen."""
+
+    @_builtins.property
+    def audience(self) -> _audience_pb2.AudienceExpression:
+        """audience keeps matches of its members; unset for everybody. Membership is that of the moment of the match."""
+
+    @_builtins.property
+    def cool_down(self) -> _duration_pb2.Duration:
+        """cool_down is how long after a match the same customer gives no other of this rule: default 0, at most 366 days."""
+
+    @_builtins.property
+    def lateness(self) -> _duration_pb2.Duration:
+        """lateness is how long what a late event could still unmake (dwell, absence, negation) is waited for: default 0, at most 1 day. Other
+        matches never wait.
+        """
+
+    @_builtins.property
+    def stale_after(self) -> _duration_pb2.Duration:
+        """stale_after is how old a match may be when it is found, since a late moment is none: default 1 hour, at most 7 days."""
+
+    @_builtins.property
+    def publish_time(self) -> _timestamp_pb2.Timestamp:
+        """publish_time is from when matches count. Output only."""
+
+    @_builtins.property
+    def retire_time(self) -> _timestamp_pb2.Timestamp:
+        """retire_time is until when they did. Output only."""
+
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        title: _builtins.str = ...,
+        state: Global___MomentRule.State.ValueType = ...,
+        pattern: Global___MomentPattern | None = ...,
+        audience: _audience_pb2.AudienceExpression | None = ...,
+        cool_down: _duration_pb2.Duration | None = ...,
+        lateness: _duration_pb2.Duration | None = ...,
+        stale_after: _duration_pb2.Duration | None = ...,
+        publish_time: _timestamp_pb2.Timestamp | None = ...,
+        retire_time: _timestamp_pb2.Timestamp | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "cool_down", b"cool_down", "lateness", b"lateness", "pattern", b"pattern", "publish_time", b"publish_time", "retire_time", b"retire_time", "stale_after", b"stale_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "cool_down", b"cool_down", "lateness", b"lateness", "pattern", b"pattern", "publish_time", b"publish_time", "retire_time", b"retire_time", "rule_id", b"rule_id", "stale_after", b"stale_after", "state", b"state", "text", b"text", "title", b"title", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MomentRule: _TypeAlias = MomentRule  # noqa: Y015
+
+@_typing.final
+class MomentPattern(_message.Message):
+    """MomentPattern is what must happen: exactly one kind. A pattern holds during spans of event time; a rule matches when its pattern begins
+    to hold. At most 8 levels deep and 64 parts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Happened(_message.Message):
+        """Happened holds at an event, and for a while after."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EVENT_FIELD_NUMBER: _builtins.int
+        REMEMBER_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def event(self) -> Global___EventMatch:
+            """event is which."""
+
+        @_builtins.property
+        def remember(self) -> _duration_pb2.Duration:
+            """remember is how long it goes on holding: default 0 (the instant), at most 90 days."""
+
+        def __init__(
+            self,
+            *,
+            event: Global___EventMatch | None = ...,
+            remember: _duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "remember", b"remember"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "remember", b"remember"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Counted(_message.Message):
+        """Counted holds when enough events fall into a window."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EVENT_FIELD_NUMBER: _builtins.int
+        AT_LEAST_FIELD_NUMBER: _builtins.int
+        WITHIN_FIELD_NUMBER: _builtins.int
+        REMEMBER_FIELD_NUMBER: _builtins.int
+        at_least: _builtins.int
+        """at_least is how many: 2 to 1,000."""
+        @_builtins.property
+        def event(self) -> Global___EventMatch:
+            """event is which."""
+
+        @_builtins.property
+        def within(self) -> _duration_pb2.Duration:
+            """within is the window, both ends included: at most 90 days."""
+
+        @_builtins.property
+        def remember(self) -> _duration_pb2.Duration:
+            """remember is how long it goes on holding: default 0 (the instant), at most 90 days."""
+
+        def __init__(
+            self,
+            *,
+            event: Global___EventMatch | None = ...,
+            at_least: _builtins.int = ...,
+            within: _duration_pb2.Duration | None = ...,
+            remember: _duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "remember", b"remember", "within", b"within"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "event", b"event", "remember", b"remember", "within", b"within"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Sequence(_message.Message):
+        """Sequence holds when events come one after the other."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        STEPS_FIELD_NUMBER: _builtins.int
+        WITHIN_FIELD_NUMBER: _builtins.int
+        REMEMBER_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventMatch]:
+            """steps are 2 to 8 events in order."""
+
+        @_builtins.property
+        def within(self) -> _duration_pb2.Duration:
+            """within is the longest time from the first to the last, both ends included: at most 90 days."""
+
+        @_builtins.property
+        def remember(self) -> _duration_pb2.Duration:
+            """remember is how long it goes on holding: default 0 (the instant), at most 90 days."""
+
+        def __init__(
+            self,
+            *,
+            steps: _abc.Iterable[Global___EventMatch] | None = ...,
+            within: _duration_pb2.Duration | None = ...,
+            remember: _duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["remember", b"remember", "within", b"within"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["remember", b"remember", "steps", b"steps", "within", b"within"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Dwell(_message.Message):
+        """Dwell holds from `lasting` after the customer entered an area until he is seen outside. It begins by the clock, not by the next event."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        INSIDE_FIELD_NUMBER: _builtins.int
+        LASTING_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def inside(self) -> Global___EventMatch:
+            """inside is what an event within the area looks like; events of its types that do not are outside."""
+
+        @_builtins.property
+        def lasting(self) -> _duration_pb2.Duration:
+            """lasting is how long he must have been there: at most 7 days."""
+
+        def __init__(
+            self,
+            *,
+            inside: Global___EventMatch | None = ...,
+            lasting: _duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["inside", b"inside", "lasting", b"lasting"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["inside", b"inside", "lasting", b"lasting"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Absent(_message.Message):
+        """Absent holds when something did not follow in time. It begins by the clock."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        AFTER_FIELD_NUMBER: _builtins.int
+        MISSING_FIELD_NUMBER: _builtins.int
+        LASTING_FIELD_NUMBER: _builtins.int
+        REMEMBER_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def after(self) -> Global___EventMatch:
+            """after is what it should have followed."""
+
+        @_builtins.property
+        def missing(self) -> Global___EventMatch:
+            """missing is what should have come."""
+
+        @_builtins.property
+        def lasting(self) -> _duration_pb2.Duration:
+            """lasting is how long it was waited for, that instant included: at most 30 days."""
+
+        @_builtins.property
+        def remember(self) -> _duration_pb2.Duration:
+            """remember is how long it goes on holding: default 0 (the instant), at most 90 days."""
+
+        def __init__(
+            self,
+            *,
+            after: Global___EventMatch | None = ...,
+            missing: Global___EventMatch | None = ...,
+            lasting: _duration_pb2.Duration | None = ...,
+            remember: _duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "lasting", b"lasting", "missing", b"missing", "remember", b"remember"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "lasting", b"lasting", "missing", b"missing", "remember", b"remember"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Parts(_message.Message):
+        """Parts are several patterns."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PARTS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MomentPattern]:
+            """parts are 1 to 16 patterns."""
+
+        def __init__(
+            self,
+            *,
+            parts: _abc.Iterable[Global___MomentPattern] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HAPPENED_FIELD_NUMBER: _builtins.int
+    COUNTED_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    DWELL_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
+    ALL_OF_FIELD_NUMBER: _builtins.int
+    ANY_OF_FIELD_NUMBER: _builtins.int
+    NOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def happened(self) -> Global___MomentPattern.Happened:
+        """happened is an event, now or remembered."""
+
+    @_builtins.property
+    def counted(self) -> Global___MomentPattern.Counted:
+        """counted is several events of a kind in a window."""
+
+    @_builtins.property
+    def sequence(self) -> Global___MomentPattern.Sequence:
+        """sequence is events in order within a time."""
+
+    @_builtins.property
+    def dwell(self) -> Global___MomentPattern.Dwell:
+        """dwell is a stay in an area."""
+
+    @_builtins.property
+    def absent(self) -> Global___MomentPattern.Absent:
+        """absent is something that did not follow."""
+
+    @_builtins.property
+    def all_of(self) -> Global___MomentPattern.Parts:
+        """all_of holds while every part holds."""
+
+    @_builtins.property
+    def any_of(self) -> Global___MomentPattern.Parts:
+        """any_of holds while one part or more holds."""
+
+    def __init__(
+        self,
+        *,
+        happened: Global___MomentPattern.Happened | None = ...,
+        counted: Global___MomentPattern.Counted | None = ...,
+        sequence: Global___MomentPattern.Sequence | None = ...,
+        dwell: Global___MomentPattern.Dwell | None = ...,
+        absent: Global___MomentPattern.Absent | None = ...,
+        all_of: Global___MomentPattern.Parts | None = ...,
+        any_of: Global___MomentPattern.Parts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "all_of", b"all_of", "any_of", b"any_of", "counted", b"counted", "dwell", b"dwell", "happened", b"happened", "kind", b"kind", "not", b"not", "sequence", b"sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "all_of", b"all_of", "any_of", b"any_of", "counted", b"counted", "dwell", b"dwell", "happened", b"happened", "kind", b"kind", "not", b"not", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["happened", "counted", "sequence", "dwell", "absent", "all_of", "any_of", "not"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___MomentPattern: _TypeAlias = MomentPattern  # noqa: Y015
+
+@_typing.final
+class EventMatch(_message.Message):
+    """EventMatch says which events: of one of the types, with fields that pass every test."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    TESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """types are 1 to 16 event types, for instance `behaviour.web`."""
+
+    @_builtins.property
+    def tests(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldTest]:
+        """tests are at most 8 tests of the event's attributes."""
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        tests: _abc.Iterable[Global___FieldTest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tests", b"tests", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventMatch: _TypeAlias = EventMatch  # noqa: Y015
+
+@_typing.final
+class FieldTest(_message.Message):
+    """FieldTest is a test of one attribute of an event: exactly one kind. An attribute that is missing passes only `missing`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Values(_message.Message):
+        """Values are texts; a number or a truth value is compared by its JSON text."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VALUES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """values are 1 to 1,000 texts."""
+
+        def __init__(
+            self,
+            *,
+            values: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Bounds(_message.Message):
+        """Bounds are numbers; an attribute that is no number fails."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LEAST_FIELD_NUMBER: _builtins.int
+        MOST_FIELD_NUMBER: _builtins.int
+        least: _builtins.float
+        """least is the lower bound, inclusive; unset for none."""
+        most: _builtins.float
+        """most is the upper bound, inclusive; unset for none."""
+        def __init__(
+            self,
+            *,
+            least: _builtins.float | None = ...,
+            most: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_least", b"_least", "_most", b"_most", "least", b"least", "most", b"most"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_least", b"_least", "_most", b"_most", "least", b"least", "most", b"most"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__least: _TypeAlias = _typing.Literal["least"]  # noqa: Y015
+        _WhichOneofArgType__least: _TypeAlias = _typing.Literal["_least", b"_least"]  # noqa: Y015
+        _WhichOneofReturnType__most: _TypeAlias = _typing.Literal["most"]  # noqa: Y015
+        _WhichOneofArgType__most: _TypeAlias = _typing.Literal["_most", b"_most"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__least) -> _WhichOneofReturnType__least | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__most) -> _WhichOneofReturnType__most | None: ...
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    ONE_OF_FIELD_NUMBER: _builtins.int
+    NONE_OF_FIELD_NUMBER: _builtins.int
+    STARTS_WITH_FIELD_NUMBER: _builtins.int
+    CONTAINS_FIELD_NUMBER: _builtins.int
+    BETWEEN_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """field names the attribute."""
+    missing: _builtins.bool
+    """missing passes an attribute that is not there."""
+    @_builtins.property
+    def one_of(self) -> Global___FieldTest.Values:
+        """one_of passes one of these texts."""
+
+    @_builtins.property
+    def none_of(self) -> Global___FieldTest.Values:
+        """none_of passes every other text."""
+
+    @_builtins.property
+    def starts_with(self) -> Global___FieldTest.Values:
+        """starts_with passes texts that begin with one of these, for instance a place class and all below it."""
+
+    @_builtins.property
+    def contains(self) -> Global___FieldTest.Values:
+        """contains passes texts that contain one of these, letter case aside."""
+
+    @_builtins.property
+    def between(self) -> Global___FieldTest.Bounds:
+        """between passes numbers within bounds."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        one_of: Global___FieldTest.Values | None = ...,
+        none_of: Global___FieldTest.Values | None = ...,
+        starts_with: Global___FieldTest.Values | None = ...,
+        contains: Global___FieldTest.Values | None = ...,
+        between: Global___FieldTest.Bounds | None = ...,
+        missing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["between", b"between", "contains", b"contains", "kind", b"kind", "missing", b"missing", "none_of", b"none_of", "one_of", b"one_of", "starts_with", b"starts_with"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["between", b"between", "contains", b"contains", "field", b"field", "kind", b"kind", "missing", b"missing", "none_of", b"none_of", "one_of", b"one_of", "starts_with", b"starts_with"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["one_of", "none_of", "starts_with", "contains", "between", "missing"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___FieldTest: _TypeAlias = FieldTest  # noqa: Y015
+
+@_typing.final
+class MomentFinding(_message.Message):
+    """MomentFinding is one line of why a rule did or did not match a customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    HOLDS_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    BECAUSE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """text is the part of the pattern, or of the rule, in words."""
+    depth: _builtins.int
+    """depth is 0 for the rule's own conditions and the whole pattern, 1 for the pattern's parts, and so on."""
+    holds: _builtins.bool
+    """holds says whether it held at the time asked for."""
+    because: _builtins.str
+    """because says what was seen, in a sentence, for instance `1 of 3 events`."""
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """since_time is when it last began to hold, at or before the time asked for; unset when it did not."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """until_time is when that ended or will end, as far as events say; unset when unknown."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        depth: _builtins.int = ...,
+        holds: _builtins.bool = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        because: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time", "until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["because", b"because", "depth", b"depth", "holds", b"holds", "since_time", b"since_time", "text", b"text", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MomentFinding: _TypeAlias = MomentFinding  # noqa: Y015

@@ -6,7 +6,9 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from lifecircle.portrait.v1 import place_pb2 as _place_pb2
 from lifecircle.portrait.v1 import tag_pb2 as _tag_pb2
 import builtins as _builtins
@@ -22,7 +24,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Portrait(_message.Message):
-    """Portrait is who a customer is, as of the latest run: anchors, tags with their evidence, and consumption features. No clear number is in it."""
+    """Portrait is who a customer is, in all directions (360°): as of the latest run his anchors, tags with their evidence, interests, worth, risk
+    and consumption features; and as it stands now the last contacts and current offers. No clear number is in it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -52,23 +56,51 @@ class Portrait(_message.Message):
     ANCHORS_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    INTERESTS_FIELD_NUMBER: _builtins.int
+    WORTH_FIELD_NUMBER: _builtins.int
+    CHURN_FIELD_NUMBER: _builtins.int
+    CONTACTS_FIELD_NUMBER: _builtins.int
+    OFFERS_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
     customer_key: _builtins.int
     """customer_key is the customer."""
     org_id: _builtins.str
     """org_id is the grid that the customer belongs to."""
     run_id: _builtins.str
     """run_id names the run that made this portrait."""
+    masked: _builtins.bool
+    """masked is true when sensitive tags and the places of anchors are left out, as the caller's roles demand."""
     @_builtins.property
     def anchors(self) -> _containers.RepeatedCompositeFieldContainer[_place_pb2.Anchor]:
-        """anchors are home, work and study, as far as they are known."""
+        """anchors are home, work and study, as far as they are known. A masked one has class and town, without the place."""
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_tag_pb2.TagValue]:
-        """tags are what the customer is, ordered by code."""
+        """tags are what the customer is, ordered by code; sensitive ones stand last, and only where they may be seen."""
 
     @_builtins.property
     def features(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """features are numbers about the customer by catalogue name; a feature that is not known is left out."""
+
+    @_builtins.property
+    def interests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Interest]:
+        """interests are what he turns to, the strongest first; at most 20. They fade by half in 30 days."""
+
+    @_builtins.property
+    def worth(self) -> Global___Worth:
+        """worth is what he is worth; unset when the run does not know."""
+
+    @_builtins.property
+    def churn(self) -> Global___ChurnRisk:
+        """churn is the risk that he leaves; unset when the run does not know."""
+
+    @_builtins.property
+    def contacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___LastContact]:
+        """contacts are the last contacts that had an answer, the latest first; at most 20."""
+
+    @_builtins.property
+    def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurrentOffer]:
+        """offers are the products recommended to him now, the best first; at most 10."""
 
     def __init__(
         self,
@@ -79,11 +111,276 @@ class Portrait(_message.Message):
         anchors: _abc.Iterable[_place_pb2.Anchor] | None = ...,
         tags: _abc.Iterable[_tag_pb2.TagValue] | None = ...,
         features: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        interests: _abc.Iterable[Global___Interest] | None = ...,
+        worth: Global___Worth | None = ...,
+        churn: Global___ChurnRisk | None = ...,
+        contacts: _abc.Iterable[Global___LastContact] | None = ...,
+        offers: _abc.Iterable[Global___CurrentOffer] | None = ...,
+        masked: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["churn", b"churn", "worth", b"worth"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "customer_key", b"customer_key", "features", b"features", "org_id", b"org_id", "run_id", b"run_id", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "churn", b"churn", "contacts", b"contacts", "customer_key", b"customer_key", "features", b"features", "interests", b"interests", "masked", b"masked", "offers", b"offers", "org_id", b"org_id", "run_id", b"run_id", "tags", b"tags", "worth", b"worth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Portrait: _TypeAlias = Portrait  # noqa: Y015
+
+@_typing.final
+class Interest(_message.Message):
+    """Interest is something that a customer turns to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    """topic is what, for instance `fun.av.cinema` (a place class) or `video` (a kind of content)."""
+    name: _builtins.str
+    """name is what people call it."""
+    weight: _builtins.float
+    """weight is the strength in hours, each hour worth half after 30 days."""
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        name: _builtins.str = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "topic", b"topic", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Interest: _TypeAlias = Interest  # noqa: Y015
+
+@_typing.final
+class Worth(_message.Message):
+    """Worth is what a customer is worth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    ARPU_FEN_FIELD_NUMBER: _builtins.int
+    TREND_FIELD_NUMBER: _builtins.int
+    tier: _builtins.str
+    """tier is the value tag's value (VA01), for instance `高端`; empty when he bears none."""
+    arpu_fen: _builtins.int
+    """arpu_fen is the average monthly bill of the last three months, in fen."""
+    trend: _builtins.float
+    """trend is the slope of six months' bills in fen a month."""
+    def __init__(
+        self,
+        *,
+        tier: _builtins.str = ...,
+        arpu_fen: _builtins.int = ...,
+        trend: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arpu_fen", b"arpu_fen", "tier", b"tier", "trend", b"trend"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Worth: _TypeAlias = Worth  # noqa: Y015
+
+@_typing.final
+class ChurnRisk(_message.Message):
+    """ChurnRisk is the risk that a customer leaves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    probability: _builtins.float
+    """probability is 0 to 1."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """warnings are codes of the early-warning tags that he bears (decline, silence, churn)."""
+
+    def __init__(
+        self,
+        *,
+        probability: _builtins.float = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["probability", b"probability", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChurnRisk: _TypeAlias = ChurnRisk  # noqa: Y015
+
+@_typing.final
+class LastContact(_message.Message):
+    """LastContact is a contact that had an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTACT_ID_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    contact_id: _builtins.str
+    """contact_id names the contact."""
+    result: _builtins.str
+    """result is `responded`, `refused` or `unreached`."""
+    channel: _builtins.str
+    """channel is by which channel, when the event says so."""
+    campaign_id: _builtins.str
+    """campaign_id names the campaign, when the event says so."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """time is when it took place."""
+
+    def __init__(
+        self,
+        *,
+        contact_id: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        result: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "contact_id", b"contact_id", "result", b"result", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LastContact: _TypeAlias = LastContact  # noqa: Y015
+
+@_typing.final
+class CurrentOffer(_message.Message):
+    """CurrentOffer is a product recommended to a customer now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    MATRIX_ID_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """product_id is the product."""
+    score: _builtins.float
+    """score is the estimated readiness to accept, 0 to 1."""
+    rank: _builtins.int
+    """rank counts from 1."""
+    matrix_id: _builtins.str
+    """matrix_id names the matrix that it stands in."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        score: _builtins.float = ...,
+        rank: _builtins.int = ...,
+        matrix_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix_id", b"matrix_id", "product_id", b"product_id", "rank", b"rank", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CurrentOffer: _TypeAlias = CurrentOffer  # noqa: Y015
+
+@_typing.final
+class JourneyStep(_message.Message):
+    """JourneyStep is one step of a customer's journey (客户足迹), from visit to display to feedback."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Stage:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[JourneyStep._Stage.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STAGE_UNSPECIFIED: JourneyStep._Stage.ValueType  # 0
+        """STAGE_UNSPECIFIED is a step of another kind."""
+        STAGE_VISIT: JourneyStep._Stage.ValueType  # 1
+        """STAGE_VISIT is a visit to a place or channel, or something used."""
+        STAGE_MOMENT: JourneyStep._Stage.ValueType  # 2
+        """STAGE_MOMENT is a moment that was recognised."""
+        STAGE_DISPLAY: JourneyStep._Stage.ValueType  # 3
+        """STAGE_DISPLAY is an offer shown or a contact made."""
+        STAGE_FEEDBACK: JourneyStep._Stage.ValueType  # 4
+        """STAGE_FEEDBACK is his answer."""
+        STAGE_ORDER: JourneyStep._Stage.ValueType  # 5
+        """STAGE_ORDER is something ordered, changed or cancelled."""
+
+    class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
+        """Stage says what the step is to the journey."""
+
+    STAGE_UNSPECIFIED: JourneyStep.Stage.ValueType  # 0
+    """STAGE_UNSPECIFIED is a step of another kind."""
+    STAGE_VISIT: JourneyStep.Stage.ValueType  # 1
+    """STAGE_VISIT is a visit to a place or channel, or something used."""
+    STAGE_MOMENT: JourneyStep.Stage.ValueType  # 2
+    """STAGE_MOMENT is a moment that was recognised."""
+    STAGE_DISPLAY: JourneyStep.Stage.ValueType  # 3
+    """STAGE_DISPLAY is an offer shown or a contact made."""
+    STAGE_FEEDBACK: JourneyStep.Stage.ValueType  # 4
+    """STAGE_FEEDBACK is his answer."""
+    STAGE_ORDER: JourneyStep.Stage.ValueType  # 5
+    """STAGE_ORDER is something ordered, changed or cancelled."""
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    stage: Global___JourneyStep.Stage.ValueType
+    """stage says what the step is to the journey."""
+    type: _builtins.str
+    """type is the event's type, or `moment`."""
+    event_id: _builtins.str
+    """event_id names the event, or the moment."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """time is when it occurred."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """attributes are the event's fields as text."""
+
+    def __init__(
+        self,
+        *,
+        stage: Global___JourneyStep.Stage.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        type: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "event_id", b"event_id", "stage", b"stage", "time", b"time", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JourneyStep: _TypeAlias = JourneyStep  # noqa: Y015

@@ -6,9 +6,11 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from lifecircle.portrait.v1 import audience_pb2 as _audience_pb2
 from lifecircle.portrait.v1 import job_pb2 as _job_pb2
+from lifecircle.portrait.v1 import moment_pb2 as _moment_pb2
 from lifecircle.portrait.v1 import place_pb2 as _place_pb2
 from lifecircle.portrait.v1 import portrait_pb2 as _portrait_pb2
 from lifecircle.portrait.v1 import report_pb2 as _report_pb2
@@ -235,6 +237,74 @@ class ListTagsResponse(_message.Message):
 Global___ListTagsResponse: _TypeAlias = ListTagsResponse  # noqa: Y015
 
 @_typing.final
+class ListJourneyRequest(_message.Message):
+    """ListJourneyRequest names a customer and a purpose."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    customer_key: _builtins.int
+    """customer_key is the customer."""
+    purpose: _builtins.str
+    """purpose says why, for the audit. 3 to 200 characters."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedScalarFieldContainer[_portrait_pb2.JourneyStep.Stage.ValueType]:
+        """stages keep steps of these; empty for all. At most 8."""
+
+    def __init__(
+        self,
+        *,
+        customer_key: _builtins.int = ...,
+        purpose: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        stages: _abc.Iterable[_portrait_pb2.JourneyStep.Stage.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "page_size", b"page_size", "page_token", b"page_token", "purpose", b"purpose", "stages", b"stages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJourneyRequest: _TypeAlias = ListJourneyRequest  # noqa: Y015
+
+@_typing.final
+class ListJourneyResponse(_message.Message):
+    """ListJourneyResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_portrait_pb2.JourneyStep]:
+        """steps are ordered by time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[_portrait_pb2.JourneyStep] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJourneyResponse: _TypeAlias = ListJourneyResponse  # noqa: Y015
+
+@_typing.final
 class CountAudienceRequest(_message.Message):
     """CountAudienceRequest describes an audience."""
 
@@ -243,8 +313,20 @@ class CountAudienceRequest(_message.Message):
     ALL_OF_FIELD_NUMBER: _builtins.int
     NONE_OF_FIELD_NUMBER: _builtins.int
     SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    RANDOM_FIELD_NUMBER: _builtins.int
+    WITH_PARTS_FIELD_NUMBER: _builtins.int
     sample_size: _builtins.int
     """sample_size is how many members to give: default 0, at most 1,000."""
+    text: _builtins.str
+    """text is the expression in its readable form, for instance `LC_CAMPUS AND NOT VA01 = 高端`; empty to go by the expression. At most
+    20,000 characters.
+    """
+    random: _builtins.bool
+    """random gives a sample spread over the members by a hash of their keys, always the same one; else the first by key."""
+    with_parts: _builtins.bool
+    """with_parts counts every part of the expression too."""
     @_builtins.property
     def all_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """all_of are tag codes (or `CODE=value`) that a member bears, every one. At most 32."""
@@ -253,16 +335,24 @@ class CountAudienceRequest(_message.Message):
     def none_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """none_of are tag codes that a member does not bear. At most 32."""
 
+    @_builtins.property
+    def expression(self) -> _audience_pb2.AudienceExpression:
+        """expression is whom to take; unset to go by the text."""
+
     def __init__(
         self,
         *,
         all_of: _abc.Iterable[_builtins.str] | None = ...,
         none_of: _abc.Iterable[_builtins.str] | None = ...,
         sample_size: _builtins.int = ...,
+        expression: _audience_pb2.AudienceExpression | None = ...,
+        text: _builtins.str = ...,
+        random: _builtins.bool = ...,
+        with_parts: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "none_of", b"none_of", "sample_size", b"sample_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "expression", b"expression", "none_of", b"none_of", "random", b"random", "sample_size", b"sample_size", "text", b"text", "with_parts", b"with_parts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -291,6 +381,1250 @@ class CountAudienceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CountAudienceResponse: _TypeAlias = CountAudienceResponse  # noqa: Y015
+
+@_typing.final
+class UpdateAudienceRequest(_message.Message):
+    """UpdateAudienceRequest carries an audience by expression or by text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.str
+    """audience_id names the audience."""
+    title: _builtins.str
+    """title is what people call it. At most 100 characters."""
+    text: _builtins.str
+    """text is the expression in its readable form, for instance `LC_CAMPUS AND NOT VA01 = 高端`; empty to go by the expression. At most
+    20,000 characters.
+    """
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def expression(self) -> _audience_pb2.AudienceExpression:
+        """expression is whom to take; unset to go by the text."""
+
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        expression: _audience_pb2.AudienceExpression | None = ...,
+        text: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "expression", b"expression", "request_id", b"request_id", "text", b"text", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAudienceRequest: _TypeAlias = UpdateAudienceRequest  # noqa: Y015
+
+@_typing.final
+class UpdateAudienceResponse(_message.Message):
+    """UpdateAudienceResponse answers UpdateAudience."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def audience(self) -> _audience_pb2.SavedAudience:
+        """audience is the version that was saved; the same expression and title as the latest make no new one."""
+
+    def __init__(
+        self,
+        *,
+        audience: _audience_pb2.SavedAudience | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAudienceResponse: _TypeAlias = UpdateAudienceResponse  # noqa: Y015
+
+@_typing.final
+class GetAudienceRequest(_message.Message):
+    """GetAudienceRequest names an audience."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.str
+    """audience_id names the audience."""
+    version: _builtins.int
+    """version is which; 0 for the latest."""
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAudienceRequest: _TypeAlias = GetAudienceRequest  # noqa: Y015
+
+@_typing.final
+class GetAudienceResponse(_message.Message):
+    """GetAudienceResponse answers GetAudience."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def audience(self) -> _audience_pb2.SavedAudience:
+        """audience is the version asked for."""
+
+    def __init__(
+        self,
+        *,
+        audience: _audience_pb2.SavedAudience | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAudienceResponse: _TypeAlias = GetAudienceResponse  # noqa: Y015
+
+@_typing.final
+class ListAudiencesRequest(_message.Message):
+    """ListAudiencesRequest pages through saved audiences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAudiencesRequest: _TypeAlias = ListAudiencesRequest  # noqa: Y015
+
+@_typing.final
+class ListAudiencesResponse(_message.Message):
+    """ListAudiencesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedCompositeFieldContainer[_audience_pb2.SavedAudience]:
+        """audiences are ordered by id."""
+
+    def __init__(
+        self,
+        *,
+        audiences: _abc.Iterable[_audience_pb2.SavedAudience] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAudiencesResponse: _TypeAlias = ListAudiencesResponse  # noqa: Y015
+
+@_typing.final
+class FreezeAudienceRequest(_message.Message):
+    """FreezeAudienceRequest says whom to freeze, by expression or by text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """text is the expression in its readable form, for instance `LC_CAMPUS AND NOT VA01 = 高端`; empty to go by the expression. At most
+    20,000 characters.
+    """
+    purpose: _builtins.str
+    """purpose says what for, for instance a campaign's id. 1 to 200 characters."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def expression(self) -> _audience_pb2.AudienceExpression:
+        """expression is whom to take; unset to go by the text."""
+
+    def __init__(
+        self,
+        *,
+        expression: _audience_pb2.AudienceExpression | None = ...,
+        text: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "purpose", b"purpose", "request_id", b"request_id", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeAudienceRequest: _TypeAlias = FreezeAudienceRequest  # noqa: Y015
+
+@_typing.final
+class FreezeAudienceResponse(_message.Message):
+    """FreezeAudienceResponse answers FreezeAudience."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROZEN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def frozen(self) -> _audience_pb2.FrozenAudience:
+        """frozen is what was kept."""
+
+    def __init__(
+        self,
+        *,
+        frozen: _audience_pb2.FrozenAudience | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frozen", b"frozen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frozen", b"frozen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeAudienceResponse: _TypeAlias = FreezeAudienceResponse  # noqa: Y015
+
+@_typing.final
+class ListAudienceMembersRequest(_message.Message):
+    """ListAudienceMembersRequest pages through the members of an audience, by expression or by text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    WITH_TAGS_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """text is the expression in its readable form, for instance `LC_CAMPUS AND NOT VA01 = 高端`; empty to go by the expression. At most
+    20,000 characters.
+    """
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    with_tags: _builtins.bool
+    """with_tags gives the tags of each member too."""
+    @_builtins.property
+    def expression(self) -> _audience_pb2.AudienceExpression:
+        """expression is whom to take; unset to go by the text."""
+
+    def __init__(
+        self,
+        *,
+        expression: _audience_pb2.AudienceExpression | None = ...,
+        text: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        with_tags: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "page_size", b"page_size", "page_token", b"page_token", "text", b"text", "with_tags", b"with_tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAudienceMembersRequest: _TypeAlias = ListAudienceMembersRequest  # noqa: Y015
+
+@_typing.final
+class ListAudienceMembersResponse(_message.Message):
+    """ListAudienceMembersResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Member(_message.Message):
+        """Member is one customer."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+        TAGS_FIELD_NUMBER: _builtins.int
+        customer_key: _builtins.int
+        """customer_key is the customer."""
+        @_builtins.property
+        def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """tags are his tags (`CODE` or `CODE=value`) when asked for; sensitive ones only where they may be seen."""
+
+        def __init__(
+            self,
+            *,
+            customer_key: _builtins.int = ...,
+            tags: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "tags", b"tags"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListAudienceMembersResponse.Member]:
+        """members are ordered by key."""
+
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[Global___ListAudienceMembersResponse.Member] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAudienceMembersResponse: _TypeAlias = ListAudienceMembersResponse  # noqa: Y015
+
+@_typing.final
+class ExportAudienceRequest(_message.Message):
+    """ExportAudienceRequest says whom to export, by expression or by text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """text is the expression in its readable form, for instance `LC_CAMPUS AND NOT VA01 = 高端`; empty to go by the expression. At most
+    20,000 characters.
+    """
+    purpose: _builtins.str
+    """purpose says why, for the audit. 3 to 200 characters."""
+    @_builtins.property
+    def expression(self) -> _audience_pb2.AudienceExpression:
+        """expression is whom to take; unset to go by the text."""
+
+    def __init__(
+        self,
+        *,
+        expression: _audience_pb2.AudienceExpression | None = ...,
+        text: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "purpose", b"purpose", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAudienceRequest: _TypeAlias = ExportAudienceRequest  # noqa: Y015
+
+@_typing.final
+class ExportAudienceResponse(_message.Message):
+    """ExportAudienceResponse is a part of an Arrow IPC stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARROW_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    arrow: _builtins.bytes
+    """arrow is the next part of one Arrow IPC stream: the schema first, then record batches of up to 65,536 rows, by key."""
+    rows: _builtins.int
+    """rows counts the rows in this part."""
+    run_id: _builtins.str
+    """run_id names the run."""
+    def __init__(
+        self,
+        *,
+        arrow: _builtins.bytes = ...,
+        rows: _builtins.int = ...,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "rows", b"rows", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAudienceResponse: _TypeAlias = ExportAudienceResponse  # noqa: Y015
+
+@_typing.final
+class GetAudienceProfileRequest(_message.Message):
+    """GetAudienceProfileRequest says whom to compare with whom, by expression or by text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """text is the expression in its readable form, for instance `LC_CAMPUS AND NOT VA01 = 高端`; empty to go by the expression. At most
+    20,000 characters.
+    """
+    most: _builtins.int
+    """most is how many lines to give: default 50, at most 1,000."""
+    @_builtins.property
+    def expression(self) -> _audience_pb2.AudienceExpression:
+        """expression is whom to take; unset to go by the text."""
+
+    @_builtins.property
+    def base(self) -> _audience_pb2.AudienceExpression:
+        """base is whom to compare with; unset for everybody."""
+
+    def __init__(
+        self,
+        *,
+        expression: _audience_pb2.AudienceExpression | None = ...,
+        text: _builtins.str = ...,
+        base: _audience_pb2.AudienceExpression | None = ...,
+        most: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "expression", b"expression"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "expression", b"expression", "most", b"most", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAudienceProfileRequest: _TypeAlias = GetAudienceProfileRequest  # noqa: Y015
+
+@_typing.final
+class GetAudienceProfileResponse(_message.Message):
+    """GetAudienceProfileResponse answers GetAudienceProfile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    BASE_CUSTOMERS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    customers: _builtins.int
+    """customers counts the audience."""
+    base_customers: _builtins.int
+    """base_customers counts the base."""
+    run_id: _builtins.str
+    """run_id names the run."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_audience_pb2.ProfileLine]:
+        """lines are ordered by the distance of the share from the base's in standard errors, the farthest first."""
+
+    def __init__(
+        self,
+        *,
+        customers: _builtins.int = ...,
+        base_customers: _builtins.int = ...,
+        lines: _abc.Iterable[_audience_pb2.ProfileLine] | None = ...,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_customers", b"base_customers", "customers", b"customers", "lines", b"lines", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAudienceProfileResponse: _TypeAlias = GetAudienceProfileResponse  # noqa: Y015
+
+@_typing.final
+class GetAudienceOverlapRequest(_message.Message):
+    """GetAudienceOverlapRequest names audiences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPRESSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def expressions(self) -> _containers.RepeatedCompositeFieldContainer[_audience_pb2.AudienceExpression]:
+        """expressions are 2 to 16 audiences."""
+
+    def __init__(
+        self,
+        *,
+        expressions: _abc.Iterable[_audience_pb2.AudienceExpression] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expressions", b"expressions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAudienceOverlapRequest: _TypeAlias = GetAudienceOverlapRequest  # noqa: Y015
+
+@_typing.final
+class GetAudienceOverlapResponse(_message.Message):
+    """GetAudienceOverlapResponse answers GetAudienceOverlap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    OVERLAPS_FIELD_NUMBER: _builtins.int
+    ANY_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    any: _builtins.int
+    """any counts who belongs to one or more."""
+    all: _builtins.int
+    """all counts who belongs to every one."""
+    @_builtins.property
+    def customers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """customers count each audience, in the order asked."""
+
+    @_builtins.property
+    def overlaps(self) -> _containers.RepeatedCompositeFieldContainer[_audience_pb2.Overlap]:
+        """overlaps are every two of them."""
+
+    def __init__(
+        self,
+        *,
+        customers: _abc.Iterable[_builtins.int] | None = ...,
+        overlaps: _abc.Iterable[_audience_pb2.Overlap] | None = ...,
+        any: _builtins.int = ...,
+        all: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "customers", b"customers", "overlaps", b"overlaps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAudienceOverlapResponse: _TypeAlias = GetAudienceOverlapResponse  # noqa: Y015
+
+@_typing.final
+class UpdateCustomerListRequest(_message.Message):
+    """UpdateCustomerListRequest carries a list whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_KEYS_FIELD_NUMBER: _builtins.int
+    ROARING_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    list_id: _builtins.str
+    """list_id names the list."""
+    title: _builtins.str
+    """title is what people call it. At most 100 characters."""
+    roaring: _builtins.bytes
+    """roaring is the same as a 32-bit Roaring bitmap in the portable format: smaller and faster for large lists. At most 60 MB."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def customer_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """customer_keys are the customers, in any order, at most 10,000,000; empty to go by roaring."""
+
+    def __init__(
+        self,
+        *,
+        list_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        customer_keys: _abc.Iterable[_builtins.int] | None = ...,
+        roaring: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_keys", b"customer_keys", "list_id", b"list_id", "request_id", b"request_id", "roaring", b"roaring", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCustomerListRequest: _TypeAlias = UpdateCustomerListRequest  # noqa: Y015
+
+@_typing.final
+class UpdateCustomerListResponse(_message.Message):
+    """UpdateCustomerListResponse answers UpdateCustomerList."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def list(self) -> _audience_pb2.CustomerList:
+        """list is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        list: _audience_pb2.CustomerList | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCustomerListResponse: _TypeAlias = UpdateCustomerListResponse  # noqa: Y015
+
+@_typing.final
+class ListCustomerListsRequest(_message.Message):
+    """ListCustomerListsRequest pages through lists."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCustomerListsRequest: _TypeAlias = ListCustomerListsRequest  # noqa: Y015
+
+@_typing.final
+class ListCustomerListsResponse(_message.Message):
+    """ListCustomerListsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def lists(self) -> _containers.RepeatedCompositeFieldContainer[_audience_pb2.CustomerList]:
+        """lists are ordered by id."""
+
+    def __init__(
+        self,
+        *,
+        lists: _abc.Iterable[_audience_pb2.CustomerList] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lists", b"lists", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCustomerListsResponse: _TypeAlias = ListCustomerListsResponse  # noqa: Y015
+
+@_typing.final
+class CreateMomentRuleRequest(_message.Message):
+    """CreateMomentRuleRequest carries a draft."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def rule(self) -> _moment_pb2.MomentRule:
+        """rule is the draft; a rule_id that exists makes a new version."""
+
+    def __init__(
+        self,
+        *,
+        rule: _moment_pb2.MomentRule | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateMomentRuleRequest: _TypeAlias = CreateMomentRuleRequest  # noqa: Y015
+
+@_typing.final
+class CreateMomentRuleResponse(_message.Message):
+    """CreateMomentRuleResponse answers CreateMomentRule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> _moment_pb2.MomentRule:
+        """rule is as stored."""
+
+    def __init__(
+        self,
+        *,
+        rule: _moment_pb2.MomentRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateMomentRuleResponse: _TypeAlias = CreateMomentRuleResponse  # noqa: Y015
+
+@_typing.final
+class PublishMomentRuleRequest(_message.Message):
+    """PublishMomentRuleRequest names a draft."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    """rule_id names the rule."""
+    version: _builtins.int
+    """version is which; 0 for the latest."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "rule_id", b"rule_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishMomentRuleRequest: _TypeAlias = PublishMomentRuleRequest  # noqa: Y015
+
+@_typing.final
+class PublishMomentRuleResponse(_message.Message):
+    """PublishMomentRuleResponse answers PublishMomentRule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> _moment_pb2.MomentRule:
+        """rule is as published."""
+
+    def __init__(
+        self,
+        *,
+        rule: _moment_pb2.MomentRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishMomentRuleResponse: _TypeAlias = PublishMomentRuleResponse  # noqa: Y015
+
+@_typing.final
+class RetireMomentRuleRequest(_message.Message):
+    """RetireMomentRuleRequest names a rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    """rule_id names the rule."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "rule_id", b"rule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireMomentRuleRequest: _TypeAlias = RetireMomentRuleRequest  # noqa: Y015
+
+@_typing.final
+class RetireMomentRuleResponse(_message.Message):
+    """RetireMomentRuleResponse answers RetireMomentRule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> _moment_pb2.MomentRule:
+        """rule is as retired."""
+
+    def __init__(
+        self,
+        *,
+        rule: _moment_pb2.MomentRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireMomentRuleResponse: _TypeAlias = RetireMomentRuleResponse  # noqa: Y015
+
+@_typing.final
+class GetMomentRuleRequest(_message.Message):
+    """GetMomentRuleRequest names a rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    """rule_id names the rule."""
+    version: _builtins.int
+    """version is which; 0 for the latest."""
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule_id", b"rule_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMomentRuleRequest: _TypeAlias = GetMomentRuleRequest  # noqa: Y015
+
+@_typing.final
+class GetMomentRuleResponse(_message.Message):
+    """GetMomentRuleResponse answers GetMomentRule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> _moment_pb2.MomentRule:
+        """rule is the version asked for."""
+
+    def __init__(
+        self,
+        *,
+        rule: _moment_pb2.MomentRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMomentRuleResponse: _TypeAlias = GetMomentRuleResponse  # noqa: Y015
+
+@_typing.final
+class ListMomentRulesRequest(_message.Message):
+    """ListMomentRulesRequest pages through rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMomentRulesRequest: _TypeAlias = ListMomentRulesRequest  # noqa: Y015
+
+@_typing.final
+class ListMomentRulesResponse(_message.Message):
+    """ListMomentRulesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[_moment_pb2.MomentRule]:
+        """rules are ordered by id."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[_moment_pb2.MomentRule] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMomentRulesResponse: _TypeAlias = ListMomentRulesResponse  # noqa: Y015
+
+@_typing.final
+class ExplainMomentRuleRequest(_message.Message):
+    """ExplainMomentRuleRequest carries a rule that need not exist."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> _moment_pb2.MomentRule:
+        """rule is what to look at."""
+
+    def __init__(
+        self,
+        *,
+        rule: _moment_pb2.MomentRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainMomentRuleRequest: _TypeAlias = ExplainMomentRuleRequest  # noqa: Y015
+
+@_typing.final
+class ExplainMomentRuleResponse(_message.Message):
+    """ExplainMomentRuleResponse answers ExplainMomentRule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    EVENT_TYPES_FIELD_NUMBER: _builtins.int
+    LOOK_BACK_SECONDS_FIELD_NUMBER: _builtins.int
+    BY_CLOCK_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """text is the pattern in words."""
+    look_back_seconds: _builtins.int
+    """look_back_seconds is how far back it needs to see."""
+    by_clock: _builtins.bool
+    """by_clock is true when it may match without a new event."""
+    @_builtins.property
+    def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """event_types are the types that it looks at."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        event_types: _abc.Iterable[_builtins.str] | None = ...,
+        look_back_seconds: _builtins.int = ...,
+        by_clock: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_clock", b"by_clock", "event_types", b"event_types", "look_back_seconds", b"look_back_seconds", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainMomentRuleResponse: _TypeAlias = ExplainMomentRuleResponse  # noqa: Y015
+
+@_typing.final
+class CountMomentsRequest(_message.Message):
+    """CountMomentsRequest says what to run over which recorded events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
+    sample_size: _builtins.int
+    """sample_size is how many moments to give: default 0, at most 100."""
+    @_builtins.property
+    def rule(self) -> _moment_pb2.MomentRule:
+        """rule is what to run; its cool-down and audience count."""
+
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """from_time is from when matches count."""
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """to_time is until when, exclusive."""
+
+    def __init__(
+        self,
+        *,
+        rule: _moment_pb2.MomentRule | None = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+        sample_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "rule", b"rule", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "rule", b"rule", "sample_size", b"sample_size", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountMomentsRequest: _TypeAlias = CountMomentsRequest  # noqa: Y015
+
+@_typing.final
+class CountMomentsResponse(_message.Message):
+    """CountMomentsResponse answers CountMoments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHES_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    PER_HOUR_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    matches: _builtins.int
+    """matches counts the moments."""
+    customers: _builtins.int
+    """customers counts the customers who had one."""
+    events: _builtins.int
+    """events counts the recorded events of the rule's types that were looked at."""
+    complete: _builtins.bool
+    """complete is false when there were more than 1,000,000 events, so that only the first were looked at."""
+    @_builtins.property
+    def per_hour(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """per_hour counts the moments by hour from from_time on; at most 1,000 hours are given."""
+
+    @_builtins.property
+    def sample(self) -> _containers.RepeatedCompositeFieldContainer[_moment_pb2.Moment]:
+        """sample are the first moments by match time."""
+
+    def __init__(
+        self,
+        *,
+        matches: _builtins.int = ...,
+        customers: _builtins.int = ...,
+        events: _builtins.int = ...,
+        per_hour: _abc.Iterable[_builtins.int] | None = ...,
+        sample: _abc.Iterable[_moment_pb2.Moment] | None = ...,
+        complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "customers", b"customers", "events", b"events", "matches", b"matches", "per_hour", b"per_hour", "sample", b"sample"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountMomentsResponse: _TypeAlias = CountMomentsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainMomentRequest(_message.Message):
+    """ExplainMomentRequest names a rule, a customer and a time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    """rule_id names the rule."""
+    version: _builtins.int
+    """version is which; 0 for the latest."""
+    customer_key: _builtins.int
+    """customer_key is the customer."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """time is when; unset for now."""
+
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        customer_key: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "rule_id", b"rule_id", "time", b"time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainMomentRequest: _TypeAlias = ExplainMomentRequest  # noqa: Y015
+
+@_typing.final
+class ExplainMomentResponse(_message.Message):
+    """ExplainMomentResponse answers ExplainMoment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHED_FIELD_NUMBER: _builtins.int
+    BECAUSE_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    MOMENTS_FIELD_NUMBER: _builtins.int
+    matched: _builtins.bool
+    """matched says whether the rule gave a moment at that time, or up to a minute before it."""
+    because: _builtins.str
+    """because says in a sentence why it did or did not."""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[_moment_pb2.MomentFinding]:
+        """findings are the rule's conditions and the parts of its pattern, the whole first."""
+
+    @_builtins.property
+    def moments(self) -> _containers.RepeatedCompositeFieldContainer[_moment_pb2.Moment]:
+        """moments are the last moments of this rule and customer, at most 10."""
+
+    def __init__(
+        self,
+        *,
+        matched: _builtins.bool = ...,
+        because: _builtins.str = ...,
+        findings: _abc.Iterable[_moment_pb2.MomentFinding] | None = ...,
+        moments: _abc.Iterable[_moment_pb2.Moment] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["because", b"because", "findings", b"findings", "matched", b"matched", "moments", b"moments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainMomentResponse: _TypeAlias = ExplainMomentResponse  # noqa: Y015
+
+@_typing.final
+class ListMomentsRequest(_message.Message):
+    """ListMomentsRequest pages through moments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    """rule_id keeps one rule; empty for all."""
+    customer_key: _builtins.int
+    """customer_key keeps one customer; 0 for all."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+        customer_key: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "page_size", b"page_size", "page_token", b"page_token", "rule_id", b"rule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMomentsRequest: _TypeAlias = ListMomentsRequest  # noqa: Y015
+
+@_typing.final
+class ListMomentsResponse(_message.Message):
+    """ListMomentsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def moments(self) -> _containers.RepeatedCompositeFieldContainer[_moment_pb2.Moment]:
+        """moments are ordered by when they were found, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        moments: _abc.Iterable[_moment_pb2.Moment] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moments", b"moments", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMomentsResponse: _TypeAlias = ListMomentsResponse  # noqa: Y015
+
+@_typing.final
+class WatchMomentsRequest(_message.Message):
+    """WatchMomentsRequest says from where to follow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """cursor is the last one that the consumer kept; empty to begin at the beginning."""
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMomentsRequest: _TypeAlias = WatchMomentsRequest  # noqa: Y015
+
+@_typing.final
+class WatchMomentsResponse(_message.Message):
+    """WatchMomentsResponse is one moment, or a checkpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """cursor is where the stream stands after this message."""
+    traceparent: _builtins.str
+    """traceparent is the W3C trace context of the finding, to be continued by the consumer."""
+    @_builtins.property
+    def moment(self) -> _moment_pb2.Moment:
+        """moment is what was found; unset for a checkpoint."""
+
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+        moment: _moment_pb2.Moment | None = ...,
+        traceparent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "moment", b"moment", "traceparent", b"traceparent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMomentsResponse: _TypeAlias = WatchMomentsResponse  # noqa: Y015
 
 @_typing.final
 class CreateJobRequest(_message.Message):

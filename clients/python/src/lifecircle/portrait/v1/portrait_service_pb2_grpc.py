@@ -55,10 +55,115 @@ class PortraitServiceStub:
                 request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagsRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagsResponse.FromString,
                 _registered_method=True)
+        self.ListJourney = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListJourney',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListJourneyRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListJourneyResponse.FromString,
+                _registered_method=True)
         self.CountAudience = channel.unary_unary(
                 '/lifecircle.portrait.v1.PortraitService/CountAudience',
                 request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountAudienceRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountAudienceResponse.FromString,
+                _registered_method=True)
+        self.UpdateAudience = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/UpdateAudience',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateAudienceRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateAudienceResponse.FromString,
+                _registered_method=True)
+        self.GetAudience = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/GetAudience',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceResponse.FromString,
+                _registered_method=True)
+        self.ListAudiences = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListAudiences',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudiencesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudiencesResponse.FromString,
+                _registered_method=True)
+        self.FreezeAudience = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/FreezeAudience',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.FreezeAudienceRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.FreezeAudienceResponse.FromString,
+                _registered_method=True)
+        self.ListAudienceMembers = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListAudienceMembers',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudienceMembersRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudienceMembersResponse.FromString,
+                _registered_method=True)
+        self.ExportAudience = channel.unary_stream(
+                '/lifecircle.portrait.v1.PortraitService/ExportAudience',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExportAudienceRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExportAudienceResponse.FromString,
+                _registered_method=True)
+        self.GetAudienceProfile = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/GetAudienceProfile',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceProfileRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceProfileResponse.FromString,
+                _registered_method=True)
+        self.GetAudienceOverlap = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/GetAudienceOverlap',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceOverlapRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceOverlapResponse.FromString,
+                _registered_method=True)
+        self.UpdateCustomerList = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/UpdateCustomerList',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateCustomerListRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateCustomerListResponse.FromString,
+                _registered_method=True)
+        self.ListCustomerLists = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListCustomerLists',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListCustomerListsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListCustomerListsResponse.FromString,
+                _registered_method=True)
+        self.CreateMomentRule = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/CreateMomentRule',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateMomentRuleRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateMomentRuleResponse.FromString,
+                _registered_method=True)
+        self.PublishMomentRule = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/PublishMomentRule',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishMomentRuleRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishMomentRuleResponse.FromString,
+                _registered_method=True)
+        self.RetireMomentRule = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/RetireMomentRule',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireMomentRuleRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireMomentRuleResponse.FromString,
+                _registered_method=True)
+        self.GetMomentRule = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/GetMomentRule',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetMomentRuleRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetMomentRuleResponse.FromString,
+                _registered_method=True)
+        self.ListMomentRules = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListMomentRules',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentRulesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentRulesResponse.FromString,
+                _registered_method=True)
+        self.ExplainMomentRule = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ExplainMomentRule',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentRuleRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentRuleResponse.FromString,
+                _registered_method=True)
+        self.CountMoments = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/CountMoments',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountMomentsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountMomentsResponse.FromString,
+                _registered_method=True)
+        self.ExplainMoment = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ExplainMoment',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentResponse.FromString,
+                _registered_method=True)
+        self.ListMoments = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListMoments',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentsResponse.FromString,
+                _registered_method=True)
+        self.WatchMoments = channel.unary_stream(
+                '/lifecircle.portrait.v1.PortraitService/WatchMoments',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.WatchMomentsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.WatchMomentsResponse.FromString,
                 _registered_method=True)
         self.CreateJob = channel.unary_unary(
                 '/lifecircle.portrait.v1.PortraitService/CreateJob',
@@ -124,8 +229,158 @@ class PortraitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListJourney(self, request, context):
+        """Lists a customer's journey (客户足迹), the latest step first: visits, moments, contacts, answers, orders. Sensitive personal data: every
+        call is audited with its purpose.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CountAudience(self, request, context):
-        """Counts an audience by tag algebra and gives a sample.
+        """Counts an audience and gives a sample; by an expression, by its readable text, or by the two lists of tags.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateAudience(self, request, context):
+        """Saves an audience, or a new version of one. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAudience(self, request, context):
+        """Gives a saved audience.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudiences(self, request, context):
+        """Lists saved audiences by id, each in its latest version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FreezeAudience(self, request, context):
+        """Freezes who belongs to an audience now, for a campaign. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudienceMembers(self, request, context):
+        """Lists the members of an audience by key, with their tags if asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAudience(self, request, context):
+        """Exports the members of an audience as Arrow record batches (customer_key, org_id, tags). Server streaming since the result is large.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAudienceProfile(self, request, context):
+        """Compares an audience with a base, tag by tag: which are more common in it, and by how much.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAudienceOverlap(self, request, context):
+        """Says how several audiences overlap, two by two, and how many belong to any and to all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateCustomerList(self, request, context):
+        """Puts a list of customers in the place of an earlier one of the same id, in one step. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCustomerLists(self, request, context):
+        """Lists customer lists by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateMomentRule(self, request, context):
+        """Writes a moment rule, or a new version of one, as a draft. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishMomentRule(self, request, context):
+        """Publishes a draft: it is watched for within 5 seconds, without a restart, from the time of the call on; no event is lost. The version
+        before it is retired in the same step. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireMomentRule(self, request, context):
+        """Retires a rule. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMomentRule(self, request, context):
+        """Gives one version of a rule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMomentRules(self, request, context):
+        """Lists rules by id, each in its latest version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainMomentRule(self, request, context):
+        """Validates a rule without keeping it: what it means in words, which events it looks at, how far back; or what is wrong with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountMoments(self, request, context):
+        """Runs a rule over the recorded events, without effect, and counts its matches (dry run).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainMoment(self, request, context):
+        """Says why a rule did or did not match a customer at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMoments(self, request, context):
+        """Lists moments, the latest found first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchMoments(self, request, context):
+        """Follows the moments in the order in which they were found. Server streaming since it follows a log; resumable by cursor, with
+        checkpoints.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,10 +453,115 @@ def add_PortraitServiceServicer_to_server(servicer, server):
                     request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagsRequest.FromString,
                     response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagsResponse.SerializeToString,
             ),
+            'ListJourney': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJourney,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListJourneyRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListJourneyResponse.SerializeToString,
+            ),
             'CountAudience': grpc.unary_unary_rpc_method_handler(
                     servicer.CountAudience,
                     request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountAudienceRequest.FromString,
                     response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountAudienceResponse.SerializeToString,
+            ),
+            'UpdateAudience': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAudience,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateAudienceRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateAudienceResponse.SerializeToString,
+            ),
+            'GetAudience': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAudience,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceResponse.SerializeToString,
+            ),
+            'ListAudiences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudiences,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudiencesRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudiencesResponse.SerializeToString,
+            ),
+            'FreezeAudience': grpc.unary_unary_rpc_method_handler(
+                    servicer.FreezeAudience,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.FreezeAudienceRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.FreezeAudienceResponse.SerializeToString,
+            ),
+            'ListAudienceMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudienceMembers,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudienceMembersRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudienceMembersResponse.SerializeToString,
+            ),
+            'ExportAudience': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAudience,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExportAudienceRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExportAudienceResponse.SerializeToString,
+            ),
+            'GetAudienceProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAudienceProfile,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceProfileRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceProfileResponse.SerializeToString,
+            ),
+            'GetAudienceOverlap': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAudienceOverlap,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceOverlapRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceOverlapResponse.SerializeToString,
+            ),
+            'UpdateCustomerList': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCustomerList,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateCustomerListRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateCustomerListResponse.SerializeToString,
+            ),
+            'ListCustomerLists': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCustomerLists,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListCustomerListsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListCustomerListsResponse.SerializeToString,
+            ),
+            'CreateMomentRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateMomentRule,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateMomentRuleRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateMomentRuleResponse.SerializeToString,
+            ),
+            'PublishMomentRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishMomentRule,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishMomentRuleRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishMomentRuleResponse.SerializeToString,
+            ),
+            'RetireMomentRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireMomentRule,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireMomentRuleRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireMomentRuleResponse.SerializeToString,
+            ),
+            'GetMomentRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMomentRule,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetMomentRuleRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetMomentRuleResponse.SerializeToString,
+            ),
+            'ListMomentRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMomentRules,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentRulesRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentRulesResponse.SerializeToString,
+            ),
+            'ExplainMomentRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainMomentRule,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentRuleRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentRuleResponse.SerializeToString,
+            ),
+            'CountMoments': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountMoments,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountMomentsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountMomentsResponse.SerializeToString,
+            ),
+            'ExplainMoment': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainMoment,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentResponse.SerializeToString,
+            ),
+            'ListMoments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMoments,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentsResponse.SerializeToString,
+            ),
+            'WatchMoments': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchMoments,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.WatchMomentsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.WatchMomentsResponse.SerializeToString,
             ),
             'CreateJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateJob,
@@ -354,6 +714,33 @@ class PortraitService:
             _registered_method=True)
 
     @staticmethod
+    def ListJourney(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListJourney',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListJourneyRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListJourneyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CountAudience(request,
             target,
             options=(),
@@ -370,6 +757,546 @@ class PortraitService:
             '/lifecircle.portrait.v1.PortraitService/CountAudience',
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountAudienceRequest.SerializeToString,
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountAudienceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateAudience(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/UpdateAudience',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateAudienceRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateAudienceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAudience(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/GetAudience',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudiences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListAudiences',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudiencesRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudiencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FreezeAudience(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/FreezeAudience',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.FreezeAudienceRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.FreezeAudienceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudienceMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListAudienceMembers',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudienceMembersRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListAudienceMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAudience(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ExportAudience',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExportAudienceRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExportAudienceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAudienceProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/GetAudienceProfile',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceProfileRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAudienceOverlap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/GetAudienceOverlap',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceOverlapRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetAudienceOverlapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCustomerList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/UpdateCustomerList',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateCustomerListRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateCustomerListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCustomerLists(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListCustomerLists',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListCustomerListsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListCustomerListsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateMomentRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/CreateMomentRule',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateMomentRuleRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateMomentRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishMomentRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/PublishMomentRule',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishMomentRuleRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishMomentRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireMomentRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/RetireMomentRule',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireMomentRuleRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireMomentRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMomentRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/GetMomentRule',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetMomentRuleRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetMomentRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMomentRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListMomentRules',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentRulesRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainMomentRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ExplainMomentRule',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentRuleRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountMoments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/CountMoments',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountMomentsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountMomentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainMoment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ExplainMoment',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ExplainMomentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMoments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListMoments',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListMomentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchMoments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/WatchMoments',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.WatchMomentsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.WatchMomentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

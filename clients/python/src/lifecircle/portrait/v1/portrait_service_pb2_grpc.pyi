@@ -24,8 +24,56 @@ class PortraitServiceStub:
     """Gives one customer's dwell by place, kind of day and slot. Sensitive personal data: every call is audited with its purpose."""
     ListTags: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListTagsRequest, _portrait_service_pb2.ListTagsResponse]
     """Lists the catalogue's tags with how many customers bear each."""
+    ListJourney: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListJourneyRequest, _portrait_service_pb2.ListJourneyResponse]
+    """Lists a customer's journey (客户足迹), the latest step first: visits, moments, contacts, answers, orders. Sensitive personal data: every
+    call is audited with its purpose.
+    """
     CountAudience: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CountAudienceRequest, _portrait_service_pb2.CountAudienceResponse]
-    """Counts an audience by tag algebra and gives a sample."""
+    """Counts an audience and gives a sample; by an expression, by its readable text, or by the two lists of tags."""
+    UpdateAudience: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.UpdateAudienceRequest, _portrait_service_pb2.UpdateAudienceResponse]
+    """Saves an audience, or a new version of one. Idempotent by request_id."""
+    GetAudience: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetAudienceRequest, _portrait_service_pb2.GetAudienceResponse]
+    """Gives a saved audience."""
+    ListAudiences: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListAudiencesRequest, _portrait_service_pb2.ListAudiencesResponse]
+    """Lists saved audiences by id, each in its latest version."""
+    FreezeAudience: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.FreezeAudienceRequest, _portrait_service_pb2.FreezeAudienceResponse]
+    """Freezes who belongs to an audience now, for a campaign. Idempotent by request_id."""
+    ListAudienceMembers: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListAudienceMembersRequest, _portrait_service_pb2.ListAudienceMembersResponse]
+    """Lists the members of an audience by key, with their tags if asked."""
+    ExportAudience: _aio.UnaryStreamMultiCallable[_portrait_service_pb2.ExportAudienceRequest, _portrait_service_pb2.ExportAudienceResponse]
+    """Exports the members of an audience as Arrow record batches (customer_key, org_id, tags). Server streaming since the result is large."""
+    GetAudienceProfile: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetAudienceProfileRequest, _portrait_service_pb2.GetAudienceProfileResponse]
+    """Compares an audience with a base, tag by tag: which are more common in it, and by how much."""
+    GetAudienceOverlap: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetAudienceOverlapRequest, _portrait_service_pb2.GetAudienceOverlapResponse]
+    """Says how several audiences overlap, two by two, and how many belong to any and to all."""
+    UpdateCustomerList: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.UpdateCustomerListRequest, _portrait_service_pb2.UpdateCustomerListResponse]
+    """Puts a list of customers in the place of an earlier one of the same id, in one step. Idempotent by request_id."""
+    ListCustomerLists: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListCustomerListsRequest, _portrait_service_pb2.ListCustomerListsResponse]
+    """Lists customer lists by id."""
+    CreateMomentRule: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CreateMomentRuleRequest, _portrait_service_pb2.CreateMomentRuleResponse]
+    """Writes a moment rule, or a new version of one, as a draft. Idempotent by request_id."""
+    PublishMomentRule: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.PublishMomentRuleRequest, _portrait_service_pb2.PublishMomentRuleResponse]
+    """Publishes a draft: it is watched for within 5 seconds, without a restart, from the time of the call on; no event is lost. The version
+    before it is retired in the same step. Idempotent by request_id.
+    """
+    RetireMomentRule: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.RetireMomentRuleRequest, _portrait_service_pb2.RetireMomentRuleResponse]
+    """Retires a rule. Idempotent by request_id."""
+    GetMomentRule: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetMomentRuleRequest, _portrait_service_pb2.GetMomentRuleResponse]
+    """Gives one version of a rule."""
+    ListMomentRules: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListMomentRulesRequest, _portrait_service_pb2.ListMomentRulesResponse]
+    """Lists rules by id, each in its latest version."""
+    ExplainMomentRule: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ExplainMomentRuleRequest, _portrait_service_pb2.ExplainMomentRuleResponse]
+    """Validates a rule without keeping it: what it means in words, which events it looks at, how far back; or what is wrong with it."""
+    CountMoments: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CountMomentsRequest, _portrait_service_pb2.CountMomentsResponse]
+    """Runs a rule over the recorded events, without effect, and counts its matches (dry run)."""
+    ExplainMoment: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ExplainMomentRequest, _portrait_service_pb2.ExplainMomentResponse]
+    """Says why a rule did or did not match a customer at a time."""
+    ListMoments: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListMomentsRequest, _portrait_service_pb2.ListMomentsResponse]
+    """Lists moments, the latest found first."""
+    WatchMoments: _aio.UnaryStreamMultiCallable[_portrait_service_pb2.WatchMomentsRequest, _portrait_service_pb2.WatchMomentsResponse]
+    """Follows the moments in the order in which they were found. Server streaming since it follows a log; resumable by cursor, with
+    checkpoints.
+    """
     CreateJob: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CreateJobRequest, _portrait_service_pb2.CreateJobResponse]
     """Starts a computation; one is started by itself when the feeds of a period are complete. The same period and inputs give the job that
     is there. Idempotent by request_id.
@@ -79,12 +127,186 @@ class PortraitServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the catalogue's tags with how many customers bear each."""
 
     @_abc_1.abstractmethod
+    def ListJourney(
+        self,
+        request: _portrait_service_pb2.ListJourneyRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListJourneyRequest, _abc.Awaitable[_portrait_service_pb2.ListJourneyResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListJourneyResponse]:
+        """Lists a customer's journey (客户足迹), the latest step first: visits, moments, contacts, answers, orders. Sensitive personal data: every
+        call is audited with its purpose.
+        """
+
+    @_abc_1.abstractmethod
     def CountAudience(
         self,
         request: _portrait_service_pb2.CountAudienceRequest,
         context: _aio.ServicerContext[_portrait_service_pb2.CountAudienceRequest, _abc.Awaitable[_portrait_service_pb2.CountAudienceResponse]],
     ) -> _abc.Awaitable[_portrait_service_pb2.CountAudienceResponse]:
-        """Counts an audience by tag algebra and gives a sample."""
+        """Counts an audience and gives a sample; by an expression, by its readable text, or by the two lists of tags."""
+
+    @_abc_1.abstractmethod
+    def UpdateAudience(
+        self,
+        request: _portrait_service_pb2.UpdateAudienceRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.UpdateAudienceRequest, _abc.Awaitable[_portrait_service_pb2.UpdateAudienceResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.UpdateAudienceResponse]:
+        """Saves an audience, or a new version of one. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def GetAudience(
+        self,
+        request: _portrait_service_pb2.GetAudienceRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.GetAudienceRequest, _abc.Awaitable[_portrait_service_pb2.GetAudienceResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.GetAudienceResponse]:
+        """Gives a saved audience."""
+
+    @_abc_1.abstractmethod
+    def ListAudiences(
+        self,
+        request: _portrait_service_pb2.ListAudiencesRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListAudiencesRequest, _abc.Awaitable[_portrait_service_pb2.ListAudiencesResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListAudiencesResponse]:
+        """Lists saved audiences by id, each in its latest version."""
+
+    @_abc_1.abstractmethod
+    def FreezeAudience(
+        self,
+        request: _portrait_service_pb2.FreezeAudienceRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.FreezeAudienceRequest, _abc.Awaitable[_portrait_service_pb2.FreezeAudienceResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.FreezeAudienceResponse]:
+        """Freezes who belongs to an audience now, for a campaign. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListAudienceMembers(
+        self,
+        request: _portrait_service_pb2.ListAudienceMembersRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListAudienceMembersRequest, _abc.Awaitable[_portrait_service_pb2.ListAudienceMembersResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListAudienceMembersResponse]:
+        """Lists the members of an audience by key, with their tags if asked."""
+
+    @_abc_1.abstractmethod
+    def ExportAudience(
+        self,
+        request: _portrait_service_pb2.ExportAudienceRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ExportAudienceRequest, _abc.AsyncIterator[_portrait_service_pb2.ExportAudienceResponse]],
+    ) -> _abc.AsyncIterator[_portrait_service_pb2.ExportAudienceResponse]:
+        """Exports the members of an audience as Arrow record batches (customer_key, org_id, tags). Server streaming since the result is large."""
+
+    @_abc_1.abstractmethod
+    def GetAudienceProfile(
+        self,
+        request: _portrait_service_pb2.GetAudienceProfileRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.GetAudienceProfileRequest, _abc.Awaitable[_portrait_service_pb2.GetAudienceProfileResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.GetAudienceProfileResponse]:
+        """Compares an audience with a base, tag by tag: which are more common in it, and by how much."""
+
+    @_abc_1.abstractmethod
+    def GetAudienceOverlap(
+        self,
+        request: _portrait_service_pb2.GetAudienceOverlapRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.GetAudienceOverlapRequest, _abc.Awaitable[_portrait_service_pb2.GetAudienceOverlapResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.GetAudienceOverlapResponse]:
+        """Says how several audiences overlap, two by two, and how many belong to any and to all."""
+
+    @_abc_1.abstractmethod
+    def UpdateCustomerList(
+        self,
+        request: _portrait_service_pb2.UpdateCustomerListRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.UpdateCustomerListRequest, _abc.Awaitable[_portrait_service_pb2.UpdateCustomerListResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.UpdateCustomerListResponse]:
+        """Puts a list of customers in the place of an earlier one of the same id, in one step. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListCustomerLists(
+        self,
+        request: _portrait_service_pb2.ListCustomerListsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListCustomerListsRequest, _abc.Awaitable[_portrait_service_pb2.ListCustomerListsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListCustomerListsResponse]:
+        """Lists customer lists by id."""
+
+    @_abc_1.abstractmethod
+    def CreateMomentRule(
+        self,
+        request: _portrait_service_pb2.CreateMomentRuleRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.CreateMomentRuleRequest, _abc.Awaitable[_portrait_service_pb2.CreateMomentRuleResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.CreateMomentRuleResponse]:
+        """Writes a moment rule, or a new version of one, as a draft. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def PublishMomentRule(
+        self,
+        request: _portrait_service_pb2.PublishMomentRuleRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.PublishMomentRuleRequest, _abc.Awaitable[_portrait_service_pb2.PublishMomentRuleResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.PublishMomentRuleResponse]:
+        """Publishes a draft: it is watched for within 5 seconds, without a restart, from the time of the call on; no event is lost. The version
+        before it is retired in the same step. Idempotent by request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def RetireMomentRule(
+        self,
+        request: _portrait_service_pb2.RetireMomentRuleRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.RetireMomentRuleRequest, _abc.Awaitable[_portrait_service_pb2.RetireMomentRuleResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.RetireMomentRuleResponse]:
+        """Retires a rule. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def GetMomentRule(
+        self,
+        request: _portrait_service_pb2.GetMomentRuleRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.GetMomentRuleRequest, _abc.Awaitable[_portrait_service_pb2.GetMomentRuleResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.GetMomentRuleResponse]:
+        """Gives one version of a rule."""
+
+    @_abc_1.abstractmethod
+    def ListMomentRules(
+        self,
+        request: _portrait_service_pb2.ListMomentRulesRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListMomentRulesRequest, _abc.Awaitable[_portrait_service_pb2.ListMomentRulesResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListMomentRulesResponse]:
+        """Lists rules by id, each in its latest version."""
+
+    @_abc_1.abstractmethod
+    def ExplainMomentRule(
+        self,
+        request: _portrait_service_pb2.ExplainMomentRuleRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ExplainMomentRuleRequest, _abc.Awaitable[_portrait_service_pb2.ExplainMomentRuleResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ExplainMomentRuleResponse]:
+        """Validates a rule without keeping it: what it means in words, which events it looks at, how far back; or what is wrong with it."""
+
+    @_abc_1.abstractmethod
+    def CountMoments(
+        self,
+        request: _portrait_service_pb2.CountMomentsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.CountMomentsRequest, _abc.Awaitable[_portrait_service_pb2.CountMomentsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.CountMomentsResponse]:
+        """Runs a rule over the recorded events, without effect, and counts its matches (dry run)."""
+
+    @_abc_1.abstractmethod
+    def ExplainMoment(
+        self,
+        request: _portrait_service_pb2.ExplainMomentRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ExplainMomentRequest, _abc.Awaitable[_portrait_service_pb2.ExplainMomentResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ExplainMomentResponse]:
+        """Says why a rule did or did not match a customer at a time."""
+
+    @_abc_1.abstractmethod
+    def ListMoments(
+        self,
+        request: _portrait_service_pb2.ListMomentsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListMomentsRequest, _abc.Awaitable[_portrait_service_pb2.ListMomentsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListMomentsResponse]:
+        """Lists moments, the latest found first."""
+
+    @_abc_1.abstractmethod
+    def WatchMoments(
+        self,
+        request: _portrait_service_pb2.WatchMomentsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.WatchMomentsRequest, _abc.AsyncIterator[_portrait_service_pb2.WatchMomentsResponse]],
+    ) -> _abc.AsyncIterator[_portrait_service_pb2.WatchMomentsResponse]:
+        """Follows the moments in the order in which they were found. Server streaming since it follows a log; resumable by cursor, with
+        checkpoints.
+        """
 
     @_abc_1.abstractmethod
     def CreateJob(

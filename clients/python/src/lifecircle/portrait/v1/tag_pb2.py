@@ -25,15 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/portrait/v1/tag.proto\x12\x16lifecircle.portrait.v1\x1a\x16google/type/date.proto\"x\n\x03Tag\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x05\x12\x13\n\x0bsensitivity\x18\x06 \x01(\t\x12\x11\n\tcustomers\x18\x07 \x01(\x03\"\xb9\x01\n\x08TagValue\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x10\n\x08landmark\x18\x05 \x01(\t\x12\x10\n\x08\x65vidence\x18\x06 \x01(\t\x12$\n\tfrom_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12&\n\x0b\x65xpire_date\x18\x08 \x01(\x0b\x32\x11.google.type.Dateb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/portrait/v1/tag.proto\x12\x16lifecircle.portrait.v1\x1a\x16google/type/date.proto\"x\n\x03Tag\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x05\x12\x13\n\x0bsensitivity\x18\x06 \x01(\t\x12\x11\n\tcustomers\x18\x07 \x01(\x03\"\xf0\x01\n\x08TagValue\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x10\n\x08landmark\x18\x05 \x01(\t\x12\x10\n\x08\x65vidence\x18\x06 \x01(\t\x12$\n\tfrom_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12&\n\x0b\x65xpire_date\x18\x08 \x01(\x0b\x32\x11.google.type.Date\x12\x35\n\x08\x63\x61tegory\x18\t \x01(\x0e\x32#.lifecircle.portrait.v1.TagCategory*\xc0\x02\n\x0bTagCategory\x12\x1c\n\x18TAG_CATEGORY_UNSPECIFIED\x10\x00\x12\x16\n\x12TAG_CATEGORY_BASIC\x10\x01\x12\x18\n\x14TAG_CATEGORY_PACKAGE\x10\x02\x12#\n\x1fTAG_CATEGORY_SERVICE_PREFERENCE\x10\x03\x12\x19\n\x15TAG_CATEGORY_BUSINESS\x10\x04\x12\x16\n\x12TAG_CATEGORY_VALUE\x10\x05\x12$\n TAG_CATEGORY_CAMPAIGN_PREFERENCE\x10\x06\x12\x19\n\x15TAG_CATEGORY_TERMINAL\x10\x07\x12#\n\x1fTAG_CATEGORY_CHANNEL_PREFERENCE\x10\x08\x12#\n\x1fTAG_CATEGORY_CONTENT_PREFERENCE\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.portrait.v1.tag_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_TAGCATEGORY']._serialized_start=450
+  _globals['_TAGCATEGORY']._serialized_end=770
   _globals['_TAG']._serialized_start=84
   _globals['_TAG']._serialized_end=204
   _globals['_TAGVALUE']._serialized_start=207
-  _globals['_TAGVALUE']._serialized_end=392
+  _globals['_TAGVALUE']._serialized_end=447
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
 import sys
@@ -16,6 +17,58 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TagCategory:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TagCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TagCategory.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TAG_CATEGORY_UNSPECIFIED: _TagCategory.ValueType  # 0
+    """TAG_CATEGORY_UNSPECIFIED is a tag of a category that is not known."""
+    TAG_CATEGORY_BASIC: _TagCategory.ValueType  # 1
+    """TAG_CATEGORY_BASIC is who he is (基础): age, area, life circle."""
+    TAG_CATEGORY_PACKAGE: _TagCategory.ValueType  # 2
+    """TAG_CATEGORY_PACKAGE is what he is subscribed to (套餐)."""
+    TAG_CATEGORY_SERVICE_PREFERENCE: _TagCategory.ValueType  # 3
+    """TAG_CATEGORY_SERVICE_PREFERENCE is which services he turns to (服务偏好)."""
+    TAG_CATEGORY_BUSINESS: _TagCategory.ValueType  # 4
+    """TAG_CATEGORY_BUSINESS is how he uses them (业务): calls, messages, data."""
+    TAG_CATEGORY_VALUE: _TagCategory.ValueType  # 5
+    """TAG_CATEGORY_VALUE is what he spends and how that develops (消费价值)."""
+    TAG_CATEGORY_CAMPAIGN_PREFERENCE: _TagCategory.ValueType  # 6
+    """TAG_CATEGORY_CAMPAIGN_PREFERENCE is which campaigns he answers (营销活动偏好)."""
+    TAG_CATEGORY_TERMINAL: _TagCategory.ValueType  # 7
+    """TAG_CATEGORY_TERMINAL is his handset (终端)."""
+    TAG_CATEGORY_CHANNEL_PREFERENCE: _TagCategory.ValueType  # 8
+    """TAG_CATEGORY_CHANNEL_PREFERENCE is by which channel he comes (渠道偏好)."""
+    TAG_CATEGORY_CONTENT_PREFERENCE: _TagCategory.ValueType  # 9
+    """TAG_CATEGORY_CONTENT_PREFERENCE is what he reads, sees and plays (互联网内容偏好)."""
+
+class TagCategory(_TagCategory, metaclass=_TagCategoryEnumTypeWrapper):
+    """TagCategory is one of the nine directions from which a customer is looked at."""
+
+TAG_CATEGORY_UNSPECIFIED: TagCategory.ValueType  # 0
+"""TAG_CATEGORY_UNSPECIFIED is a tag of a category that is not known."""
+TAG_CATEGORY_BASIC: TagCategory.ValueType  # 1
+"""TAG_CATEGORY_BASIC is who he is (基础): age, area, life circle."""
+TAG_CATEGORY_PACKAGE: TagCategory.ValueType  # 2
+"""TAG_CATEGORY_PACKAGE is what he is subscribed to (套餐)."""
+TAG_CATEGORY_SERVICE_PREFERENCE: TagCategory.ValueType  # 3
+"""TAG_CATEGORY_SERVICE_PREFERENCE is which services he turns to (服务偏好)."""
+TAG_CATEGORY_BUSINESS: TagCategory.ValueType  # 4
+"""TAG_CATEGORY_BUSINESS is how he uses them (业务): calls, messages, data."""
+TAG_CATEGORY_VALUE: TagCategory.ValueType  # 5
+"""TAG_CATEGORY_VALUE is what he spends and how that develops (消费价值)."""
+TAG_CATEGORY_CAMPAIGN_PREFERENCE: TagCategory.ValueType  # 6
+"""TAG_CATEGORY_CAMPAIGN_PREFERENCE is which campaigns he answers (营销活动偏好)."""
+TAG_CATEGORY_TERMINAL: TagCategory.ValueType  # 7
+"""TAG_CATEGORY_TERMINAL is his handset (终端)."""
+TAG_CATEGORY_CHANNEL_PREFERENCE: TagCategory.ValueType  # 8
+"""TAG_CATEGORY_CHANNEL_PREFERENCE is by which channel he comes (渠道偏好)."""
+TAG_CATEGORY_CONTENT_PREFERENCE: TagCategory.ValueType  # 9
+"""TAG_CATEGORY_CONTENT_PREFERENCE is what he reads, sees and plays (互联网内容偏好)."""
+Global___TagCategory: _TypeAlias = TagCategory  # noqa: Y015
 
 @_typing.final
 class Tag(_message.Message):
@@ -77,6 +130,7 @@ class TagValue(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     FROM_DATE_FIELD_NUMBER: _builtins.int
     EXPIRE_DATE_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """code names the tag."""
     value: _builtins.str
@@ -89,6 +143,8 @@ class TagValue(_message.Message):
     """landmark is the key building (关键性建筑) that goes with it; empty when the tag has none."""
     evidence: _builtins.str
     """evidence says which measured values made it, in a line."""
+    category: Global___TagCategory.ValueType
+    """category is from which of the nine directions the tag looks at him."""
     @_builtins.property
     def from_date(self) -> _date_pb2.Date:
         """from_date is the first day that it holds."""
@@ -108,10 +164,11 @@ class TagValue(_message.Message):
         evidence: _builtins.str = ...,
         from_date: _date_pb2.Date | None = ...,
         expire_date: _date_pb2.Date | None = ...,
+        category: Global___TagCategory.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_date", b"expire_date", "from_date", b"from_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "evidence", b"evidence", "expire_date", b"expire_date", "from_date", b"from_date", "landmark", b"landmark", "score", b"score", "value", b"value", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "code", b"code", "evidence", b"evidence", "expire_date", b"expire_date", "from_date", b"from_date", "landmark", b"landmark", "score", b"score", "value", b"value", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

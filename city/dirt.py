@@ -33,4 +33,7 @@ DIRT: Mapping[str, tuple[Dirt, ...]] = {
         Dirt("empty_required", 0, b""),
         Dirt("bad_date", 1, b"2026093"),
     ),
+    "call_details": (Dirt("unknown_code", 2, b"7"), Dirt("bad_number", 4, b"1:30")),
+    "complaints": (Dirt("unknown_code", 4, b"weather"),),
+    "recharges": (Dirt("bad_number", 3, b"30.00"),),
 }

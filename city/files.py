@@ -26,6 +26,17 @@ PREFIX: Mapping[str, str] = {
     "signalling": "SIGNAL",
     "business_events": "BIZEVT",
     "feedback": "FEEDBACK",
+    "place_classes": "PLACECLASS",
+    "map_layers": "MAPLAYER",
+    "coarse_portrait": "VGOP",
+    "product_activity": "PRODACT",
+    "complaints": "COMPLAINT",
+    "terminal_changes": "TERMCHG",
+    "recharges": "RECHARGE",
+    "call_details": "CALL",
+    "data_details": "DATA",
+    "web_logs": "WEBLOG",
+    "app_logs": "APPLOG",
 }
 FIRST_DIRTY, DIRTY_STEP = 4, 5
 
@@ -81,6 +92,11 @@ class FeedFile:
         self._rows = self._size = 0
         self._dirt = list(dirt)
         self._planted: list[PlantedRow] = []
+
+    @property
+    def rows(self) -> int:
+        """How many rows were written so far."""
+        return self._rows
 
     def write(self, data: bytes | memoryview, rows: int) -> None:
         """Appends rows, each ending with a line feed; dirty rows go between the first of them."""

@@ -15,7 +15,8 @@ from tests.city.made import Made, make
 
 COLUMNS = {
     "ORG": 4, "STAFF": 5, "CELL": 7, "PLACE": 6, "CELLPLACE": 4, "PRODUCT": 7, "CUST": 10, "BILL": 6, "ORDER": 5,
-    "CONSENT": 5, "CITYEVT": 6, "FIELD": 6, "SIGNAL": 5, "BIZEVT": 9,
+    "CONSENT": 5, "CITYEVT": 6, "FIELD": 6, "SIGNAL": 5, "BIZEVT": 9, "PLACECLASS": 6, "MAPLAYER": 9, "VGOP": 5,
+    "PRODACT": 7, "COMPLAINT": 10, "TERMCHG": 6, "RECHARGE": 6, "CALL": 9, "DATA": 11, "WEBLOG": 8, "APPLOG": 9,
 }  # fmt: skip
 
 
@@ -40,7 +41,7 @@ def test_another_seed_gives_another_city(city: Made, tmp_path: Path) -> None:
 
 def test_every_file_has_a_control_file_that_agrees(city: Made) -> None:
     texts = sorted(city.files.glob("*.TXT"))
-    assert len(texts) == len(city.manifest["files"]) == 19 + city.order.days
+    assert len(texts) == len(city.manifest["files"]) == 38 + city.order.days
     for path in texts:
         data = path.read_bytes()
         rows, digest = data.count(b"\n"), hashlib.md5(data).hexdigest()
@@ -64,7 +65,7 @@ def test_names_are_chinese_in_gb18030_and_not_in_utf8(city: Made) -> None:
 
 def test_dirty_rows_stand_exactly_where_the_manifest_says(city: Made) -> None:
     planted = {name: file["dirty"] for name, file in city.manifest["files"].items() if file["dirty"]}
-    assert sum(map(len, planted.values())) == 26
+    assert sum(map(len, planted.values())) == 30
     assert all(file["rejects"] == len(file["dirty"]) for file in city.manifest["files"].values())
     for name, dirty in planted.items():
         rows, columns = city.rows(name), COLUMNS[name.split("_")[0]]
@@ -113,7 +114,7 @@ def test_dirt_comes_at_the_end_of_a_file_that_is_too_short(tmp_path: Path) -> No
 
 
 def test_prefixes_are_unique() -> None:
-    assert len(set(PREFIX.values())) == len(PREFIX) == 15
+    assert len(set(PREFIX.values())) == len(PREFIX) == 26
 
 
 @pytest.mark.parametrize(

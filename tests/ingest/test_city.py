@@ -1,0 +1,36 @@
+"""The synthetic city's files of every feed through the real path: what was planted is rejected, and nothing else."""
+
+from datetime import date
+
+from city.generate import Order, generate
+from services.ingest.domain.delivery import State
+from tests.ingest.house import House
+from tests.ingest.made import FEEDS
+
+CITY_HAS_NONE = {"feedback", "surveys"}
+"""Feedback answers a hand-over; nobody was asked."""
+
+
+async def test_every_feed_of_the_city_loads_and_rejects_what_was_planted(house: House) -> None:
+    """R001-094, R001-095, R001-096: each source has its contract, and a file of it loads."""
+    order = Order(200, 1, 3, date(2026, 9, 1), house.landing, house.root / "truth")
+    planted = {file.name: len(file.dirty) for file in generate(order, lambda stage, done, total: None)}
+    await house.settle()
+    found = await house.deliveries.page(feed_id="", state=None, file_name="", before=None, size=100)
+    assert {each.file_name: each.rejected_rows for each in found} == planted
+    assert {each.state for each in found} == {State.LOADED}
+    assert {each.feed_id for each in found} == {path.stem for path in FEEDS.glob("*.yaml")} - CITY_HAS_NONE
+    assert not house.waiting()
+
+
+async def test_the_other_end_of_a_call_is_a_pseudonym_that_is_the_same_for_the_same_end(house: House) -> None:
+    """No number stands in the lake; two calls with one other end can still be told."""
+    ends = ("13800000009", "+8613800000009", "10086", "075512345678")
+    rows = [f"13800000001|2026090110000{at}|1|{end}|60|1|||0" for at, end in enumerate(ends)]
+    await house.deliver("CALL_20260901_001.TXT", "\n".join(rows))
+    calls = await house.snapshot("call_details")
+    peers = calls["peer"].to_list()
+    assert peers[0] == peers[1]
+    assert len(set(peers)) == 3
+    assert all(peer > 10**12 for peer in peers)
+    assert calls["cell_id"].to_list() == [None] * 4

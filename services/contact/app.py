@@ -8,13 +8,13 @@ from pathlib import Path
 
 import grpc.aio
 
-from lifecircle.contact.v1 import add_ContactServiceServicer_to_server
+from lifecircle.contact.v1 import ContactServiceServicer, add_ContactServiceServicer_to_server
 from services.contact import lake
-from services.contact.api import RIGHTS, ContactApi
+from services.contact.api import RIGHTS, ContactApi, OrdersApi, joined
 from services.contact.config import Config
-from services.contact.peers import Ingest, Recommend
+from services.contact.peers import Ingest, Points, Recommend
 from services.contact.store import Store
-from services.contact.usecases import Auctions, Desk, Effects, Handovers, Inflow, Work
+from services.contact.usecases import Auctions, Desk, Effects, Handovers, Inflow, Orders, Work
 from services.contact.worker import backgrounds
 from services.kit import config
 from services.kit.channel import open_channel, token_file
@@ -30,7 +30,7 @@ SERVICE = "contact"
 class Built:
     """The service, ready to serve and to work."""
 
-    api: ContactApi
+    api: ContactServiceServicer
     background: Sequence[Background]
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -42,6 +42,7 @@ def build(
     db: Database,
     ingest_channel: grpc.aio.Channel,
     recommend_channel: grpc.aio.Channel,
+    points_channel: grpc.aio.Channel | None = None,
     *,
     folder: Path,
     zone: tzinfo,
@@ -52,12 +53,16 @@ def build(
     store, ingest, recommend = Store(), Ingest(ingest_channel), Recommend(recommend_channel)
     auctions = Auctions(db, store, clock, ids, zone, recommend.matrix_files, lake.matrix)
     handovers = Handovers(db, store, clock, ids, zone, ingest.reveal, lake.Folder(folder))
-    api = ContactApi(
-        desk=Desk(db, store, clock, ids),
-        auctions=auctions,
-        handovers=handovers,
-        work=Work(db, clock),
-        effects=Effects(db, store, clock),
+    orders = Orders(db, store, clock, ids, Points(points_channel, clock).responsible)
+    api = joined(
+        ContactApi(
+            desk=Desk(db, store, clock, ids),
+            auctions=auctions,
+            handovers=handovers,
+            work=Work(db, clock),
+            effects=Effects(db, store, clock),
+        ),
+        OrdersApi(orders),
     )
     background = backgrounds(
         db=db,
@@ -69,6 +74,7 @@ def build(
         matrices=recommend.matrices,
         deliveries=ingest.deliveries,
         facts=ingest.facts,
+        orders=orders,
     )
     return Built(api, background)
 
@@ -85,7 +91,10 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         closing.push_async_callback(db.close)
         ingest = await closing.enter_async_context(open_channel(settings.peer_ingest, token=token))
         recommend = await closing.enter_async_context(open_channel(settings.peer_recommend, token=token))
-        built = build(db, ingest, recommend, folder=settings.ocrm_out, zone=settings.business_timezone)
+        points = None
+        if settings.peer_points:
+            points = await closing.enter_async_context(open_channel(settings.peer_points, token=token))
+        built = build(db, ingest, recommend, points, folder=settings.ocrm_out, zone=settings.business_timezone)
         await serve(
             service=SERVICE,
             settings=server,

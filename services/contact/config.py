@@ -18,3 +18,6 @@ class Config:
     business_timezone: ZoneInfo = field(
         default=ZoneInfo("Asia/Shanghai"), metadata={"help": "zone of business days and quiet hours"}
     )
+    peer_points: str = field(
+        default="", metadata={"help": "points, host:port; without it orders go to the employee that is given"}
+    )

@@ -17,6 +17,7 @@ from lifecircle.ingest.v1 import (
     WatchDeliveriesRequest,
     WatchEventsRequest,
 )
+from lifecircle.points.v1 import ListAssignmentsRequest, PointsServiceStub
 from lifecircle.recommend.v1 import GetMatrixRequest, RecommendServiceStub, WatchMatricesRequest
 from services.contact import lake
 from services.contact.domain.fact import ConsentChange, Matrix, Opening
@@ -24,6 +25,7 @@ from services.contact.domain.outcome import RANK, Outcome
 from services.contact.lake import LakeFile
 from services.contact.usecases.inflow import Customers, Fact
 from services.kit import telemetry
+from services.kit.clock import Clock
 from services.kit.cursors import Followed
 
 _log = structlog.get_logger(__name__)
@@ -63,6 +65,30 @@ class Recommend:
         told = await self._stub.GetMatrix(GetMatrixRequest(matrix_id=matrix_id), timeout=_MANIFEST_SECONDS)
         _understood(told.schema_version)
         return [LakeFile(file.uri, file.rows, file.sha256) for file in told.files]
+
+
+class Points:
+    """points, as far as contact needs it: who answers for a customer."""
+
+    def __init__(self, channel: grpc.aio.Channel | None, clock: Clock) -> None:
+        self._stub = None if channel is None else PointsServiceStub(channel)
+        self._clock = clock
+
+    async def responsible(self, customer_key: int) -> str:
+        """The employee who owns the customer's responsibility field now, the largest share first; "" for none."""
+        if self._stub is None:
+            return ""
+        request = ListAssignmentsRequest(customer_key=customer_key, page_size=1000)
+        told = await self._stub.ListAssignments(request, timeout=_MANIFEST_SECONDS)
+        now = self._clock()
+        holding = [
+            one
+            for one in told.assignments
+            if one.valid_from.ToDatetime(tzinfo=UTC) <= now
+            and (not one.HasField("valid_to") or now < one.valid_to.ToDatetime(tzinfo=UTC))
+        ]
+        owner = min(holding, key=lambda one: (one.role != "owner", -one.share_bps, one.staff_id), default=None)
+        return "" if owner is None else owner.staff_id
 
 
 class Ingest:

@@ -71,3 +71,41 @@ def outcome_unmatched(contact_id: str) -> Refusal:
     """No contact has this id."""
     message = f"no contact has the id {contact_id}"
     return Refusal(Kind.NOT_FOUND, "OUTCOME_UNMATCHED", message, metadata={"contact_id": contact_id})
+
+
+def order_not_found(order_id: str) -> Refusal:
+    """No marketing order has this id."""
+    return Refusal(
+        Kind.NOT_FOUND, "ORDER_NOT_FOUND", f"no order has the id {order_id}", metadata={"order_id": order_id}
+    )
+
+
+def order_state(order_id: str, state: str, verb: str) -> Refusal:
+    """The verb is not allowed in the order's state."""
+    message = f"order {order_id} is {state}: {verb} is not possible"
+    metadata = {"order_id": order_id, "state": state, "verb": verb}
+    return Refusal(Kind.FAILED_PRECONDITION, "ORDER_STATE", message, metadata=metadata)
+
+
+def order_changed(order_id: str) -> Refusal:
+    """The order has moved since it was read with the etag given."""
+    message = f"order {order_id} has moved since it was read"
+    return Refusal(Kind.ABORTED, "ORDER_CHANGED", message, metadata={"order_id": order_id})
+
+
+def order_invalid(field: str, problem: str) -> Refusal:
+    """The order cannot be made; `field` is the path of the field at fault."""
+    return Refusal(
+        Kind.INVALID_ARGUMENT,
+        "ORDER_INVALID",
+        f"{field} {problem}",
+        metadata={"field": field},
+        fields=[(field, problem)],
+    )
+
+
+def nobody_responsible(customer_key: int) -> Refusal:
+    """No employee is given, and none answers for the customer."""
+    message = f"nobody answers for customer {customer_key}, and no employee is given"
+    metadata = {"customer_key": str(customer_key)}
+    return Refusal(Kind.FAILED_PRECONDITION, "NOBODY_RESPONSIBLE", message, metadata=metadata)

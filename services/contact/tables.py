@@ -144,3 +144,52 @@ outcome = Table(
     Column("source", Text, nullable=False),
     Column("receive_time", _Time, nullable=False),
 )
+
+marketing_order = Table(
+    "marketing_order",
+    metadata,
+    Column("order_id", Text, primary_key=True),
+    Column("contact_id", Text, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("campaign_id", Text, nullable=False),
+    Column("customer_key", BigInteger, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("staff_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("due_time", _Time),
+    Column("create_time", _Time, nullable=False),
+    Column("update_time", _Time, nullable=False),
+    Column("contact_time", _Time),
+    Column("revision", Integer, nullable=False),
+    Column("returns", Integer, nullable=False),
+    Column("timeouts", Integer, nullable=False),
+    Column("closing", Text, nullable=False),
+    Column("feedback", JSONB(none_as_null=True)),
+    Column("auto_dispatch", Boolean, nullable=False),
+)
+
+order_move = Table(
+    "order_move",
+    metadata,
+    Column("order_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("staff_id", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("time", _Time, nullable=False),
+)
+
+attribution = Table(
+    "attribution",
+    metadata,
+    Column("contact_id", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("customer_key", BigInteger, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("open_time", _Time, nullable=False),
+    Column("attribute_time", _Time, nullable=False),
+)

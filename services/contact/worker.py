@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from services.contact.domain.fact import Matrix
-from services.contact.usecases import Auctions, Handovers, Inflow
+from services.contact.usecases import Auctions, Handovers, Inflow, Orders
 from services.contact.usecases.inflow import Customers, Fact
 from services.contact.usecases.work import ARBITRATE, HANDOVER
 from services.kit import cursors, jobs
@@ -13,6 +13,10 @@ from services.kit.cursors import Followed
 from services.kit.db import Database
 from services.kit.jobs import Handler
 from services.kit.server import Background
+from services.kit.waiting import pause
+
+_PACE = 2.0
+"""Seconds between two looks at what time has done."""
 
 
 def backgrounds(
@@ -26,6 +30,7 @@ def backgrounds(
     matrices: Callable[[str], AsyncIterator[Followed[Matrix]]],
     deliveries: Callable[[str], AsyncIterator[Followed[Customers]]],
     facts: Callable[[str], AsyncIterator[Followed[Sequence[Fact]]]],
+    orders: Orders,
 ) -> list[Background]:
     """Everything that runs beside the RPCs, each until it is told to stop."""
     handlers: Mapping[str, Handler] = {ARBITRATE: auctions.arbitrate, HANDOVER: handovers.hand_over}
@@ -46,4 +51,9 @@ def backgrounds(
     async def work(stop: asyncio.Event) -> None:
         await jobs.work(db, handlers, owner=owner, clock=clock, stop=stop)
 
-    return [follow_matrices, follow_deliveries, follow_facts, work]
+    async def keep_orders_moving(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            moved = await orders.sweep() + await orders.dispatch_waiting()
+            await pause(0 if moved else _PACE, stop)
+
+    return [follow_matrices, follow_deliveries, follow_facts, work, keep_orders_moving]

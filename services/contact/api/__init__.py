@@ -1,4 +1,18 @@
-"""Inbound gRPC: proto in, plain values, use case, proto out."""
+"""Inbound gRPC: proto in, plain values, use case, proto out. Each room answers some methods of the one service."""
 
-from services.contact.api.servicer import RIGHTS as RIGHTS
+from lifecircle.contact import v1 as proto
+from services.contact.api import orders, servicer
+from services.contact.api.orders import OrdersApi as OrdersApi
 from services.contact.api.servicer import ContactApi as ContactApi
+from services.kit.interceptors import Rights
+
+RIGHTS: Rights = {**servicer.RIGHTS, **orders.RIGHTS}
+
+
+def joined(*rooms: object) -> proto.ContactServiceServicer:
+    """`lifecircle.contact.v1.ContactService`, each method answered by the room that has it."""
+    service = proto.ContactServiceServicer()  # type: ignore[abstract]  # the rooms bring the methods
+    for room in rooms:
+        for name in RIGHTS.keys() & vars(type(room)).keys():
+            setattr(service, name, getattr(room, name))
+    return service

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from services.contact.store.attributions import Attributions
 from services.contact.store.campaigns import Campaigns, Policies
+from services.contact.store.orders import Orders
 from services.contact.store.outcomes import Outcomes
 from services.contact.store.plans import Plans
 from services.contact.store.projections import Customers, Matrices
@@ -18,3 +20,5 @@ class Store:
     customers: Customers = field(default_factory=Customers)
     plans: Plans = field(default_factory=Plans)
     outcomes: Outcomes = field(default_factory=Outcomes)
+    orders: Orders = field(default_factory=Orders)
+    attributions: Attributions = field(default_factory=Attributions)

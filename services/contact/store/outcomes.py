@@ -78,8 +78,8 @@ class Tallied:
 class Outcomes:
     """The table `outcome`."""
 
-    async def put(self, tx: Write, outcomes: Sequence[Outcome], now: datetime) -> int:
-        """Merge outcomes into what is known; gives how many contacts had none before."""
+    async def put(self, tx: Write, outcomes: Sequence[Outcome], now: datetime) -> tuple[int, list[Outcome]]:
+        """Merge outcomes into what is known; gives how many contacts had none before, and what was new or better."""
         told: dict[str, Outcome] = {}
         for outcome in outcomes:
             earlier = told.get(outcome.contact_id)
@@ -103,7 +103,7 @@ class Outcomes:
         }
         if changed:
             await tx.execute(_UPSERT, params)
-        return len(told.keys() - known.keys())
+        return len(told.keys() - known.keys()), changed
 
     async def unmatched(self, read: Read, contact_ids: Collection[str]) -> list[str]:
         """Which of these ids name no contact that was handed over, in order."""

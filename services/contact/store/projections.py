@@ -167,6 +167,12 @@ class Customers:
         rows = await read.rows(stmt, {"left": LEFT, "keys": list(customer_keys)})
         return {row.customer_key: row.level for row in rows}
 
+    async def orgs(self, read: Read, customer_keys: Collection[int]) -> dict[int, str]:
+        """Customer → organisation, of these customers as far as they are known."""
+        stmt = text("SELECT customer_key, org_id FROM customer WHERE customer_key = ANY(CAST(:keys AS bigint[]))")
+        rows = await read.rows(stmt, {"keys": list(customer_keys)})
+        return {row.customer_key: row.org_id for row in rows}
+
     async def consenting(self, read: Read, customer_keys: Collection[int]) -> set[tuple[int, str]]:
         """(customer, channel) pairs with consent to marketing in force, of these customers."""
         stmt = text(

@@ -5,4 +5,5 @@ from services.contact.usecases.desk import Desk as Desk
 from services.contact.usecases.effects import Effects as Effects
 from services.contact.usecases.handovers import Handovers as Handovers
 from services.contact.usecases.inflow import Inflow as Inflow
+from services.contact.usecases.orders import Orders as Orders
 from services.contact.usecases.work import Work as Work

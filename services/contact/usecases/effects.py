@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from services.contact.domain.outcome import Effect, Kept, Outcome, effect
 from services.contact.refusals import campaign_not_found, outcome_unmatched
 from services.contact.store import Store
+from services.contact.usecases.facts import tell_outcomes
 from services.kit import idempotency
 from services.kit.clock import Clock
 from services.kit.db import Database
@@ -35,7 +36,8 @@ class Effects:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
                 return Recorded(earlier["recorded"], earlier["duplicates"], tuple(earlier["unmatched"]))
-            new = await self._store.outcomes.put(tx, outcomes, self._clock())
+            new, changed = await self._store.outcomes.put(tx, outcomes, self._clock())
+            await tell_outcomes(tx, self._store, changed)
             unmatched = await self._store.outcomes.unmatched(tx, [outcome.contact_id for outcome in outcomes])
             recorded = Recorded(new, len(outcomes) - new, tuple(unmatched))
             answer = {"recorded": new, "duplicates": recorded.duplicates, "unmatched": unmatched}

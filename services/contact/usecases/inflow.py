@@ -6,6 +6,7 @@ from services.contact.domain.auction import Customer
 from services.contact.domain.fact import ConsentChange, Opening
 from services.contact.domain.outcome import Outcome
 from services.contact.store import Store
+from services.contact.usecases.facts import attribute, tell_outcomes
 from services.kit.clock import Clock
 from services.kit.db import Write
 
@@ -29,7 +30,10 @@ class Inflow:
     async def told(self, tx: Write, facts: Sequence[Fact]) -> None:
         """Facts were told, in any order and perhaps again."""
         await self._store.customers.put_consents(tx, [fact for fact in facts if isinstance(fact, ConsentChange)])
-        await self._store.customers.put_openings(tx, [fact for fact in facts if isinstance(fact, Opening)])
+        openings = [fact for fact in facts if isinstance(fact, Opening)]
+        await self._store.customers.put_openings(tx, openings)
+        await attribute(tx, self._store, openings, self._clock())
         outcomes = [fact for fact in facts if isinstance(fact, Outcome)]
         if outcomes:
-            await self._store.outcomes.put(tx, outcomes, self._clock())
+            _, changed = await self._store.outcomes.put(tx, outcomes, self._clock())
+            await tell_outcomes(tx, self._store, changed)

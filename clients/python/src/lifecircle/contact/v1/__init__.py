@@ -17,10 +17,14 @@ from .contact_service_pb2 import CreateCampaignRequest as CreateCampaignRequest
 from .contact_service_pb2 import CreateCampaignResponse as CreateCampaignResponse
 from .contact_service_pb2 import CreateJobRequest as CreateJobRequest
 from .contact_service_pb2 import CreateJobResponse as CreateJobResponse
+from .contact_service_pb2 import CreateOrdersRequest as CreateOrdersRequest
+from .contact_service_pb2 import CreateOrdersResponse as CreateOrdersResponse
 from .contact_service_pb2 import GetCampaignRequest as GetCampaignRequest
 from .contact_service_pb2 import GetCampaignResponse as GetCampaignResponse
 from .contact_service_pb2 import GetJobRequest as GetJobRequest
 from .contact_service_pb2 import GetJobResponse as GetJobResponse
+from .contact_service_pb2 import GetOrderRequest as GetOrderRequest
+from .contact_service_pb2 import GetOrderResponse as GetOrderResponse
 from .contact_service_pb2 import GetPlanRequest as GetPlanRequest
 from .contact_service_pb2 import GetPlanResponse as GetPlanResponse
 from .contact_service_pb2 import GetPolicyRequest as GetPolicyRequest
@@ -33,14 +37,22 @@ from .contact_service_pb2 import ListEffectsRequest as ListEffectsRequest
 from .contact_service_pb2 import ListEffectsResponse as ListEffectsResponse
 from .contact_service_pb2 import ListJobsRequest as ListJobsRequest
 from .contact_service_pb2 import ListJobsResponse as ListJobsResponse
+from .contact_service_pb2 import ListOrderAgeingRequest as ListOrderAgeingRequest
+from .contact_service_pb2 import ListOrderAgeingResponse as ListOrderAgeingResponse
+from .contact_service_pb2 import ListOrdersRequest as ListOrdersRequest
+from .contact_service_pb2 import ListOrdersResponse as ListOrdersResponse
 from .contact_service_pb2 import ListOutcomesRequest as ListOutcomesRequest
 from .contact_service_pb2 import ListOutcomesResponse as ListOutcomesResponse
 from .contact_service_pb2 import ListPlansRequest as ListPlansRequest
 from .contact_service_pb2 import ListPlansResponse as ListPlansResponse
+from .contact_service_pb2 import MoveOrderRequest as MoveOrderRequest
+from .contact_service_pb2 import MoveOrderResponse as MoveOrderResponse
 from .contact_service_pb2 import RecordOutcomesRequest as RecordOutcomesRequest
 from .contact_service_pb2 import RecordOutcomesResponse as RecordOutcomesResponse
 from .contact_service_pb2 import UpdatePolicyRequest as UpdatePolicyRequest
 from .contact_service_pb2 import UpdatePolicyResponse as UpdatePolicyResponse
+from .contact_service_pb2 import WatchOutcomesRequest as WatchOutcomesRequest
+from .contact_service_pb2 import WatchOutcomesResponse as WatchOutcomesResponse
 from .error_reason_pb2 import ErrorReason as ErrorReason
 from .error_reason_pb2 import ERROR_REASON_BAD_PAGE_TOKEN as ERROR_REASON_BAD_PAGE_TOKEN
 from .error_reason_pb2 import ERROR_REASON_CAMPAIGN_CHANGED as ERROR_REASON_CAMPAIGN_CHANGED
@@ -52,7 +64,12 @@ from .error_reason_pb2 import ERROR_REASON_DEADLINE_EXHAUSTED as ERROR_REASON_DE
 from .error_reason_pb2 import ERROR_REASON_INPUTS_INCOMPLETE as ERROR_REASON_INPUTS_INCOMPLETE
 from .error_reason_pb2 import ERROR_REASON_INVALID_FIELD as ERROR_REASON_INVALID_FIELD
 from .error_reason_pb2 import ERROR_REASON_JOB_NOT_FOUND as ERROR_REASON_JOB_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_NOBODY_RESPONSIBLE as ERROR_REASON_NOBODY_RESPONSIBLE
 from .error_reason_pb2 import ERROR_REASON_NOT_ALLOWED as ERROR_REASON_NOT_ALLOWED
+from .error_reason_pb2 import ERROR_REASON_ORDER_CHANGED as ERROR_REASON_ORDER_CHANGED
+from .error_reason_pb2 import ERROR_REASON_ORDER_INVALID as ERROR_REASON_ORDER_INVALID
+from .error_reason_pb2 import ERROR_REASON_ORDER_NOT_FOUND as ERROR_REASON_ORDER_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_ORDER_STATE as ERROR_REASON_ORDER_STATE
 from .error_reason_pb2 import ERROR_REASON_OUTCOME_UNMATCHED as ERROR_REASON_OUTCOME_UNMATCHED
 from .error_reason_pb2 import ERROR_REASON_PLAN_INFEASIBLE as ERROR_REASON_PLAN_INFEASIBLE
 from .error_reason_pb2 import ERROR_REASON_PLAN_NOT_FOUND as ERROR_REASON_PLAN_NOT_FOUND
@@ -66,8 +83,12 @@ from .job_pb2 import ArbitrateSpec as ArbitrateSpec
 from .job_pb2 import HandoverSpec as HandoverSpec
 from .job_pb2 import Job as Job
 from .order_pb2 import MarketingOrder as MarketingOrder
+from .order_pb2 import OrderAgeing as OrderAgeing
+from .order_pb2 import OrderFeedback as OrderFeedback
+from .order_pb2 import OrderMove as OrderMove
 from .outcome_pb2 import Effect as Effect
 from .outcome_pb2 import Outcome as Outcome
+from .outcome_pb2 import OutcomeFact as OutcomeFact
 from .outcome_pb2 import OutcomeRecord as OutcomeRecord
 from .outcome_pb2 import Rate as Rate
 from .plan_pb2 import Contact as Contact
@@ -99,6 +120,8 @@ __all__ = [
     "CreateCampaignResponse",
     "CreateJobRequest",
     "CreateJobResponse",
+    "CreateOrdersRequest",
+    "CreateOrdersResponse",
     "ERROR_REASON_BAD_PAGE_TOKEN",
     "ERROR_REASON_CAMPAIGN_CHANGED",
     "ERROR_REASON_CAMPAIGN_INVALID",
@@ -109,7 +132,12 @@ __all__ = [
     "ERROR_REASON_INPUTS_INCOMPLETE",
     "ERROR_REASON_INVALID_FIELD",
     "ERROR_REASON_JOB_NOT_FOUND",
+    "ERROR_REASON_NOBODY_RESPONSIBLE",
     "ERROR_REASON_NOT_ALLOWED",
+    "ERROR_REASON_ORDER_CHANGED",
+    "ERROR_REASON_ORDER_INVALID",
+    "ERROR_REASON_ORDER_NOT_FOUND",
+    "ERROR_REASON_ORDER_STATE",
     "ERROR_REASON_OUTCOME_UNMATCHED",
     "ERROR_REASON_PLAN_INFEASIBLE",
     "ERROR_REASON_PLAN_NOT_FOUND",
@@ -125,6 +153,8 @@ __all__ = [
     "GetCampaignResponse",
     "GetJobRequest",
     "GetJobResponse",
+    "GetOrderRequest",
+    "GetOrderResponse",
     "GetPlanRequest",
     "GetPlanResponse",
     "GetPolicyRequest",
@@ -139,13 +169,23 @@ __all__ = [
     "ListEffectsResponse",
     "ListJobsRequest",
     "ListJobsResponse",
+    "ListOrderAgeingRequest",
+    "ListOrderAgeingResponse",
+    "ListOrdersRequest",
+    "ListOrdersResponse",
     "ListOutcomesRequest",
     "ListOutcomesResponse",
     "ListPlansRequest",
     "ListPlansResponse",
     "MarketingOrder",
+    "MoveOrderRequest",
+    "MoveOrderResponse",
     "Offer",
+    "OrderAgeing",
+    "OrderFeedback",
+    "OrderMove",
     "Outcome",
+    "OutcomeFact",
     "OutcomeRecord",
     "Plan",
     "Policy",
@@ -155,5 +195,7 @@ __all__ = [
     "Slot",
     "UpdatePolicyRequest",
     "UpdatePolicyResponse",
+    "WatchOutcomesRequest",
+    "WatchOutcomesResponse",
     "add_ContactServiceServicer_to_server",
 ]

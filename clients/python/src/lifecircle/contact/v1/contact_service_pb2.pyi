@@ -6,9 +6,11 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from lifecircle.contact.v1 import campaign_pb2 as _campaign_pb2
 from lifecircle.contact.v1 import job_pb2 as _job_pb2
+from lifecircle.contact.v1 import order_pb2 as _order_pb2
 from lifecircle.contact.v1 import outcome_pb2 as _outcome_pb2
 from lifecircle.contact.v1 import plan_pb2 as _plan_pb2
 from lifecircle.contact.v1 import policy_pb2 as _policy_pb2
@@ -927,3 +929,548 @@ class ListEffectsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEffectsResponse: _TypeAlias = ListEffectsResponse  # noqa: Y015
+
+@_typing.final
+class CreateOrdersRequest(_message.Message):
+    """CreateOrdersRequest says which orders to make: those of a plan, or those given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ORDERS_FIELD_NUMBER: _builtins.int
+    DISPATCH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    plan_id: _builtins.str
+    """plan_id names a plan whose contacts become orders; empty when orders are given."""
+    channel: _campaign_pb2.Channel.ValueType
+    """channel keeps the plan's contacts of one way; unspecified for all."""
+    dispatch: _builtins.bool
+    """dispatch also sends each order to its employee at once: the one given, or who is responsible for the customer."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.MarketingOrder]:
+        """orders are given one by one, at most 1,000: customer, campaign, product, content and, if known, the employee."""
+
+    def __init__(
+        self,
+        *,
+        plan_id: _builtins.str = ...,
+        channel: _campaign_pb2.Channel.ValueType = ...,
+        orders: _abc.Iterable[_order_pb2.MarketingOrder] | None = ...,
+        dispatch: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "dispatch", b"dispatch", "orders", b"orders", "plan_id", b"plan_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateOrdersRequest: _TypeAlias = CreateOrdersRequest  # noqa: Y015
+
+@_typing.final
+class CreateOrdersResponse(_message.Message):
+    """CreateOrdersResponse answers CreateOrders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATED_FIELD_NUMBER: _builtins.int
+    EXISTING_FIELD_NUMBER: _builtins.int
+    ORDERS_FIELD_NUMBER: _builtins.int
+    created: _builtins.int
+    """created counts the orders that were new."""
+    existing: _builtins.int
+    """existing counts the contacts that had an order."""
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.MarketingOrder]:
+        """orders are those that were given, as stored; none for a plan, whose orders ListOrders gives."""
+
+    def __init__(
+        self,
+        *,
+        created: _builtins.int = ...,
+        existing: _builtins.int = ...,
+        orders: _abc.Iterable[_order_pb2.MarketingOrder] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "existing", b"existing", "orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateOrdersResponse: _TypeAlias = CreateOrdersResponse  # noqa: Y015
+
+@_typing.final
+class MoveOrderRequest(_message.Message):
+    """MoveOrderRequest carries one verb."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Dispatch(_message.Message):
+        """Dispatch sends a created order to an employee."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        STAFF_ID_FIELD_NUMBER: _builtins.int
+        staff_id: _builtins.str
+        """staff_id is the employee; empty for the one given at creation, or who is responsible for the customer."""
+        def __init__(
+            self,
+            *,
+            staff_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["staff_id", b"staff_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Accept(_message.Message):
+        """Accept takes a dispatched order."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Contact(_message.Message):
+        """Contact says that the customer was contacted."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CONTACT_TIME_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def contact_time(self) -> _timestamp_pb2.Timestamp:
+            """contact_time is when; unset for now."""
+
+        def __init__(
+            self,
+            *,
+            contact_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["contact_time", b"contact_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_time", b"contact_time"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Report(_message.Message):
+        """Report brings the result of a contacted order."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FEEDBACK_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def feedback(self) -> _order_pb2.OrderFeedback:
+            """feedback is what the customer said."""
+
+        def __init__(
+            self,
+            *,
+            feedback: _order_pb2.OrderFeedback | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class SendBack(_message.Message):
+        """SendBack returns a dispatched or accepted order."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        REASON_FIELD_NUMBER: _builtins.int
+        reason: _builtins.str
+        """reason says why, 1 to 500 characters."""
+        def __init__(
+            self,
+            *,
+            reason: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Reassign(_message.Message):
+        """Reassign gives a returned, timed-out, dispatched or accepted order to another employee."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        STAFF_ID_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        staff_id: _builtins.str
+        """staff_id is the employee; empty for who is responsible for the customer."""
+        reason: _builtins.str
+        """reason says why, up to 500 characters."""
+        def __init__(
+            self,
+            *,
+            staff_id: _builtins.str = ...,
+            reason: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "staff_id", b"staff_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Close(_message.Message):
+        """Close ends an order that has a result, or gives up one that was returned, timed out or never dispatched."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        REASON_FIELD_NUMBER: _builtins.int
+        reason: _builtins.str
+        """reason says why, up to 500 characters."""
+        def __init__(
+            self,
+            *,
+            reason: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    DISPATCH_FIELD_NUMBER: _builtins.int
+    ACCEPT_FIELD_NUMBER: _builtins.int
+    CONTACT_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    SEND_BACK_FIELD_NUMBER: _builtins.int
+    REASSIGN_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """order_id names the order."""
+    etag: _builtins.str
+    """etag when set, must be the order's."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def dispatch(self) -> Global___MoveOrderRequest.Dispatch:
+        """dispatch sends it."""
+
+    @_builtins.property
+    def accept(self) -> Global___MoveOrderRequest.Accept:
+        """accept takes it."""
+
+    @_builtins.property
+    def contact(self) -> Global___MoveOrderRequest.Contact:
+        """contact says that the customer was contacted."""
+
+    @_builtins.property
+    def report(self) -> Global___MoveOrderRequest.Report:
+        """report brings the result."""
+
+    @_builtins.property
+    def send_back(self) -> Global___MoveOrderRequest.SendBack:
+        """send_back returns it."""
+
+    @_builtins.property
+    def reassign(self) -> Global___MoveOrderRequest.Reassign:
+        """reassign gives it to another."""
+
+    @_builtins.property
+    def close(self) -> Global___MoveOrderRequest.Close:
+        """close ends it."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        dispatch: Global___MoveOrderRequest.Dispatch | None = ...,
+        accept: Global___MoveOrderRequest.Accept | None = ...,
+        contact: Global___MoveOrderRequest.Contact | None = ...,
+        report: Global___MoveOrderRequest.Report | None = ...,
+        send_back: Global___MoveOrderRequest.SendBack | None = ...,
+        reassign: Global___MoveOrderRequest.Reassign | None = ...,
+        close: Global___MoveOrderRequest.Close | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "close", b"close", "contact", b"contact", "dispatch", b"dispatch", "move", b"move", "reassign", b"reassign", "report", b"report", "send_back", b"send_back"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "close", b"close", "contact", b"contact", "dispatch", b"dispatch", "etag", b"etag", "move", b"move", "order_id", b"order_id", "reassign", b"reassign", "report", b"report", "request_id", b"request_id", "send_back", b"send_back"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_move: _TypeAlias = _typing.Literal["dispatch", "accept", "contact", "report", "send_back", "reassign", "close"]  # noqa: Y015
+    _WhichOneofArgType_move: _TypeAlias = _typing.Literal["move", b"move"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_move) -> _WhichOneofReturnType_move | None: ...
+
+Global___MoveOrderRequest: _TypeAlias = MoveOrderRequest  # noqa: Y015
+
+@_typing.final
+class MoveOrderResponse(_message.Message):
+    """MoveOrderResponse answers MoveOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> _order_pb2.MarketingOrder:
+        """order is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        order: _order_pb2.MarketingOrder | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveOrderResponse: _TypeAlias = MoveOrderResponse  # noqa: Y015
+
+@_typing.final
+class GetOrderRequest(_message.Message):
+    """GetOrderRequest names an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """order_id names the order."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrderRequest: _TypeAlias = GetOrderRequest  # noqa: Y015
+
+@_typing.final
+class GetOrderResponse(_message.Message):
+    """GetOrderResponse answers GetOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> _order_pb2.MarketingOrder:
+        """order is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        order: _order_pb2.MarketingOrder | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrderResponse: _TypeAlias = GetOrderResponse  # noqa: Y015
+
+@_typing.final
+class ListOrdersRequest(_message.Message):
+    """ListOrdersRequest pages through orders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    staff_id: _builtins.str
+    """staff_id keeps the orders of one employee; empty for all."""
+    state: _order_pb2.MarketingOrder.State.ValueType
+    """state keeps the orders in one state; unspecified for all."""
+    overdue: _builtins.bool
+    """overdue keeps those whose time has run out."""
+    campaign_id: _builtins.str
+    """campaign_id keeps the orders of one campaign; empty for all."""
+    customer_key: _builtins.int
+    """customer_key keeps the orders of one customer; 0 for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        staff_id: _builtins.str = ...,
+        state: _order_pb2.MarketingOrder.State.ValueType = ...,
+        overdue: _builtins.bool = ...,
+        campaign_id: _builtins.str = ...,
+        customer_key: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "customer_key", b"customer_key", "overdue", b"overdue", "page_size", b"page_size", "page_token", b"page_token", "staff_id", b"staff_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrdersRequest: _TypeAlias = ListOrdersRequest  # noqa: Y015
+
+@_typing.final
+class ListOrdersResponse(_message.Message):
+    """ListOrdersResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.MarketingOrder]:
+        """orders are ordered by create_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[_order_pb2.MarketingOrder] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrdersResponse: _TypeAlias = ListOrdersResponse  # noqa: Y015
+
+@_typing.final
+class ListOrderAgeingRequest(_message.Message):
+    """ListOrderAgeingRequest pages through the ageing report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    staff_id: _builtins.str
+    """staff_id keeps one employee; empty for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        staff_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "staff_id", b"staff_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrderAgeingRequest: _TypeAlias = ListOrderAgeingRequest  # noqa: Y015
+
+@_typing.final
+class ListOrderAgeingResponse(_message.Message):
+    """ListOrderAgeingResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.OrderAgeing]:
+        """lines are ordered by employee and state."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[_order_pb2.OrderAgeing] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrderAgeingResponse: _TypeAlias = ListOrderAgeingResponse  # noqa: Y015
+
+@_typing.final
+class WatchOutcomesRequest(_message.Message):
+    """WatchOutcomesRequest says from where to follow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """cursor is the position after the last message that was taken; empty for the beginning."""
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchOutcomesRequest: _TypeAlias = WatchOutcomesRequest  # noqa: Y015
+
+@_typing.final
+class WatchOutcomesResponse(_message.Message):
+    """WatchOutcomesResponse is a few facts, or none: a checkpoint on a quiet stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """cursor is the position just after this message."""
+    traceparent: _builtins.str
+    """traceparent is the trace that wrote them, W3C trace context."""
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[_outcome_pb2.OutcomeFact]:
+        """facts were learned together, at most 500."""
+
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+        facts: _abc.Iterable[_outcome_pb2.OutcomeFact] | None = ...,
+        traceparent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "facts", b"facts", "traceparent", b"traceparent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchOutcomesResponse: _TypeAlias = WatchOutcomesResponse  # noqa: Y015

@@ -121,6 +121,36 @@ class ContactServiceStub:
                 request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectsRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectsResponse.FromString,
                 _registered_method=True)
+        self.CreateOrders = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/CreateOrders',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateOrdersRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateOrdersResponse.FromString,
+                _registered_method=True)
+        self.MoveOrder = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/MoveOrder',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveOrderRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveOrderResponse.FromString,
+                _registered_method=True)
+        self.GetOrder = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/GetOrder',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetOrderRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetOrderResponse.FromString,
+                _registered_method=True)
+        self.ListOrders = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListOrders',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrdersRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrdersResponse.FromString,
+                _registered_method=True)
+        self.ListOrderAgeing = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListOrderAgeing',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrderAgeingRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrderAgeingResponse.FromString,
+                _registered_method=True)
+        self.WatchOutcomes = channel.unary_stream(
+                '/lifecircle.contact.v1.ContactService/WatchOutcomes',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesResponse.FromString,
+                _registered_method=True)
 
 
 class ContactServiceServicer:
@@ -249,6 +279,50 @@ class ContactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateOrders(self, request, context):
+        """Makes marketing orders: of a plan's contacts on a channel, or as given. A contact has one order, however often it is asked for. Idempotent
+        by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveOrder(self, request, context):
+        """Moves an order by one verb. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrder(self, request, context):
+        """Gives one order with its history.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrders(self, request, context):
+        """Lists orders, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrderAgeing(self, request, context):
+        """Lists open orders by employee and state with their age.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchOutcomes(self, request, context):
+        """Follows what is learned of contacts: outcomes, feedback of account managers, openings that follow. At least once from a cursor, in one
+        order; each fact has an id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContactServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -336,6 +410,36 @@ def add_ContactServiceServicer_to_server(servicer, server):
                     servicer.ListEffects,
                     request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectsRequest.FromString,
                     response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectsResponse.SerializeToString,
+            ),
+            'CreateOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateOrders,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateOrdersRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateOrdersResponse.SerializeToString,
+            ),
+            'MoveOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveOrder,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveOrderRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveOrderResponse.SerializeToString,
+            ),
+            'GetOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrder,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetOrderRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetOrderResponse.SerializeToString,
+            ),
+            'ListOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrders,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrdersRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrdersResponse.SerializeToString,
+            ),
+            'ListOrderAgeing': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrderAgeing,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrderAgeingRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrderAgeingResponse.SerializeToString,
+            ),
+            'WatchOutcomes': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchOutcomes,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -799,6 +903,168 @@ class ContactService:
             '/lifecircle.contact.v1.ContactService/ListEffects',
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectsRequest.SerializeToString,
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/CreateOrders',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateOrdersRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/MoveOrder',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveOrderRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/GetOrder',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetOrderRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListOrders',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrdersRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrderAgeing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListOrderAgeing',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrderAgeingRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListOrderAgeingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchOutcomes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/WatchOutcomes',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesResponse.FromString,
             options,
             channel_credentials,
             insecure,

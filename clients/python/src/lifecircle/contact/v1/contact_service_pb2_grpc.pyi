@@ -56,6 +56,22 @@ class ContactServiceStub:
     """Lists outcomes by contact, with those that match no contact."""
     ListEffects: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListEffectsRequest, _contact_service_pb2.ListEffectsResponse]
     """Gives what campaigns achieved against their control groups."""
+    CreateOrders: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreateOrdersRequest, _contact_service_pb2.CreateOrdersResponse]
+    """Makes marketing orders: of a plan's contacts on a channel, or as given. A contact has one order, however often it is asked for. Idempotent
+    by request_id.
+    """
+    MoveOrder: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.MoveOrderRequest, _contact_service_pb2.MoveOrderResponse]
+    """Moves an order by one verb. Idempotent by request_id."""
+    GetOrder: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.GetOrderRequest, _contact_service_pb2.GetOrderResponse]
+    """Gives one order with its history."""
+    ListOrders: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListOrdersRequest, _contact_service_pb2.ListOrdersResponse]
+    """Lists orders, the latest first."""
+    ListOrderAgeing: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListOrderAgeingRequest, _contact_service_pb2.ListOrderAgeingResponse]
+    """Lists open orders by employee and state with their age."""
+    WatchOutcomes: _aio.UnaryStreamMultiCallable[_contact_service_pb2.WatchOutcomesRequest, _contact_service_pb2.WatchOutcomesResponse]
+    """Follows what is learned of contacts: outcomes, feedback of account managers, openings that follow. At least once from a cursor, in one
+    order; each fact has an id.
+    """
 
 class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
     """ContactService decides who may be contacted, when, by which channel, for which offer; hands contacts over, takes outcomes back and says what
@@ -201,5 +217,57 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_contact_service_pb2.ListEffectsRequest, _abc.Awaitable[_contact_service_pb2.ListEffectsResponse]],
     ) -> _abc.Awaitable[_contact_service_pb2.ListEffectsResponse]:
         """Gives what campaigns achieved against their control groups."""
+
+    @_abc_1.abstractmethod
+    def CreateOrders(
+        self,
+        request: _contact_service_pb2.CreateOrdersRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.CreateOrdersRequest, _abc.Awaitable[_contact_service_pb2.CreateOrdersResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.CreateOrdersResponse]:
+        """Makes marketing orders: of a plan's contacts on a channel, or as given. A contact has one order, however often it is asked for. Idempotent
+        by request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def MoveOrder(
+        self,
+        request: _contact_service_pb2.MoveOrderRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.MoveOrderRequest, _abc.Awaitable[_contact_service_pb2.MoveOrderResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.MoveOrderResponse]:
+        """Moves an order by one verb. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def GetOrder(
+        self,
+        request: _contact_service_pb2.GetOrderRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.GetOrderRequest, _abc.Awaitable[_contact_service_pb2.GetOrderResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.GetOrderResponse]:
+        """Gives one order with its history."""
+
+    @_abc_1.abstractmethod
+    def ListOrders(
+        self,
+        request: _contact_service_pb2.ListOrdersRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListOrdersRequest, _abc.Awaitable[_contact_service_pb2.ListOrdersResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListOrdersResponse]:
+        """Lists orders, the latest first."""
+
+    @_abc_1.abstractmethod
+    def ListOrderAgeing(
+        self,
+        request: _contact_service_pb2.ListOrderAgeingRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListOrderAgeingRequest, _abc.Awaitable[_contact_service_pb2.ListOrderAgeingResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListOrderAgeingResponse]:
+        """Lists open orders by employee and state with their age."""
+
+    @_abc_1.abstractmethod
+    def WatchOutcomes(
+        self,
+        request: _contact_service_pb2.WatchOutcomesRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.WatchOutcomesRequest, _abc.AsyncIterator[_contact_service_pb2.WatchOutcomesResponse]],
+    ) -> _abc.AsyncIterator[_contact_service_pb2.WatchOutcomesResponse]:
+        """Follows what is learned of contacts: outcomes, feedback of account managers, openings that follow. At least once from a cursor, in one
+        order; each fact has an id.
+        """
 
 def add_ContactServiceServicer_to_server(servicer: ContactServiceServicer, server: _aio.Server) -> None: ...

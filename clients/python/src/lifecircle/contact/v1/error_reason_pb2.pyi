@@ -100,6 +100,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_OUTCOME_UNMATCHED: no contact has this id. NOT_FOUND.
     {"reason": "OUTCOME_UNMATCHED", "domain": "contact.lifecircle", "metadata": {"contact_id": "0199…"}}
     """
+    ERROR_REASON_ORDER_NOT_FOUND: _ErrorReason.ValueType  # 60
+    """ERROR_REASON_ORDER_NOT_FOUND: no marketing order has this id. NOT_FOUND.
+    {"reason": "ORDER_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"order_id": "0199…"}}
+    """
+    ERROR_REASON_ORDER_STATE: _ErrorReason.ValueType  # 61
+    """ERROR_REASON_ORDER_STATE: the verb is not allowed in the order's state. FAILED_PRECONDITION.
+    {"reason": "ORDER_STATE", "domain": "contact.lifecircle", "metadata": {"state": "CLOSED", "verb": "accept"}}
+    """
+    ERROR_REASON_ORDER_CHANGED: _ErrorReason.ValueType  # 62
+    """ERROR_REASON_ORDER_CHANGED: the order has moved since it was read with the etag given. ABORTED.
+    {"reason": "ORDER_CHANGED", "domain": "contact.lifecircle", "metadata": {"order_id": "0199…"}}
+    """
+    ERROR_REASON_ORDER_INVALID: _ErrorReason.ValueType  # 63
+    """ERROR_REASON_ORDER_INVALID: the order cannot be made; the message names the field. INVALID_ARGUMENT.
+    {"reason": "ORDER_INVALID", "domain": "contact.lifecircle", "metadata": {"field": "orders[0].customer_key"}}
+    """
+    ERROR_REASON_NOBODY_RESPONSIBLE: _ErrorReason.ValueType  # 64
+    """ERROR_REASON_NOBODY_RESPONSIBLE: no employee is given, and none answers for the customer. FAILED_PRECONDITION.
+    {"reason": "NOBODY_RESPONSIBLE", "domain": "contact.lifecircle", "metadata": {"customer_key": "17"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -183,5 +203,25 @@ ERROR_REASON_INPUTS_INCOMPLETE: ErrorReason.ValueType  # 28
 ERROR_REASON_OUTCOME_UNMATCHED: ErrorReason.ValueType  # 29
 """ERROR_REASON_OUTCOME_UNMATCHED: no contact has this id. NOT_FOUND.
 {"reason": "OUTCOME_UNMATCHED", "domain": "contact.lifecircle", "metadata": {"contact_id": "0199…"}}
+"""
+ERROR_REASON_ORDER_NOT_FOUND: ErrorReason.ValueType  # 60
+"""ERROR_REASON_ORDER_NOT_FOUND: no marketing order has this id. NOT_FOUND.
+{"reason": "ORDER_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"order_id": "0199…"}}
+"""
+ERROR_REASON_ORDER_STATE: ErrorReason.ValueType  # 61
+"""ERROR_REASON_ORDER_STATE: the verb is not allowed in the order's state. FAILED_PRECONDITION.
+{"reason": "ORDER_STATE", "domain": "contact.lifecircle", "metadata": {"state": "CLOSED", "verb": "accept"}}
+"""
+ERROR_REASON_ORDER_CHANGED: ErrorReason.ValueType  # 62
+"""ERROR_REASON_ORDER_CHANGED: the order has moved since it was read with the etag given. ABORTED.
+{"reason": "ORDER_CHANGED", "domain": "contact.lifecircle", "metadata": {"order_id": "0199…"}}
+"""
+ERROR_REASON_ORDER_INVALID: ErrorReason.ValueType  # 63
+"""ERROR_REASON_ORDER_INVALID: the order cannot be made; the message names the field. INVALID_ARGUMENT.
+{"reason": "ORDER_INVALID", "domain": "contact.lifecircle", "metadata": {"field": "orders[0].customer_key"}}
+"""
+ERROR_REASON_NOBODY_RESPONSIBLE: ErrorReason.ValueType  # 64
+"""ERROR_REASON_NOBODY_RESPONSIBLE: no employee is given, and none answers for the customer. FAILED_PRECONDITION.
+{"reason": "NOBODY_RESPONSIBLE", "domain": "contact.lifecircle", "metadata": {"customer_key": "17"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -22,18 +22,62 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from lifecircle.contact.v1 import outcome_pb2 as lifecircle_dot_contact_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lifecircle/contact/v1/order.proto\x12\x15lifecircle.contact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc9\x02\n\x0eMarketingOrder\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x12\n\ncontact_id\x18\x02 \x01(\t\x12\x10\n\x08staff_id\x18\x03 \x01(\t\x12:\n\x05state\x18\x04 \x01(\x0e\x32+.lifecircle.contact.v1.MarketingOrder.State\x12,\n\x08\x64ue_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x94\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_CREATED\x10\x01\x12\x14\n\x10STATE_DISPATCHED\x10\x02\x12\x12\n\x0eSTATE_ACCEPTED\x10\x03\x12\x13\n\x0fSTATE_CONTACTED\x10\x04\x12\x10\n\x0cSTATE_RESULT\x10\x05\x12\x10\n\x0cSTATE_CLOSED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lifecircle/contact/v1/order.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#lifecircle/contact/v1/outcome.proto\"\xb8\x08\n\x0eMarketingOrder\x12\x19\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1b\n\ncontact_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x19\n\x08staff_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x05state\x18\x04 \x01(\x0e\x32+.lifecircle.contact.v1.MarketingOrder.State\x12,\n\x08\x64ue_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x0c\x63ustomer_key\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1c\n\x0b\x63\x61mpaign_id\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1b\n\nproduct_id\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x19\n\x07\x63ontent\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x15\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\x07\x63losing\x18\r \x01(\x0e\x32-.lifecircle.contact.v1.MarketingOrder.Closing\x12\x0f\n\x07returns\x18\x0e \x01(\x05\x12\x10\n\x08timeouts\x18\x0f \x01(\x05\x12\x36\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x10 \x01(\x0b\x32$.lifecircle.contact.v1.OrderFeedback\x12\x30\n\x0c\x63ontact_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\topen_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x11\x61ttribution_token\x18\x13 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x05moves\x18\x14 \x03(\x0b\x32 .lifecircle.contact.v1.OrderMoveB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\"\xbd\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_CREATED\x10\x01\x12\x14\n\x10STATE_DISPATCHED\x10\x02\x12\x12\n\x0eSTATE_ACCEPTED\x10\x03\x12\x13\n\x0fSTATE_CONTACTED\x10\x04\x12\x10\n\x0cSTATE_RESULT\x10\x05\x12\x10\n\x0cSTATE_CLOSED\x10\x06\x12\x12\n\x0eSTATE_RETURNED\x10\x07\x12\x13\n\x0fSTATE_TIMED_OUT\x10\x08\"_\n\x07\x43losing\x12\x17\n\x13\x43LOSING_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43LOSING_DONE\x10\x01\x12\x14\n\x10\x43LOSING_GIVEN_UP\x10\x02\x12\x13\n\x0f\x43LOSING_EXPIRED\x10\x03\"\xb9\x03\n\rOrderFeedback\x12\x41\n\x06result\x18\x01 \x01(\x0e\x32%.lifecircle.contact.v1.Outcome.ResultB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x45\n\x06intent\x18\x03 \x01(\x0e\x32+.lifecircle.contact.v1.OrderFeedback.IntentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x63\n\x0b\x63orrections\x18\x04 \x03(\x0b\x32\x35.lifecircle.contact.v1.OrderFeedback.CorrectionsEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\xc8\x01\x1a\x32\n\x10\x43orrectionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"k\n\x06Intent\x12\x16\n\x12INTENT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bINTENT_BUYS\x10\x01\x12\x14\n\x10INTENT_CONSIDERS\x10\x02\x12\x10\n\x0cINTENT_LATER\x10\x03\x12\x10\n\x0cINTENT_NEVER\x10\x04\"\xb3\x01\n\tOrderMove\x12\x0c\n\x04verb\x18\x01 \x01(\t\x12:\n\x05state\x18\x02 \x01(\x0e\x32+.lifecircle.contact.v1.MarketingOrder.State\x12\x10\n\x08staff_id\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t\x12-\n\tmove_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe9\x01\n\x0bOrderAgeing\x12\x10\n\x08staff_id\x18\x01 \x01(\t\x12:\n\x05state\x18\x02 \x01(\x0e\x32+.lifecircle.contact.v1.MarketingOrder.State\x12\x0e\n\x06orders\x18\x03 \x01(\x03\x12\x0f\n\x07overdue\x18\x04 \x01(\x03\x12\x11\n\tunder_day\x18\x05 \x01(\x03\x12\x18\n\x10under_three_days\x18\x06 \x01(\x03\x12\r\n\x05older\x18\x07 \x01(\x03\x12/\n\x0boldest_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.contact.v1.order_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MARKETINGORDER']._serialized_start=94
-  _globals['_MARKETINGORDER']._serialized_end=423
-  _globals['_MARKETINGORDER_STATE']._serialized_start=275
-  _globals['_MARKETINGORDER_STATE']._serialized_end=423
+  _globals['_MARKETINGORDER'].fields_by_name['order_id']._loaded_options = None
+  _globals['_MARKETINGORDER'].fields_by_name['order_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_MARKETINGORDER'].fields_by_name['contact_id']._loaded_options = None
+  _globals['_MARKETINGORDER'].fields_by_name['contact_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_MARKETINGORDER'].fields_by_name['staff_id']._loaded_options = None
+  _globals['_MARKETINGORDER'].fields_by_name['staff_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_MARKETINGORDER'].fields_by_name['customer_key']._loaded_options = None
+  _globals['_MARKETINGORDER'].fields_by_name['customer_key']._serialized_options = b'\272H\004\"\002 \000'
+  _globals['_MARKETINGORDER'].fields_by_name['campaign_id']._loaded_options = None
+  _globals['_MARKETINGORDER'].fields_by_name['campaign_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_MARKETINGORDER'].fields_by_name['product_id']._loaded_options = None
+  _globals['_MARKETINGORDER'].fields_by_name['product_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_MARKETINGORDER'].fields_by_name['content']._loaded_options = None
+  _globals['_MARKETINGORDER'].fields_by_name['content']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_MARKETINGORDER'].fields_by_name['etag']._loaded_options = None
+  _globals['_MARKETINGORDER'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_MARKETINGORDER'].fields_by_name['attribution_token']._loaded_options = None
+  _globals['_MARKETINGORDER'].fields_by_name['attribution_token']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_MARKETINGORDER'].fields_by_name['moves']._loaded_options = None
+  _globals['_MARKETINGORDER'].fields_by_name['moves']._serialized_options = b'\272H\006\222\001\003\020\350\007'
+  _globals['_ORDERFEEDBACK_CORRECTIONSENTRY']._loaded_options = None
+  _globals['_ORDERFEEDBACK_CORRECTIONSENTRY']._serialized_options = b'8\001'
+  _globals['_ORDERFEEDBACK'].fields_by_name['result']._loaded_options = None
+  _globals['_ORDERFEEDBACK'].fields_by_name['result']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_ORDERFEEDBACK'].fields_by_name['reason']._loaded_options = None
+  _globals['_ORDERFEEDBACK'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_ORDERFEEDBACK'].fields_by_name['intent']._loaded_options = None
+  _globals['_ORDERFEEDBACK'].fields_by_name['intent']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_ORDERFEEDBACK'].fields_by_name['corrections']._loaded_options = None
+  _globals['_ORDERFEEDBACK'].fields_by_name['corrections']._serialized_options = b'\272H\024\232\001\021\020 \"\006r\004\020\001\030@*\005r\003\030\310\001'
+  _globals['_MARKETINGORDER']._serialized_start=160
+  _globals['_MARKETINGORDER']._serialized_end=1240
+  _globals['_MARKETINGORDER_STATE']._serialized_start=954
+  _globals['_MARKETINGORDER_STATE']._serialized_end=1143
+  _globals['_MARKETINGORDER_CLOSING']._serialized_start=1145
+  _globals['_MARKETINGORDER_CLOSING']._serialized_end=1240
+  _globals['_ORDERFEEDBACK']._serialized_start=1243
+  _globals['_ORDERFEEDBACK']._serialized_end=1684
+  _globals['_ORDERFEEDBACK_CORRECTIONSENTRY']._serialized_start=1525
+  _globals['_ORDERFEEDBACK_CORRECTIONSENTRY']._serialized_end=1575
+  _globals['_ORDERFEEDBACK_INTENT']._serialized_start=1577
+  _globals['_ORDERFEEDBACK_INTENT']._serialized_end=1684
+  _globals['_ORDERMOVE']._serialized_start=1687
+  _globals['_ORDERMOVE']._serialized_end=1866
+  _globals['_ORDERAGEING']._serialized_start=1869
+  _globals['_ORDERAGEING']._serialized_end=2102
 # @@protoc_insertion_point(module_scope)

@@ -3,10 +3,13 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lifecircle.contact.v1 import outcome_pb2 as _outcome_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,7 +23,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class MarketingOrder(_message.Message):
-    """MarketingOrder (派单) is a contact that an account manager makes himself. Its life joins later; the noun and its states are set here."""
+    """MarketingOrder (派单) is a contact that an account manager makes himself. It ends CLOSED, whatever happens: each state has a limit of time,
+    and the platform closes what nobody takes up again.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -33,17 +38,21 @@ class MarketingOrder(_message.Message):
         STATE_UNSPECIFIED: MarketingOrder._State.ValueType  # 0
         """STATE_UNSPECIFIED is never stored."""
         STATE_CREATED: MarketingOrder._State.ValueType  # 1
-        """STATE_CREATED means that it was made from a plan."""
+        """STATE_CREATED means that it was made from a plan, or by itself."""
         STATE_DISPATCHED: MarketingOrder._State.ValueType  # 2
         """STATE_DISPATCHED means that it was sent to the responsible employee."""
         STATE_ACCEPTED: MarketingOrder._State.ValueType  # 3
         """STATE_ACCEPTED means that he took it."""
         STATE_CONTACTED: MarketingOrder._State.ValueType  # 4
-        """STATE_CONTACTED means that he reached the customer."""
+        """STATE_CONTACTED means that he reached the customer, or tried to."""
         STATE_RESULT: MarketingOrder._State.ValueType  # 5
         """STATE_RESULT means that he reported a result."""
         STATE_CLOSED: MarketingOrder._State.ValueType  # 6
-        """STATE_CLOSED means that it is over."""
+        """STATE_CLOSED means that it is over; `closing` says how."""
+        STATE_RETURNED: MarketingOrder._State.ValueType  # 7
+        """STATE_RETURNED means that he gave it back; it may be reassigned."""
+        STATE_TIMED_OUT: MarketingOrder._State.ValueType  # 8
+        """STATE_TIMED_OUT means that its time ran out in another state; it may be reassigned."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """State says where the order stands; moved only by verbs."""
@@ -51,34 +60,124 @@ class MarketingOrder(_message.Message):
     STATE_UNSPECIFIED: MarketingOrder.State.ValueType  # 0
     """STATE_UNSPECIFIED is never stored."""
     STATE_CREATED: MarketingOrder.State.ValueType  # 1
-    """STATE_CREATED means that it was made from a plan."""
+    """STATE_CREATED means that it was made from a plan, or by itself."""
     STATE_DISPATCHED: MarketingOrder.State.ValueType  # 2
     """STATE_DISPATCHED means that it was sent to the responsible employee."""
     STATE_ACCEPTED: MarketingOrder.State.ValueType  # 3
     """STATE_ACCEPTED means that he took it."""
     STATE_CONTACTED: MarketingOrder.State.ValueType  # 4
-    """STATE_CONTACTED means that he reached the customer."""
+    """STATE_CONTACTED means that he reached the customer, or tried to."""
     STATE_RESULT: MarketingOrder.State.ValueType  # 5
     """STATE_RESULT means that he reported a result."""
     STATE_CLOSED: MarketingOrder.State.ValueType  # 6
-    """STATE_CLOSED means that it is over."""
+    """STATE_CLOSED means that it is over; `closing` says how."""
+    STATE_RETURNED: MarketingOrder.State.ValueType  # 7
+    """STATE_RETURNED means that he gave it back; it may be reassigned."""
+    STATE_TIMED_OUT: MarketingOrder.State.ValueType  # 8
+    """STATE_TIMED_OUT means that its time ran out in another state; it may be reassigned."""
+
+    class _Closing:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ClosingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MarketingOrder._Closing.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CLOSING_UNSPECIFIED: MarketingOrder._Closing.ValueType  # 0
+        """CLOSING_UNSPECIFIED is that of an order which is not closed."""
+        CLOSING_DONE: MarketingOrder._Closing.ValueType  # 1
+        """CLOSING_DONE means that a result was reported."""
+        CLOSING_GIVEN_UP: MarketingOrder._Closing.ValueType  # 2
+        """CLOSING_GIVEN_UP means that somebody closed it without a result."""
+        CLOSING_EXPIRED: MarketingOrder._Closing.ValueType  # 3
+        """CLOSING_EXPIRED means that nobody took it up again in time."""
+
+    class Closing(_Closing, metaclass=_ClosingEnumTypeWrapper):
+        """Closing says how an order ended."""
+
+    CLOSING_UNSPECIFIED: MarketingOrder.Closing.ValueType  # 0
+    """CLOSING_UNSPECIFIED is that of an order which is not closed."""
+    CLOSING_DONE: MarketingOrder.Closing.ValueType  # 1
+    """CLOSING_DONE means that a result was reported."""
+    CLOSING_GIVEN_UP: MarketingOrder.Closing.ValueType  # 2
+    """CLOSING_GIVEN_UP means that somebody closed it without a result."""
+    CLOSING_EXPIRED: MarketingOrder.Closing.ValueType  # 3
+    """CLOSING_EXPIRED means that nobody took it up again in time."""
 
     ORDER_ID_FIELD_NUMBER: _builtins.int
     CONTACT_ID_FIELD_NUMBER: _builtins.int
     STAFF_ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     DUE_TIME_FIELD_NUMBER: _builtins.int
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    RETURNS_FIELD_NUMBER: _builtins.int
+    TIMEOUTS_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    CONTACT_TIME_FIELD_NUMBER: _builtins.int
+    OPEN_TIME_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
-    """order_id names the order."""
+    """order_id names the order. Output only."""
     contact_id: _builtins.str
-    """contact_id is the contact that it makes."""
+    """contact_id is the contact that it makes; output only, the order's own id when no plan asked for it."""
     staff_id: _builtins.str
-    """staff_id is the employee."""
+    """staff_id is the employee; empty until it is dispatched. Given at creation, it is whom the order is for."""
     state: Global___MarketingOrder.State.ValueType
     """state is output only."""
+    customer_key: _builtins.int
+    """customer_key is the customer."""
+    campaign_id: _builtins.str
+    """campaign_id is the campaign that asked for it; empty for none."""
+    product_id: _builtins.str
+    """product_id is the product to offer; empty for a contact of care."""
+    content: _builtins.str
+    """content is what to say, up to 200 characters."""
+    etag: _builtins.str
+    """etag changes with every move. Output only."""
+    closing: Global___MarketingOrder.Closing.ValueType
+    """closing is output only."""
+    returns: _builtins.int
+    """returns counts how often it was given back. Output only."""
+    timeouts: _builtins.int
+    """timeouts counts how often its time ran out. Output only."""
+    attribution_token: _builtins.str
+    """attribution_token is carried by outcomes. Output only."""
     @_builtins.property
     def due_time(self) -> _timestamp_pb2.Timestamp:
-        """due_time is when it times out."""
+        """due_time is when it times out in its state; unset once closed. Output only."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is output only."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """update_time is that of the last move. Output only."""
+
+    @_builtins.property
+    def feedback(self) -> Global___OrderFeedback:
+        """feedback is what the employee reported; unset before. Output only."""
+
+    @_builtins.property
+    def contact_time(self) -> _timestamp_pb2.Timestamp:
+        """contact_time is when the customer was contacted; unset before. Output only."""
+
+    @_builtins.property
+    def open_time(self) -> _timestamp_pb2.Timestamp:
+        """open_time is when the product was opened afterwards, as business events say (an order placed in BOSS); unset when it was not. Output
+        only.
+        """
+
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderMove]:
+        """moves are its history from the first; in GetOrder alone. Output only."""
 
     def __init__(
         self,
@@ -88,11 +187,209 @@ class MarketingOrder(_message.Message):
         staff_id: _builtins.str = ...,
         state: Global___MarketingOrder.State.ValueType = ...,
         due_time: _timestamp_pb2.Timestamp | None = ...,
+        customer_key: _builtins.int = ...,
+        campaign_id: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        content: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        closing: Global___MarketingOrder.Closing.ValueType = ...,
+        returns: _builtins.int = ...,
+        timeouts: _builtins.int = ...,
+        feedback: Global___OrderFeedback | None = ...,
+        contact_time: _timestamp_pb2.Timestamp | None = ...,
+        open_time: _timestamp_pb2.Timestamp | None = ...,
+        attribution_token: _builtins.str = ...,
+        moves: _abc.Iterable[Global___OrderMove] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contact_time", b"contact_time", "create_time", b"create_time", "due_time", b"due_time", "feedback", b"feedback", "open_time", b"open_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_id", b"contact_id", "due_time", b"due_time", "order_id", b"order_id", "staff_id", b"staff_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "campaign_id", b"campaign_id", "closing", b"closing", "contact_id", b"contact_id", "contact_time", b"contact_time", "content", b"content", "create_time", b"create_time", "customer_key", b"customer_key", "due_time", b"due_time", "etag", b"etag", "feedback", b"feedback", "moves", b"moves", "open_time", b"open_time", "order_id", b"order_id", "product_id", b"product_id", "returns", b"returns", "staff_id", b"staff_id", "state", b"state", "timeouts", b"timeouts", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MarketingOrder: _TypeAlias = MarketingOrder  # noqa: Y015
+
+@_typing.final
+class OrderFeedback(_message.Message):
+    """OrderFeedback (信息反馈) is what an employee brings back from a customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Intent:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _IntentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[OrderFeedback._Intent.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        INTENT_UNSPECIFIED: OrderFeedback._Intent.ValueType  # 0
+        """INTENT_UNSPECIFIED means that it was not asked."""
+        INTENT_BUYS: OrderFeedback._Intent.ValueType  # 1
+        """INTENT_BUYS means that he takes it."""
+        INTENT_CONSIDERS: OrderFeedback._Intent.ValueType  # 2
+        """INTENT_CONSIDERS means that he thinks about it."""
+        INTENT_LATER: OrderFeedback._Intent.ValueType  # 3
+        """INTENT_LATER means that he asks to be called another time."""
+        INTENT_NEVER: OrderFeedback._Intent.ValueType  # 4
+        """INTENT_NEVER means that he does not want to be asked for it again."""
+
+    class Intent(_Intent, metaclass=_IntentEnumTypeWrapper):
+        """Intent is what the customer means to do."""
+
+    INTENT_UNSPECIFIED: OrderFeedback.Intent.ValueType  # 0
+    """INTENT_UNSPECIFIED means that it was not asked."""
+    INTENT_BUYS: OrderFeedback.Intent.ValueType  # 1
+    """INTENT_BUYS means that he takes it."""
+    INTENT_CONSIDERS: OrderFeedback.Intent.ValueType  # 2
+    """INTENT_CONSIDERS means that he thinks about it."""
+    INTENT_LATER: OrderFeedback.Intent.ValueType  # 3
+    """INTENT_LATER means that he asks to be called another time."""
+    INTENT_NEVER: OrderFeedback.Intent.ValueType  # 4
+    """INTENT_NEVER means that he does not want to be asked for it again."""
+
+    @_typing.final
+    class CorrectionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    INTENT_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
+    result: _outcome_pb2.Outcome.Result.ValueType
+    """result is how the customer took it."""
+    reason: _builtins.str
+    """reason says why, in the employee's words, up to 500 characters; empty for none."""
+    intent: Global___OrderFeedback.Intent.ValueType
+    """intent is what the customer means to do."""
+    @_builtins.property
+    def corrections(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """corrections are attributes of the customer that are different from what the portrait says, by the tag's or attribute's name; at most 32."""
+
+    def __init__(
+        self,
+        *,
+        result: _outcome_pb2.Outcome.Result.ValueType = ...,
+        reason: _builtins.str = ...,
+        intent: Global___OrderFeedback.Intent.ValueType = ...,
+        corrections: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "intent", b"intent", "reason", b"reason", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderFeedback: _TypeAlias = OrderFeedback  # noqa: Y015
+
+@_typing.final
+class OrderMove(_message.Message):
+    """OrderMove is one step of an order's history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERB_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    MOVE_TIME_FIELD_NUMBER: _builtins.int
+    verb: _builtins.str
+    """verb is what was done: create, dispatch, accept, contact, report, send_back, reassign, close, time_out."""
+    state: Global___MarketingOrder.State.ValueType
+    """state is the state that it made."""
+    staff_id: _builtins.str
+    """staff_id is the employee of the order afterwards."""
+    actor: _builtins.str
+    """actor is who did it: the caller's name, or `platform`."""
+    note: _builtins.str
+    """note is the reason given, if any."""
+    @_builtins.property
+    def move_time(self) -> _timestamp_pb2.Timestamp:
+        """move_time is when it was done."""
+
+    def __init__(
+        self,
+        *,
+        verb: _builtins.str = ...,
+        state: Global___MarketingOrder.State.ValueType = ...,
+        staff_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        note: _builtins.str = ...,
+        move_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["move_time", b"move_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "move_time", b"move_time", "note", b"note", "staff_id", b"staff_id", "state", b"state", "verb", b"verb"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderMove: _TypeAlias = OrderMove  # noqa: Y015
+
+@_typing.final
+class OrderAgeing(_message.Message):
+    """OrderAgeing counts the open orders of an employee in one state by the time that they have been in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ORDERS_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    UNDER_DAY_FIELD_NUMBER: _builtins.int
+    UNDER_THREE_DAYS_FIELD_NUMBER: _builtins.int
+    OLDER_FIELD_NUMBER: _builtins.int
+    OLDEST_TIME_FIELD_NUMBER: _builtins.int
+    staff_id: _builtins.str
+    """staff_id is the employee; empty for orders of nobody yet."""
+    state: Global___MarketingOrder.State.ValueType
+    """state is the state."""
+    orders: _builtins.int
+    """orders counts them."""
+    overdue: _builtins.int
+    """overdue counts those whose time has run out."""
+    under_day: _builtins.int
+    """under_day counts those in the state for less than 24 hours."""
+    under_three_days: _builtins.int
+    """under_three_days counts those from 24 to 72 hours."""
+    older: _builtins.int
+    """older counts those from 72 hours on."""
+    @_builtins.property
+    def oldest_time(self) -> _timestamp_pb2.Timestamp:
+        """oldest_time is when the oldest came into the state."""
+
+    def __init__(
+        self,
+        *,
+        staff_id: _builtins.str = ...,
+        state: Global___MarketingOrder.State.ValueType = ...,
+        orders: _builtins.int = ...,
+        overdue: _builtins.int = ...,
+        under_day: _builtins.int = ...,
+        under_three_days: _builtins.int = ...,
+        older: _builtins.int = ...,
+        oldest_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_time", b"oldest_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["older", b"older", "oldest_time", b"oldest_time", "orders", b"orders", "overdue", b"overdue", "staff_id", b"staff_id", "state", b"state", "under_day", b"under_day", "under_three_days", b"under_three_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderAgeing: _TypeAlias = OrderAgeing  # noqa: Y015

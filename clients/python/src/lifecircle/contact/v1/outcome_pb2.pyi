@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -240,3 +242,146 @@ class Effect(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Effect: _TypeAlias = Effect  # noqa: Y015
+
+@_typing.final
+class OutcomeFact(_message.Message):
+    """OutcomeFact is one thing learned of a contact, as WatchOutcomes tells it: portrait, recommend's training and points take it from there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[OutcomeFact._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: OutcomeFact._Kind.ValueType  # 0
+        """KIND_UNSPECIFIED is never sent."""
+        KIND_OUTCOME: OutcomeFact._Kind.ValueType  # 1
+        """KIND_OUTCOME means that OCRM or a caller reported the contact's outcome, or a better report of it."""
+        KIND_FEEDBACK: OutcomeFact._Kind.ValueType  # 2
+        """KIND_FEEDBACK means that an account manager reported on his order."""
+        KIND_OPENING: OutcomeFact._Kind.ValueType  # 3
+        """KIND_OPENING means that a business event shows the opening of the product after the contact."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kind says what was learned."""
+
+    KIND_UNSPECIFIED: OutcomeFact.Kind.ValueType  # 0
+    """KIND_UNSPECIFIED is never sent."""
+    KIND_OUTCOME: OutcomeFact.Kind.ValueType  # 1
+    """KIND_OUTCOME means that OCRM or a caller reported the contact's outcome, or a better report of it."""
+    KIND_FEEDBACK: OutcomeFact.Kind.ValueType  # 2
+    """KIND_FEEDBACK means that an account manager reported on his order."""
+    KIND_OPENING: OutcomeFact.Kind.ValueType  # 3
+    """KIND_OPENING means that a business event shows the opening of the product after the contact."""
+
+    @_typing.final
+    class CorrectionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FACT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CONTACT_ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    OFFER_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    INTENT_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
+    OPENED_FIELD_NUMBER: _builtins.int
+    OPEN_TIME_FIELD_NUMBER: _builtins.int
+    CONTACT_TIME_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
+    fact_id: _builtins.str
+    """fact_id names the fact for ever: a consumer that keeps it takes each fact exactly once."""
+    kind: Global___OutcomeFact.Kind.ValueType
+    """kind says what was learned."""
+    contact_id: _builtins.str
+    """contact_id names the contact."""
+    order_id: _builtins.str
+    """order_id names the marketing order; empty when there was none."""
+    customer_key: _builtins.int
+    """customer_key is the customer; 0 when no contact matches."""
+    campaign_id: _builtins.str
+    """campaign_id is the campaign."""
+    offer_id: _builtins.str
+    """offer_id is its offer; empty for an order without a plan."""
+    product_id: _builtins.str
+    """product_id is the product."""
+    channel: _builtins.str
+    """channel is the way, as `sms`, or `order` for a marketing order."""
+    staff_id: _builtins.str
+    """staff_id is the employee who made the contact; empty for none."""
+    result: Global___Outcome.Result.ValueType
+    """result is how the customer took it; unspecified for an opening."""
+    reason: _builtins.str
+    """reason says why, in the employee's words."""
+    intent: _builtins.str
+    """intent is what the customer means to do: buys, considers, later, never; empty when it was not asked."""
+    opened: _builtins.bool
+    """opened says that the product was opened."""
+    attribution_token: _builtins.str
+    """attribution_token is the contact's."""
+    @_builtins.property
+    def corrections(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """corrections are attributes of the customer that the employee corrects."""
+
+    @_builtins.property
+    def open_time(self) -> _timestamp_pb2.Timestamp:
+        """open_time is when; unset when it was not."""
+
+    @_builtins.property
+    def contact_time(self) -> _timestamp_pb2.Timestamp:
+        """contact_time is when the contact was made; unset when nobody says."""
+
+    def __init__(
+        self,
+        *,
+        fact_id: _builtins.str = ...,
+        kind: Global___OutcomeFact.Kind.ValueType = ...,
+        contact_id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        customer_key: _builtins.int = ...,
+        campaign_id: _builtins.str = ...,
+        offer_id: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        staff_id: _builtins.str = ...,
+        result: Global___Outcome.Result.ValueType = ...,
+        reason: _builtins.str = ...,
+        intent: _builtins.str = ...,
+        corrections: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        opened: _builtins.bool = ...,
+        open_time: _timestamp_pb2.Timestamp | None = ...,
+        contact_time: _timestamp_pb2.Timestamp | None = ...,
+        attribution_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contact_time", b"contact_time", "open_time", b"open_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "campaign_id", b"campaign_id", "channel", b"channel", "contact_id", b"contact_id", "contact_time", b"contact_time", "corrections", b"corrections", "customer_key", b"customer_key", "fact_id", b"fact_id", "intent", b"intent", "kind", b"kind", "offer_id", b"offer_id", "open_time", b"open_time", "opened", b"opened", "order_id", b"order_id", "product_id", b"product_id", "reason", b"reason", "result", b"result", "staff_id", b"staff_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutcomeFact: _TypeAlias = OutcomeFact  # noqa: Y015

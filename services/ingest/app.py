@@ -41,7 +41,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
         api = IngestApi(
             feed_cases,
             usecases.Deliveries(db, deliveries, feeds),
-            usecases.Events(db, events, identities, clock, ids),
+            usecases.Events(db, events, usecases.Writer(db, events, keys, clock, ids)),
             usecases.Identities(db, identities, keys, clock, ids),
             lake.uri,
             stop,

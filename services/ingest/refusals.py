@@ -41,3 +41,9 @@ def event_id_reused(source: str, source_event_id: str) -> Refusal:
     message = f"{source} told another event under the id {source_event_id} before; a correction needs an id of its own"
     metadata = {"source": source, "source_event_id": source_event_id}
     return Refusal(Kind.ABORTED, "EVENT_ID_REUSED", message, metadata=metadata)
+
+
+def cursor_expired(cursor: str) -> Refusal:
+    """The log has rolled off events that the follower has not seen; going on would miss them silently."""
+    message = "the log does not keep the events after this cursor any more; begin again from a snapshot"
+    return Refusal(Kind.FAILED_PRECONDITION, "CURSOR_EXPIRED", message, metadata={"cursor": cursor})

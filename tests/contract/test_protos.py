@@ -11,8 +11,13 @@ from tools.tidy import SERVICES
 
 READS = ("Get", "List", "BatchGet", "Watch", "Export", "Count", "Recommend", "Explain", "Resolve", "Reveal")
 # A write whose natural key stands in for a request id, with what the key is.
-NATURAL_KEYS = {"PublishEvent": "(source, source_event_id)", "ScoreEvent": "(source, source_event_id)"}
-STREAMS = ("Watch", "Export", "Reveal")
+NATURAL_KEYS = {
+    "PublishEvent": "(source, source_event_id)",
+    "PublishEvents": "(source, source_event_id)",
+    "ScoreEvent": "(source, source_event_id)",
+}
+# Publish…s: ingest's event lane, one acknowledgement per batch.
+STREAMS = ("Watch", "Export", "Reveal", "PublishEvents")
 
 
 def descriptor(service: str) -> ServiceDescriptor:

@@ -46,7 +46,9 @@ class House:
         )
         self.feeds = usecases.Feeds(self.db, feeds, self.clock)
         self.deliveries = usecases.Deliveries(self.db, deliveries, feeds)
-        self.events = usecases.Events(self.db, events, identities, self.clock, system_ids)
+        self.event_store, self.ids = events, system_ids
+        self.writer = usecases.Writer(self.db, events, KEYS, self.clock, system_ids)
+        self.events = usecases.Events(self.db, events, self.writer)
         self.identities = usecases.Identities(self.db, identities, KEYS, self.clock, system_ids)
         self.intake = usecases.Intake(self.db, deliveries, feeds, self.files, PATIENCE, self.clock, system_ids)
         self.load = usecases.Load(
@@ -113,7 +115,7 @@ class House:
         return sorted(name for name in os.listdir(self.landing) if not name.startswith("."))
 
 
-_TABLES = ("lake_file", "reject", "customer", "event", "disclosure", "delivery", "vault")
+_TABLES = ("lake_file", "reject", "customer", "event", "event_key", "event_reject", "disclosure", "delivery", "vault")
 _KIT_TABLES = ("job", "outbox", "request", "consumer_cursor")
 
 

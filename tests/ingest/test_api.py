@@ -63,8 +63,11 @@ def moment(seconds: int) -> Timestamp:
 @pytest.mark.parametrize("method", list(SERVICE.methods), ids=lambda method: method.name)
 async def test_a_stranger_is_refused_by_every_method(served: Served, method: MethodDescriptor) -> None:
     path, channel = f"/{SERVICE.full_name}/{method.name}", served.channel()
-    if method.server_streaming:
-        answer: Awaitable[Any] = channel.unary_stream(path, request_serializer=bytes)(b"").read()
+    answer: Awaitable[Any]
+    if method.client_streaming:
+        answer = channel.stream_stream(path, request_serializer=bytes)(iter([b""])).read()
+    elif method.server_streaming:
+        answer = channel.unary_stream(path, request_serializer=bytes)(b"").read()
     else:
         answer = channel.unary_unary(path, request_serializer=bytes)(b"")
     with pytest.raises(grpc.aio.AioRpcError) as error:

@@ -4,12 +4,9 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from services.ingest.domain import event, position
-from services.kit.errors import Refusal
-from tests.ingest.made import feed_of, patient, shipped
+from services.ingest.domain import event
+from tests.ingest.made import feed_of, shipped
 
 
 def test_a_business_event_keeps_its_columns_as_text_and_not_the_number() -> None:
@@ -75,7 +72,8 @@ def test_an_id_of_several_columns_names_the_customer_by_his_key() -> None:
 def test_a_clear_number_and_too_much_of_anything_are_no_attributes(
     attributes: dict[str, object], paths: list[str]
 ) -> None:
-    assert [path for path, _ in event.attribute_problems(attributes)] == paths
+    told = event.Told("boss", "E1", "a.b", 0, datetime(2026, 9, 1, tzinfo=UTC), attributes)
+    assert [path for path, _ in event.problems_of(told)] == paths
 
 
 def test_a_clear_number_in_the_source_s_own_id_is_named() -> None:
@@ -83,15 +81,9 @@ def test_a_clear_number_in_the_source_s_own_id_is_named() -> None:
     assert [path for path, _ in event.problems_of(told)] == ["event.source_event_id"]
 
 
-@patient
-@given(st.tuples(st.integers(0, 2**59), st.integers(0, 2**59)))
-def test_a_cursor_leads_back_to_its_place(place: tuple[int, int]) -> None:
-    assert position.decode(position.encode(place)) == place
-
-
-@patient
-@given(st.text(max_size=30))
-def test_any_other_text_is_no_cursor(text: str) -> None:
-    if text:
-        with pytest.raises(Refusal, match="CURSOR_INVALID"):
-            position.decode(text)
+def test_names_that_are_none_and_ids_that_are_too_long_are_found() -> None:
+    told = event.Told("Boss", "E" * 129, "new", -1, datetime(2026, 9, 1, tzinfo=UTC), {})
+    found = [path for path, _ in event.problems_of(told)]
+    assert found == ["event.source", "event.type", "event.source_event_id", "event.customer_key"]
+    kept = event.unfit("s13912345678", "E-13912345678\0", event.problems_of(told))
+    assert (kept.reason, kept.source, kept.source_event_id) == ("INVALID_FIELD", "s" + "*" * 11, "E-" + "*" * 11)

@@ -1,38 +1,43 @@
 """Promises that only two connections can break."""
 
 import asyncio
+import random
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 import pytest
 from sqlalchemy import text
 
 from services.ingest import store
-from services.ingest.domain.event import STAGED, Event
-from services.ingest.store.events import Events
-from services.kit.db import Database
+from services.ingest.domain.event import STAGED, Told
+from services.ingest.store.events import Arrival, Events, Wanted
+from services.kit.db import Database, Write
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 
 
-def event_of(number: int, **other: object) -> Event:
-    told = {
-        "event_id": f"id{number}",
+def told(number: int, **other: object) -> Told:
+    plain = {
         "source": "boss",
         "source_event_id": f"E{number}",
         "type": "business.NEW",
         "customer_key": 0,
         "occur_time": NOW,
-        "receive_time": NOW,
         "attributes": {},
     }
-    return Event(**(told | other))  # type: ignore[arg-type]
+    return Told(**(plain | other))  # type: ignore[arg-type]
+
+
+async def write(tx: Write, *events: Told, batch: str = "b") -> list[int]:
+    """Write events; gives the indices of those that were not."""
+    return [each.at for each in await Events().write(tx, events, Arrival(batch, NOW, ""))]
 
 
 @pytest.fixture
 async def clean(db: Database) -> Database:
     async with db.begin() as tx:
-        for table in ("customer", "vault", "event"):
+        for table in ("customer", "vault", "event", "event_key"):
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.commit()
     return db
@@ -65,52 +70,84 @@ async def test_an_assignment_that_was_rolled_back_leaves_no_gap(clean: Database)
         assert await identities.assign(tx, {b"kept": b"sealed"}, 1) == {b"kept": 1}
 
 
+async def seen(db: Database, place: tuple[int, int], **wanted: Any) -> list[tuple[str, tuple[int, int]]]:
+    async with db.read() as read:
+        page = await Events().after(read, place, Wanted(**wanted))
+    return [(each.event.source_event_id, position) for position, each in page.facts]
+
+
 async def test_an_event_that_commits_late_is_not_behind_the_place_already_passed(clean: Database) -> None:
-    events = Events()
-
-    async def seen(place: tuple[int, int]) -> list[tuple[str, tuple[int, int]]]:
-        async with clean.read() as read:
-            page = await events.after(read, place, [], 10)
-        return [(each.event.event_id, each.position) for each in page.events]
-
     async with clean.begin() as late:
-        await events.add(late, event_of(1), "")
+        await write(late, told(1))
         async with clean.begin() as early:
-            await events.add(early, event_of(2), "")
+            await write(early, told(2))
             await early.commit()
-        assert await seen((0, 0)) == []  # the second is committed, but the first may still come before it
+        assert await seen(clean, (0, 0)) == []  # the second is committed, but the first may still come before it
         await late.commit()
-    both = await seen((0, 0))
-    assert [name for name, _ in both] == ["id1", "id2"]
-    assert [name for name, _ in await seen(both[0][1])] == ["id2"]
+    both = await seen(clean, (0, 0))
+    assert [name for name, _ in both] == ["E1", "E2"]
+    assert [name for name, _ in await seen(clean, both[0][1])] == ["E2"]
 
 
-async def test_two_connections_that_tell_the_same_event_write_it_once(clean: Database) -> None:
-    events = Events()
+async def test_connections_that_tell_the_same_events_in_other_orders_write_each_once(clean: Database) -> None:
+    batch = [told(number) for number in range(40)]
 
-    async def tell(number: int) -> bool:
+    async def tell(number: int) -> int:
+        mine = random.Random(number).sample(batch, len(batch))
         async with clean.begin() as tx:
-            written = await events.add(tx, event_of(1, event_id=f"id{number}"), "")
+            left = await write(tx, *mine, batch=f"b{number}")
             await tx.commit()
-        return written
+        return len(mine) - len(left)
 
-    assert sorted(await asyncio.gather(*(tell(number) for number in range(6)))) == [False] * 5 + [True]
+    assert sum(await asyncio.gather(*(tell(number) for number in range(6)))) == len(batch)
+    assert len(await seen(clean, (0, 0))) == len(batch)
+
+
+async def test_what_was_told_before_is_found_with_its_id_and_whether_it_is_the_same(clean: Database) -> None:
+    async with clean.begin() as tx:
+        assert await write(tx, told(1, attributes={"b": 1.0, "a": "x"}), told(2)) == []
+        again = (told(1, attributes={"a": "x", "b": 1.0}), told(2, type="business.X"), told(3, customer_key=9), told(4))
+        left = await Events().write(tx, again, Arrival("c", NOW, ""))
+    assert sorted((each.at, each.event_id, each.same) for each in left) == [
+        (0, "b-0", True),
+        (1, "b-1", False),
+        (2, "", False),
+    ]
+
+
+async def test_a_follower_is_given_what_he_wants_and_nothing_else(clean: Database) -> None:
+    async with clean.begin() as tx:
+        for key, org in enumerate(["44190101", "44190102", "4418"], 1):
+            vault = "INSERT INTO vault VALUES (:key, :token, '', 1)"
+            await tx.execute(text(vault), {"key": key, "token": key.to_bytes(16, "big")})
+            await tx.execute(text("INSERT INTO delivery (delivery_id, feed_id, revision, sequence, file_name, sha256,"
+                                  " state, receive_time) VALUES (:id, '', 0, 0, :id, '', 'RECEIVED', now())"),
+                             {"id": f"d{key}"})  # fmt: skip
+            customer = "INSERT INTO customer VALUES (:key, :org, 'active', '2026-09-01', 1, :id)"
+            await tx.execute(text(customer), {"key": key, "org": org, "id": f"d{key}"})
+        await write(tx, *(told(key, customer_key=key, source="boss" if key % 2 else "app") for key in range(4)))
+        await tx.commit()
+    for wanted, found in (
+        ({"bucket_count": 2, "buckets": [0]}, ["E0", "E2"]),
+        ({"bucket_count": 2, "buckets": [0, 1]}, ["E0", "E1", "E2", "E3"]),
+        ({"org_prefixes": ["441901"]}, ["E1", "E2"]),
+        ({"sources": ["app"]}, ["E0", "E2"]),
+        ({"sources": ["app"], "org_prefixes": ["4"]}, ["E2"]),
+    ):
+        assert [name for name, _ in await seen(clean, (0, 0), **wanted)] == found, wanted
 
 
 async def test_prefixes_of_types_are_taken_literally(clean: Database) -> None:
-    events = Events()
     async with clean.begin() as tx:
-        for number, kind in enumerate(["business.NEW", "businessXNEW", "contact.feedback", "b%.x"]):
-            await events.add(tx, event_of(number, type=kind), "")
+        kinds = ["business.NEW", "businessXNEW", "contact.feedback", "b%.x"]
+        await write(tx, *(told(number, type=kind) for number, kind in enumerate(kinds)))
         await tx.commit()
-    async with clean.read() as read:
-        for prefixes, found in (
-            (["business."], ["id0"]),
-            (["b%"], ["id3"]),
-            (["contact.", "business."], ["id0", "id2"]),
-        ):
-            page = await events.after(read, (0, 0), prefixes, 10)
-            assert [each.event.event_id for each in page.events] == found
+    for prefixes, found in (
+        (["business."], ["E0"]),
+        (["b%"], ["E3"]),
+        (["contact.", "business."], ["E0", "E2"]),
+    ):
+        assert [name for name, _ in await seen(clean, (0, 0), prefixes=prefixes)] == found
 
 
 async def test_staged_rows_that_were_told_otherwise_are_found_and_the_rest_is_written(clean: Database) -> None:
@@ -118,8 +155,7 @@ async def test_staged_rows_that_were_told_otherwise_are_found_and_the_rest_is_wr
     rows = [(f"E{number}", "business.NEW", 0, NOW, '{"a":"1","b":null}', number + 1) for number in range(3)]
     staged = pl.DataFrame(rows, schema=list(STAGED), orient="row")
     async with clean.begin() as tx:
-        await events.add(tx, event_of(0, attributes={"a": "1"}), "")
-        await events.add(tx, event_of(1, attributes={"a": "2"}), "")
+        await write(tx, told(0, attributes={"a": "1"}), told(1, attributes={"a": "2"}))
         await events.stage(tx, [staged[:2], staged[2:]])
         assert await events.conflicts(tx, "boss") == [2]
         assert await events.add_staged(tx, source="boss", delivery_id="d", now=NOW, traceparent="") == 1

@@ -7,7 +7,7 @@ from typing import Any
 import grpc.aio
 
 from lifecircle.ingest import v1
-from services.ingest.api import translate
+from services.ingest.api import lane, translate
 from services.ingest.domain.delivery import LakeFile
 from services.ingest.usecases import Deliveries, Events, Feeds, Identities
 from services.kit import idempotency, paging
@@ -30,6 +30,8 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "WatchDeliveries": _READ,
     "GetSnapshot": _READ,
     "PublishEvent": _WRITE,
+    "PublishEvents": _WRITE,
+    "ListEventRejects": _READ,
     "WatchEvents": _READ,
     "ResolveIdentities": _PRIVACY,
     "RevealIdentities": _PRIVACY,
@@ -125,15 +127,33 @@ class IngestApi(v1.IngestServiceServicer):
 
     async def PublishEvent(self, request: v1.PublishEventRequest, context: Context) -> v1.PublishEventResponse:
         """Write one event, once for ever."""
-        published = await self._events.publish(translate.told(request.event))
+        published = await self._events.publish(translate.told(request.event), caller=caller().subject)
         return v1.PublishEventResponse(event_id=published.event_id, duplicate=published.duplicate)
+
+    async def PublishEvents(
+        self, requests: AsyncIterator[v1.PublishEventsRequest], context: Context
+    ) -> AsyncIterator[v1.PublishEventsResponse]:
+        """Write batches of events, each once for ever; each acknowledged after its commit."""
+        async for batch_id, outcome in lane.acknowledged(self._events, requests, caller().subject, self._stop):
+            yield translate.acknowledged(batch_id, outcome)
+
+    async def ListEventRejects(
+        self, request: v1.ListEventRejectsRequest, context: Context
+    ) -> v1.ListEventRejectsResponse:
+        """Events that were not taken in, the latest first."""
+        size = paging.clamp(request.page_size)
+        before = translate.page_after(request.page_token, "ListEventRejects", int)
+        source = translate.plain(request.source, "source")
+        found = await self._events.rejects(source=source, before=before, size=size)
+        token = translate.next_page("ListEventRejects", found, size, lambda each: int(each.reject_no))
+        return v1.ListEventRejectsResponse(rejects=map(translate.event_reject, found), next_page_token=token)
 
     async def WatchEvents(
         self, request: v1.WatchEventsRequest, context: Context
     ) -> AsyncIterator[v1.WatchEventsResponse]:
         """The event log in commit order."""
-        prefixes, at_once = list(request.type_prefixes), max(request.batch_size, 1)
-        async for seen in self._events.watch(request.cursor, prefixes, at_once, self._stop):
+        wanted, at_once = translate.wanted(request), max(request.batch_size, 1)
+        async for seen in self._events.watch(request.cursor, wanted, at_once, self._stop):
             response = v1.WatchEventsResponse(cursor=seen.cursor, traceparent=seen.traceparent)
             if request.batch_size:
                 response.events.extend(map(translate.event, seen.events))

@@ -1,20 +1,36 @@
 """Between protos and plain values."""
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, TypedDict
 
-from google.protobuf.json_format import MessageToDict, SerializeToJsonError
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 
-from lifecircle.ingest.v1 import Delivery, Event, Feed, FeedHealth, LakeFile, ListDeliveriesRequest, Problem, Reject
+from lifecircle.ingest.v1 import (
+    Delivery,
+    Event,
+    EventProblem,
+    EventReject,
+    Feed,
+    FeedHealth,
+    LakeFile,
+    ListDeliveriesRequest,
+    Problem,
+    PublishEventsRequest,
+    PublishEventsResponse,
+    Reject,
+    WatchEventsRequest,
+)
 from services.ingest.domain import delivery as deliveries
 from services.ingest.domain import event as events
 from services.ingest.domain import feed as feeds
+from services.ingest.store.events import Wanted
+from services.ingest.usecases.writing import Batch, Outcome
 from services.kit import paging
-from services.kit.errors import bad_page_token, invalid_field
+from services.kit.errors import Refusal, bad_page_token, invalid_field
 
 
 def feed(revision: feeds.Revision) -> Feed:
@@ -126,18 +142,94 @@ def told(asked: Event) -> events.Told:
         occur_time = asked.occur_time.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise invalid_field([("event.occur_time", "is not a time")]) from error
-    try:
-        attributes = MessageToDict(asked.attributes)
-    except (SerializeToJsonError, ValueError) as error:
-        raise invalid_field([("event.attributes", "must not hold a number that is none")]) from error
     return events.Told(
         source=asked.source,
         source_event_id=plain(asked.source_event_id, "event.source_event_id"),
         type=asked.type,
         customer_key=asked.customer_key,
         occur_time=occur_time,
-        attributes=attributes,
+        attributes=_attributes(asked.attributes),
     )
+
+
+def batch(request: PublishEventsRequest, caller: str) -> Batch:
+    """A batch, each of its events judged by itself: what cannot be an event does not hinder the others."""
+    fit, unfit = [], []
+    for index, asked in enumerate(request.events):
+        try:
+            if not asked.HasField("occur_time"):
+                raise invalid_field([("event.occur_time", "must be set")])
+            one = told(asked)
+            problems = events.problems_of(one)
+            if problems:
+                raise invalid_field(problems)
+            fit.append((index, one))
+        except Refusal as refusal:
+            unfit.append((index, events.unfit(asked.source, asked.source_event_id, refusal.fields)))
+    return Batch(fit, unfit, lambda at: request.events[at].SerializeToString(), caller)
+
+
+def acknowledged(batch_id: str, outcome: Outcome) -> PublishEventsResponse:
+    """What became of a batch."""
+    problems = [EventProblem(index=at, reason=each.reason, message=each.message) for at, each in outcome.unfit]
+    return PublishEventsResponse(
+        batch_id=batch_id,
+        written=outcome.written,
+        duplicates=len(outcome.known),
+        rejected=len(problems),
+        problems=problems,
+    )
+
+
+def event_reject(row: Any) -> EventReject:
+    """An event that was not taken in."""
+    return EventReject(
+        reject_no=row.reject_no,
+        source=row.source,
+        source_event_id=row.source_event_id,
+        reason=row.reason,
+        message=row.message,
+        caller=row.caller,
+        receive_time=timestamp(row.receive_time),
+    )
+
+
+def wanted(request: WatchEventsRequest) -> Wanted:
+    """Which events a follower wants. Raises invalid_field."""
+    if request.bucket_count and (
+        not request.buckets or any(not 0 <= each < request.bucket_count for each in request.buckets)
+    ):
+        raise invalid_field([("buckets", "must name buckets from 0, below bucket_count")])
+    return Wanted(
+        tuple(request.type_prefixes),
+        tuple(request.sources),
+        tuple(request.org_prefixes),
+        request.bucket_count,
+        tuple(request.buckets) if request.bucket_count else (),
+    )
+
+
+def _attributes(struct: Struct) -> dict[str, Any]:
+    """A Struct as JSON values; MessageToDict does the same in thrice the time. Raises invalid_field."""
+    return {name: _value(value) for name, value in struct.fields.items()}
+
+
+def _value(value: Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "number_value":
+            if not math.isfinite(value.number_value):
+                raise invalid_field([("event.attributes", "must not hold a number that is none")])
+            return value.number_value
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return _attributes(value.struct_value)
+        case "list_value":
+            return [_value(each) for each in value.list_value.values]
+        case _:
+            return None
 
 
 def day(asked: Date, field: str) -> date:

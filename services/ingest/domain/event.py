@@ -1,8 +1,9 @@
 """Events: what happened to a customer, identified once for ever by source and the source's own id."""
 
+import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ STAGED = ("source_event_id", "type", "customer_key", "occur_time", "attributes",
 """Columns of the rows that become events."""
 
 _HIDDEN = (Type.MSISDN, Type.PARTY)  # these are no attributes
+_ID_BYTES = 128
 _ATTRIBUTES_MOST = 64
 _ATTRIBUTES_BYTES = 32 * 1024
 _NUMBER_PROBLEM = "holds what looks like a telephone number; name the customer by customer_key"
@@ -48,27 +50,75 @@ class Told:
     occur_time: datetime
     attributes: Mapping[str, Any]
 
+    @functools.cached_property
+    def attributes_json(self) -> str:
+        """The attributes as Postgres takes them."""
+        return json.dumps(self.attributes, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """An event that cannot be taken in. `reason` is one of refusals.py; the message never holds a value."""
+
+    source: str
+    source_event_id: str
+    reason: str
+    message: str
+
+
+def unfit(source: str, source_event_id: str, problems: Sequence[tuple[str, str]]) -> Unfit:
+    """An event that breaks rules; its ids are kept masked and cut."""
+    message = "; ".join(f"{field} {problem}" for field, problem in problems)
+    return Unfit(_shown_id(source), _shown_id(source_event_id), "INVALID_FIELD", message)
+
 
 def problems_of(told: Told) -> list[tuple[str, str]]:
-    """What cannot be kept of an event, by field: a clear number anywhere, or attributes that are too many."""
-    problems = attribute_problems(told.attributes)
+    """What cannot be kept of an event, by field: a name that is none, a clear number, too many attributes."""
+    problems = attribute_problems(told)
+    if not is_source(told.source):
+        problems.append(("event.source", "is not a lower-case name of 1 to 63 characters"))
+    if not is_type(told.type):
+        problems.append(("event.type", "is not a dotted name"))
+    if not told.source_event_id or len(told.source_event_id.encode("utf-8", "replace")) > _ID_BYTES:
+        problems.append(("event.source_event_id", f"must have 1 to {_ID_BYTES} bytes"))
+    if "\0" in told.source_event_id:
+        problems.append(("event.source_event_id", "must not hold NUL"))
+    if told.customer_key < 0:
+        problems.append(("event.customer_key", "must not be negative"))
     if identity.holds_number(told.source_event_id):
         problems.append(("event.source_event_id", _NUMBER_PROBLEM))
     return problems
 
 
-def attribute_problems(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
+@functools.lru_cache(maxsize=1024)
+def is_source(text: str) -> bool:
+    """Whether a text may name a source."""
+    return re.fullmatch(r"[a-z][a-z0-9_]{0,62}", text) is not None and not identity.holds_number(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def is_type(text: str) -> bool:
+    """Whether a text is the name of a kind of events."""
+    return re.fullmatch(r"[a-z_]+(\.[A-Za-z_]+)+", text) is not None
+
+
+def attribute_problems(told: Told) -> list[tuple[str, str]]:
     """What cannot be kept as attributes: too many of them, or a clear telephone number."""
-    problems = []
-    if len(attributes) > _ATTRIBUTES_MOST:
+    problems, text = [], told.attributes_json
+    if len(told.attributes) > _ATTRIBUTES_MOST:
         problems.append(("event.attributes", f"must not have more than {_ATTRIBUTES_MOST} entries"))
-    text = json.dumps(attributes, ensure_ascii=False)
-    if len(text.encode("utf-8", "replace")) > _ATTRIBUTES_BYTES:
+    if len(text) * 4 > _ATTRIBUTES_BYTES and len(text.encode("utf-8", "replace")) > _ATTRIBUTES_BYTES:
         problems.append(("event.attributes", f"must not have more than {_ATTRIBUTES_BYTES} bytes"))
     if "\\u0000" in text:
         problems.append(("event.attributes", "must not hold NUL"))
-    paths = [f"event.attributes.{name}".rstrip(".") for name in _clear_numbers(attributes)]
+    if not identity.may_hold_number(text):  # by far the most
+        return problems
+    paths = [f"event.attributes.{name}".rstrip(".") for name in _clear_numbers(told.attributes)]
     return problems + [(path, _NUMBER_PROBLEM) for path in paths]
+
+
+def _shown_id(text: str) -> str:
+    return identity.masked(text.encode("utf-8", "replace").decode().replace("\0", ""))[:_ID_BYTES]
 
 
 def _clear_numbers(value: Any, path: str = "") -> list[str]:

@@ -23,6 +23,7 @@ MASK = "*" * 11
 _IDS = r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}"
 _MOBILE = r"(?:(?:00)?86)?1[3-9][0-9]{9}"
 _ALONE = re.compile(rf"(?<![0-9]){_MOBILE}(?![0-9])")
+_ANYWHERE = re.compile(r"1[3-9][0-9]{9}")
 _BORDERED = rf"(^|[^0-9]){_MOBILE}($|[^0-9])"  # for Polars, whose expressions cannot look around
 
 Nonces = Callable[[int], bytes]
@@ -32,6 +33,11 @@ Nonces = Callable[[int], bytes]
 def holds_number(text: str) -> bool:
     """Whether a mobile number stands in a text, not within a longer run of digits nor in a hexadecimal id."""
     return bool(_ALONE.search(re.sub(_IDS, "x", text)))
+
+
+def may_hold_number(text: str) -> bool:
+    """A quick look at a long text: False means that no number stands anywhere in it."""
+    return _ANYWHERE.search(text) is not None
 
 
 def masked(text: str) -> str:

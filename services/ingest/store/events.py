@@ -1,21 +1,19 @@
-"""The event log, in the order of the transactions that wrote it."""
+"""The event log, in the order of the transactions that wrote it, and the keys by which an event counts once."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Row, bindparam, case, cast, func, literal, select, text, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
-from sqlalchemy.types import Text
+from sqlalchemy import Row, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.types import Integer, Text
 
-from services.ingest.domain.event import STAGED, Event
-from services.ingest.tables import customer, event
+from services.ingest.domain.event import STAGED, Event, Told, Unfit
 from services.kit.db import Read, Write
-
-Position = tuple[int, int]
-"""A place in the log: the transaction, and the number within. (0, 0) is the beginning."""
+from services.kit.log import Page, Position
 
 _FIELDS = (
     "event_id",
@@ -29,43 +27,91 @@ _FIELDS = (
     "delivery_id",
     "line",
 )
+_LOOK_AT = 1000
+_LOOK_AT_FILTERED = 5000
 
 
 @dataclass(frozen=True)
 class Logged:
-    """An event at its place in the log; `traceparent` is the span that wrote it."""
+    """An event of the log; `traceparent` is the span that wrote it."""
 
-    position: Position
     event: Event
     traceparent: str
 
 
 @dataclass(frozen=True)
-class Page:
-    """Events after a place. `horizon`: nothing will ever be written below it; `head`: the next transaction."""
+class Wanted:
+    """Which events a follower wants; what is empty keeps all. `buckets` are of customer_key modulo `bucket_count`."""
 
-    events: list[Logged]
-    horizon: int
-    head: int
+    prefixes: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    org_prefixes: Sequence[str] = ()
+    bucket_count: int = 0
+    buckets: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What the events of one transaction have in common; their ids are `<batch_id>-<index>`."""
+
+    batch_id: str
+    receive_time: datetime
+    traceparent: str
+
+
+@dataclass(frozen=True)
+class Left:
+    """An event that was not written: `event_id` is that of the one told before, "" when the customer is not known."""
+
+    at: int
+    event_id: str
+    same: bool
 
 
 class Events:
-    """The table `event`."""
+    """The tables `event`, `event_key` and `event_reject`."""
 
-    async def add(self, tx: Write, new: Event, traceparent: str) -> bool:
-        """Write an event, unless its source told one under this id before; says whether it did."""
-        org = select(customer.c.org_id).where(customer.c.customer_key == new.customer_key).scalar_subquery()
-        row = asdict(new) | {"org_id": func.coalesce(org, ""), "traceparent": traceparent}
-        return bool(await tx.execute(insert(event).values(row).on_conflict_do_nothing()))
+    async def write(self, tx: Write, told: Sequence[Told], arrival: Arrival) -> list[Left]:
+        """Write events in this order, each unless its source told one under its id before; gives those not written."""
+        content: list[list[Any]] = [
+            [each.source for each in told],
+            [each.source_event_id for each in told],
+            [each.type for each in told],
+            [each.customer_key for each in told],
+            [each.occur_time for each in told],
+            [each.attributes_json for each in told],
+        ]
+        ids = [f"{arrival.batch_id}-{at}" for at in range(len(told))]
+        left = await tx.driver.fetch(_WRITE, ids, *content, arrival.receive_time, arrival.traceparent)
+        strangers = [Left(row["at"], "", same=False) for row in left if row["stranger"]]
+        again = [row["at"] for row in left if not row["stranger"]]
+        if not again:
+            return strangers
+        earlier = await tx.driver.fetch(_EARLIER, again, *([column[at] for at in again] for column in content))
+        return strangers + [Left(row["at"], row["event_id"], row["same"]) for row in earlier]
 
-    async def same(self, read: Read, new: Event) -> str:
-        """The id of the event that its source told under this id; "" when it was another event."""
-        told = tuple_(event.c.type, event.c.customer_key, event.c.occur_time, event.c.attributes)
-        now = tuple_(new.type, new.customer_key, literal(new.occur_time), cast(dict(new.attributes), JSONB))
-        stmt = select(case((told == now, event.c.event_id), else_=""))
-        is_it = (event.c.source == new.source, event.c.source_event_id == new.source_event_id)
-        found: str = await read.value(stmt.where(*is_it))
-        return found
+    async def add_rejects(
+        self, tx: Write, unfit: Sequence[tuple[Unfit, bytes]], *, key_version: int, caller: str, now: datetime
+    ) -> None:
+        """Keep events that cannot be taken in, each with its sealed bytes."""
+        records = [
+            (each.source, each.source_event_id, each.reason, each.message, raw, key_version, caller, now)
+            for each, raw in unfit
+        ]
+        await tx.copy("event_reject", _REJECT_COLUMNS, records)
+
+    async def move(self, tx: Write, source: str, part: int, position: int) -> None:
+        """An external stream was taken in up to a position."""
+        await tx.execute(_MOVE, {"source": source, "part": part, "position": position})
+
+    async def positions(self, read: Read, source: str) -> dict[int, int]:
+        """How far the parts of an external stream were taken in."""
+        found = await read.rows(text("SELECT part, position FROM broker_position WHERE source = :s"), {"s": source})
+        return {row.part: row.position for row in found}
+
+    async def rejects(self, read: Read, *, source: str, before: int | None, size: int) -> list[Row[Any]]:
+        """Events that were not taken in, the latest first, without their bytes."""
+        return await read.rows(_REJECTS, {"source": source, "before": before or (1 << 62), "size": size})
 
     async def stage(self, tx: Write, frames: Iterable[pl.DataFrame]) -> None:
         """Bring rows (columns STAGED) to Postgres for this transaction, for conflicts() and add_staged()."""
@@ -78,20 +124,88 @@ class Events:
         return [row.line for row in await tx.rows(_CONFLICTS, {"source": source})]
 
     async def add_staged(self, tx: Write, *, source: str, delivery_id: str, now: Any, traceparent: str) -> int:
-        """Write the staged rows by line; what was told before is not told again. Gives how many were new."""
-        values = {"source": source, "delivery_id": delivery_id, "now": now, "traceparent": traceparent}
-        return await tx.execute(_ADD_STAGED, values)
+        """Write the staged rows that are new, in the order of their lines; gives how many those are."""
+        return await tx.execute(
+            _ADD_STAGED, {"source": source, "delivery_id": delivery_id, "now": now, "traceparent": traceparent}
+        )
 
-    async def after(self, read: Read, position: Position, prefixes: Sequence[str], size: int) -> Page:
-        """Events after a place whose type begins with one of the prefixes (none given: all).
+    async def after(self, read: Read, place: Position, wanted: Wanted) -> Page[Logged]:
+        """The next events after a place, those below every open transaction."""
+        size = _LOOK_AT if wanted == Wanted() else _LOOK_AT_FILTERED
+        kept = {
+            "prefixes": list(wanted.prefixes),
+            "sources": list(wanted.sources),
+            "orgs": list(wanted.org_prefixes),
+            "buckets": list(wanted.buckets),
+            "bucket_count": wanted.bucket_count,
+        }
+        rows = await read.rows(_AFTER, {"xid": str(place[0]), "no": place[1], "size": size, **kept})
+        full = rows[0].looked_at == size
+        reached = (int(rows[0].last_xid), rows[0].last_no) if full else (int(rows[0].horizon), 0)
+        facts = [
+            ((int(row.xid), row.event_no), Logged(_event(row), row.traceparent))
+            for row in rows
+            if row.event_no is not None
+        ]
+        return Page(facts, reached, full, int(rows[0].head))
 
-        Only events of transactions below the oldest one still open: what commits late is never jumped over.
-        """
-        values = {"xid": str(position[0]), "no": position[1], "prefixes": list(prefixes), "size": size}
-        rows = await read.rows(_AFTER, values)
-        events = [Logged((int(row.xid), row.event_no), _event(row), row.traceparent) for row in rows if row.event_id]
-        return Page(events, int(rows[0].horizon), int(rows[0].head))
 
+_REJECT_COLUMNS = (
+    "source",
+    "source_event_id",
+    "reason",
+    "message",
+    "raw",
+    "key_version",
+    "caller",
+    "receive_time",
+)
+
+# One statement: the keys decide who is new, and only those go to the log.
+_WRITE = """
+WITH told AS (
+    SELECT told.*, (at - 1)::int AS index
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
+        WITH ORDINALITY AS told (event_id, source, source_event_id, type, customer_key, occur_time, attributes, at)
+), fit AS (
+    SELECT told.*, coalesce(customer.org_id, '') AS org_id
+    FROM told LEFT JOIN vault USING (customer_key) LEFT JOIN customer USING (customer_key)
+    WHERE told.customer_key = 0 OR vault.customer_key IS NOT NULL
+), fresh AS (
+    INSERT INTO event_key (source, source_event_id, event_id, digest, receive_time)
+    SELECT source, source_event_id, event_id, event_digest(type, customer_key, occur_time, attributes), $8
+    FROM fit ORDER BY source, source_event_id, at
+    ON CONFLICT (source, source_event_id) DO NOTHING
+    RETURNING event_id
+), written AS (
+    INSERT INTO event (event_id, source, source_event_id, type, customer_key, org_id, occur_time, receive_time,
+                       attributes, traceparent)
+    SELECT event_id, source, source_event_id, type, customer_key, org_id, occur_time, $8, attributes, $9
+    FROM fit JOIN fresh USING (event_id) ORDER BY at
+)
+SELECT index AS at, fit.index IS NULL AS stranger
+FROM told LEFT JOIN fit USING (index) LEFT JOIN fresh ON fresh.event_id = told.event_id
+WHERE fresh.event_id IS NULL
+"""
+
+_EARLIER = """
+SELECT told.at, event_key.event_id,
+       event_key.digest = event_digest(type, customer_key, occur_time, attributes) AS same
+FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
+        AS told (at, source, source_event_id, type, customer_key, occur_time, attributes)
+    JOIN event_key USING (source, source_event_id)
+"""
+
+_MOVE = text("""
+INSERT INTO broker_position (source, part, position) VALUES (:source, :part, :position)
+ON CONFLICT (source, part) DO UPDATE SET position = greatest(broker_position.position, EXCLUDED.position)
+""")
+
+_REJECTS = text("""
+SELECT reject_no, source, source_event_id, reason, message, caller, receive_time FROM event_reject
+WHERE reject_no < :before AND (:source = '' OR source = :source)
+ORDER BY reject_no DESC LIMIT :size
+""")
 
 _STAGING = text("""
 CREATE TEMP TABLE staged (
@@ -99,43 +213,60 @@ CREATE TEMP TABLE staged (
 ) ON COMMIT DROP
 """)
 
-_CONFLICTS = text("""
+_DIGEST = "event_digest(staged.type, staged.customer_key, staged.occur_time, jsonb_strip_nulls(attributes::jsonb))"
+
+_CONFLICTS = text(f"""
 SELECT staged.line
-FROM staged JOIN event ON event.source = :source AND event.source_event_id = staged.source_event_id
-WHERE (event.type, event.customer_key, event.occur_time, event.attributes)
-    IS DISTINCT FROM (staged.type, staged.customer_key, staged.occur_time, jsonb_strip_nulls(staged.attributes::jsonb))
+FROM staged JOIN event_key ON event_key.source = :source AND event_key.source_event_id = staged.source_event_id
+WHERE event_key.digest <> {_DIGEST}
 ORDER BY staged.line
 """)
 
-_ADD_STAGED = text("""
+_ADD_STAGED = text(f"""
+WITH fresh AS (
+    INSERT INTO event_key (source, source_event_id, event_id, digest, receive_time)
+    SELECT :source, source_event_id, :delivery_id || '-' || line, {_DIGEST}, CAST(:now AS timestamptz)
+    FROM staged ORDER BY source_event_id
+    ON CONFLICT (source, source_event_id) DO NOTHING
+    RETURNING source_event_id
+)
 INSERT INTO event (event_id, source, source_event_id, type, customer_key, org_id, occur_time, receive_time, attributes,
                    delivery_id, line, traceparent)
 SELECT :delivery_id || '-' || line, :source, source_event_id, type, customer_key, coalesce(customer.org_id, ''),
        occur_time, CAST(:now AS timestamptz), jsonb_strip_nulls(attributes::jsonb), :delivery_id, line, :traceparent
-FROM staged LEFT JOIN customer USING (customer_key)
+FROM staged JOIN fresh USING (source_event_id) LEFT JOIN customer USING (customer_key)
 ORDER BY line
-ON CONFLICT (source, source_event_id) DO NOTHING
 """)
 
+# Looks at so many events in one go at most, so that a follower who wants few of many is never long in coming back.
 _AFTER = (
     text("""
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon, pg_snapshot_xmax(pg_current_snapshot())::text AS head,
-       found.xid::text AS xid, found.event_no, found.event_id, found.source, found.source_event_id, found.type,
-       found.customer_key, found.occur_time, found.receive_time, found.attributes, found.delivery_id, found.line,
-       found.traceparent
-FROM (VALUES (1)) AS always
-LEFT JOIN LATERAL (
+WITH seen AS MATERIALIZED (
     SELECT * FROM event
-    WHERE (xid, event_no) > (CAST(CAST(:xid AS text) AS xid8), :no)
-      AND xid < pg_snapshot_xmin(pg_current_snapshot())
-      AND (cardinality(:prefixes) = 0
-           OR EXISTS (SELECT FROM unnest(:prefixes) AS prefix WHERE starts_with(type, prefix)))
+    WHERE (xid, event_no) > (CAST(CAST(:xid AS text) AS xid8), :no) AND xid < pg_snapshot_xmin(pg_current_snapshot())
     ORDER BY xid, event_no
     LIMIT :size
-) AS found ON true
-ORDER BY found.xid, found.event_no
+), last AS (
+    SELECT xid AS last_xid, event_no AS last_no FROM seen ORDER BY xid DESC, event_no DESC LIMIT 1
+), found AS (
+    SELECT * FROM seen
+    WHERE (cardinality(:prefixes) = 0 OR EXISTS (SELECT FROM unnest(:prefixes) AS each WHERE starts_with(type, each)))
+      AND (cardinality(:sources) = 0 OR source = ANY(:sources))
+      AND (cardinality(:orgs) = 0 OR EXISTS (SELECT FROM unnest(:orgs) AS prefix WHERE starts_with(org_id, prefix)))
+      AND (:bucket_count = 0 OR customer_key % greatest(:bucket_count, 1) = ANY(:buckets))
+)
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon, pg_snapshot_xmax(pg_current_snapshot())::text AS head,
+       (SELECT count(*) FROM seen) AS looked_at, last_xid::text, last_no,
+       found.xid::text AS xid, event_no, event_id, source, source_event_id, type, customer_key, occur_time,
+       receive_time, attributes, delivery_id, line, traceparent
+FROM (VALUES (1)) AS always LEFT JOIN last ON true LEFT JOIN found ON true
+ORDER BY found.xid, event_no
 """)
-    .bindparams(bindparam("prefixes", type_=ARRAY(Text)))
+    .bindparams(
+        *(bindparam(name, type_=ARRAY(Text)) for name in ("prefixes", "sources", "orgs")),
+        bindparam("buckets", type_=ARRAY(Integer)),
+        bindparam("bucket_count", type_=Integer),
+    )
     .columns(attributes=JSONB)
 )
 

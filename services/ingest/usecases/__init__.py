@@ -6,5 +6,6 @@ from services.ingest.usecases.feeds import Feeds
 from services.ingest.usecases.identities import Identities
 from services.ingest.usecases.intake import Intake
 from services.ingest.usecases.load import Load
+from services.ingest.usecases.writing import Writer
 
-__all__ = ["Deliveries", "Events", "Feeds", "Identities", "Intake", "Load"]
+__all__ = ["Deliveries", "Events", "Feeds", "Identities", "Intake", "Load", "Writer"]

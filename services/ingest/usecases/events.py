@@ -1,22 +1,21 @@
-"""The event log: tell one event, follow them all."""
+"""The event log: tell events, follow them all."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row
 
 from services.ingest import refusals, store
-from services.ingest.domain import position
 from services.ingest.domain.event import Event, Told, problems_of
-from services.kit import telemetry
-from services.kit.clock import Clock
-from services.kit.db import Database
-from services.kit.errors import cursor_invalid, invalid_field
-from services.kit.ids import Ids
-from services.kit.waiting import pause
+from services.ingest.store.events import Logged, Wanted
+from services.ingest.usecases.writing import Batch, Outcome, Writer
+from services.kit import log
+from services.kit.db import Database, Read
+from services.kit.errors import invalid_field
 
-_BATCH = 1000
-_POLL_SECONDS = 0.2
+_STREAM = "ingest.event"
 _CHECKPOINT_SECONDS = 5.0
 
 
@@ -40,16 +39,12 @@ class Watched:
 class Events:
     """The event log."""
 
-    def __init__(
-        self, db: Database, events: store.Events, identities: store.Identities, clock: Clock, ids: Ids
-    ) -> None:
+    def __init__(self, db: Database, events: store.Events, writer: Writer) -> None:
         self._db = db
         self._events = events
-        self._identities = identities
-        self._clock = clock
-        self._ids = ids
+        self._writer = writer
 
-    async def publish(self, told: Told) -> Published:
+    async def publish(self, told: Told, *, caller: str) -> Published:
         """Write an event once for ever; it is durable when this returns.
 
         Raises invalid_field, customer_not_found, event_id_reused.
@@ -57,47 +52,36 @@ class Events:
         problems = problems_of(told)
         if problems:
             raise invalid_field(problems)
-        new = Event(
-            event_id=self._ids(),
-            source=told.source,
-            source_event_id=told.source_event_id,
-            type=told.type,
-            customer_key=told.customer_key,
-            occur_time=told.occur_time,
-            receive_time=self._clock(),
-            attributes=told.attributes,
-        )
-        async with self._db.begin() as tx:
-            if new.customer_key and not await self._identities.exists(tx, new.customer_key):
-                raise refusals.customer_not_found(new.customer_key)
-            if await self._events.add(tx, new, telemetry.traceparent()):
-                await tx.commit()
-                return Published(new.event_id, duplicate=False)
-            earlier = await self._events.same(tx, new)
-        if not earlier:
+        outcome = await self._writer.write(Batch([(0, told)], [], lambda _: b"", caller, keeps=False))
+        for _, unfit in outcome.unfit:
+            if unfit.reason == "CUSTOMER_NOT_FOUND":
+                raise refusals.customer_not_found(told.customer_key)
             raise refusals.event_id_reused(told.source, told.source_event_id)
-        return Published(earlier, duplicate=True)
+        return Published(outcome.known.get(0, outcome.first_id), duplicate=bool(outcome.known))
 
-    async def watch(
-        self, cursor: str, prefixes: Sequence[str], at_once: int, stop: asyncio.Event
-    ) -> AsyncIterator[Watched]:
+    async def publish_batch(self, batch: Batch) -> "asyncio.Future[Outcome]":
+        """Bring a batch, waiting for room; the future is done after its commit."""
+        return await self._writer.bring(batch)
+
+    async def rejects(self, *, source: str, before: int | None, size: int) -> list[Row[Any]]:
+        """Events of batches that were not taken in, the latest first."""
+        async with self._db.read() as read:
+            return await self._events.rejects(read, source=source, before=before, size=size)
+
+    async def watch(self, cursor: str, wanted: Wanted, at_once: int, stop: asyncio.Event) -> AsyncIterator[Watched]:
         """Events in the order of their commits, for ever, at most `at_once` together. Raises cursor_invalid."""
-        at = position.decode(cursor)
-        spoken = time.monotonic()
-        while not stop.is_set():
-            async with self._db.read() as read:
-                page = await self._events.after(read, at, prefixes, _BATCH)
-            if at[0] > page.head:
-                raise cursor_invalid(cursor)  # the log was restored from an older copy
-            for start in range(0, len(page.events), at_once):
-                part = page.events[start : start + at_once]
-                at = part[-1].position
-                yield Watched(position.encode(at), tuple(each.event for each in part), part[0].traceparent)
-                spoken = time.monotonic()
-            if len(page.events) == _BATCH:
-                continue
-            at = max(at, (page.horizon, 0))
-            if time.monotonic() - spoken >= _CHECKPOINT_SECONDS:
-                yield Watched(position.encode(at), (), "")
-                spoken = time.monotonic()
-            await pause(_POLL_SECONDS, stop)
+
+        async def fetch(read: Read, after: log.Position) -> log.Page[Logged]:
+            return await self._events.after(read, after, wanted)
+
+        async for seen in log.follow(
+            self._db,
+            stream=_STREAM,
+            cursor=cursor,
+            fetch=fetch,
+            stop=stop,
+            at_once=at_once,
+            checkpoint_every=_CHECKPOINT_SECONDS,
+        ):
+            first = seen.facts[0].traceparent if seen.facts else ""
+            yield Watched(seen.cursor, tuple(each.event for each in seen.facts), first)

@@ -6,6 +6,7 @@ from .delivery_pb2 import Problem as Problem
 from .delivery_pb2 import Reject as Reject
 from .error_reason_pb2 import ErrorReason as ErrorReason
 from .error_reason_pb2 import ERROR_REASON_BAD_PAGE_TOKEN as ERROR_REASON_BAD_PAGE_TOKEN
+from .error_reason_pb2 import ERROR_REASON_CURSOR_EXPIRED as ERROR_REASON_CURSOR_EXPIRED
 from .error_reason_pb2 import ERROR_REASON_CURSOR_INVALID as ERROR_REASON_CURSOR_INVALID
 from .error_reason_pb2 import ERROR_REASON_CUSTOMER_NOT_FOUND as ERROR_REASON_CUSTOMER_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_DEADLINE_EXHAUSTED as ERROR_REASON_DEADLINE_EXHAUSTED
@@ -22,6 +23,8 @@ from .error_reason_pb2 import ERROR_REASON_STORE_UNAVAILABLE as ERROR_REASON_STO
 from .error_reason_pb2 import ERROR_REASON_STRANGER as ERROR_REASON_STRANGER
 from .error_reason_pb2 import ERROR_REASON_UNSPECIFIED as ERROR_REASON_UNSPECIFIED
 from .event_pb2 import Event as Event
+from .event_pb2 import EventProblem as EventProblem
+from .event_pb2 import EventReject as EventReject
 from .feed_pb2 import Feed as Feed
 from .feed_pb2 import FeedHealth as FeedHealth
 from .ingest_service_pb2 import GetDeliveryRequest as GetDeliveryRequest
@@ -32,6 +35,8 @@ from .ingest_service_pb2 import GetSnapshotRequest as GetSnapshotRequest
 from .ingest_service_pb2 import GetSnapshotResponse as GetSnapshotResponse
 from .ingest_service_pb2 import ListDeliveriesRequest as ListDeliveriesRequest
 from .ingest_service_pb2 import ListDeliveriesResponse as ListDeliveriesResponse
+from .ingest_service_pb2 import ListEventRejectsRequest as ListEventRejectsRequest
+from .ingest_service_pb2 import ListEventRejectsResponse as ListEventRejectsResponse
 from .ingest_service_pb2 import ListFeedHealthRequest as ListFeedHealthRequest
 from .ingest_service_pb2 import ListFeedHealthResponse as ListFeedHealthResponse
 from .ingest_service_pb2 import ListFeedsRequest as ListFeedsRequest
@@ -40,6 +45,8 @@ from .ingest_service_pb2 import ListRejectsRequest as ListRejectsRequest
 from .ingest_service_pb2 import ListRejectsResponse as ListRejectsResponse
 from .ingest_service_pb2 import PublishEventRequest as PublishEventRequest
 from .ingest_service_pb2 import PublishEventResponse as PublishEventResponse
+from .ingest_service_pb2 import PublishEventsRequest as PublishEventsRequest
+from .ingest_service_pb2 import PublishEventsResponse as PublishEventsResponse
 from .ingest_service_pb2 import ResolveIdentitiesRequest as ResolveIdentitiesRequest
 from .ingest_service_pb2 import ResolveIdentitiesResponse as ResolveIdentitiesResponse
 from .ingest_service_pb2 import RevealIdentitiesRequest as RevealIdentitiesRequest
@@ -57,6 +64,7 @@ from .ingest_service_pb2_grpc import add_IngestServiceServicer_to_server as add_
 __all__ = [
     "Delivery",
     "ERROR_REASON_BAD_PAGE_TOKEN",
+    "ERROR_REASON_CURSOR_EXPIRED",
     "ERROR_REASON_CURSOR_INVALID",
     "ERROR_REASON_CUSTOMER_NOT_FOUND",
     "ERROR_REASON_DEADLINE_EXHAUSTED",
@@ -74,6 +82,8 @@ __all__ = [
     "ERROR_REASON_UNSPECIFIED",
     "ErrorReason",
     "Event",
+    "EventProblem",
+    "EventReject",
     "Feed",
     "FeedHealth",
     "GetDeliveryRequest",
@@ -87,6 +97,8 @@ __all__ = [
     "LakeFile",
     "ListDeliveriesRequest",
     "ListDeliveriesResponse",
+    "ListEventRejectsRequest",
+    "ListEventRejectsResponse",
     "ListFeedHealthRequest",
     "ListFeedHealthResponse",
     "ListFeedsRequest",
@@ -96,6 +108,8 @@ __all__ = [
     "Problem",
     "PublishEventRequest",
     "PublishEventResponse",
+    "PublishEventsRequest",
+    "PublishEventsResponse",
     "Reject",
     "ResolveIdentitiesRequest",
     "ResolveIdentitiesResponse",

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'lifecircle/ingest/v1/error_reason.proto\x12\x14lifecircle.ingest.v1*\x9e\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45RROR_REASON_STRANGER\x10\x01\x12\x1c\n\x18\x45RROR_REASON_NOT_ALLOWED\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x03\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x04\x12#\n\x1f\x45RROR_REASON_DEADLINE_EXHAUSTED\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_BAD_PAGE_TOKEN\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_JOB_NOT_FOUND\x10\x07\x12\x1f\n\x1b\x45RROR_REASON_CURSOR_INVALID\x10\x08\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\t\x12\x1f\n\x1b\x45RROR_REASON_FEED_NOT_FOUND\x10\x14\x12\x1d\n\x19\x45RROR_REASON_FEED_INVALID\x10\x15\x12\x1d\n\x19\x45RROR_REASON_FEED_CHANGED\x10\x16\x12#\n\x1f\x45RROR_REASON_DELIVERY_NOT_FOUND\x10\x17\x12#\n\x1f\x45RROR_REASON_CUSTOMER_NOT_FOUND\x10\x18\x12 \n\x1c\x45RROR_REASON_EVENT_ID_REUSED\x10\x19\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'lifecircle/ingest/v1/error_reason.proto\x12\x14lifecircle.ingest.v1*\xbf\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45RROR_REASON_STRANGER\x10\x01\x12\x1c\n\x18\x45RROR_REASON_NOT_ALLOWED\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x03\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x04\x12#\n\x1f\x45RROR_REASON_DEADLINE_EXHAUSTED\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_BAD_PAGE_TOKEN\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_JOB_NOT_FOUND\x10\x07\x12\x1f\n\x1b\x45RROR_REASON_CURSOR_INVALID\x10\x08\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\t\x12\x1f\n\x1b\x45RROR_REASON_FEED_NOT_FOUND\x10\x14\x12\x1d\n\x19\x45RROR_REASON_FEED_INVALID\x10\x15\x12\x1d\n\x19\x45RROR_REASON_FEED_CHANGED\x10\x16\x12#\n\x1f\x45RROR_REASON_DELIVERY_NOT_FOUND\x10\x17\x12#\n\x1f\x45RROR_REASON_CUSTOMER_NOT_FOUND\x10\x18\x12 \n\x1c\x45RROR_REASON_EVENT_ID_REUSED\x10\x19\x12\x1f\n\x1b\x45RROR_REASON_CURSOR_EXPIRED\x10(b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.ingest.v1.error_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=66
-  _globals['_ERRORREASON']._serialized_end=608
+  _globals['_ERRORREASON']._serialized_end=641
 # @@protoc_insertion_point(module_scope)

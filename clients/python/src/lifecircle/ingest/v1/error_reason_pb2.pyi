@@ -84,6 +84,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_EVENT_ID_REUSED: the source told another event under the same id before. ABORTED.
     {"reason": "EVENT_ID_REUSED", "domain": "ingest.lifecircle", "metadata": {"source": "boss", "source_event_id": "E1"}}
     """
+    ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 40
+    """ERROR_REASON_CURSOR_EXPIRED: the cursor stands before what the log still keeps, so events would be missing. Begin again with the
+    empty cursor after a new snapshot. FAILED_PRECONDITION.
+    {"reason": "CURSOR_EXPIRED", "domain": "ingest.lifecircle", "metadata": {"cursor": "ZXYx…"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -151,5 +156,10 @@ ERROR_REASON_CUSTOMER_NOT_FOUND: ErrorReason.ValueType  # 24
 ERROR_REASON_EVENT_ID_REUSED: ErrorReason.ValueType  # 25
 """ERROR_REASON_EVENT_ID_REUSED: the source told another event under the same id before. ABORTED.
 {"reason": "EVENT_ID_REUSED", "domain": "ingest.lifecircle", "metadata": {"source": "boss", "source_event_id": "E1"}}
+"""
+ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 40
+"""ERROR_REASON_CURSOR_EXPIRED: the cursor stands before what the log still keeps, so events would be missing. Begin again with the
+empty cursor after a new snapshot. FAILED_PRECONDITION.
+{"reason": "CURSOR_EXPIRED", "domain": "ingest.lifecircle", "metadata": {"cursor": "ZXYx…"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/ingest/v1/event.proto\x12\x14lifecircle.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x02\n\x05\x45vent\x12\x19\n\x08\x65vent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12-\n\x06source\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,62}$\x12#\n\x0fsource_event_id\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12-\n\x04type\x18\x04 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[a-z_]+(\\.[A-Za-z_]+)+$\x12\x1d\n\x0c\x63ustomer_key\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x36\n\noccur_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x30\n\x0creceive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\nattributes\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x64\x65livery_id\x18\t \x01(\t\x12\x0c\n\x04line\x18\n \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/ingest/v1/event.proto\x12\x14lifecircle.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x02\n\x05\x45vent\x12\x19\n\x08\x65vent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12-\n\x06source\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,62}$\x12#\n\x0fsource_event_id\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12-\n\x04type\x18\x04 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[a-z_]+(\\.[A-Za-z_]+)+$\x12\x1d\n\x0c\x63ustomer_key\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x36\n\noccur_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x30\n\x0creceive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\nattributes\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x64\x65livery_id\x18\t \x01(\t\x12\x0c\n\x04line\x18\n \x01(\x03\">\n\x0c\x45ventProblem\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xac\x01\n\x0b\x45ventReject\x12\x11\n\treject_no\x18\x01 \x01(\x03\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x17\n\x0fsource_event_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x06 \x01(\t\x12\x30\n\x0creceive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,4 +48,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT'].fields_by_name['occur_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_EVENT']._serialized_start=151
   _globals['_EVENT']._serialized_end=533
+  _globals['_EVENTPROBLEM']._serialized_start=535
+  _globals['_EVENTPROBLEM']._serialized_end=597
+  _globals['_EVENTREJECT']._serialized_start=600
+  _globals['_EVENTREJECT']._serialized_end=772
 # @@protoc_insertion_point(module_scope)

@@ -85,3 +85,81 @@ class Event(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class EventProblem(_message.Message):
+    """EventProblem is one event of a batch that was not taken in, and why. It is kept aside until somebody looks at it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """index is the place of the event in its batch, from 0."""
+    reason: _builtins.str
+    """reason is stable and made for programs: `INVALID_FIELD`, `CUSTOMER_NOT_FOUND` or `EVENT_ID_REUSED`."""
+    message: _builtins.str
+    """message says it in a sentence and names the field, never its value."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventProblem: _TypeAlias = EventProblem  # noqa: Y015
+
+@_typing.final
+class EventReject(_message.Message):
+    """EventReject is an event that came in a batch or by a broker and was not taken in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REJECT_NO_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    reject_no: _builtins.int
+    """reject_no counts the rejected events in the order in which they came."""
+    source: _builtins.str
+    """source names the system that told it, telephone numbers masked; it may break the rules of Event.source."""
+    source_event_id: _builtins.str
+    """source_event_id is the source's own id, telephone numbers masked."""
+    reason: _builtins.str
+    """reason is that of EventProblem."""
+    message: _builtins.str
+    """message is that of EventProblem."""
+    caller: _builtins.str
+    """caller is the subject of the caller's token, or the broker's name."""
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """receive_time is when it came."""
+
+    def __init__(
+        self,
+        *,
+        reject_no: _builtins.int = ...,
+        source: _builtins.str = ...,
+        source_event_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "message", b"message", "reason", b"reason", "receive_time", b"receive_time", "reject_no", b"reject_no", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventReject: _TypeAlias = EventReject  # noqa: Y015

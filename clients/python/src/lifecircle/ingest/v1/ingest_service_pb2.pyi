@@ -566,6 +566,132 @@ class PublishEventResponse(_message.Message):
 Global___PublishEventResponse: _TypeAlias = PublishEventResponse  # noqa: Y015
 
 @_typing.final
+class PublishEventsRequest(_message.Message):
+    """PublishEventsRequest is one batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """batch_id is the caller's own name of the batch, given back in its acknowledgement. At most 64 characters."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
+        """events are 1 to 1,000; each is judged by itself, so that one that breaks a rule of Event is answered in `problems`."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        events: _abc.Iterable[_event_pb2.Event] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishEventsRequest: _TypeAlias = PublishEventsRequest  # noqa: Y015
+
+@_typing.final
+class PublishEventsResponse(_message.Message):
+    """PublishEventsResponse acknowledges one batch. written + duplicates + rejected = the events of the batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """batch_id is that of the batch."""
+    written: _builtins.int
+    """written counts the events that are new and durable now."""
+    duplicates: _builtins.int
+    """duplicates counts the events that were known before, with the same content."""
+    rejected: _builtins.int
+    """rejected counts the events that were not taken in."""
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.EventProblem]:
+        """problems says which events were not taken in and why, by index."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        written: _builtins.int = ...,
+        duplicates: _builtins.int = ...,
+        rejected: _builtins.int = ...,
+        problems: _abc.Iterable[_event_pb2.EventProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "duplicates", b"duplicates", "problems", b"problems", "rejected", b"rejected", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishEventsResponse: _TypeAlias = PublishEventsResponse  # noqa: Y015
+
+@_typing.final
+class ListEventRejectsRequest(_message.Message):
+    """ListEventRejectsRequest pages through the events that were not taken in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    source: _builtins.str
+    """source keeps the events of one source; empty for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventRejectsRequest: _TypeAlias = ListEventRejectsRequest  # noqa: Y015
+
+@_typing.final
+class ListEventRejectsResponse(_message.Message):
+    """ListEventRejectsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REJECTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def rejects(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.EventReject]:
+        """rejects are ordered by reject_no, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        rejects: _abc.Iterable[_event_pb2.EventReject] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rejects", b"rejects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventRejectsResponse: _TypeAlias = ListEventRejectsResponse  # noqa: Y015
+
+@_typing.final
 class WatchEventsRequest(_message.Message):
     """WatchEventsRequest says what to follow and from where."""
 
@@ -574,15 +700,37 @@ class WatchEventsRequest(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     TYPE_PREFIXES_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    ORG_PREFIXES_FIELD_NUMBER: _builtins.int
+    BUCKET_COUNT_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """cursor is the last one that the consumer kept; empty to begin at the beginning."""
     batch_size: _builtins.int
     """batch_size is how many events one response may carry. 0 gives them one by one in `event`; 1 to 1,000 gives them in `events`,
     as many as are there, which costs a follower of many events a fraction.
     """
+    bucket_count: _builtins.int
+    """bucket_count splits the customers into so many buckets (customer_key modulo bucket_count), so that several followers share a
+    log; 0 does not split.
+    """
     @_builtins.property
     def type_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """type_prefixes keeps events whose type begins with one of these; empty for all. At most 16."""
+
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """sources keeps events of these sources; empty for all. At most 16."""
+
+    @_builtins.property
+    def org_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """org_prefixes keeps events whose customer belonged to an organisation (area) with one of these prefixes when they were received;
+        empty for all. At most 64.
+        """
+
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """buckets are those to give, from 0; events that name no customer are in bucket 0. Needed with bucket_count, at most 4,096."""
 
     def __init__(
         self,
@@ -590,10 +738,14 @@ class WatchEventsRequest(_message.Message):
         cursor: _builtins.str = ...,
         type_prefixes: _abc.Iterable[_builtins.str] | None = ...,
         batch_size: _builtins.int = ...,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
+        org_prefixes: _abc.Iterable[_builtins.str] | None = ...,
+        bucket_count: _builtins.int = ...,
+        buckets: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "cursor", b"cursor", "type_prefixes", b"type_prefixes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "bucket_count", b"bucket_count", "buckets", b"buckets", "cursor", b"cursor", "org_prefixes", b"org_prefixes", "sources", b"sources", "type_prefixes", b"type_prefixes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

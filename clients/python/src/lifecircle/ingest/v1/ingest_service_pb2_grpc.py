@@ -85,6 +85,16 @@ class IngestServiceStub:
                 request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventResponse.FromString,
                 _registered_method=True)
+        self.PublishEvents = channel.stream_stream(
+                '/lifecircle.ingest.v1.IngestService/PublishEvents',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventsResponse.FromString,
+                _registered_method=True)
+        self.ListEventRejects = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/ListEventRejects',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventRejectsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventRejectsResponse.FromString,
+                _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/lifecircle.ingest.v1.IngestService/WatchEvents',
                 request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.WatchEventsRequest.SerializeToString,
@@ -177,6 +187,23 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PublishEvents(self, request_iterator, context):
+        """Publishes events in batches. Bidirectional streaming since the lane must be fast: one acknowledgement per batch, in the order of
+        the batches, after its commit; acknowledged means durable. Several batches may be under way in one stream; when the platform
+        is behind it reads no further (back-pressure). An event that cannot be taken in is answered by itself, kept aside and counted; it
+        stops neither its batch nor the stream. Batches that were not acknowledged may be sent again: every event counts once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEventRejects(self, request, context):
+        """Lists the events that were not taken in, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchEvents(self, request, context):
         """Follows the event log in commit order. Server streaming since it follows a log; resumable by cursor, with checkpoints.
         """
@@ -251,6 +278,16 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.PublishEvent,
                     request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventRequest.FromString,
                     response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventResponse.SerializeToString,
+            ),
+            'PublishEvents': grpc.stream_stream_rpc_method_handler(
+                    servicer.PublishEvents,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventsRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventsResponse.SerializeToString,
+            ),
+            'ListEventRejects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEventRejects,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventRejectsRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventRejectsResponse.SerializeToString,
             ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
@@ -539,6 +576,60 @@ class IngestService:
             '/lifecircle.ingest.v1.IngestService/PublishEvent',
             lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventRequest.SerializeToString,
             lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishEvents(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/lifecircle.ingest.v1.IngestService/PublishEvents',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventsRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.PublishEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEventRejects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/ListEventRejects',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventRejectsRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventRejectsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,14 @@ class IngestServiceStub:
     """Gives the lake's files of one feed over a span of periods, one consistent manifest. Superseded deliveries are left out."""
     PublishEvent: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.PublishEventRequest, _ingest_service_pb2.PublishEventResponse]
     """Publishes one event. Acknowledged means durable; the same source and source_event_id again answers the first event."""
+    PublishEvents: _aio.StreamStreamMultiCallable[_ingest_service_pb2.PublishEventsRequest, _ingest_service_pb2.PublishEventsResponse]
+    """Publishes events in batches. Bidirectional streaming since the lane must be fast: one acknowledgement per batch, in the order of
+    the batches, after its commit; acknowledged means durable. Several batches may be under way in one stream; when the platform
+    is behind it reads no further (back-pressure). An event that cannot be taken in is answered by itself, kept aside and counted; it
+    stops neither its batch nor the stream. Batches that were not acknowledged may be sent again: every event counts once.
+    """
+    ListEventRejects: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListEventRejectsRequest, _ingest_service_pb2.ListEventRejectsResponse]
+    """Lists the events that were not taken in, the latest first."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_ingest_service_pb2.WatchEventsRequest, _ingest_service_pb2.WatchEventsResponse]
     """Follows the event log in commit order. Server streaming since it follows a log; resumable by cursor, with checkpoints."""
     ResolveIdentities: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ResolveIdentitiesRequest, _ingest_service_pb2.ResolveIdentitiesResponse]
@@ -131,6 +139,26 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_ingest_service_pb2.PublishEventRequest, _abc.Awaitable[_ingest_service_pb2.PublishEventResponse]],
     ) -> _abc.Awaitable[_ingest_service_pb2.PublishEventResponse]:
         """Publishes one event. Acknowledged means durable; the same source and source_event_id again answers the first event."""
+
+    @_abc_1.abstractmethod
+    def PublishEvents(
+        self,
+        request_iterator: _abc.AsyncIterator[_ingest_service_pb2.PublishEventsRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_ingest_service_pb2.PublishEventsRequest], _abc.AsyncIterator[_ingest_service_pb2.PublishEventsResponse]],
+    ) -> _abc.AsyncIterator[_ingest_service_pb2.PublishEventsResponse]:
+        """Publishes events in batches. Bidirectional streaming since the lane must be fast: one acknowledgement per batch, in the order of
+        the batches, after its commit; acknowledged means durable. Several batches may be under way in one stream; when the platform
+        is behind it reads no further (back-pressure). An event that cannot be taken in is answered by itself, kept aside and counted; it
+        stops neither its batch nor the stream. Batches that were not acknowledged may be sent again: every event counts once.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEventRejects(
+        self,
+        request: _ingest_service_pb2.ListEventRejectsRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.ListEventRejectsRequest, _abc.Awaitable[_ingest_service_pb2.ListEventRejectsResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.ListEventRejectsResponse]:
+        """Lists the events that were not taken in, the latest first."""
 
     @_abc_1.abstractmethod
     def WatchEvents(

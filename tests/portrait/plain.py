@@ -1,7 +1,7 @@
 """Rules of the tag catalogue read word by word for one customer: slow, and as plain as the grammar itself."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -166,12 +166,21 @@ class Plain:
             "minutes_per_day": secs / 60 / max(len(days), 1),
             "days_share": len(days) / max(len({row[2] for row in seen}), 1),
             "minutes_share": secs / max(sum(row[4] for row in in_slots), 1),
+            "grade": max(
+                [self._grade(found, place, len({row[2] for row in seen})) for place in {r[1] for r in found}], default=0
+            ),
         }
         limits = [(key.rpartition("_"), bound) for key, bound in body.items() if key.rpartition("_")[0] in measured]
         return all(
             compared(operator, measured[metric], 3 if bound == "${often}" else bound)
             for (metric, _, operator), bound in limits
         )
+
+    def _grade(self, found: Sequence[tuple[int, ...]], place: int, observed: int) -> int:
+        days = {row[2] for row in found if row[1] == place}
+        minutes = sum(row[4] for row in found if row[1] == place) / 60 / len(days)
+        share = len(days) / observed
+        return 3 if share >= 0.5 and minutes >= 15 else 2 if share >= 0.2 else 1
 
     def _at(self, place: int, body: dict[str, Any]) -> bool:
         anchors = {role: places[self.customer] for role, places in self.city.anchors.items()}

@@ -1,4 +1,4 @@
-"""The compiled tag engine (parser, plan, one DuckDB pass, verdict) against a plain reading of the rules."""
+"""The tag engine (parser, plan, one compiled pass, verdict) against a plain reading of the rules, and in SQL."""
 
 import math
 from typing import Any
@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from services.portrait.domain.anchor import Anchors
 from services.portrait.domain.calendar import SLOTS
 from services.portrait.domain.dwell import Attendance
-from services.portrait.domain.tag import Facts, judge, parse, percentiles_of, plan
+from services.portrait.domain.tag import Facts, answers, judge, parse, percentiles_of, plan
 from services.portrait.domain.track import DwellDays
-from services.portrait.lake import Scan
+from tests.fixtures.counts import seeds
 from tests.portrait.plain import CUSTOMERS, DAYS, EVENTS, PLACES, TO_DATE, WORKDAYS, City, Plain, document, flag
+from tests.portrait.shadow import Scan
 
 
 @st.composite
@@ -56,7 +57,7 @@ selectors = st.lists(
 metrics = st.dictionaries(
     st.tuples(
         st.sampled_from(
-            ["days", "weeks", "visits", "minutes", "places", "minutes_per_day", "days_share", "minutes_share"]
+            ["days", "weeks", "visits", "minutes", "places", "minutes_per_day", "days_share", "minutes_share", "grade"]
         ),
         st.sampled_from(["ge", "gt", "le", "lt", "eq"]),
     ).map("_".join),
@@ -128,17 +129,23 @@ ENUM = {
 
 
 def bearers(city: City, catalogue_document: dict[str, Any]) -> dict[tuple[str, str], list[int]]:
-    """Who bears what, by the engine: parser, plan, one DuckDB pass, verdict."""
+    """Who bears what, by the engine: parser, plan, one compiled pass, verdict; its questions answered in SQL, too."""
     catalogue = parse(catalogue_document)
-    columns = list(zip(*city.rows, strict=True)) if city.rows else [()] * 7
+    columns = list(zip(*sorted(city.rows), strict=True)) if city.rows else [()] * 7
     dwell = DwellDays(*(np.array(column, dtype=np.int32) for column in columns))
     nothing = np.zeros(CUSTOMERS, dtype=np.int64)
     anchors = {
         role: Anchors(np.array(places, dtype=np.int32), nothing.astype(np.int32), nothing, nothing.astype(np.float64))
         for role, places in city.anchors.items()
     }
-    with Scan(dwell, WORKDAYS, plan(catalogue, DAYS), PLACES) as scan:
-        leaves, landmarks = scan.answers(anchors, CUSTOMERS)
+    asked = plan(catalogue, DAYS)
+    leaves, landmarks = answers(asked, dwell, WORKDAYS, anchors, PLACES, CUSTOMERS)
+    with Scan(dwell, WORKDAYS, asked, PLACES) as scan:
+        told, shown = scan.answers(anchors, CUSTOMERS)
+    for leaf, facts_ in told.items():
+        for name in ("day_bits", "secs", "visits", "places"):
+            assert getattr(leaves[leaf], name).tolist() == getattr(facts_, name).tolist(), (leaf, name)
+    assert {each: at.tolist() for each, at in landmarks.items()} == {each: at.tolist() for each, at in shown.items()}
     pairs = list(city.attended)
     stats = {"age": np.array(city.age), "arpu_3m_avg": np.array(city.arpu), "gender": np.array(city.gender)}
     active = np.array(city.active)
@@ -167,7 +174,7 @@ def bearers(city: City, catalogue_document: dict[str, Any]) -> dict[tuple[str, s
 
 
 @given(cities(), st.lists(dwells(), min_size=4, max_size=12), st.lists(rules, min_size=1, max_size=5))
-@settings(max_examples=16, deadline=None)
+@settings(max_examples=len(seeds(16, 1000)), deadline=None)
 def test_the_engine_says_what_a_plain_reading_of_the_rules_says(
     city: City, simple: list[dict[str, Any]], composed: list[dict[str, Any]]
 ) -> None:
@@ -197,10 +204,8 @@ def test_a_landmark_is_the_place_with_most_time_and_the_smaller_id_of_two() -> N
     city = City(rows, dict.fromkeys(("home", "work", "study"), nobody), {}, [1.0] * 5, [""] * 5, [1.0] * 5, [True] * 5)
     catalogue = parse(document([gym]))
     columns = zip(*rows, strict=True)
-    with Scan(
-        DwellDays(*(np.array(c, dtype=np.int32) for c in columns)), WORKDAYS, plan(catalogue, DAYS), PLACES
-    ) as scan:
-        none = Anchors(np.array(nobody, np.int32), np.zeros(5, np.int32), np.zeros(5, np.int64), np.zeros(5))
-        _, landmarks = scan.answers({"home": none}, CUSTOMERS)
+    dwell = DwellDays(*(np.array(c, dtype=np.int32) for c in columns))
+    none = Anchors(np.array(nobody, np.int32), np.zeros(5, np.int32), np.zeros(5, np.int64), np.zeros(5))
+    _, landmarks = answers(plan(catalogue, DAYS), dwell, WORKDAYS, {"home": none}, PLACES, CUSTOMERS)
     assert [each.tolist() for each in landmarks.values()] == [[2, 2, -1, -1, -1]]
     assert bearers(city, document([gym])) == {("T1", ""): [0, 1]}

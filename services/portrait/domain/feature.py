@@ -14,7 +14,8 @@ from services.portrait.domain.anchor import ROLES, Anchors
 from services.portrait.domain.calendar import SLOTS
 from services.portrait.domain.place import Places, kilometres
 from services.portrait.domain.statistic import Column
-from services.portrait.domain.tag.catalogue import Catalogue, Tag
+from services.portrait.domain.tag.catalogue import Catalogue
+from services.portrait.domain.tag.definition import Tag
 from services.portrait.domain.tag.rule import Stated, Tagged, leaves
 from services.portrait.domain.tag.verdict import Verdict
 from services.portrait.domain.track import DwellDays

@@ -15,11 +15,24 @@ Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.str_]
 Column = Floats | Words
 
-NUMBERS = (
-    "age", "terminal_5g", "tenure_months", "arpu_1m", "arpu_3m_avg", "arpu_prev_3m_avg", "arpu_slope_6m", "arpu_cv_6m",
-    "mou_1m", "mou_prev_3m_avg", "sms_mo_1m", "dou_mb_1m", "dou_prev_3m_avg", "products_active", "optout",
-)  # fmt: skip
-WORDS = ("gender", "brand", "plan_code", "plan_tier")
+TYPES: Mapping[str, str] = {
+    "age": "int", "gender": "text", "brand": "text", "plan_code": "text", "plan_tier": "text", "plan_fee": "decimal",
+    "is_group_customer": "bool", "terminal_class": "text", "terminal_5g": "bool", "tenure_months": "int",
+    "contract_months_left": "int", "credit_class": "text", "arpu_1m": "decimal", "arpu_3m_avg": "decimal",
+    "arpu_prev_3m_avg": "decimal", "arpu_slope_6m": "decimal", "arpu_cv_6m": "decimal", "recharge_days_ago": "int",
+    "recharge_count_90d": "int", "recharge_amount_90d": "decimal", "mou_1m": "int", "mou_prev_3m_avg": "decimal",
+    "mou_night_share": "decimal", "mou_roam_share": "decimal", "mou_longdist_share": "decimal", "call_days_1m": "int",
+    "call_contacts_1m": "int", "call_top5_share": "decimal", "call_out_share": "decimal", "sms_mo_1m": "int",
+    "mms_1m": "int", "dou_mb_1m": "decimal", "dou_prev_3m_avg": "decimal", "dou_night_share": "decimal",
+    "dou_video_share": "decimal", "data_quota_mb": "decimal", "data_used_share": "decimal",
+    "mou_used_share": "decimal", "overage_fee_3m": "decimal", "products_active": "int", "product_music": "bool",
+    "product_mail": "bool", "product_pay": "bool", "product_im": "bool", "product_news": "bool",
+    "complaints_90d": "int", "contacts_30d": "int", "optout": "bool", "silent_days": "int", "stop_status": "text",
+    "competitor_call_share": "decimal",
+}  # fmt: skip
+"""Stat columns that a catalogue may name without declaring them (`stat_columns` adds others)."""
+NUMBERS = tuple(name for name, kind in TYPES.items() if kind != "text")
+WORDS = tuple(name for name, kind in TYPES.items() if kind == "text")
 BILL_MONTHS = 6
 
 
@@ -37,6 +50,7 @@ class Customers:
     """Months since year 0 of the join date, less 1 when the day of the month is not reached on the last day."""
     device: Words
     active: npt.NDArray[np.bool_]
+    left: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -86,7 +100,21 @@ def columns(
         "dou_prev_3m_avg": _mean(data[:, 1:4]),
         "products_active": products_active,
         "optout": optout,
+        "stop_status": np.where(customers.left, "销户", "正常"),
     }
+
+
+def completed(known: Mapping[str, Column], wanted: Mapping[str, str], count: int) -> dict[str, Column]:
+    """All wanted columns: those that are known, and null for the others. Raises ValueError for one of another type."""
+    found: dict[str, Column] = {}
+    for name, kind in wanted.items():
+        if name not in known:
+            found[name] = np.full(count, "", dtype=np.str_) if kind == "text" else np.full(count, np.nan)
+        elif (known[name].dtype.kind == "f") is (kind == "text"):
+            raise ValueError(f"stat column {name}: expected {kind}")
+        else:
+            found[name] = known[name]
+    return found
 
 
 def percentile(column: Floats, active: npt.NDArray[np.bool_], rank: float) -> float:

@@ -13,7 +13,7 @@ from services.portrait.domain.calendar import Window
 from services.portrait.domain.dwell import CityEvent
 from services.portrait.domain.place import NOWHERE, CellMap, Places, cell_map
 from services.portrait.domain.run import LakeFile
-from services.portrait.domain.statistic import Bills, Column, Customers, columns, percentile
+from services.portrait.domain.statistic import Bills, Column, Customers, columns, completed, percentile
 from services.portrait.domain.tag import Catalogue, percentiles_of
 from services.portrait.domain.track import Rows, places_of
 from services.portrait.lake.files import FactsDamaged, read
@@ -49,13 +49,14 @@ def read_base(facts: Mapping[str, Sequence[LakeFile]], window: Window, catalogue
     places = _places(_latest(facts["places"]))
     number = {place_id: at for at, place_id in enumerate(places.place_id)}
     customers, key = _customers(_latest(facts["customers"]), window)
-    stats = columns(
+    known = columns(
         customers,
         _bills(_all(facts["bills"]), key, window),
         _products(_all(facts.get("orders", ())), key),
         _optout(_all(facts.get("consent", ())), key),
         window.to_date,
     )
+    stats = completed(known, catalogue.columns, len(key))
     ranks: dict[tuple[str, float], float] = {}
     for name, rank in percentiles_of(catalogue):
         ranks[name, rank] = percentile(stats[name].astype(np.float64), customers.active, rank)
@@ -184,6 +185,7 @@ def _customers(table: pa.Table | None, window: Window) -> tuple[Customers, Longs
         join_month=_floats(pa.table({"month": pc.add(month, late)}), "month")[order],
         device=_words(table, "device")[order],
         active=_words(table, "status")[order] == "active",
+        left=_words(table, "status")[order] == "left",
     )
     return customers, key[order]
 

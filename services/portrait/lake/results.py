@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +40,7 @@ def write_bucket(
     """Write the four tables of a bucket under names that depend on run and bucket only; gives them by table."""
     tables = {
         "features": _features(found),
-        "tags": _tags(found, places, window),
+        "tags": _tags(found, places),
         "anchors": _anchors(found, places),
         "dwell": _dwell(found, places, window, workdays),
     }
@@ -147,7 +146,7 @@ def _anchors(found: Bucket, places: Places) -> pa.Table:
     return pa.concat_tables(parts).sort_by([("customer_key", "ascending")]) if parts else pa.table({"customer_key": []})
 
 
-def _tags(found: Bucket, places: Places, window: Window) -> pa.Table:
+def _tags(found: Bucket, places: Places) -> pa.Table:
     parts = []
     for verdict in found.verdicts:
         tag, who = verdict.tag, verdict.bearers
@@ -158,18 +157,23 @@ def _tags(found: Bucket, places: Places, window: Window) -> pa.Table:
                     "code": pa.array([tag.code] * len(who), pa.string()),
                     "value": pa.array([verdict.value] * len(who), pa.string()),
                     "version": pa.array([tag.version] * len(who), pa.int32()),
-                    "score": pa.array([1.0] * len(who), pa.float64()),
+                    "score": pa.array(verdict.score, pa.float64()),
                     "landmark": _named(places.name, verdict.landmark),
                     "landmark_id": _named(places.place_id, verdict.landmark),
                     "evidence": pa.array(verdict.evidence, pa.string()),
-                    "from_date": pa.array([window.to_date] * len(who), pa.date32()),
-                    "expire_date": pa.array([window.to_date + timedelta(days=tag.ttl_days)] * len(who), pa.date32()),
+                    "from_date": _date(verdict.from_day),
+                    "expire_date": _date(verdict.expire_day),
                 }
             )
         )
     if not parts:
         parts.append(_no_tags())
     return pa.concat_tables(parts).sort_by([("customer_key", "ascending"), ("code", "ascending")])
+
+
+def _date(days: npt.NDArray[np.int64]) -> pa.Array:
+    """Dates of days counted from 1970-01-01."""
+    return pa.array(days.astype(np.int32), pa.int32()).cast(pa.date32())
 
 
 def _no_tags() -> pa.Table:

@@ -7,8 +7,8 @@ from typing import Any
 from services.portrait.domain import anchor, dwell, feature, track
 from services.portrait.domain.calendar import Window, WorkCalendar
 from services.portrait.domain.run import LakeFile
-from services.portrait.domain.tag import Catalogue, Event, Facts, judge, plan
-from services.portrait.lake import Base, Lake, Scan, read_signalling, write_bucket
+from services.portrait.domain.tag import Catalogue, Event, Facts, answers, judge, place_time, plan
+from services.portrait.lake import Base, Lake, read_signalling, write_bucket
 from services.portrait.lake.results import Bucket
 
 
@@ -69,9 +69,9 @@ def compute(work: Work, bucket: int, signalling: Sequence[LakeFile], lake: Lake)
     rows, read_rows = read_signalling(signalling, keys, base.cells)
     visits, dwelt = track.follow(rows, customers, window.borders(), catalogue.track)
     asked = plan(catalogue, window.days)
-    with Scan(dwelt, workdays, asked, base.places) as scan:
-        anchors = anchor.find(catalogue.anchors, scan.place_time(), base.places, customers)
-        leaves, landmarks = scan.answers(anchors, customers)
+    time = place_time(dwelt, customers)
+    anchors = anchor.find(catalogue.anchors, time, base.places, customers)
+    leaves, landmarks = answers(asked, dwelt, workdays, anchors, base.places, customers, catalogue.grading)
     columns = {name: column[at] for name, column in base.columns.items()}
     facts = Facts(
         customers=customers,
@@ -85,6 +85,7 @@ def compute(work: Work, bucket: int, signalling: Sequence[LakeFile], lake: Lake)
         columns=columns,
         percentiles=base.percentiles,
         places=base.places,
+        place_time=time,
     )
     verdicts = judge(catalogue, facts)
     features = feature.features(

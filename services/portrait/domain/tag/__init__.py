@@ -1,15 +1,22 @@
 """Tags as data: rules of the format lct/1, what they need to know of a customer, and their verdict."""
 
-from services.portrait.domain.tag.catalogue import Catalogue, Tag, parse
+from services.portrait.domain.tag.catalogue import Catalogue, Grading, parse, parser_of
+from services.portrait.domain.tag.definition import CATEGORIES, LIFE_CIRCLES, Tag
+from services.portrait.domain.tag.facts import Earlier, Event, Facts
 from services.portrait.domain.tag.plan import Landmark, Leaf, Plan, plan
 from services.portrait.domain.tag.rule import CatalogueInvalid, PlaceSet, RowFilter
-from services.portrait.domain.tag.verdict import Event, Facts, LeafFacts, Verdict, judge, percentiles_of
+from services.portrait.domain.tag.scan import LeafFacts, answers, place_time
+from services.portrait.domain.tag.verdict import Verdict, judge, percentiles_of
 
 __all__ = [
+    "CATEGORIES",
+    "LIFE_CIRCLES",
     "Catalogue",
     "CatalogueInvalid",
+    "Earlier",
     "Event",
     "Facts",
+    "Grading",
     "Landmark",
     "Leaf",
     "LeafFacts",
@@ -18,8 +25,11 @@ __all__ = [
     "RowFilter",
     "Tag",
     "Verdict",
+    "answers",
     "judge",
     "parse",
+    "parser_of",
     "percentiles_of",
+    "place_time",
     "plan",
 ]

@@ -2,63 +2,23 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from services.portrait.domain.anchor import ROLES, AnchorRule
-from services.portrait.domain.statistic import NUMBERS, WORDS
-from services.portrait.domain.tag.rule import CatalogueInvalid, Parser, Rule, Tagged, leaves
+from services.portrait.domain.calendar import SLOT_HOURS, SLOTS
+from services.portrait.domain.statistic import TYPES
+from services.portrait.domain.tag import definition
+from services.portrait.domain.tag.definition import Tag
+from services.portrait.domain.tag.parser import NUMBER_TYPES, WORD_TYPES, Parser
+from services.portrait.domain.tag.rule import CatalogueInvalid, Tagged, leaves
 from services.portrait.domain.track import Rules
 
-KINDS = ("flag", "enum", "value")
-SENSITIVITIES = ("normal", "personal", "sensitive")
 _TOP = {
-    "format", "catalogue_version", "timezone", "defaults", "parameters", "place_classes", "city_event_types", "anchors",
-    "tags",
+    "format", "catalogue_version", "timezone", "defaults", "parameters", "daytypes", "slots", "grading",
+    "place_classes", "city_event_types", "anchors", "stat_columns", "tags",
 }  # fmt: skip
-_TAG = {
-    "code", "zh", "en", "family", "l2", "l3", "kind", "rule", "cases", "from", "landmark", "expect", "explain", "hint",
-    "version", "status", "owner", "refresh", "ttl", "hysteresis", "sensitivity", "approval",
-}  # fmt: skip
-_ATTRIBUTES = ("town", "place_id", "place_class")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One value of an enum tag and when it holds."""
-
-    value: str
-    rule: Rule
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a value: a text, an attribute of an anchor, or a stat column of words."""
-
-    text: str = ""
-    role: str = ""
-    attribute: str = ""
-    column: str = ""
-
-
-@dataclass(frozen=True)
-class Tag:
-    """A tag's definition. A flag has one case with the value ""; a `value` tag has parts instead of cases."""
-
-    code: str
-    name: str
-    family: str
-    kind: str
-    version: int
-    sensitivity: str
-    ttl_days: int
-    cases: tuple[Case, ...] = ()
-    parts: tuple[Part, ...] = ()
-    landmark_role: str = ""
-    landmark_classes: tuple[str, ...] = ()
-    explain: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,8 +30,17 @@ class EventType:
 
 
 @dataclass(frozen=True)
+class Grading:
+    """How time at a place is graded (驻留分级): share of the days on which one was seen, minutes on such a day."""
+
+    often_share: float = 0.5
+    often_minutes: float = 15.0
+    sometimes_share: float = 0.2
+
+
+@dataclass(frozen=True)
 class Catalogue:
-    """A checked catalogue; `tags` are in an order in which no tag looks at a later one."""
+    """A checked catalogue; `tags` are those in force, in an order in which no tag looks at a later one."""
 
     version: str
     digest: str
@@ -81,6 +50,12 @@ class Catalogue:
     branches: tuple[str, ...]
     """The coarsest place classes, by name."""
     track: Rules
+    grading: Grading
+    columns: Mapping[str, str]
+    """Stat columns and their types."""
+    class_names: Mapping[str, tuple[str, ...]]
+    """The class tree: dotted code → its names from coarse to fine."""
+    parameters: Mapping[str, Any]
 
 
 def parse(document: Any) -> Catalogue:
@@ -90,25 +65,19 @@ def parse(document: Any) -> Catalogue:
     for key in document:
         if key not in _TOP:
             raise CatalogueInvalid(str(key), "no such key of a catalogue")
-    parameters = document.get("parameters", {})
-    event_types = document.get("city_event_types", {})
-    named = {
-        name: tuple(body.get("union", [name])) if isinstance(body, dict) else (name,)
-        for name, body in event_types.items()
-    }
-    parser = Parser(parameters, tuple(document.get("place_classes", {})), named)
-    defaults = document.get("defaults", {})
+    parser, defaults = parser_of(document), document.get("defaults", {})
     tags: dict[str, Tag] = {}
     for number, body in enumerate(document.get("tags", [])):
-        tag = _tag(body, defaults, parser, f"tags[{number}]")
+        tag = definition.read(body, defaults, parser, f"tags[{number}]")
         if tag.code in tags:
             raise CatalogueInvalid(f"tags[{number}].code", f"{tag.code} is defined twice")
         tags[tag.code] = tag
     digest = hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
+    parameters, event_types = document.get("parameters", {}), document.get("city_event_types", {})
     return Catalogue(
         version=str(document.get("catalogue_version", "")),
         digest=digest,
-        tags=_ordered(tags),
+        tags=_ordered({code: tag for code, tag in tags.items() if tag.status in IN_FORCE}),
         anchors=_anchors(document.get("anchors", {}), parser),
         event_types={
             name: EventType(int(body.get("lead", 0)), int(body.get("lag", 0)))
@@ -121,76 +90,56 @@ def parse(document: Any) -> Catalogue:
             silent_minutes=int(parameters.get("silent_minutes", parameters.get("gap_minutes", 120))),
             pingpong_minutes=int(parameters.get("pingpong_minutes", 5)),
         ),
+        grading=_grading(document.get("grading", {})),
+        columns=_columns(document),
+        class_names={code: tuple(names or ()) for code, names in document.get("place_classes", {}).items()},
+        parameters=parameters,
     )
 
 
-def _tag(body: Any, defaults: Mapping[str, Any], parser: Parser, path: str) -> Tag:
-    if not isinstance(body, dict):
-        raise CatalogueInvalid(path, "expected a mapping")
-    path = str(body.get("code", path))
-    for key in body:
-        if key not in _TAG:
-            raise CatalogueInvalid(f"{path}.{key}", "no such key of a tag")
-    for key in ("code", "zh", "family", "kind"):
-        if not isinstance(body.get(key), str) or not body[key]:
-            raise CatalogueInvalid(f"{path}.{key}", "is missing")
-    kind, about = body["kind"], {**defaults, **body}
-    if kind not in KINDS:
-        raise CatalogueInvalid(f"{path}.kind", f"{kind!r} is none of {', '.join(KINDS)}")
-    if about.get("sensitivity", "personal") not in SENSITIVITIES:
-        raise CatalogueInvalid(f"{path}.sensitivity", f"is none of {', '.join(SENSITIVITIES)}")
-    ttl = re.fullmatch(r"(\d+)d", str(about.get("ttl", "75d")))
-    if ttl is None:
-        raise CatalogueInvalid(f"{path}.ttl", "expected days like 75d")
-    landmark = body.get("landmark", "")
-    return Tag(
-        code=body["code"],
-        name=body["zh"],
-        family=body["family"],
-        kind=kind,
-        version=int(about.get("version", 1)),
-        sensitivity=about.get("sensitivity", "personal"),
-        ttl_days=int(ttl[1]),
-        cases=_cases(body, kind, parser, path),
-        parts=_parts(body.get("from"), f"{path}.from") if kind == "value" else (),
-        landmark_role=landmark if landmark in ROLES else "",
-        landmark_classes=parser.selectors(landmark, f"{path}.landmark") if landmark and landmark not in ROLES else (),
-        explain=str(body.get("explain", "")),
+IN_FORCE = ("active", "deprecated")
+"""A deprecated tag is still computed, until nothing looks at it any more; a draft is computed in a dry run only."""
+
+
+def parser_of(document: Mapping[str, Any]) -> Parser:
+    """A reader of rules that may name what the document declares: parameters, classes, city events, stat columns."""
+    event_types = document.get("city_event_types", {})
+    named = {
+        name: tuple(body.get("union", [name])) if isinstance(body, dict) else (name,)
+        for name, body in event_types.items()
+    }
+    window = str(document.get("defaults", {}).get("window", "30d"))
+    _check_slots(document.get("slots"))
+    parameters, classes = document.get("parameters", {}), tuple(document.get("place_classes", {}))
+    return Parser(parameters, classes, named, _columns(document), int(window.removesuffix("d")))
+
+
+def _columns(document: Mapping[str, Any]) -> Mapping[str, str]:
+    columns: Mapping[str, str] = document.get("stat_columns", TYPES)
+    for name, kind in columns.items():
+        if kind not in (*NUMBER_TYPES, *WORD_TYPES):
+            raise CatalogueInvalid(f"stat_columns.{name}", f"{kind!r} is none of int, decimal, bool, text")
+    return columns
+
+
+def _check_slots(slots: Any) -> None:
+    """The slots of a day are the kernel's; a catalogue that states others would be read wrongly."""
+    if slots is None:
+        return
+    told = {name: tuple(body["hours"]) for name, body in slots.items()}
+    known = dict(zip(SLOTS, zip(SLOT_HOURS, (*SLOT_HOURS[1:], 24), strict=True), strict=True))
+    if told != known:
+        raise CatalogueInvalid("slots", f"expected {known}")
+
+
+def _grading(body: Mapping[str, Any]) -> Grading:
+    often, sometimes = body.get("often", {}), body.get("sometimes", {})
+    known = Grading()
+    return Grading(
+        float(often.get("days_share_ge", known.often_share)),
+        float(often.get("minutes_per_day_ge", known.often_minutes)),
+        float(sometimes.get("days_share_ge", known.sometimes_share)),
     )
-
-
-def _cases(body: Mapping[str, Any], kind: str, parser: Parser, path: str) -> tuple[Case, ...]:
-    if kind == "flag":
-        return (Case("", parser.rule(body.get("rule"), f"{path}.rule")),)
-    if kind == "value":
-        return ()
-    cases = body.get("cases")
-    if not isinstance(cases, list) or not cases:
-        raise CatalogueInvalid(f"{path}.cases", "an enum tag needs cases")
-    found = []
-    for number, case in enumerate(cases):
-        here = f"{path}.cases[{number}]"
-        if not isinstance(case, dict) or set(case) != {"value", "when"}:
-            raise CatalogueInvalid(here, "expected value and when")
-        found.append(Case(str(case["value"]), parser.rule(case["when"], f"{here}.when")))
-    return tuple(found)
-
-
-def _parts(text: Any, path: str) -> tuple[Part, ...]:
-    parts = []
-    for piece in str(text or "").split(" || "):
-        words = piece.split(".")
-        if len(piece) >= 2 and piece[0] == piece[-1] == "'":
-            parts.append(Part(text=piece[1:-1]))
-        elif len(words) == 3 and words[0] == "anchor" and words[1] in ROLES and words[2] in _ATTRIBUTES:
-            parts.append(Part(role=words[1], attribute=words[2]))
-        elif len(words) == 2 and words[0] == "stat" and words[1] in WORDS:
-            parts.append(Part(column=words[1]))
-        elif len(words) == 2 and words[0] == "stat" and words[1] in NUMBERS:
-            raise CatalogueInvalid(path, f"{piece} is a number; a value is a word")
-        else:
-            raise CatalogueInvalid(path, f"{piece!r} is not known")
-    return tuple(parts)
 
 
 def _anchors(body: Any, parser: Parser) -> tuple[AnchorRule, ...]:

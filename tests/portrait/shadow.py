@@ -1,4 +1,4 @@
-"""One pass over a bucket's dwell for all tags: conditional aggregates in DuckDB.
+"""The questions of a plan once more, in SQL: the oracle of domain/tag/scan.py.
 
 Level one groups the dwell rows by customer and place, once, with one set of aggregates for each distinct row filter;
 days are bits of one bigint, so nothing is counted distinct. Level two works on that much smaller table: each question
@@ -89,7 +89,13 @@ class Scan:
             return values
 
         leaves = {
-            leaf: LeafFacts(*(spread(f"a{number}_{part}", 0) for part in ("days", "secs", "visits", "places")))
+            leaf: LeafFacts(
+                day_bits=spread(f"a{number}_days", 0),
+                secs=spread(f"a{number}_secs", 0),
+                visits=spread(f"a{number}_visits", 0),
+                places=spread(f"a{number}_places", 0),
+                grade=np.zeros(customers, dtype=np.int64),
+            )
             for number, leaf in enumerate(self._plan.leaves)
         }
         low = (1 << _PLACE_BITS) - 1
@@ -101,9 +107,8 @@ class Scan:
 
     def _mask(self, places: PlaceSet) -> npt.NDArray[np.bool_]:
         """Which places the classes of a set choose; an anchor's set is told by the anchor alone."""
-        if places.role:
-            return np.ones(len(self._places), dtype=np.bool_)
-        chosen = self._places.of_class(places.selectors)
+        everywhere = np.ones(len(self._places), dtype=np.bool_)
+        chosen = everywhere if places.role else self._places.of_class(places.selectors)
         return chosen & ~self._places.of_class(places.without) if places.without else chosen
 
 
@@ -162,6 +167,6 @@ def _keeps(rows: RowFilter, days: int) -> str:
 
 def _here(places: PlaceSet, sets: list[PlaceSet]) -> str:
     """The condition of a place set."""
-    terms = [f"place = {places.role}" if places.role else f"k{sets.index(places)}"]
+    terms = [f"k{sets.index(places)}", *([f"place = {places.role}"] if places.role else [])]
     terms += [f"place <> {role}" for role in places.apart_from]
     return " AND ".join(terms)

@@ -1,0 +1,117 @@
+"""Why somebody bears a tag: the measured values of the leaves that fired, and the tag's explanation filled with them.
+
+Texts are made column by column (Arrow), since a run makes millions of them.
+"""
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from services.portrait.domain.place import NOWHERE
+from services.portrait.domain.tag.definition import Tag
+from services.portrait.domain.tag.reading import Flags, Ints, Reading
+from services.portrait.domain.tag.rule import Anchored, Attended, Distance, Dwelt, Rule, Stated, leaves
+
+_UNKNOWN = "?"
+
+
+def lines(reading: Reading, tag: Tag, rule: Rule | None, bearers: Ints, landmark: npt.NDArray[np.int32]) -> list[str]:
+    """One line a bearer: `metric=value; …`, after the tag's explanation if it has one."""
+    if not len(bearers):
+        return []
+    parts: list[tuple[str, pa.Array]] = []
+    for leaf in leaves(rule) if rule is not None else ():
+        fired = reading.holds(leaf)[bearers]
+        parts.extend((name, _where(fired, shown)) for name, shown in _shown(reading, leaf, bearers))
+    for case in tag.cases if tag.kind == "score" else ():
+        for leaf in leaves(case.rule):
+            fired = reading.holds(case.rule)[bearers]
+            parts.extend((name, _where(fired, shown)) for name, shown in _shown(reading, leaf, bearers))
+    pairs = [pc.binary_join_element_wise(name, shown, "=") for name, shown in parts]
+    empty = pa.array([""] * len(bearers), pa.string())
+    line = pc.binary_join_element_wise(*pairs, "; ", null_handling="skip") if pairs else empty
+    if not tag.explain:
+        return list(line.to_pylist())
+    told = _filled(tag.explain, _known(reading, parts, bearers, landmark), len(bearers))
+    behind = pc.binary_join_element_wise(pc.binary_join_element_wise(told, " (", ""), line, ")", "")
+    return list(pc.if_else(pc.equal(line, ""), told, behind).to_pylist())
+
+
+def _where(fired: Flags, shown: pa.Array) -> pa.Array:
+    return pc.if_else(pa.array(fired), shown, pa.scalar(None, pa.string()))
+
+
+def _shown(reading: Reading, leaf: Rule, bearers: Ints) -> list[tuple[str, pa.Array]]:
+    facts = reading.facts
+    if isinstance(leaf, Dwelt):
+        metrics = dict.fromkeys(limit.metric for limit in leaf.limits)
+        return [(metric, _numbers(reading.metric(leaf, metric)[bearers])) for metric in metrics]
+    if isinstance(leaf, Anchored):
+        return [(leaf.role, _named([*facts.places.name, "-"], facts.anchors[leaf.role].place[bearers]))]
+    if isinstance(leaf, Distance):
+        return [("km", _numbers(reading.apart(leaf.first, leaf.second)[bearers]))]
+    if isinstance(leaf, Attended):
+        return [("events", _numbers(reading.events(leaf)[bearers])), *_best_event(reading, leaf, bearers)]
+    if isinstance(leaf, Stated):
+        return [(test.column, _numbers(facts.columns[test.column][bearers])) for test in leaf.tests]
+    return []
+
+
+def _best_event(reading: Reading, rule: Attended, bearers: Ints) -> list[tuple[str, pa.Array]]:
+    """The day and the minutes of the longest attendance of each bearer."""
+    facts = reading.facts
+    rows = facts.attendance
+    at = np.flatnonzero(reading.attended(rule))
+    order = at[np.lexsort((-rows.event[at], rows.secs[at]))]
+    best = np.full(facts.customers, NOWHERE, dtype=np.int64)
+    best[rows.customer[order]] = order  # the last assignment of a customer wins: the longest, the earlier event
+    row = best[bearers]
+    days = [each.date.isoformat() for each in facts.events]
+    event = np.where(row >= 0, np.append(rows.event, len(days))[row], len(days))
+    minutes = np.where(row >= 0, np.append(rows.secs, 0)[row], 0) // 60
+    return [("date", _named([*days, _UNKNOWN], event)), ("minutes", _numbers(minutes))]
+
+
+def _known(
+    reading: Reading, parts: list[tuple[str, pa.Array]], bearers: Ints, landmark: npt.NDArray[np.int32]
+) -> dict[str, pa.Array]:
+    """What an explanation may say: measured values (the first leaf's of a name), anchors, the landmark."""
+    known: dict[str, pa.Array] = {}
+    for name, shown in parts:
+        known[name] = pc.coalesce(known[name], shown) if name in known else shown
+    places = reading.facts.places
+    for role, anchors in reading.facts.anchors.items():
+        at = anchors.place[bearers]
+        known[f"{role}.town"] = _named([*places.town, _UNKNOWN], at)
+        known[f"{role}.place"] = _named([*places.name, _UNKNOWN], at)
+    known["landmark"] = _named([*places.name, _UNKNOWN], landmark)
+    return known
+
+
+def _filled(template: str, known: dict[str, pa.Array], count: int) -> pa.Array:
+    """The template with its {names} filled; an unknown one becomes a question mark."""
+    pieces: list[pa.Array | str] = []
+    for number, piece in enumerate(re.split(r"\{([^}]*)\}", template)):
+        if number % 2:
+            pieces.append(pc.fill_null(known[piece], _UNKNOWN) if piece in known else _UNKNOWN)
+        elif piece:
+            pieces.append(piece)
+    whole = pa.array([""] * count, pa.string())
+    return pc.binary_join_element_wise(whole, *pieces, "") if pieces else whole
+
+
+def _named(names: list[str], numbers: npt.NDArray[np.integer]) -> pa.Array:
+    """Names by number; the last one for -1."""
+    return pc.take(pa.array(names, pa.string()), pa.array(np.where(numbers < 0, len(names) - 1, numbers)))
+
+
+def _numbers(values: npt.NDArray[np.generic]) -> pa.Array:
+    """Values as short text: whole numbers without a point, others with at most two digits after it."""
+    if values.dtype.kind not in "fiu":
+        return pa.array(values.tolist(), pa.string())
+    if values.dtype.kind != "f" or bool(np.all(values == np.floor(values))):
+        return pc.cast(pa.array(values.astype(np.int64)), pa.string())
+    return pc.cast(pc.round(pa.array(values.astype(np.float64)), 2), pa.string())

@@ -47,3 +47,29 @@ def cursor_expired(cursor: str) -> Refusal:
     """The log has rolled off events that the follower has not seen; going on would miss them silently."""
     message = "the log does not keep the events after this cursor any more; begin again from a snapshot"
     return Refusal(Kind.FAILED_PRECONDITION, "CURSOR_EXPIRED", message, metadata={"cursor": cursor})
+
+
+def upload_not_found(upload_id: str) -> Refusal:
+    """No upload has this id, or it has expired."""
+    message = f"no upload has the id {upload_id}; begin again"
+    return Refusal(Kind.NOT_FOUND, "UPLOAD_NOT_FOUND", message, metadata={"upload_id": upload_id})
+
+
+def upload_offset_wrong(upload_id: str, received: int) -> Refusal:
+    """The part does not begin where the upload stands, or is not what was sent there before."""
+    message = f"the upload has {received} bytes; send the part that begins there, or the same part again"
+    metadata = {"upload_id": upload_id, "received_bytes": str(received)}
+    return Refusal(Kind.FAILED_PRECONDITION, "UPLOAD_OFFSET_WRONG", message, metadata=metadata)
+
+
+def file_name_unknown() -> Refusal:
+    """No feed has files of this name; the name itself may hold a number and is not repeated."""
+    message = "no feed has files of this name; compare it with the file-name patterns that ListFeeds gives"
+    return Refusal(Kind.INVALID_ARGUMENT, "FILE_NAME_UNKNOWN", message)
+
+
+def nothing_to_replay(delivery_id: str, line: int) -> Refusal:
+    """The delivery is not loaded, has no such rejected row, or it was replayed before; line 0 is none in particular."""
+    what = f"line {line} is no rejected row that waits" if line else "no rejected row of a loaded delivery waits"
+    metadata = {"delivery_id": delivery_id, "line": str(line)}
+    return Refusal(Kind.FAILED_PRECONDITION, "NOTHING_TO_REPLAY", f"{what}; see ListRejects", metadata=metadata)

@@ -1,6 +1,6 @@
 """The tables of this schema as SQLAlchemy Core; `migrations/` makes them and holds their comments and checks."""
 
-from sqlalchemy import BigInteger, Column, Date, DateTime, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Integer, LargeBinary, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData()
@@ -33,6 +33,9 @@ delivery = Table(
     Column("problems", JSONB, nullable=False),
     Column("receive_time", DateTime(timezone=True), nullable=False),
     Column("load_time", DateTime(timezone=True)),
+    Column("notes", JSONB, nullable=False),
+    Column("replay_of", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
 )
 
 lake_file = Table(
@@ -56,6 +59,41 @@ reject = Table(
     Column("message", Text, nullable=False),
     Column("raw", LargeBinary, nullable=False),
     Column("key_version", Integer, nullable=False),
+    Column("replay_delivery_id", Text, nullable=False, server_default=""),
+)
+
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("alarm_no", BigInteger, primary_key=True),
+    Column("alarm_id", Text, nullable=False),
+    Column("feed_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("period", Date, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("raise_time", DateTime(timezone=True), nullable=False),
+    Column("clear_time", DateTime(timezone=True)),
+)
+
+upload = Table(
+    "upload",
+    metadata,
+    Column("upload_id", Text, primary_key=True),
+    Column("caller", Text, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("received_bytes", BigInteger, nullable=False),
+    Column("committed", Boolean, nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+)
+
+collected = Table(
+    "collected",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("file_name", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("change_time", DateTime(timezone=True), nullable=False),
+    Column("collect_time", DateTime(timezone=True), nullable=False),
 )
 
 vault = Table(

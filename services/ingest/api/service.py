@@ -35,6 +35,16 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "WatchEvents": _READ,
     "ResolveIdentities": _PRIVACY,
     "RevealIdentities": _PRIVACY,
+    "ListFeedRevisions": _READ,
+    "ListAlarms": _READ,
+    "GetSlaReport": _READ,
+    "ReplayRejects": frozenset({"operator"}),
+    "CreateUpload": _WRITE,
+    "AppendUpload": _WRITE,
+    "CommitUpload": _WRITE,
+    "GetJob": _READ,
+    "ListJobs": _READ,
+    "CancelJob": frozenset({"operator"}),
 }
 """Method → roles that may call it."""
 

@@ -25,7 +25,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Delivery:
-    """`delivery_no` is the order of arrival. A file that no feed knows has feed_id "", revision 0 and no period."""
+    """`delivery_no` is the order of arrival. A file that no feed knows has feed_id "", revision 0 and no period.
+
+    `notes` say what is strange about one that is loaded all the same. `replay_of` names the delivery whose rejected
+    rows it carries; `signature` is that of its rows (overlap.py), empty before it is loaded.
+    """
 
     delivery_id: str
     feed_id: str
@@ -42,6 +46,9 @@ class Delivery:
     receive_time: datetime
     load_time: datetime | None
     delivery_no: int = 0
+    notes: tuple[Problem, ...] = ()
+    replay_of: str = ""
+    signature: bytes = b""
 
 
 @dataclass(frozen=True)

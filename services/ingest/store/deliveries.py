@@ -48,7 +48,8 @@ class Deliveries:
 
     async def add(self, tx: Write, new: Delivery) -> None:
         """A delivery that has arrived; its number is given by the table."""
-        row = asdict(new) | {"state": new.state.value, "problems": [asdict(each) for each in new.problems]}
+        told = {name: [asdict(each) for each in getattr(new, name)] for name in ("problems", "notes")}
+        row = asdict(new) | told | {"state": new.state.value}
         del row["delivery_no"]
         await tx.execute(insert(delivery).values(row))
 
@@ -93,6 +94,8 @@ class Deliveries:
                 loaded_rows=loaded.loaded_rows,
                 rejected_rows=loaded.rejected_rows,
                 load_time=loaded.load_time,
+                notes=[asdict(each) for each in loaded.notes],
+                signature=loaded.signature,
             )
         )
 
@@ -106,7 +109,7 @@ class Deliveries:
         records = [
             (delivery_id, each.line, each.column, each.reason, each.message, each.raw, key_version) for each in rejects
         ]
-        await tx.copy("reject", [column.name for column in reject.columns], records)
+        await tx.copy("reject", [column.name for column in reject.columns][:-1], records)
 
     async def rejects(self, read: Read, delivery_id: str, *, after: int, size: int) -> list[Reject]:
         """Rejected rows of one delivery after a line, by line, without their raw bytes."""
@@ -166,5 +169,5 @@ WHERE (customer.period, customer.sequence) <= (EXCLUDED.period, EXCLUDED.sequenc
 
 def _delivery(row: Row[Any]) -> Delivery:
     values = {each.name: getattr(row, each.name) for each in fields(Delivery)}
-    problems = tuple(Problem(**problem) for problem in row.problems)
-    return Delivery(**{**values, "state": State(row.state), "problems": problems})
+    told = {name: tuple(Problem(**each) for each in getattr(row, name)) for name in ("problems", "notes")}
+    return Delivery(**{**values, **told, "state": State(row.state)})

@@ -79,6 +79,9 @@ class Delivery(_message.Message):
     PROBLEMS_FIELD_NUMBER: _builtins.int
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     LOAD_TIME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    REPLAY_OF_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """delivery_id is assigned by the platform."""
     feed_id: _builtins.str
@@ -97,6 +100,12 @@ class Delivery(_message.Message):
     """loaded_rows counts the rows that were loaded. source_rows = loaded_rows + rejected_rows for every loaded delivery."""
     rejected_rows: _builtins.int
     """rejected_rows counts the rows kept in the reject table."""
+    revision: _builtins.int
+    """revision is the revision of the feed's contract that it was judged by; 0 when no feed knows the file."""
+    replay_of: _builtins.str
+    """replay_of names the delivery whose rejected rows it carries, corrected; empty for a file that a supplier sent. Its sequence
+    is 1,000 for each replay plus that of the file.
+    """
     @_builtins.property
     def period(self) -> _date_pb2.Date:
         """period is the day (or the first day of the month) that the file speaks of."""
@@ -112,6 +121,10 @@ class Delivery(_message.Message):
     @_builtins.property
     def load_time(self) -> _timestamp_pb2.Timestamp:
         """load_time is when it was loaded; unset before."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Problem]:
+        """notes say what is strange about a delivery that is loaded all the same, for instance `OVERLAPPING`."""
 
     def __init__(
         self,
@@ -129,10 +142,13 @@ class Delivery(_message.Message):
         problems: _abc.Iterable[Global___Problem] | None = ...,
         receive_time: _timestamp_pb2.Timestamp | None = ...,
         load_time: _timestamp_pb2.Timestamp | None = ...,
+        revision: _builtins.int = ...,
+        notes: _abc.Iterable[Global___Problem] | None = ...,
+        replay_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "period", b"period", "receive_time", b"receive_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "feed_id", b"feed_id", "file_name", b"file_name", "load_time", b"load_time", "loaded_rows", b"loaded_rows", "period", b"period", "problems", b"problems", "receive_time", b"receive_time", "rejected_rows", b"rejected_rows", "sequence", b"sequence", "sha256", b"sha256", "source_rows", b"source_rows", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "feed_id", b"feed_id", "file_name", b"file_name", "load_time", b"load_time", "loaded_rows", b"loaded_rows", "notes", b"notes", "period", b"period", "problems", b"problems", "receive_time", b"receive_time", "rejected_rows", b"rejected_rows", "replay_of", b"replay_of", "revision", b"revision", "sequence", b"sequence", "sha256", b"sha256", "source_rows", b"source_rows", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -176,6 +192,7 @@ class Reject(_message.Message):
     COLUMN_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    REPLAY_DELIVERY_ID_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """delivery_id names the delivery that it came with."""
     file_name: _builtins.str
@@ -188,6 +205,8 @@ class Reject(_message.Message):
     """reason is stable and made for programs, for instance `REQUIRED_MISSING` or `CODE_UNKNOWN`."""
     message: _builtins.str
     """message says what is wrong in a sentence, without the value of an identity column."""
+    replay_delivery_id: _builtins.str
+    """replay_delivery_id names the delivery that carries it corrected; empty while it was not replayed."""
     def __init__(
         self,
         *,
@@ -197,14 +216,53 @@ class Reject(_message.Message):
         column: _builtins.str = ...,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
+        replay_delivery_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "delivery_id", b"delivery_id", "file_name", b"file_name", "line", b"line", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "delivery_id", b"delivery_id", "file_name", b"file_name", "line", b"line", "message", b"message", "reason", b"reason", "replay_delivery_id", b"replay_delivery_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Reject: _TypeAlias = Reject  # noqa: Y015
+
+@_typing.final
+class Upload(_message.Message):
+    """Upload is a file on its way by RPC: created, appended to in order, and committed, after which it is like any other file that was
+    put into the landing folder.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """upload_id is assigned by the platform."""
+    file_name: _builtins.str
+    """file_name is the file's name, of the pattern of a feed."""
+    received_bytes: _builtins.int
+    """received_bytes is how much has arrived; the offset of the next part."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """expire_time is when an upload that was not committed is forgotten."""
+
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        file_name: _builtins.str = ...,
+        received_bytes: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "file_name", b"file_name", "received_bytes", b"received_bytes", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Upload: _TypeAlias = Upload  # noqa: Y015
 
 @_typing.final
 class LakeFile(_message.Message):

@@ -89,6 +89,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     empty cursor after a new snapshot. FAILED_PRECONDITION.
     {"reason": "CURSOR_EXPIRED", "domain": "ingest.lifecircle", "metadata": {"cursor": "ZXYx…"}}
     """
+    ERROR_REASON_UPLOAD_NOT_FOUND: _ErrorReason.ValueType  # 60
+    """ERROR_REASON_UPLOAD_NOT_FOUND: no upload has this id, or it has expired. NOT_FOUND.
+    {"reason": "UPLOAD_NOT_FOUND", "domain": "ingest.lifecircle", "metadata": {"upload_id": "0199…"}}
+    """
+    ERROR_REASON_UPLOAD_OFFSET_WRONG: _ErrorReason.ValueType  # 61
+    """ERROR_REASON_UPLOAD_OFFSET_WRONG: the part does not begin where the upload stands, or another part was sent there.
+    FAILED_PRECONDITION.
+    {"reason": "UPLOAD_OFFSET_WRONG", "domain": "ingest.lifecircle", "metadata": {"upload_id": "0199…", "received_bytes": "2097152"}}
+    """
+    ERROR_REASON_FILE_NAME_UNKNOWN: _ErrorReason.ValueType  # 62
+    """ERROR_REASON_FILE_NAME_UNKNOWN: no feed has files of this name. INVALID_ARGUMENT.
+    {"reason": "FILE_NAME_UNKNOWN", "domain": "ingest.lifecircle", "metadata": {}}
+    """
+    ERROR_REASON_NOTHING_TO_REPLAY: _ErrorReason.ValueType  # 63
+    """ERROR_REASON_NOTHING_TO_REPLAY: the delivery is not loaded, has no such rejected row, or it was replayed before.
+    FAILED_PRECONDITION.
+    {"reason": "NOTHING_TO_REPLAY", "domain": "ingest.lifecircle", "metadata": {"delivery_id": "0199…", "line": "17"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -161,5 +179,23 @@ ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 40
 """ERROR_REASON_CURSOR_EXPIRED: the cursor stands before what the log still keeps, so events would be missing. Begin again with the
 empty cursor after a new snapshot. FAILED_PRECONDITION.
 {"reason": "CURSOR_EXPIRED", "domain": "ingest.lifecircle", "metadata": {"cursor": "ZXYx…"}}
+"""
+ERROR_REASON_UPLOAD_NOT_FOUND: ErrorReason.ValueType  # 60
+"""ERROR_REASON_UPLOAD_NOT_FOUND: no upload has this id, or it has expired. NOT_FOUND.
+{"reason": "UPLOAD_NOT_FOUND", "domain": "ingest.lifecircle", "metadata": {"upload_id": "0199…"}}
+"""
+ERROR_REASON_UPLOAD_OFFSET_WRONG: ErrorReason.ValueType  # 61
+"""ERROR_REASON_UPLOAD_OFFSET_WRONG: the part does not begin where the upload stands, or another part was sent there.
+FAILED_PRECONDITION.
+{"reason": "UPLOAD_OFFSET_WRONG", "domain": "ingest.lifecircle", "metadata": {"upload_id": "0199…", "received_bytes": "2097152"}}
+"""
+ERROR_REASON_FILE_NAME_UNKNOWN: ErrorReason.ValueType  # 62
+"""ERROR_REASON_FILE_NAME_UNKNOWN: no feed has files of this name. INVALID_ARGUMENT.
+{"reason": "FILE_NAME_UNKNOWN", "domain": "ingest.lifecircle", "metadata": {}}
+"""
+ERROR_REASON_NOTHING_TO_REPLAY: ErrorReason.ValueType  # 63
+"""ERROR_REASON_NOTHING_TO_REPLAY: the delivery is not loaded, has no such rejected row, or it was replayed before.
+FAILED_PRECONDITION.
+{"reason": "NOTHING_TO_REPLAY", "domain": "ingest.lifecircle", "metadata": {"delivery_id": "0199…", "line": "17"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

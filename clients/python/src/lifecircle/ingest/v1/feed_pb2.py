@@ -23,10 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import date_pb2 as google_dot_type_dot_date__pb2
+from lifecircle.ingest.v1 import alarm_pb2 as lifecircle_dot_ingest_dot_v1_dot_alarm__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flifecircle/ingest/v1/feed.proto\x12\x14lifecircle.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x01\n\x04\x46\x65\x65\x64\x12.\n\x07\x66\x65\x65\x64_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,62}$\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x1f\n\ndefinition\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x04\x12\x15\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbb\x01\n\nFeedHealth\x12\x0f\n\x07\x66\x65\x65\x64_id\x18\x01 \x01(\t\x12\x32\n\x0elast_load_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndeliveries\x18\x03 \x01(\x03\x12\x13\n\x0bquarantined\x18\x04 \x01(\x03\x12\x13\n\x0bsource_rows\x18\x05 \x01(\x03\x12\x13\n\x0bloaded_rows\x18\x06 \x01(\x03\x12\x15\n\rrejected_rows\x18\x07 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flifecircle/ingest/v1/feed.proto\x12\x14lifecircle.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a lifecircle/ingest/v1/alarm.proto\"\xe1\x01\n\x04\x46\x65\x65\x64\x12.\n\x07\x66\x65\x65\x64_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,62}$\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x1f\n\ndefinition\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x04\x12\x15\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x13\x65\x66\x66\x65\x63tive_from_date\x18\x06 \x01(\x0b\x32\x11.google.type.Date\"\x9c\x03\n\nFeedHealth\x12\x0f\n\x07\x66\x65\x65\x64_id\x18\x01 \x01(\t\x12\x32\n\x0elast_load_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndeliveries\x18\x03 \x01(\x03\x12\x13\n\x0bquarantined\x18\x04 \x01(\x03\x12\x13\n\x0bsource_rows\x18\x05 \x01(\x03\x12\x13\n\x0bloaded_rows\x18\x06 \x01(\x03\x12\x15\n\rrejected_rows\x18\x07 \x01(\x03\x12(\n\rlatest_period\x18\x08 \x01(\x0b\x32\x11.google.type.Date\x12,\n\tfreshness\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rnext_due_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63ompleteness\x18\x0b \x01(\x01\x12\x11\n\tstability\x18\x0c \x01(\x01\x12+\n\x06\x61larms\x18\r \x03(\x0b\x32\x1b.lifecircle.ingest.v1.Alarm\"\xeb\x02\n\x07\x46\x65\x65\x64Sla\x12\x0f\n\x07\x66\x65\x65\x64_id\x18\x01 \x01(\t\x12\x0b\n\x03\x64ue\x18\x02 \x01(\x05\x12\x0f\n\x07on_time\x18\x03 \x01(\x05\x12\x0c\n\x04late\x18\x04 \x01(\x05\x12\x0f\n\x07missing\x18\x05 \x01(\x05\x12.\n\x0bworst_delay\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ndeliveries\x18\x07 \x01(\x03\x12\x0e\n\x06loaded\x18\x08 \x01(\x03\x12\x13\n\x0bquarantined\x18\t \x01(\x03\x12\x13\n\x0bsource_rows\x18\n \x01(\x03\x12\x13\n\x0bloaded_rows\x18\x0b \x01(\x03\x12\x15\n\rrejected_rows\x18\x0c \x01(\x03\x12\x39\n\x06\x61larms\x18\r \x03(\x0b\x32).lifecircle.ingest.v1.FeedSla.AlarmsEntry\x1a-\n\x0b\x41larmsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,8 +42,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEED'].fields_by_name['definition']._serialized_options = b'\272H\010r\006\020\001(\200\200\004'
   _globals['_FEED'].fields_by_name['etag']._loaded_options = None
   _globals['_FEED'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
-  _globals['_FEED']._serialized_start=120
-  _globals['_FEED']._serialized_end=297
-  _globals['_FEEDHEALTH']._serialized_start=300
-  _globals['_FEEDHEALTH']._serialized_end=487
+  _globals['_FEEDSLA_ALARMSENTRY']._loaded_options = None
+  _globals['_FEEDSLA_ALARMSENTRY']._serialized_options = b'8\001'
+  _globals['_FEED']._serialized_start=210
+  _globals['_FEED']._serialized_end=435
+  _globals['_FEEDHEALTH']._serialized_start=438
+  _globals['_FEEDHEALTH']._serialized_end=850
+  _globals['_FEEDSLA']._serialized_start=853
+  _globals['_FEEDSLA']._serialized_end=1216
+  _globals['_FEEDSLA_ALARMSENTRY']._serialized_start=1171
+  _globals['_FEEDSLA_ALARMSENTRY']._serialized_end=1216
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,14 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.type import date_pb2 as _date_pb2
+from lifecircle.ingest.v1 import alarm_pb2 as _alarm_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -30,6 +35,7 @@ class Feed(_message.Message):
     DEFINITION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_DATE_FIELD_NUMBER: _builtins.int
     feed_id: _builtins.str
     """feed_id names the feed, for instance `signalling`. Lower case letters, digits and underscores, at most 63."""
     revision: _builtins.int
@@ -46,6 +52,12 @@ class Feed(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """update_time is when this revision was registered. Output only."""
 
+    @_builtins.property
+    def effective_from_date(self) -> _date_pb2.Date:
+        """effective_from_date is the first period that this revision is for, as its definition says; unset when it is for all. A file
+        is judged by the highest revision that is for its period. Output only.
+        """
+
     def __init__(
         self,
         *,
@@ -54,10 +66,11 @@ class Feed(_message.Message):
         definition: _builtins.str = ...,
         etag: _builtins.str = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        effective_from_date: _date_pb2.Date | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from_date", b"effective_from_date", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "etag", b"etag", "feed_id", b"feed_id", "revision", b"revision", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "effective_from_date", b"effective_from_date", "etag", b"etag", "feed_id", b"feed_id", "revision", b"revision", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -76,6 +89,12 @@ class FeedHealth(_message.Message):
     SOURCE_ROWS_FIELD_NUMBER: _builtins.int
     LOADED_ROWS_FIELD_NUMBER: _builtins.int
     REJECTED_ROWS_FIELD_NUMBER: _builtins.int
+    LATEST_PERIOD_FIELD_NUMBER: _builtins.int
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    NEXT_DUE_TIME_FIELD_NUMBER: _builtins.int
+    COMPLETENESS_FIELD_NUMBER: _builtins.int
+    STABILITY_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
     feed_id: _builtins.str
     """feed_id names the feed."""
     deliveries: _builtins.int
@@ -88,9 +107,29 @@ class FeedHealth(_message.Message):
     """loaded_rows counts the rows that were loaded; source_rows = loaded_rows + rejected_rows always."""
     rejected_rows: _builtins.int
     """rejected_rows counts the rows that were kept in the reject table with their reasons."""
+    completeness: _builtins.float
+    """completeness is the share of the rows sent in the last 30 days that is loaded, 0 to 1; 1 when nothing was sent."""
+    stability: _builtins.float
+    """stability is the share of the deliveries of the last 30 days that is not held, 0 to 1; 1 when nothing was sent."""
     @_builtins.property
     def last_load_time(self) -> _timestamp_pb2.Timestamp:
         """last_load_time is when its latest delivery was loaded; unset when none ever was."""
+
+    @_builtins.property
+    def latest_period(self) -> _date_pb2.Date:
+        """latest_period is the latest period that is loaded; unset when none is."""
+
+    @_builtins.property
+    def freshness(self) -> _duration_pb2.Duration:
+        """freshness is how old the data is: now minus the end of the latest period that is loaded; unset when none is."""
+
+    @_builtins.property
+    def next_due_time(self) -> _timestamp_pb2.Timestamp:
+        """next_due_time is when the next period is due; unset for a feed without a schedule."""
+
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedCompositeFieldContainer[_alarm_pb2.Alarm]:
+        """alarms are those that are open."""
 
     def __init__(
         self,
@@ -102,11 +141,111 @@ class FeedHealth(_message.Message):
         source_rows: _builtins.int = ...,
         loaded_rows: _builtins.int = ...,
         rejected_rows: _builtins.int = ...,
+        latest_period: _date_pb2.Date | None = ...,
+        freshness: _duration_pb2.Duration | None = ...,
+        next_due_time: _timestamp_pb2.Timestamp | None = ...,
+        completeness: _builtins.float = ...,
+        stability: _builtins.float = ...,
+        alarms: _abc.Iterable[_alarm_pb2.Alarm] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_load_time", b"last_load_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "last_load_time", b"last_load_time", "latest_period", b"latest_period", "next_due_time", b"next_due_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "feed_id", b"feed_id", "last_load_time", b"last_load_time", "loaded_rows", b"loaded_rows", "quarantined", b"quarantined", "rejected_rows", b"rejected_rows", "source_rows", b"source_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "completeness", b"completeness", "deliveries", b"deliveries", "feed_id", b"feed_id", "freshness", b"freshness", "last_load_time", b"last_load_time", "latest_period", b"latest_period", "loaded_rows", b"loaded_rows", "next_due_time", b"next_due_time", "quarantined", b"quarantined", "rejected_rows", b"rejected_rows", "source_rows", b"source_rows", "stability", b"stability"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FeedHealth: _TypeAlias = FeedHealth  # noqa: Y015
+
+@_typing.final
+class FeedSla(_message.Message):
+    """FeedSla says how well one feed was supplied over a span of periods."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AlarmsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FEED_ID_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    ON_TIME_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    WORST_DELAY_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    LOADED_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
+    SOURCE_ROWS_FIELD_NUMBER: _builtins.int
+    LOADED_ROWS_FIELD_NUMBER: _builtins.int
+    REJECTED_ROWS_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
+    feed_id: _builtins.str
+    """feed_id names the feed."""
+    due: _builtins.int
+    """due counts the periods of the span that were due by now; 0 for a feed without a schedule."""
+    on_time: _builtins.int
+    """on_time counts those that were loaded by the time they were due."""
+    late: _builtins.int
+    """late counts those that were loaded afterwards."""
+    missing: _builtins.int
+    """missing counts those that are not loaded."""
+    deliveries: _builtins.int
+    """deliveries counts what was sent, whatever became of it."""
+    loaded: _builtins.int
+    """loaded counts the deliveries that are loaded, superseded ones too."""
+    quarantined: _builtins.int
+    """quarantined counts those that are held."""
+    source_rows: _builtins.int
+    """source_rows counts the rows of the loaded ones as sent; source_rows = loaded_rows + rejected_rows."""
+    loaded_rows: _builtins.int
+    """loaded_rows counts the rows that were loaded."""
+    rejected_rows: _builtins.int
+    """rejected_rows counts the rows that were rejected."""
+    @_builtins.property
+    def worst_delay(self) -> _duration_pb2.Duration:
+        """worst_delay is the longest time between due and loaded."""
+
+    @_builtins.property
+    def alarms(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """alarms counts the alarms that were raised in the span, by kind without its prefix, for instance `LATE`."""
+
+    def __init__(
+        self,
+        *,
+        feed_id: _builtins.str = ...,
+        due: _builtins.int = ...,
+        on_time: _builtins.int = ...,
+        late: _builtins.int = ...,
+        missing: _builtins.int = ...,
+        worst_delay: _duration_pb2.Duration | None = ...,
+        deliveries: _builtins.int = ...,
+        loaded: _builtins.int = ...,
+        quarantined: _builtins.int = ...,
+        source_rows: _builtins.int = ...,
+        loaded_rows: _builtins.int = ...,
+        rejected_rows: _builtins.int = ...,
+        alarms: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["worst_delay", b"worst_delay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "deliveries", b"deliveries", "due", b"due", "feed_id", b"feed_id", "late", b"late", "loaded", b"loaded", "loaded_rows", b"loaded_rows", "missing", b"missing", "on_time", b"on_time", "quarantined", b"quarantined", "rejected_rows", b"rejected_rows", "source_rows", b"source_rows", "worst_delay", b"worst_delay"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedSla: _TypeAlias = FeedSla  # noqa: Y015

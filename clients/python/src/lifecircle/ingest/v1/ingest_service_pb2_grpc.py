@@ -110,6 +110,56 @@ class IngestServiceStub:
                 request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RevealIdentitiesRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RevealIdentitiesResponse.FromString,
                 _registered_method=True)
+        self.ListFeedRevisions = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/ListFeedRevisions',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListFeedRevisionsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListFeedRevisionsResponse.FromString,
+                _registered_method=True)
+        self.ListAlarms = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/ListAlarms',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListAlarmsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListAlarmsResponse.FromString,
+                _registered_method=True)
+        self.GetSlaReport = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/GetSlaReport',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetSlaReportRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetSlaReportResponse.FromString,
+                _registered_method=True)
+        self.ReplayRejects = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/ReplayRejects',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReplayRejectsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReplayRejectsResponse.FromString,
+                _registered_method=True)
+        self.CreateUpload = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/CreateUpload',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CreateUploadRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CreateUploadResponse.FromString,
+                _registered_method=True)
+        self.AppendUpload = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/AppendUpload',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.AppendUploadRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.AppendUploadResponse.FromString,
+                _registered_method=True)
+        self.CommitUpload = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/CommitUpload',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CommitUploadRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CommitUploadResponse.FromString,
+                _registered_method=True)
+        self.GetJob = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/GetJob',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetJobRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetJobResponse.FromString,
+                _registered_method=True)
+        self.ListJobs = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/ListJobs',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListJobsResponse.FromString,
+                _registered_method=True)
+        self.CancelJob = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/CancelJob',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -226,6 +276,78 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFeedRevisions(self, request, context):
+        """Lists the revisions of one feed, the latest first. A revision never changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAlarms(self, request, context):
+        """Lists alarms, the latest raised first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSlaReport(self, request, context):
+        """Reports timeliness, integrity and stability of every feed over a span of periods.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayRejects(self, request, context):
+        """Sends rejected rows of a delivery again: as they came, for a contract that was corrected, or with corrected rows. Idempotent by
+        request_id. Role `operator`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateUpload(self, request, context):
+        """Begins to send a file by RPC, for suppliers that can reach neither folder nor SFTP. Unary parts instead of client streaming, so
+        that a connection that is cut goes on where it was. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AppendUpload(self, request, context):
+        """Appends a part to an upload. The same part at the same offset again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommitUpload(self, request, context):
+        """Ends an upload: the file and its control file are put into the landing folder. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJob(self, request, context):
+        """Gives one job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJobs(self, request, context):
+        """Lists jobs, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJob(self, request, context):
+        """Cancels a job; one that has ended stays as it is. A delivery whose load was cancelled is held. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -303,6 +425,56 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.RevealIdentities,
                     request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RevealIdentitiesRequest.FromString,
                     response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RevealIdentitiesResponse.SerializeToString,
+            ),
+            'ListFeedRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFeedRevisions,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListFeedRevisionsRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListFeedRevisionsResponse.SerializeToString,
+            ),
+            'ListAlarms': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlarms,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListAlarmsRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListAlarmsResponse.SerializeToString,
+            ),
+            'GetSlaReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSlaReport,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetSlaReportRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetSlaReportResponse.SerializeToString,
+            ),
+            'ReplayRejects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayRejects,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReplayRejectsRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReplayRejectsResponse.SerializeToString,
+            ),
+            'CreateUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUpload,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CreateUploadRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CreateUploadResponse.SerializeToString,
+            ),
+            'AppendUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.AppendUpload,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.AppendUploadRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.AppendUploadResponse.SerializeToString,
+            ),
+            'CommitUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitUpload,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CommitUploadRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CommitUploadResponse.SerializeToString,
+            ),
+            'GetJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJob,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetJobRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetJobResponse.SerializeToString,
+            ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListJobsRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -711,6 +883,276 @@ class IngestService:
             '/lifecircle.ingest.v1.IngestService/RevealIdentities',
             lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RevealIdentitiesRequest.SerializeToString,
             lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RevealIdentitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFeedRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/ListFeedRevisions',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListFeedRevisionsRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListFeedRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlarms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/ListAlarms',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListAlarmsRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListAlarmsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSlaReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/GetSlaReport',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetSlaReportRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetSlaReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayRejects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/ReplayRejects',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReplayRejectsRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReplayRejectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/CreateUpload',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CreateUploadRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CreateUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppendUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/AppendUpload',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.AppendUploadRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.AppendUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/CommitUpload',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CommitUploadRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CommitUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/GetJob',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetJobRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/ListJobs',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListJobsRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/CancelJob',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

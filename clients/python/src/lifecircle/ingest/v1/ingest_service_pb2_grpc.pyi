@@ -54,6 +54,30 @@ class IngestServiceStub:
     """Gives the clear numbers of customers for one purpose. Server streaming since the result is large and is written straight into the
     hand-over file. Every call is audited with caller, purpose and count. Role `privacy`.
     """
+    ListFeedRevisions: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListFeedRevisionsRequest, _ingest_service_pb2.ListFeedRevisionsResponse]
+    """Lists the revisions of one feed, the latest first. A revision never changes."""
+    ListAlarms: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListAlarmsRequest, _ingest_service_pb2.ListAlarmsResponse]
+    """Lists alarms, the latest raised first."""
+    GetSlaReport: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.GetSlaReportRequest, _ingest_service_pb2.GetSlaReportResponse]
+    """Reports timeliness, integrity and stability of every feed over a span of periods."""
+    ReplayRejects: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ReplayRejectsRequest, _ingest_service_pb2.ReplayRejectsResponse]
+    """Sends rejected rows of a delivery again: as they came, for a contract that was corrected, or with corrected rows. Idempotent by
+    request_id. Role `operator`.
+    """
+    CreateUpload: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.CreateUploadRequest, _ingest_service_pb2.CreateUploadResponse]
+    """Begins to send a file by RPC, for suppliers that can reach neither folder nor SFTP. Unary parts instead of client streaming, so
+    that a connection that is cut goes on where it was. Idempotent by request_id.
+    """
+    AppendUpload: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.AppendUploadRequest, _ingest_service_pb2.AppendUploadResponse]
+    """Appends a part to an upload. The same part at the same offset again changes nothing."""
+    CommitUpload: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.CommitUploadRequest, _ingest_service_pb2.CommitUploadResponse]
+    """Ends an upload: the file and its control file are put into the landing folder. Idempotent by request_id."""
+    GetJob: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.GetJobRequest, _ingest_service_pb2.GetJobResponse]
+    """Gives one job."""
+    ListJobs: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListJobsRequest, _ingest_service_pb2.ListJobsResponse]
+    """Lists jobs, the latest first."""
+    CancelJob: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.CancelJobRequest, _ingest_service_pb2.CancelJobResponse]
+    """Cancels a job; one that has ended stays as it is. A delivery whose load was cancelled is held. Idempotent by request_id."""
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """IngestService takes operator files and events in, exactly once, reconciled to the row, and hands them on."""
@@ -185,5 +209,89 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives the clear numbers of customers for one purpose. Server streaming since the result is large and is written straight into the
         hand-over file. Every call is audited with caller, purpose and count. Role `privacy`.
         """
+
+    @_abc_1.abstractmethod
+    def ListFeedRevisions(
+        self,
+        request: _ingest_service_pb2.ListFeedRevisionsRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.ListFeedRevisionsRequest, _abc.Awaitable[_ingest_service_pb2.ListFeedRevisionsResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.ListFeedRevisionsResponse]:
+        """Lists the revisions of one feed, the latest first. A revision never changes."""
+
+    @_abc_1.abstractmethod
+    def ListAlarms(
+        self,
+        request: _ingest_service_pb2.ListAlarmsRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.ListAlarmsRequest, _abc.Awaitable[_ingest_service_pb2.ListAlarmsResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.ListAlarmsResponse]:
+        """Lists alarms, the latest raised first."""
+
+    @_abc_1.abstractmethod
+    def GetSlaReport(
+        self,
+        request: _ingest_service_pb2.GetSlaReportRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.GetSlaReportRequest, _abc.Awaitable[_ingest_service_pb2.GetSlaReportResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.GetSlaReportResponse]:
+        """Reports timeliness, integrity and stability of every feed over a span of periods."""
+
+    @_abc_1.abstractmethod
+    def ReplayRejects(
+        self,
+        request: _ingest_service_pb2.ReplayRejectsRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.ReplayRejectsRequest, _abc.Awaitable[_ingest_service_pb2.ReplayRejectsResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.ReplayRejectsResponse]:
+        """Sends rejected rows of a delivery again: as they came, for a contract that was corrected, or with corrected rows. Idempotent by
+        request_id. Role `operator`.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateUpload(
+        self,
+        request: _ingest_service_pb2.CreateUploadRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.CreateUploadRequest, _abc.Awaitable[_ingest_service_pb2.CreateUploadResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.CreateUploadResponse]:
+        """Begins to send a file by RPC, for suppliers that can reach neither folder nor SFTP. Unary parts instead of client streaming, so
+        that a connection that is cut goes on where it was. Idempotent by request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def AppendUpload(
+        self,
+        request: _ingest_service_pb2.AppendUploadRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.AppendUploadRequest, _abc.Awaitable[_ingest_service_pb2.AppendUploadResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.AppendUploadResponse]:
+        """Appends a part to an upload. The same part at the same offset again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def CommitUpload(
+        self,
+        request: _ingest_service_pb2.CommitUploadRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.CommitUploadRequest, _abc.Awaitable[_ingest_service_pb2.CommitUploadResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.CommitUploadResponse]:
+        """Ends an upload: the file and its control file are put into the landing folder. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def GetJob(
+        self,
+        request: _ingest_service_pb2.GetJobRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.GetJobRequest, _abc.Awaitable[_ingest_service_pb2.GetJobResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.GetJobResponse]:
+        """Gives one job."""
+
+    @_abc_1.abstractmethod
+    def ListJobs(
+        self,
+        request: _ingest_service_pb2.ListJobsRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.ListJobsRequest, _abc.Awaitable[_ingest_service_pb2.ListJobsResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.ListJobsResponse]:
+        """Lists jobs, the latest first."""
+
+    @_abc_1.abstractmethod
+    def CancelJob(
+        self,
+        request: _ingest_service_pb2.CancelJobRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.CancelJobRequest, _abc.Awaitable[_ingest_service_pb2.CancelJobResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.CancelJobResponse]:
+        """Cancels a job; one that has ended stays as it is. A delivery whose load was cancelled is held. Idempotent by request_id."""
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _aio.Server) -> None: ...

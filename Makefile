@@ -14,7 +14,7 @@ DAYS ?= 30
 SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help demo city up down status test lint types imports proto proto-check proto-release tests clean-tree bench peers chaos lock clean
+.PHONY: help demo city up down status test lint types imports proto proto-check proto-release permissions tests clean-tree bench peers chaos lock clean
 
 ##@ Use it
 help: ## list the targets
@@ -71,6 +71,9 @@ chaos: $(READY) ## the proofs at their full counts, seeded; results as dated JSO
 ##@ Change it
 proto: $(READY) ## generate the client's code from protos/
 	$(PY) -m tools.genproto generate
+
+permissions: $(READY) ## write admin's list of permissions from the contract and each service's RIGHTS
+	$(PY) -m tools.permissions write
 
 proto-release: $(READY) ## freeze today's contract as the last release
 	$(PY) -m tools.genproto release

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVICES = ("ingest", "points", "portrait", "recommend", "contact")
+SERVICES = ("ingest", "points", "portrait", "recommend", "contact", "admin")
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 FORBIDDEN_NAMES = {"helpers.py", "utils.py", "util.py", "common.py", "misc.py"}

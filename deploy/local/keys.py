@@ -1,6 +1,6 @@
 """The keys and tokens of one machine: made here, at the first `up`; nothing is ever the same on two machines.
 
-keys/signing.json    the private key that tokens are signed with; no service reads it
+keys/signing.json    the private key that tokens are signed with; of the services only admin, the issuer, reads it
 keys/jwks.json       its public half (JWKS): what every service verifies tokens with
 keys/vault.json      ingest's keys over the telephone numbers
 keys/passwords.json  one password per service's login role
@@ -28,7 +28,7 @@ LIFE = 30 * 86_400  # seconds a token is valid
 _RENEW = 10 * 86_400  # seconds before its end at which `up` writes a new one
 _ALGORITHM = "ES256"
 
-SERVICES = ("ingest", "points", "portrait", "recommend", "contact")
+SERVICES = ("ingest", "points", "portrait", "recommend", "contact", "admin")
 
 # Who exists on one machine, and what each may do. `staff` tokens name an employee, so they are minted when needed.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -37,6 +37,9 @@ ROLES: dict[str, tuple[str, ...]] = {
     "portrait": ("service",),
     "recommend": ("service",),
     "contact": ("service", "privacy"),  # it alone reveals numbers, into the hand-over file
+    "admin": ("service",),
+    # The first administrator: whoever gives must hold, so he holds everything that people can be given.
+    "administrator": ("administrator", "auditor", "operator", "viewer", "privacy", "staff"),
     "operator": ("operator", "viewer"),
     "viewer": ("viewer",),
     "demo": ("operator", "privacy"),
@@ -64,7 +67,8 @@ class Keys:
         return self.state / "keys" / "vault.json"
 
     @property
-    def _signing(self) -> Path:
+    def signing(self) -> Path:
+        """The private key of the embedded issuer, as admin reads it (SIGNING_KEYS)."""
         return self.state / "keys" / "signing.json"
 
     def token(self, who: str) -> Path:
@@ -85,14 +89,14 @@ class Keys:
         written: list[str] = []
         if not self.vault.exists():
             # The signing key is written last, so where it stands without the vault's, that file was lost, not late.
-            if self._signing.exists():
+            if self.signing.exists():
                 raise KeysLost(f"{self.vault} is gone: numbers stored under it cannot be read without it; put it back")
             vault = {"version": 1, "token_key": secrets.token_hex(32), "vault_key": secrets.token_hex(32)}
             private.write(self.vault, json.dumps(vault))
             written.append("vault keys")
-        if not self._signing.exists():
+        if not self.signing.exists():
             key = ECKey.generate_key("P-256", {"use": "sig", "alg": _ALGORITHM}, auto_kid=True)
-            private.write(self._signing, json.dumps(key.as_dict(private=True)))
+            private.write(self.signing, json.dumps(key.as_dict(private=True)))
             written.append("signing key")
         key = self._key()
         published = json.dumps({"keys": [key.as_dict(private=False)]})
@@ -135,7 +139,7 @@ class Keys:
         return {**kept, **missing}
 
     def _key(self) -> ECKey:
-        return ECKey.import_key(json.loads(self._signing.read_text()))
+        return ECKey.import_key(json.loads(self.signing.read_text()))
 
     def _lasts(self, path: Path, key: ECKey, now: float) -> bool:
         """Says whether a token file holds a token of ours that is not near its end."""

@@ -122,6 +122,8 @@ def environment(run: Run, service: str, replica: int) -> dict[str, str]:
     }
     if service == "ingest":
         ours |= {"LANDING": str(run.landing), "VAULT_KEYS": str(keys.vault)}
+    if service == "admin":
+        ours |= {"SIGNING_KEYS": str(keys.signing)}
     if service == "contact":
         ours |= {"OCRM_OUT": str(run.ocrm_out)}
     return {**inherited, **run.environ, **ours}

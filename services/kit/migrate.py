@@ -107,6 +107,7 @@ async def _migrate(service: str, settings: Settings, folder: Path) -> None:
         for name in (role, scoped_role(service)):
             await _schema(admin, service, name)
         await _upgrade(settings.admin_database_url, service, folder)
+        await _later_tables(admin, service)
         await _protect(admin, service)
         for name in (role, scoped_role(service)):
             await admin.execute(
@@ -158,6 +159,13 @@ async def _schema(admin: Driver, schema: str, role: str) -> None:
         f"ALTER DEFAULT PRIVILEGES IN SCHEMA {name} GRANT {numbers} ON SEQUENCES TO {who}",
     ):
         await admin.execute(statement)
+
+
+async def _later_tables(admin: Driver, schema: str) -> None:
+    """The kit's tables of after the first migration."""
+    async with admin.transaction():
+        await admin.execute(f"SET LOCAL search_path = {_quoted(schema)}")
+        await admin.execute(tables.DDL_2)
 
 
 async def _protect(admin: Driver, schema: str) -> None:

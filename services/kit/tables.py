@@ -1,4 +1,4 @@
-"""The kit's four tables in every service's schema: what the code sees of them, and the DDL that makes them."""
+"""The kit's tables in every service's schema: what the code sees of them, and the DDL that makes them."""
 
 from sqlalchemy import BigInteger, Boolean, DateTime, Integer, LargeBinary, Text, column, table
 from sqlalchemy.dialects.postgresql import JSONB
@@ -128,4 +128,17 @@ CREATE TABLE job (
 COMMENT ON TABLE job IS 'Durable jobs: claimed by lease, fenced by epoch, resumed after a crash.';
 CREATE INDEX job_create_time ON job (create_time, job_id);
 CREATE INDEX job_open ON job (kind, create_time, job_id) WHERE state IN ('QUEUED', 'RUNNING');
+"""
+
+# What came after version 1: made by every `migrate`, when it is not there yet.
+DDL_2 = """
+CREATE TABLE IF NOT EXISTS directory (
+    kind text NOT NULL CHECK (kind IN ('organisation', 'role', 'principal')),
+    key text NOT NULL,
+    body jsonb NOT NULL,
+    change_time timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (kind, key)
+);
+COMMENT ON TABLE directory IS
+    'A copy of admin''s organisations, roles and principals, fed by WatchDirectory: who may do what, and see what.';
 """

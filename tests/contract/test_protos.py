@@ -9,11 +9,16 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 
 from tools.tidy import SERVICES
 
-READS = ("Get", "List", "BatchGet", "Watch", "Export", "Count", "Recommend", "Explain", "Resolve", "Reveal")
+READS = (
+    "Get", "List", "BatchGet", "Watch", "Export", "Count", "Recommend", "Explain", "Resolve", "Reveal", "Verify",
+    "Issue",
+)  # fmt: skip
 # A write whose natural key stands in for a request id, with what the key is.
 NATURAL_KEYS = {
     "PublishEvent": "(source, source_event_id)",
     "PublishEvents": "(source, source_event_id)",
+    "RecordOperations": "(service, operation_id)",
+    "ScoreEvents": "(source, source_event_id)",
     "ScoreEvent": "(source, source_event_id)",
 }
 # Publish…s: ingest's event lane, one acknowledgement per batch.

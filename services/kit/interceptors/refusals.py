@@ -17,7 +17,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
 from google.rpc.status_pb2 import Status
 
 from services.kit.db import is_unavailable
-from services.kit.errors import Refusal, invalid_field, store_unavailable
+from services.kit.errors import Refusal, invalid_field, not_allowed, store_unavailable
 from services.kit.ids import system_ids
 from services.kit.interceptors.call import Call
 from services.kit.logs import mask
@@ -31,11 +31,17 @@ _MOST_CHARACTERS = 200
 # What Postgres says to a text with a NUL in it, bare or inside of JSON: the caller's doing, and gRPC lets it through.
 _NUL = ("22021", "22P05")
 
+# What Postgres says to a limited caller who writes a row of another domain.
+_NOT_HIS = "42501"
+
 
 async def answer(call: Call, service: str, error: BaseException) -> NoReturn:
     """End the RPC as `error` says; always raises."""
-    if getattr(getattr(error, "orig", None), "sqlstate", "") in _NUL:
+    state = getattr(getattr(error, "orig", None), "sqlstate", "")
+    if state in _NUL:
         error = invalid_field([("", "a text holds a NUL character")])
+    elif state == _NOT_HIS and call.who is not None and call.who.domain is not None:
+        error = not_allowed(call.method.name, call.who.roles)
     elif is_unavailable(error):
         _log.warning("postgres_gone", method=call.method.path, error=type(error).__name__)
         error = store_unavailable()

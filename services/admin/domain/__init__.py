@@ -1,0 +1,1 @@
+"""What admin decides: the tree, what may be granted, the chain of the log, secrets."""

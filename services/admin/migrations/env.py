@@ -1,0 +1,5 @@
+"""Alembic's entry; the kit runs it."""
+
+from services.kit import migrate
+
+migrate.run_env()

@@ -108,3 +108,107 @@ dwell_audit = Table(
     Column("org_id", Text, nullable=False),
     Column("purpose", Text, nullable=False),
 )
+
+
+tag_bitmap = Table(
+    "tag_bitmap",
+    metadata,
+    Column("run_no", BigInteger, primary_key=True),
+    Column("tag", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("members", LargeBinary, nullable=False),
+)
+
+audience = Table(
+    "audience",
+    metadata,
+    Column("audience_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("expression", JSONB, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)
+
+frozen_audience = Table(
+    "frozen_audience",
+    metadata,
+    Column("frozen_id", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("customers", BigInteger, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("members", LargeBinary, nullable=False),
+)
+
+customer_list = Table(
+    "customer_list",
+    metadata,
+    Column("list_id", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("customers", BigInteger, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("update_time", DateTime(timezone=True), nullable=False),
+    Column("members", LargeBinary, nullable=False),
+)
+
+access_audit = Table(
+    "access_audit",
+    metadata,
+    Column("audit_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("time", DateTime(timezone=True), nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("customers", BigInteger, nullable=False),
+    Column("purpose", Text, nullable=False),
+)
+
+moment_rule = Table(
+    "moment_rule",
+    metadata,
+    Column("rule_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("pattern", JSONB, nullable=False),
+    Column("audience", JSONB(none_as_null=True)),
+    Column("cool_down_ms", BigInteger, nullable=False),
+    Column("lateness_ms", BigInteger, nullable=False),
+    Column("stale_after_ms", BigInteger, nullable=False),
+    Column("publish_ms", BigInteger),
+    Column("retire_ms", BigInteger),
+    Column("owner", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)
+
+moment_event = Table(
+    "moment_event",
+    metadata,
+    Column("seq", BigInteger, Identity(always=True), primary_key=True),
+    Column("customer_key", BigInteger, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("occur_ms", BigInteger, nullable=False),
+    Column("receive_ms", BigInteger, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("fields", Text, nullable=False),
+)
+
+moment = Table(
+    "moment",
+    metadata,
+    Column("moment_id", Text, primary_key=True),
+    Column("rule_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("customer_key", BigInteger, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("match_ms", BigInteger, nullable=False),
+    Column("start_ms", BigInteger, nullable=False),
+    Column("start_event_id", Text, nullable=False),
+    Column("found_ms", BigInteger, nullable=False),
+)

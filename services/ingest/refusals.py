@@ -73,3 +73,15 @@ def nothing_to_replay(delivery_id: str, line: int) -> Refusal:
     what = f"line {line} is no rejected row that waits" if line else "no rejected row of a loaded delivery waits"
     metadata = {"delivery_id": delivery_id, "line": str(line)}
     return Refusal(Kind.FAILED_PRECONDITION, "NOTHING_TO_REPLAY", f"{what}; see ListRejects", metadata=metadata)
+
+
+def erasure_not_found(erasure_id: str) -> Refusal:
+    """No erasure has this id."""
+    message = f"no erasure has the id {erasure_id}"
+    return Refusal(Kind.NOT_FOUND, "ERASURE_NOT_FOUND", message, metadata={"erasure_id": erasure_id})
+
+
+def row_not_found(feed_id: str, line: int) -> Refusal:
+    """No conformed row is like that, or its period is rolled off."""
+    message = f"no row of {feed_id} has the line {line} in this period"
+    return Refusal(Kind.NOT_FOUND, "ROW_NOT_FOUND", message, metadata={"feed_id": feed_id, "line": str(line)})

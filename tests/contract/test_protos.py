@@ -19,6 +19,8 @@ NATURAL_KEYS = {
     "PublishEvents": "(source, source_event_id)",
     "RecordOperations": "(service, operation_id)",
     "ScoreEvents": "(source, source_event_id)",
+    "ReleaseSnapshot": "lease_id",
+    "AppendUpload": "(upload_id, offset)",
     "ScoreEvent": "(source, source_event_id)",
 }
 # Publish…s: ingest's event lane, one acknowledgement per batch.

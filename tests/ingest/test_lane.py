@@ -95,7 +95,7 @@ async def test_callers_who_come_together_share_a_commit(house: House) -> None:
 
 
 async def test_a_batch_that_breaks_its_group_fails_alone(house: House) -> None:
-    broken = translated(1, type="a.\0b")  # never made by the API: Postgres cannot hold it
+    broken = translated(1, kind="a.\0b")  # never made by the API: Postgres cannot hold it
     good = [translated(number) for number in range(2, 30)]
     batches = [writing.Batch([(0, each)], [], lambda _: b"", "t") for each in (*good[:9], broken, *good[9:])]
     outcomes = await asyncio.gather(*(house.writer.write(each) for each in batches), return_exceptions=True)
@@ -129,5 +129,5 @@ async def test_a_caller_who_goes_away_in_mid_stream_leaves_the_lane_to_the_other
     assert counted((await publish(stub, batch("mine", [event_of()])))[0]) == ("mine", 1, 0, 0)
 
 
-def translated(number: int, type: str = "business.NEW") -> Told:
-    return Told("boss", f"E{number}", type, 0, datetime(2026, 9, 1, tzinfo=UTC), {})
+def translated(number: int, kind: str = "business.NEW") -> Told:
+    return Told("boss", f"E{number}", kind, 0, datetime(2026, 9, 1, tzinfo=UTC), {})

@@ -3,9 +3,13 @@
 from .alarm_pb2 import Alarm as Alarm
 from .delivery_pb2 import Delivery as Delivery
 from .delivery_pb2 import LakeFile as LakeFile
+from .delivery_pb2 import Layer as Layer
 from .delivery_pb2 import Problem as Problem
 from .delivery_pb2 import Reject as Reject
 from .delivery_pb2 import Upload as Upload
+from .delivery_pb2 import LAYER_CONFORMED as LAYER_CONFORMED
+from .delivery_pb2 import LAYER_LANDED as LAYER_LANDED
+from .delivery_pb2 import LAYER_UNSPECIFIED as LAYER_UNSPECIFIED
 from .error_reason_pb2 import ErrorReason as ErrorReason
 from .error_reason_pb2 import ERROR_REASON_BAD_PAGE_TOKEN as ERROR_REASON_BAD_PAGE_TOKEN
 from .error_reason_pb2 import ERROR_REASON_CURSOR_EXPIRED as ERROR_REASON_CURSOR_EXPIRED
@@ -13,6 +17,7 @@ from .error_reason_pb2 import ERROR_REASON_CURSOR_INVALID as ERROR_REASON_CURSOR
 from .error_reason_pb2 import ERROR_REASON_CUSTOMER_NOT_FOUND as ERROR_REASON_CUSTOMER_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_DEADLINE_EXHAUSTED as ERROR_REASON_DEADLINE_EXHAUSTED
 from .error_reason_pb2 import ERROR_REASON_DELIVERY_NOT_FOUND as ERROR_REASON_DELIVERY_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_ERASURE_NOT_FOUND as ERROR_REASON_ERASURE_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_EVENT_ID_REUSED as ERROR_REASON_EVENT_ID_REUSED
 from .error_reason_pb2 import ERROR_REASON_FEED_CHANGED as ERROR_REASON_FEED_CHANGED
 from .error_reason_pb2 import ERROR_REASON_FEED_INVALID as ERROR_REASON_FEED_INVALID
@@ -23,6 +28,7 @@ from .error_reason_pb2 import ERROR_REASON_JOB_NOT_FOUND as ERROR_REASON_JOB_NOT
 from .error_reason_pb2 import ERROR_REASON_NOTHING_TO_REPLAY as ERROR_REASON_NOTHING_TO_REPLAY
 from .error_reason_pb2 import ERROR_REASON_NOT_ALLOWED as ERROR_REASON_NOT_ALLOWED
 from .error_reason_pb2 import ERROR_REASON_REQUEST_ID_REUSED as ERROR_REASON_REQUEST_ID_REUSED
+from .error_reason_pb2 import ERROR_REASON_ROW_NOT_FOUND as ERROR_REASON_ROW_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_STORE_UNAVAILABLE as ERROR_REASON_STORE_UNAVAILABLE
 from .error_reason_pb2 import ERROR_REASON_STRANGER as ERROR_REASON_STRANGER
 from .error_reason_pb2 import ERROR_REASON_UNSPECIFIED as ERROR_REASON_UNSPECIFIED
@@ -34,6 +40,9 @@ from .event_pb2 import EventReject as EventReject
 from .feed_pb2 import Feed as Feed
 from .feed_pb2 import FeedHealth as FeedHealth
 from .feed_pb2 import FeedSla as FeedSla
+from .identity_pb2 import Disclosure as Disclosure
+from .identity_pb2 import Erasure as Erasure
+from .identity_pb2 import Merge as Merge
 from .ingest_service_pb2 import AppendUploadRequest as AppendUploadRequest
 from .ingest_service_pb2 import AppendUploadResponse as AppendUploadResponse
 from .ingest_service_pb2 import CancelJobRequest as CancelJobRequest
@@ -42,12 +51,18 @@ from .ingest_service_pb2 import CommitUploadRequest as CommitUploadRequest
 from .ingest_service_pb2 import CommitUploadResponse as CommitUploadResponse
 from .ingest_service_pb2 import CreateUploadRequest as CreateUploadRequest
 from .ingest_service_pb2 import CreateUploadResponse as CreateUploadResponse
+from .ingest_service_pb2 import EraseSubjectRequest as EraseSubjectRequest
+from .ingest_service_pb2 import EraseSubjectResponse as EraseSubjectResponse
 from .ingest_service_pb2 import GetDeliveryRequest as GetDeliveryRequest
 from .ingest_service_pb2 import GetDeliveryResponse as GetDeliveryResponse
+from .ingest_service_pb2 import GetErasureRequest as GetErasureRequest
+from .ingest_service_pb2 import GetErasureResponse as GetErasureResponse
 from .ingest_service_pb2 import GetFeedRequest as GetFeedRequest
 from .ingest_service_pb2 import GetFeedResponse as GetFeedResponse
 from .ingest_service_pb2 import GetJobRequest as GetJobRequest
 from .ingest_service_pb2 import GetJobResponse as GetJobResponse
+from .ingest_service_pb2 import GetLineageRequest as GetLineageRequest
+from .ingest_service_pb2 import GetLineageResponse as GetLineageResponse
 from .ingest_service_pb2 import GetSlaReportRequest as GetSlaReportRequest
 from .ingest_service_pb2 import GetSlaReportResponse as GetSlaReportResponse
 from .ingest_service_pb2 import GetSnapshotRequest as GetSnapshotRequest
@@ -56,6 +71,10 @@ from .ingest_service_pb2 import ListAlarmsRequest as ListAlarmsRequest
 from .ingest_service_pb2 import ListAlarmsResponse as ListAlarmsResponse
 from .ingest_service_pb2 import ListDeliveriesRequest as ListDeliveriesRequest
 from .ingest_service_pb2 import ListDeliveriesResponse as ListDeliveriesResponse
+from .ingest_service_pb2 import ListDisclosuresRequest as ListDisclosuresRequest
+from .ingest_service_pb2 import ListDisclosuresResponse as ListDisclosuresResponse
+from .ingest_service_pb2 import ListErasuresRequest as ListErasuresRequest
+from .ingest_service_pb2 import ListErasuresResponse as ListErasuresResponse
 from .ingest_service_pb2 import ListEventRejectsRequest as ListEventRejectsRequest
 from .ingest_service_pb2 import ListEventRejectsResponse as ListEventRejectsResponse
 from .ingest_service_pb2 import ListFeedHealthRequest as ListFeedHealthRequest
@@ -66,18 +85,30 @@ from .ingest_service_pb2 import ListFeedsRequest as ListFeedsRequest
 from .ingest_service_pb2 import ListFeedsResponse as ListFeedsResponse
 from .ingest_service_pb2 import ListJobsRequest as ListJobsRequest
 from .ingest_service_pb2 import ListJobsResponse as ListJobsResponse
+from .ingest_service_pb2 import ListMergesRequest as ListMergesRequest
+from .ingest_service_pb2 import ListMergesResponse as ListMergesResponse
 from .ingest_service_pb2 import ListRejectsRequest as ListRejectsRequest
 from .ingest_service_pb2 import ListRejectsResponse as ListRejectsResponse
+from .ingest_service_pb2 import MergeIdentitiesRequest as MergeIdentitiesRequest
+from .ingest_service_pb2 import MergeIdentitiesResponse as MergeIdentitiesResponse
 from .ingest_service_pb2 import PublishEventRequest as PublishEventRequest
 from .ingest_service_pb2 import PublishEventResponse as PublishEventResponse
 from .ingest_service_pb2 import PublishEventsRequest as PublishEventsRequest
 from .ingest_service_pb2 import PublishEventsResponse as PublishEventsResponse
+from .ingest_service_pb2 import ReleaseSnapshotRequest as ReleaseSnapshotRequest
+from .ingest_service_pb2 import ReleaseSnapshotResponse as ReleaseSnapshotResponse
 from .ingest_service_pb2 import ReplayRejectsRequest as ReplayRejectsRequest
 from .ingest_service_pb2 import ReplayRejectsResponse as ReplayRejectsResponse
 from .ingest_service_pb2 import ResolveIdentitiesRequest as ResolveIdentitiesRequest
 from .ingest_service_pb2 import ResolveIdentitiesResponse as ResolveIdentitiesResponse
+from .ingest_service_pb2 import RetireIdentitiesRequest as RetireIdentitiesRequest
+from .ingest_service_pb2 import RetireIdentitiesResponse as RetireIdentitiesResponse
 from .ingest_service_pb2 import RevealIdentitiesRequest as RevealIdentitiesRequest
 from .ingest_service_pb2 import RevealIdentitiesResponse as RevealIdentitiesResponse
+from .ingest_service_pb2 import RotateVaultKeysRequest as RotateVaultKeysRequest
+from .ingest_service_pb2 import RotateVaultKeysResponse as RotateVaultKeysResponse
+from .ingest_service_pb2 import StartUpkeepRequest as StartUpkeepRequest
+from .ingest_service_pb2 import StartUpkeepResponse as StartUpkeepResponse
 from .ingest_service_pb2 import UpdateFeedRequest as UpdateFeedRequest
 from .ingest_service_pb2 import UpdateFeedResponse as UpdateFeedResponse
 from .ingest_service_pb2 import WatchDeliveriesRequest as WatchDeliveriesRequest
@@ -100,12 +131,14 @@ __all__ = [
     "CreateUploadRequest",
     "CreateUploadResponse",
     "Delivery",
+    "Disclosure",
     "ERROR_REASON_BAD_PAGE_TOKEN",
     "ERROR_REASON_CURSOR_EXPIRED",
     "ERROR_REASON_CURSOR_INVALID",
     "ERROR_REASON_CUSTOMER_NOT_FOUND",
     "ERROR_REASON_DEADLINE_EXHAUSTED",
     "ERROR_REASON_DELIVERY_NOT_FOUND",
+    "ERROR_REASON_ERASURE_NOT_FOUND",
     "ERROR_REASON_EVENT_ID_REUSED",
     "ERROR_REASON_FEED_CHANGED",
     "ERROR_REASON_FEED_INVALID",
@@ -116,11 +149,15 @@ __all__ = [
     "ERROR_REASON_NOTHING_TO_REPLAY",
     "ERROR_REASON_NOT_ALLOWED",
     "ERROR_REASON_REQUEST_ID_REUSED",
+    "ERROR_REASON_ROW_NOT_FOUND",
     "ERROR_REASON_STORE_UNAVAILABLE",
     "ERROR_REASON_STRANGER",
     "ERROR_REASON_UNSPECIFIED",
     "ERROR_REASON_UPLOAD_NOT_FOUND",
     "ERROR_REASON_UPLOAD_OFFSET_WRONG",
+    "EraseSubjectRequest",
+    "EraseSubjectResponse",
+    "Erasure",
     "ErrorReason",
     "Event",
     "EventProblem",
@@ -130,10 +167,14 @@ __all__ = [
     "FeedSla",
     "GetDeliveryRequest",
     "GetDeliveryResponse",
+    "GetErasureRequest",
+    "GetErasureResponse",
     "GetFeedRequest",
     "GetFeedResponse",
     "GetJobRequest",
     "GetJobResponse",
+    "GetLineageRequest",
+    "GetLineageResponse",
     "GetSlaReportRequest",
     "GetSlaReportResponse",
     "GetSnapshotRequest",
@@ -141,11 +182,19 @@ __all__ = [
     "IngestServiceServicer",
     "IngestServiceStub",
     "Job",
+    "LAYER_CONFORMED",
+    "LAYER_LANDED",
+    "LAYER_UNSPECIFIED",
     "LakeFile",
+    "Layer",
     "ListAlarmsRequest",
     "ListAlarmsResponse",
     "ListDeliveriesRequest",
     "ListDeliveriesResponse",
+    "ListDisclosuresRequest",
+    "ListDisclosuresResponse",
+    "ListErasuresRequest",
+    "ListErasuresResponse",
     "ListEventRejectsRequest",
     "ListEventRejectsResponse",
     "ListFeedHealthRequest",
@@ -156,20 +205,33 @@ __all__ = [
     "ListFeedsResponse",
     "ListJobsRequest",
     "ListJobsResponse",
+    "ListMergesRequest",
+    "ListMergesResponse",
     "ListRejectsRequest",
     "ListRejectsResponse",
+    "Merge",
+    "MergeIdentitiesRequest",
+    "MergeIdentitiesResponse",
     "Problem",
     "PublishEventRequest",
     "PublishEventResponse",
     "PublishEventsRequest",
     "PublishEventsResponse",
     "Reject",
+    "ReleaseSnapshotRequest",
+    "ReleaseSnapshotResponse",
     "ReplayRejectsRequest",
     "ReplayRejectsResponse",
     "ResolveIdentitiesRequest",
     "ResolveIdentitiesResponse",
+    "RetireIdentitiesRequest",
+    "RetireIdentitiesResponse",
     "RevealIdentitiesRequest",
     "RevealIdentitiesResponse",
+    "RotateVaultKeysRequest",
+    "RotateVaultKeysResponse",
+    "StartUpkeepRequest",
+    "StartUpkeepResponse",
     "UpdateFeedRequest",
     "UpdateFeedResponse",
     "Upload",

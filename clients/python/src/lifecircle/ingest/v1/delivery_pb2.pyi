@@ -21,6 +21,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Layer:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LayerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Layer.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LAYER_UNSPECIFIED: _Layer.ValueType  # 0
+    """LAYER_UNSPECIFIED is taken as LAYER_CONFORMED."""
+    LAYER_CONFORMED: _Layer.ValueType  # 1
+    """LAYER_CONFORMED (DWD, 明细层) holds clean, typed rows with customer keys."""
+    LAYER_LANDED: _Layer.ValueType  # 2
+    """LAYER_LANDED (ODS, 贴源层) holds rows as they came, as text, numbers replaced by customer keys; rows that have not the contract's
+    columns are kept with the rejected rows.
+    """
+
+class Layer(_Layer, metaclass=_LayerEnumTypeWrapper):
+    """Layer is one of the layers that ingest keeps; marts are in the services that own them."""
+
+LAYER_UNSPECIFIED: Layer.ValueType  # 0
+"""LAYER_UNSPECIFIED is taken as LAYER_CONFORMED."""
+LAYER_CONFORMED: Layer.ValueType  # 1
+"""LAYER_CONFORMED (DWD, 明细层) holds clean, typed rows with customer keys."""
+LAYER_LANDED: Layer.ValueType  # 2
+"""LAYER_LANDED (ODS, 贴源层) holds rows as they came, as text, numbers replaced by customer keys; rows that have not the contract's
+columns are kept with the rejected rows.
+"""
+Global___Layer: _TypeAlias = Layer  # noqa: Y015
+
 @_typing.final
 class Delivery(_message.Message):
     """Delivery is one file of one feed as a supplier sent it. It is identified by feed, period, sequence and checksum: the same
@@ -276,6 +304,7 @@ class LakeFile(_message.Message):
     PERIOD_FIELD_NUMBER: _builtins.int
     BUCKET_FIELD_NUMBER: _builtins.int
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    DELIVERY_IDS_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """uri is where the file lies, readable by fsspec (`file://` or `s3://`)."""
     rows: _builtins.int
@@ -290,6 +319,10 @@ class LakeFile(_message.Message):
     def period(self) -> _date_pb2.Date:
         """period is the day (or the first day of the month) of its rows."""
 
+    @_builtins.property
+    def delivery_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """delivery_ids name all deliveries whose rows a compacted file holds; empty for a file of one delivery."""
+
     def __init__(
         self,
         *,
@@ -299,10 +332,11 @@ class LakeFile(_message.Message):
         period: _date_pb2.Date | None = ...,
         bucket: _builtins.int = ...,
         delivery_id: _builtins.str = ...,
+        delivery_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "delivery_id", b"delivery_id", "period", b"period", "rows", b"rows", "sha256", b"sha256", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "delivery_id", b"delivery_id", "delivery_ids", b"delivery_ids", "period", b"period", "rows", b"rows", "sha256", b"sha256", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

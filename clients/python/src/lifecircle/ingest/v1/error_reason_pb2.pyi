@@ -107,6 +107,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     FAILED_PRECONDITION.
     {"reason": "NOTHING_TO_REPLAY", "domain": "ingest.lifecircle", "metadata": {"delivery_id": "0199…", "line": "17"}}
     """
+    ERROR_REASON_ERASURE_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """ERROR_REASON_ERASURE_NOT_FOUND: no erasure has this id. NOT_FOUND.
+    {"reason": "ERASURE_NOT_FOUND", "domain": "ingest.lifecircle", "metadata": {"erasure_id": "0199…"}}
+    """
+    ERROR_REASON_ROW_NOT_FOUND: _ErrorReason.ValueType  # 42
+    """ERROR_REASON_ROW_NOT_FOUND: no conformed row is like that, or its period is rolled off. NOT_FOUND.
+    {"reason": "ROW_NOT_FOUND", "domain": "ingest.lifecircle", "metadata": {"feed_id": "bills", "line": "17"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -197,5 +205,13 @@ ERROR_REASON_NOTHING_TO_REPLAY: ErrorReason.ValueType  # 63
 """ERROR_REASON_NOTHING_TO_REPLAY: the delivery is not loaded, has no such rejected row, or it was replayed before.
 FAILED_PRECONDITION.
 {"reason": "NOTHING_TO_REPLAY", "domain": "ingest.lifecircle", "metadata": {"delivery_id": "0199…", "line": "17"}}
+"""
+ERROR_REASON_ERASURE_NOT_FOUND: ErrorReason.ValueType  # 41
+"""ERROR_REASON_ERASURE_NOT_FOUND: no erasure has this id. NOT_FOUND.
+{"reason": "ERASURE_NOT_FOUND", "domain": "ingest.lifecircle", "metadata": {"erasure_id": "0199…"}}
+"""
+ERROR_REASON_ROW_NOT_FOUND: ErrorReason.ValueType  # 42
+"""ERROR_REASON_ROW_NOT_FOUND: no conformed row is like that, or its period is rolled off. NOT_FOUND.
+{"reason": "ROW_NOT_FOUND", "domain": "ingest.lifecircle", "metadata": {"feed_id": "bills", "line": "17"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

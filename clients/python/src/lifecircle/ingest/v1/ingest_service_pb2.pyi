@@ -5,14 +5,17 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 from lifecircle.ingest.v1 import alarm_pb2 as _alarm_pb2
 from lifecircle.ingest.v1 import delivery_pb2 as _delivery_pb2
 from lifecircle.ingest.v1 import event_pb2 as _event_pb2
 from lifecircle.ingest.v1 import feed_pb2 as _feed_pb2
+from lifecircle.ingest.v1 import identity_pb2 as _identity_pb2
 from lifecircle.ingest.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -468,8 +471,12 @@ class GetSnapshotRequest(_message.Message):
     FEED_ID_FIELD_NUMBER: _builtins.int
     FROM_DATE_FIELD_NUMBER: _builtins.int
     TO_DATE_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     feed_id: _builtins.str
     """feed_id names the feed."""
+    layer: _delivery_pb2.Layer.ValueType
+    """layer says of which layer; unspecified is the conformed one."""
     @_builtins.property
     def from_date(self) -> _date_pb2.Date:
         """from_date is the first period, inclusive; unset for no lower bound."""
@@ -478,16 +485,22 @@ class GetSnapshotRequest(_message.Message):
     def to_date(self) -> _date_pb2.Date:
         """to_date is the last period, inclusive; unset for no upper bound."""
 
+    @_builtins.property
+    def lease(self) -> _duration_pb2.Duration:
+        """lease is for how long the files are sure to stay; unset for the platform's own grace (`LAKE_GRACE`). At most one hour."""
+
     def __init__(
         self,
         *,
         feed_id: _builtins.str = ...,
         from_date: _date_pb2.Date | None = ...,
         to_date: _date_pb2.Date | None = ...,
+        layer: _delivery_pb2.Layer.ValueType = ...,
+        lease: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["from_date", b"from_date", "to_date", b"to_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_date", b"from_date", "lease", b"lease", "to_date", b"to_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed_id", b"feed_id", "from_date", b"from_date", "to_date", b"to_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed_id", b"feed_id", "from_date", b"from_date", "layer", b"layer", "lease", b"lease", "to_date", b"to_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -501,8 +514,11 @@ class GetSnapshotResponse(_message.Message):
 
     FILES_FIELD_NUMBER: _builtins.int
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+    LEASE_ID_FIELD_NUMBER: _builtins.int
     schema_version: _builtins.int
     """schema_version is the version of the Parquet schema, by which readers refuse what they do not know."""
+    lease_id: _builtins.str
+    """lease_id names the lease when one was asked for, for ReleaseSnapshot; empty otherwise."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_delivery_pb2.LakeFile]:
         """files are ordered by period, bucket and delivery."""
@@ -512,10 +528,11 @@ class GetSnapshotResponse(_message.Message):
         *,
         files: _abc.Iterable[_delivery_pb2.LakeFile] | None = ...,
         schema_version: _builtins.int = ...,
+        lease_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "schema_version", b"schema_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "lease_id", b"lease_id", "schema_version", b"schema_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1504,3 +1521,643 @@ class CancelJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelJobResponse: _TypeAlias = CancelJobResponse  # noqa: Y015
+
+@_typing.final
+class ListDisclosuresRequest(_message.Message):
+    """ListDisclosuresRequest pages through the audit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    customer_key: _builtins.int
+    """customer_key keeps the disclosures that named this customer; 0 for all."""
+    caller: _builtins.str
+    """caller keeps one caller; empty for all."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        customer_key: _builtins.int = ...,
+        caller: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "customer_key", b"customer_key", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDisclosuresRequest: _TypeAlias = ListDisclosuresRequest  # noqa: Y015
+
+@_typing.final
+class ListDisclosuresResponse(_message.Message):
+    """ListDisclosuresResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISCLOSURES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def disclosures(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.Disclosure]:
+        """disclosures are ordered by disclose_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        disclosures: _abc.Iterable[_identity_pb2.Disclosure] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disclosures", b"disclosures", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDisclosuresResponse: _TypeAlias = ListDisclosuresResponse  # noqa: Y015
+
+@_typing.final
+class RotateVaultKeysRequest(_message.Message):
+    """RotateVaultKeysRequest asks for the rotation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent: the same id and body answer the same response. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateVaultKeysRequest: _TypeAlias = RotateVaultKeysRequest  # noqa: Y015
+
+@_typing.final
+class RotateVaultKeysResponse(_message.Message):
+    """RotateVaultKeysResponse answers RotateVaultKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """job_id names the job; the same one for every call until the service has newer keys."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateVaultKeysResponse: _TypeAlias = RotateVaultKeysResponse  # noqa: Y015
+
+@_typing.final
+class RetireIdentitiesRequest(_message.Message):
+    """RetireIdentitiesRequest names customers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEYS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent: the same id and body answer the same response. 1 to 64 characters."""
+    @_builtins.property
+    def customer_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """customer_keys are 1 to 10,000 customers whose number is not theirs any more."""
+
+    def __init__(
+        self,
+        *,
+        customer_keys: _abc.Iterable[_builtins.int] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_keys", b"customer_keys", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireIdentitiesRequest: _TypeAlias = RetireIdentitiesRequest  # noqa: Y015
+
+@_typing.final
+class RetireIdentitiesResponse(_message.Message):
+    """RetireIdentitiesResponse answers RetireIdentities."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETIRED_FIELD_NUMBER: _builtins.int
+    retired: _builtins.int
+    """retired counts the customers who had a number until now."""
+    def __init__(
+        self,
+        *,
+        retired: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retired", b"retired"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireIdentitiesResponse: _TypeAlias = RetireIdentitiesResponse  # noqa: Y015
+
+@_typing.final
+class MergeIdentitiesRequest(_message.Message):
+    """MergeIdentitiesRequest names a person's keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTO_KEY_FIELD_NUMBER: _builtins.int
+    CUSTOMER_KEYS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    into_key: _builtins.int
+    """into_key is the key that stays. When it was merged itself, that one's stays."""
+    reason: _builtins.str
+    """reason says how it is known. 3 to 200 characters."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent: the same id and body answer the same response. 1 to 64 characters."""
+    @_builtins.property
+    def customer_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """customer_keys are 1 to 100 keys of the same person."""
+
+    def __init__(
+        self,
+        *,
+        into_key: _builtins.int = ...,
+        customer_keys: _abc.Iterable[_builtins.int] | None = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_keys", b"customer_keys", "into_key", b"into_key", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeIdentitiesRequest: _TypeAlias = MergeIdentitiesRequest  # noqa: Y015
+
+@_typing.final
+class MergeIdentitiesResponse(_message.Message):
+    """MergeIdentitiesResponse answers MergeIdentities."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTO_KEY_FIELD_NUMBER: _builtins.int
+    MERGED_FIELD_NUMBER: _builtins.int
+    into_key: _builtins.int
+    """into_key is the key that stays."""
+    merged: _builtins.int
+    """merged counts the keys that are new in the map."""
+    def __init__(
+        self,
+        *,
+        into_key: _builtins.int = ...,
+        merged: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["into_key", b"into_key", "merged", b"merged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeIdentitiesResponse: _TypeAlias = MergeIdentitiesResponse  # noqa: Y015
+
+@_typing.final
+class ListMergesRequest(_message.Message):
+    """ListMergesRequest pages through the map."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMergesRequest: _TypeAlias = ListMergesRequest  # noqa: Y015
+
+@_typing.final
+class ListMergesResponse(_message.Message):
+    """ListMergesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def merges(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.Merge]:
+        """merges are ordered by customer_key."""
+
+    def __init__(
+        self,
+        *,
+        merges: _abc.Iterable[_identity_pb2.Merge] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merges", b"merges", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMergesResponse: _TypeAlias = ListMergesResponse  # noqa: Y015
+
+@_typing.final
+class EraseSubjectRequest(_message.Message):
+    """EraseSubjectRequest names a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    customer_key: _builtins.int
+    """customer_key is one of his keys."""
+    reason: _builtins.str
+    """reason is why, for instance `request 2026-117 of the person`. 3 to 200 characters, no telephone number."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent: the same id and body answer the same response. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        customer_key: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseSubjectRequest: _TypeAlias = EraseSubjectRequest  # noqa: Y015
+
+@_typing.final
+class EraseSubjectResponse(_message.Message):
+    """EraseSubjectResponse answers EraseSubject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def erasure(self) -> _identity_pb2.Erasure:
+        """erasure is as it stands now; of a person who was erased before, that one."""
+
+    def __init__(
+        self,
+        *,
+        erasure: _identity_pb2.Erasure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erasure", b"erasure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erasure", b"erasure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseSubjectResponse: _TypeAlias = EraseSubjectResponse  # noqa: Y015
+
+@_typing.final
+class GetErasureRequest(_message.Message):
+    """GetErasureRequest names an erasure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASURE_ID_FIELD_NUMBER: _builtins.int
+    erasure_id: _builtins.str
+    """erasure_id names the erasure."""
+    def __init__(
+        self,
+        *,
+        erasure_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erasure_id", b"erasure_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetErasureRequest: _TypeAlias = GetErasureRequest  # noqa: Y015
+
+@_typing.final
+class GetErasureResponse(_message.Message):
+    """GetErasureResponse answers GetErasure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def erasure(self) -> _identity_pb2.Erasure:
+        """erasure is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        erasure: _identity_pb2.Erasure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erasure", b"erasure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erasure", b"erasure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetErasureResponse: _TypeAlias = GetErasureResponse  # noqa: Y015
+
+@_typing.final
+class ListErasuresRequest(_message.Message):
+    """ListErasuresRequest pages through erasures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListErasuresRequest: _TypeAlias = ListErasuresRequest  # noqa: Y015
+
+@_typing.final
+class ListErasuresResponse(_message.Message):
+    """ListErasuresResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASURES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def erasures(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.Erasure]:
+        """erasures are ordered by request_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        erasures: _abc.Iterable[_identity_pb2.Erasure] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erasures", b"erasures", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListErasuresResponse: _TypeAlias = ListErasuresResponse  # noqa: Y015
+
+@_typing.final
+class StartUpkeepRequest(_message.Message):
+    """StartUpkeepRequest says what to do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[StartUpkeepRequest._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: StartUpkeepRequest._Kind.ValueType  # 0
+        """KIND_UNSPECIFIED is refused."""
+        KIND_ROLL_OFF: StartUpkeepRequest._Kind.ValueType  # 1
+        """KIND_ROLL_OFF removes what is older than its feed's retention, months of the event log that every follower has passed, and
+        files that no reader can hold any more.
+        """
+        KIND_COMPACT: StartUpkeepRequest._Kind.ValueType  # 2
+        """KIND_COMPACT makes one file of the many small ones of a day and bucket."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kind is what upkeep does."""
+
+    KIND_UNSPECIFIED: StartUpkeepRequest.Kind.ValueType  # 0
+    """KIND_UNSPECIFIED is refused."""
+    KIND_ROLL_OFF: StartUpkeepRequest.Kind.ValueType  # 1
+    """KIND_ROLL_OFF removes what is older than its feed's retention, months of the event log that every follower has passed, and
+    files that no reader can hold any more.
+    """
+    KIND_COMPACT: StartUpkeepRequest.Kind.ValueType  # 2
+    """KIND_COMPACT makes one file of the many small ones of a day and bucket."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    kind: Global___StartUpkeepRequest.Kind.ValueType
+    """kind says what."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent: the same id and body answer the same response. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        kind: Global___StartUpkeepRequest.Kind.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartUpkeepRequest: _TypeAlias = StartUpkeepRequest  # noqa: Y015
+
+@_typing.final
+class StartUpkeepResponse(_message.Message):
+    """StartUpkeepResponse answers StartUpkeep."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """job_id names the job."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartUpkeepResponse: _TypeAlias = StartUpkeepResponse  # noqa: Y015
+
+@_typing.final
+class GetLineageRequest(_message.Message):
+    """GetLineageRequest names a conformed row: by the file that it is in and its place there, or by its feed, period and line with whatever
+    else is known of it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEED_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    feed_id: _builtins.str
+    """feed_id names the feed."""
+    line: _builtins.int
+    """line is the row's column `line`."""
+    customer_key: _builtins.int
+    """customer_key keeps rows of one customer; 0 when it is not known."""
+    @_builtins.property
+    def period(self) -> _date_pb2.Date:
+        """period is the day (or the first day of the month) of the row."""
+
+    def __init__(
+        self,
+        *,
+        feed_id: _builtins.str = ...,
+        period: _date_pb2.Date | None = ...,
+        line: _builtins.int = ...,
+        customer_key: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "feed_id", b"feed_id", "line", b"line", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLineageRequest: _TypeAlias = GetLineageRequest  # noqa: Y015
+
+@_typing.final
+class GetLineageResponse(_message.Message):
+    """GetLineageResponse is where the row came from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Origin(_message.Message):
+        """Origin is one delivery that has such a row. Several deliveries of a period may have the same line."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        DELIVERY_FIELD_NUMBER: _builtins.int
+        LINE_FIELD_NUMBER: _builtins.int
+        URI_FIELD_NUMBER: _builtins.int
+        LANDED_URI_FIELD_NUMBER: _builtins.int
+        CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+        line: _builtins.int
+        """line is the row's line in the delivery's file, from 1."""
+        uri: _builtins.str
+        """uri is the conformed file that holds it."""
+        landed_uri: _builtins.str
+        """landed_uri is the file of the landed layer that holds it as it came, in the row with the same `line`; empty when not there yet."""
+        customer_key: _builtins.int
+        """customer_key is the customer of the row; 0 when it names none."""
+        @_builtins.property
+        def delivery(self) -> _delivery_pb2.Delivery:
+            """delivery is the delivery as it stands now; of a superseded one the lineage is kept too."""
+
+        def __init__(
+            self,
+            *,
+            delivery: _delivery_pb2.Delivery | None = ...,
+            line: _builtins.int = ...,
+            uri: _builtins.str = ...,
+            landed_uri: _builtins.str = ...,
+            customer_key: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "delivery", b"delivery", "landed_uri", b"landed_uri", "line", b"line", "uri", b"uri"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORIGINS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def origins(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetLineageResponse.Origin]:
+        """origins are ordered by the arrival of the deliveries."""
+
+    def __init__(
+        self,
+        *,
+        origins: _abc.Iterable[Global___GetLineageResponse.Origin] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origins", b"origins"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLineageResponse: _TypeAlias = GetLineageResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseSnapshotRequest(_message.Message):
+    """ReleaseSnapshotRequest names a lease, which is its natural key and stands in for a request_id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    lease_id: _builtins.str
+    """lease_id is that of GetSnapshot."""
+    def __init__(
+        self,
+        *,
+        lease_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_id", b"lease_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseSnapshotRequest: _TypeAlias = ReleaseSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseSnapshotResponse(_message.Message):
+    """ReleaseSnapshotResponse answers ReleaseSnapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseSnapshotResponse: _TypeAlias = ReleaseSnapshotResponse  # noqa: Y015

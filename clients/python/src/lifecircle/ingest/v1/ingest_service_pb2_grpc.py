@@ -160,6 +160,61 @@ class IngestServiceStub:
                 request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.ListDisclosures = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/ListDisclosures',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListDisclosuresRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListDisclosuresResponse.FromString,
+                _registered_method=True)
+        self.RotateVaultKeys = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/RotateVaultKeys',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RotateVaultKeysRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RotateVaultKeysResponse.FromString,
+                _registered_method=True)
+        self.RetireIdentities = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/RetireIdentities',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RetireIdentitiesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RetireIdentitiesResponse.FromString,
+                _registered_method=True)
+        self.MergeIdentities = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/MergeIdentities',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.MergeIdentitiesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.MergeIdentitiesResponse.FromString,
+                _registered_method=True)
+        self.ListMerges = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/ListMerges',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesResponse.FromString,
+                _registered_method=True)
+        self.EraseSubject = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/EraseSubject',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EraseSubjectRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EraseSubjectResponse.FromString,
+                _registered_method=True)
+        self.GetErasure = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/GetErasure',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetErasureRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetErasureResponse.FromString,
+                _registered_method=True)
+        self.ListErasures = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/ListErasures',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresResponse.FromString,
+                _registered_method=True)
+        self.StartUpkeep = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/StartUpkeep',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.StartUpkeepRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.StartUpkeepResponse.FromString,
+                _registered_method=True)
+        self.GetLineage = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/GetLineage',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetLineageRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetLineageResponse.FromString,
+                _registered_method=True)
+        self.ReleaseSnapshot = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/ReleaseSnapshot',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -348,6 +403,86 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDisclosures(self, request, context):
+        """Lists who learned which numbers or keys, the latest first. Role `privacy`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateVaultKeys(self, request, context):
+        """Puts the vault under the newest keys of the service as a job: numbers get new tokens and are sealed anew, customer keys stay. Until
+        it has ended, tokens of both versions lead to their customers. Start it when every process has the new keys. Role `privacy`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireIdentities(self, request, context):
+        """Says that numbers are no longer those of these customers: whoever is told of under such a number from then on is a new customer.
+        History stays with the old one. Idempotent by request_id. Role `privacy`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeIdentities(self, request, context):
+        """Declares customer keys to be one person. Followers see one event `identity.merged` for each. Idempotent by request_id. Role `privacy`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMerges(self, request, context):
+        """Lists declared merges by customer key, so that a reader of history can map it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseSubject(self, request, context):
+        """Removes a person from the vault, the event log, the landed and the conformed layer, rejected rows and kept operator files, as a job,
+        and proves it. Followers see the event `subject.erased` at once. Idempotent by request_id. Role `privacy`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetErasure(self, request, context):
+        """Gives one erasure with its proof. Role `privacy`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListErasures(self, request, context):
+        """Lists erasures, the latest first. Role `privacy`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartUpkeep(self, request, context):
+        """Starts upkeep of the stores as a job, also between its schedules. Idempotent by request_id. Role `operator`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLineage(self, request, context):
+        """Gives the lineage of a conformed row: delivery, file and line.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseSnapshot(self, request, context):
+        """Gives back the lease of a snapshot, so that what replaced files need not wait for its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -475,6 +610,61 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobRequest.FromString,
                     response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'ListDisclosures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDisclosures,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListDisclosuresRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListDisclosuresResponse.SerializeToString,
+            ),
+            'RotateVaultKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateVaultKeys,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RotateVaultKeysRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RotateVaultKeysResponse.SerializeToString,
+            ),
+            'RetireIdentities': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireIdentities,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RetireIdentitiesRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RetireIdentitiesResponse.SerializeToString,
+            ),
+            'MergeIdentities': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeIdentities,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.MergeIdentitiesRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.MergeIdentitiesResponse.SerializeToString,
+            ),
+            'ListMerges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMerges,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesResponse.SerializeToString,
+            ),
+            'EraseSubject': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseSubject,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EraseSubjectRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EraseSubjectResponse.SerializeToString,
+            ),
+            'GetErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetErasure,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetErasureRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetErasureResponse.SerializeToString,
+            ),
+            'ListErasures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListErasures,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresResponse.SerializeToString,
+            ),
+            'StartUpkeep': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartUpkeep,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.StartUpkeepRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.StartUpkeepResponse.SerializeToString,
+            ),
+            'GetLineage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLineage,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetLineageRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetLineageResponse.SerializeToString,
+            ),
+            'ReleaseSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseSnapshot,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1153,6 +1343,303 @@ class IngestService:
             '/lifecircle.ingest.v1.IngestService/CancelJob',
             lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobRequest.SerializeToString,
             lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDisclosures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/ListDisclosures',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListDisclosuresRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListDisclosuresResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateVaultKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/RotateVaultKeys',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RotateVaultKeysRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RotateVaultKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireIdentities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/RetireIdentities',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RetireIdentitiesRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.RetireIdentitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeIdentities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/MergeIdentities',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.MergeIdentitiesRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.MergeIdentitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMerges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/ListMerges',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseSubject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/EraseSubject',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EraseSubjectRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EraseSubjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/GetErasure',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetErasureRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetErasureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListErasures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/ListErasures',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartUpkeep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/StartUpkeep',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.StartUpkeepRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.StartUpkeepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLineage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/GetLineage',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetLineageRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.GetLineageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/ReleaseSnapshot',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,34 @@ class IngestServiceStub:
     """Lists jobs, the latest first."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.CancelJobRequest, _ingest_service_pb2.CancelJobResponse]
     """Cancels a job; one that has ended stays as it is. A delivery whose load was cancelled is held. Idempotent by request_id."""
+    ListDisclosures: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListDisclosuresRequest, _ingest_service_pb2.ListDisclosuresResponse]
+    """Lists who learned which numbers or keys, the latest first. Role `privacy`."""
+    RotateVaultKeys: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.RotateVaultKeysRequest, _ingest_service_pb2.RotateVaultKeysResponse]
+    """Puts the vault under the newest keys of the service as a job: numbers get new tokens and are sealed anew, customer keys stay. Until
+    it has ended, tokens of both versions lead to their customers. Start it when every process has the new keys. Role `privacy`.
+    """
+    RetireIdentities: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.RetireIdentitiesRequest, _ingest_service_pb2.RetireIdentitiesResponse]
+    """Says that numbers are no longer those of these customers: whoever is told of under such a number from then on is a new customer.
+    History stays with the old one. Idempotent by request_id. Role `privacy`.
+    """
+    MergeIdentities: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.MergeIdentitiesRequest, _ingest_service_pb2.MergeIdentitiesResponse]
+    """Declares customer keys to be one person. Followers see one event `identity.merged` for each. Idempotent by request_id. Role `privacy`."""
+    ListMerges: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListMergesRequest, _ingest_service_pb2.ListMergesResponse]
+    """Lists declared merges by customer key, so that a reader of history can map it."""
+    EraseSubject: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.EraseSubjectRequest, _ingest_service_pb2.EraseSubjectResponse]
+    """Removes a person from the vault, the event log, the landed and the conformed layer, rejected rows and kept operator files, as a job,
+    and proves it. Followers see the event `subject.erased` at once. Idempotent by request_id. Role `privacy`.
+    """
+    GetErasure: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.GetErasureRequest, _ingest_service_pb2.GetErasureResponse]
+    """Gives one erasure with its proof. Role `privacy`."""
+    ListErasures: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListErasuresRequest, _ingest_service_pb2.ListErasuresResponse]
+    """Lists erasures, the latest first. Role `privacy`."""
+    StartUpkeep: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.StartUpkeepRequest, _ingest_service_pb2.StartUpkeepResponse]
+    """Starts upkeep of the stores as a job, also between its schedules. Idempotent by request_id. Role `operator`."""
+    GetLineage: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.GetLineageRequest, _ingest_service_pb2.GetLineageResponse]
+    """Gives the lineage of a conformed row: delivery, file and line."""
+    ReleaseSnapshot: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ReleaseSnapshotRequest, _ingest_service_pb2.ReleaseSnapshotResponse]
+    """Gives back the lease of a snapshot, so that what replaced files need not wait for its end."""
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """IngestService takes operator files and events in, exactly once, reconciled to the row, and hands them on."""
@@ -293,5 +321,99 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_ingest_service_pb2.CancelJobRequest, _abc.Awaitable[_ingest_service_pb2.CancelJobResponse]],
     ) -> _abc.Awaitable[_ingest_service_pb2.CancelJobResponse]:
         """Cancels a job; one that has ended stays as it is. A delivery whose load was cancelled is held. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListDisclosures(
+        self,
+        request: _ingest_service_pb2.ListDisclosuresRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.ListDisclosuresRequest, _abc.Awaitable[_ingest_service_pb2.ListDisclosuresResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.ListDisclosuresResponse]:
+        """Lists who learned which numbers or keys, the latest first. Role `privacy`."""
+
+    @_abc_1.abstractmethod
+    def RotateVaultKeys(
+        self,
+        request: _ingest_service_pb2.RotateVaultKeysRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.RotateVaultKeysRequest, _abc.Awaitable[_ingest_service_pb2.RotateVaultKeysResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.RotateVaultKeysResponse]:
+        """Puts the vault under the newest keys of the service as a job: numbers get new tokens and are sealed anew, customer keys stay. Until
+        it has ended, tokens of both versions lead to their customers. Start it when every process has the new keys. Role `privacy`.
+        """
+
+    @_abc_1.abstractmethod
+    def RetireIdentities(
+        self,
+        request: _ingest_service_pb2.RetireIdentitiesRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.RetireIdentitiesRequest, _abc.Awaitable[_ingest_service_pb2.RetireIdentitiesResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.RetireIdentitiesResponse]:
+        """Says that numbers are no longer those of these customers: whoever is told of under such a number from then on is a new customer.
+        History stays with the old one. Idempotent by request_id. Role `privacy`.
+        """
+
+    @_abc_1.abstractmethod
+    def MergeIdentities(
+        self,
+        request: _ingest_service_pb2.MergeIdentitiesRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.MergeIdentitiesRequest, _abc.Awaitable[_ingest_service_pb2.MergeIdentitiesResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.MergeIdentitiesResponse]:
+        """Declares customer keys to be one person. Followers see one event `identity.merged` for each. Idempotent by request_id. Role `privacy`."""
+
+    @_abc_1.abstractmethod
+    def ListMerges(
+        self,
+        request: _ingest_service_pb2.ListMergesRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.ListMergesRequest, _abc.Awaitable[_ingest_service_pb2.ListMergesResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.ListMergesResponse]:
+        """Lists declared merges by customer key, so that a reader of history can map it."""
+
+    @_abc_1.abstractmethod
+    def EraseSubject(
+        self,
+        request: _ingest_service_pb2.EraseSubjectRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.EraseSubjectRequest, _abc.Awaitable[_ingest_service_pb2.EraseSubjectResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.EraseSubjectResponse]:
+        """Removes a person from the vault, the event log, the landed and the conformed layer, rejected rows and kept operator files, as a job,
+        and proves it. Followers see the event `subject.erased` at once. Idempotent by request_id. Role `privacy`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetErasure(
+        self,
+        request: _ingest_service_pb2.GetErasureRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.GetErasureRequest, _abc.Awaitable[_ingest_service_pb2.GetErasureResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.GetErasureResponse]:
+        """Gives one erasure with its proof. Role `privacy`."""
+
+    @_abc_1.abstractmethod
+    def ListErasures(
+        self,
+        request: _ingest_service_pb2.ListErasuresRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.ListErasuresRequest, _abc.Awaitable[_ingest_service_pb2.ListErasuresResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.ListErasuresResponse]:
+        """Lists erasures, the latest first. Role `privacy`."""
+
+    @_abc_1.abstractmethod
+    def StartUpkeep(
+        self,
+        request: _ingest_service_pb2.StartUpkeepRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.StartUpkeepRequest, _abc.Awaitable[_ingest_service_pb2.StartUpkeepResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.StartUpkeepResponse]:
+        """Starts upkeep of the stores as a job, also between its schedules. Idempotent by request_id. Role `operator`."""
+
+    @_abc_1.abstractmethod
+    def GetLineage(
+        self,
+        request: _ingest_service_pb2.GetLineageRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.GetLineageRequest, _abc.Awaitable[_ingest_service_pb2.GetLineageResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.GetLineageResponse]:
+        """Gives the lineage of a conformed row: delivery, file and line."""
+
+    @_abc_1.abstractmethod
+    def ReleaseSnapshot(
+        self,
+        request: _ingest_service_pb2.ReleaseSnapshotRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.ReleaseSnapshotRequest, _abc.Awaitable[_ingest_service_pb2.ReleaseSnapshotResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.ReleaseSnapshotResponse]:
+        """Gives back the lease of a snapshot, so that what replaced files need not wait for its end."""
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _aio.Server) -> None: ...

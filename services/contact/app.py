@@ -10,11 +10,11 @@ import grpc.aio
 
 from lifecircle.contact.v1 import ContactServiceServicer, add_ContactServiceServicer_to_server
 from services.contact import lake
-from services.contact.api import RIGHTS, ContactApi, OrdersApi, joined
+from services.contact.api import RIGHTS, CampaignsApi, ContactApi, OrdersApi, joined
 from services.contact.config import Config
 from services.contact.peers import Ingest, Points, Recommend
 from services.contact.store import Store
-from services.contact.usecases import Auctions, Desk, Effects, Handovers, Inflow, Orders, Work
+from services.contact.usecases import Auctions, Campaigns, Desk, Effects, Handovers, Inflow, Orders, Work
 from services.contact.worker import backgrounds
 from services.kit import config
 from services.kit.channel import open_channel, token_file
@@ -56,12 +56,13 @@ def build(
     orders = Orders(db, store, clock, ids, Points(points_channel, clock).responsible)
     api = joined(
         ContactApi(
-            desk=Desk(db, store, clock, ids),
+            desk=Desk(db, store, clock),
             auctions=auctions,
             handovers=handovers,
             work=Work(db, clock),
             effects=Effects(db, store, clock),
         ),
+        CampaignsApi(Campaigns(db, store, clock, ids)),
         OrdersApi(orders),
     )
     background = backgrounds(

@@ -109,3 +109,27 @@ def nobody_responsible(customer_key: int) -> Refusal:
     message = f"nobody answers for customer {customer_key}, and no employee is given"
     metadata = {"customer_key": str(customer_key)}
     return Refusal(Kind.FAILED_PRECONDITION, "NOBODY_RESPONSIBLE", message, metadata=metadata)
+
+
+def pilot_invalid(field: str, problem: str) -> Refusal:
+    """The pilot or its sample size cannot be used; `field` names the field at fault."""
+    return Refusal(
+        Kind.INVALID_ARGUMENT,
+        "PILOT_INVALID",
+        f"{field} {problem}",
+        metadata={"field": field},
+        fields=[(field, problem)],
+    )
+
+
+def pilot_blocks(campaign_id: str, blocks: Sequence[str]) -> Refusal:
+    """The pilot's finding stands against the roll-out; `blocks` say what."""
+    named = "; ".join(blocks)
+    metadata = {"campaign_id": campaign_id, "blocks": named}
+    return Refusal(Kind.FAILED_PRECONDITION, "PILOT_BLOCKS", f"the pilot stands against it: {named}", metadata=metadata)
+
+
+def not_four_eyes(name: str, actor: str) -> Refusal:
+    """The author may not approve his own work."""
+    message = f"{name} was written by {actor}: another person has to approve it"
+    return Refusal(Kind.PERMISSION_DENIED, "NOT_FOUR_EYES", message, metadata={"actor": actor})

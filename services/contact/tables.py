@@ -29,6 +29,39 @@ campaign = Table(
     Column("contacts_min", BigInteger, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("create_time", _Time, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("brief", JSONB(none_as_null=True)),
+    Column("pilot", JSONB(none_as_null=True)),
+    Column("previous_campaign_id", Text, nullable=False),
+    Column("paused_from", Text, nullable=False),
+)
+
+campaign_move = Table(
+    "campaign_move",
+    metadata,
+    Column("campaign_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("override", Text, nullable=False),
+    Column("finding", JSONB, nullable=False),
+    Column("time", _Time, nullable=False),
+)
+
+knowledge = Table(
+    "knowledge",
+    metadata,
+    Column("campaign_id", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("product_ids", ARRAY(Text), nullable=False),
+    Column("channels", ARRAY(Text), nullable=False),
+    Column("entry", JSONB, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("close_time", _Time, nullable=False),
 )
 
 offer = Table(

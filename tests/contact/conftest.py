@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import grpc.aio
@@ -29,6 +30,31 @@ class Running:
     served: Served
     db: Database
     out: Path
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """The service without its background and without neighbours: the test says when time is looked at."""
+
+    served: Served
+    db: Database
+    clock: FakeClock
+
+    def stub(self, subject: str = "li", **claims: Any) -> ContactServiceStub:
+        """A caller of this name, an operator unless told otherwise."""
+        return ContactServiceStub(self.served.channel(**({"roles": {"operator"}, "subject": subject} | claims)))
+
+
+@pytest.fixture
+async def quiet(serving: Serve, fresh: Fresh, tmp_path: Path) -> AsyncIterator[Quiet]:
+    db = await Database.open(fresh.url, schema="contact", application="tests")
+    nowhere = grpc.aio.insecure_channel("127.0.0.1:1")
+    clock = FakeClock(datetime(2026, 10, 1, 2, tzinfo=UTC))
+    built = app.build(db, nowhere, nowhere, folder=tmp_path, zone=ZoneInfo("Asia/Shanghai"), clock=clock)
+    async with serving("contact", register=built.register, rights=RIGHTS) as served:
+        yield Quiet(served, db, clock)
+    await nowhere.close()
+    await db.close()
 
 
 @pytest.fixture

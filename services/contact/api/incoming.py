@@ -7,7 +7,6 @@ from google.protobuf.message import Message
 from google.type.date_pb2 import Date
 
 from lifecircle.contact import v1 as proto
-from services.contact.domain.campaign import Campaign, Offer
 from services.contact.domain.outcome import Outcome
 from services.contact.domain.policy import ChannelLimit, CustomerCap, Policy
 from services.kit.errors import invalid_field
@@ -65,30 +64,6 @@ def policy(message: proto.Policy) -> Policy:
             for limit in message.channel_limits
         ),
         holdout_bps=message.holdout_bps,
-    )
-
-
-def campaign(message: proto.Campaign, org_id: str) -> Campaign:
-    """A draft of the organisation; what is output only is left out."""
-    return Campaign(
-        org_id=org_id,
-        name=message.name,
-        offers=tuple(
-            Offer(
-                offer_id="",
-                product_id=offer.product_id,
-                content=offer.content,
-                channels=tuple(channel(one) for one in offer.channels),
-                worth_fen=offer.worth_fen,
-                exclusive_group=offer.exclusive_group,
-            )
-            for offer in message.offers
-        ),
-        start_date=day(message.start_date, "campaign.start_date"),
-        end_date=day(message.end_date, "campaign.end_date"),
-        control_bps=message.control_bps,
-        contacts_max=message.contacts_max if message.HasField("contacts_max") else None,
-        contacts_min=message.contacts_min,
     )
 
 

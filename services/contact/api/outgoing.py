@@ -6,7 +6,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 
 from lifecircle.contact import v1 as proto
-from services.contact.domain.campaign import Campaign
 from services.contact.domain.experiment import Rate
 from services.contact.domain.outcome import Effect, Kept
 from services.contact.domain.plan import Contact, Plan, attribution_token
@@ -55,33 +54,6 @@ def policy(value: Policy) -> proto.Policy:
         ],
         holdout_bps=value.holdout_bps,
         update_time=moment(value.update_time),
-    )
-
-
-def campaign(value: Campaign) -> proto.Campaign:
-    """A campaign."""
-    return proto.Campaign(
-        campaign_id=value.campaign_id,
-        name=value.name,
-        state=proto.Campaign.State.Value(f"STATE_{value.state}"),
-        offers=[
-            proto.Offer(
-                offer_id=offer.offer_id,
-                product_id=offer.product_id,
-                content=offer.content,
-                channels=[channel(name) for name in offer.channels],
-                worth_fen=offer.worth_fen,
-                exclusive_group=offer.exclusive_group,
-            )
-            for offer in value.offers
-        ],
-        start_date=day(value.start_date),
-        end_date=day(value.end_date),
-        control_bps=value.control_bps,
-        contacts_max=value.contacts_max,
-        contacts_min=value.contacts_min,
-        etag=value.etag,
-        create_time=moment(value.create_time),
     )
 
 

@@ -61,3 +61,12 @@ def keyed(page_token: str) -> tuple[int, str] | None:
     if not isinstance(key, int) or not isinstance(offer_id, str) or abs(key) >= 1 << 63:
         raise bad_page_token()
     return key, offer_id
+
+
+def number(page_token: str) -> int:
+    """How many came before the page of a token; 0 for the first page. Raises bad_page_token."""
+    token = paging.decode(page_token)
+    told = token.get("number", 0 if not token else None)
+    if not isinstance(told, int) or not 0 <= told < 1 << 31:
+        raise bad_page_token()
+    return told

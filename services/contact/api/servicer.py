@@ -1,20 +1,15 @@
-"""Policy, campaigns, jobs, plans, outcomes: one method per RPC."""
+"""Policy, jobs, plans, outcomes: one method per RPC."""
 
 from lifecircle.contact import v1 as proto
 from services.contact.api import incoming, outgoing
 from services.contact.api.pages import READ, WRITE, Context, keyed, request_key, texts, timed, timed_token
 from services.contact.usecases import Auctions, Desk, Effects, Handovers, Work
 from services.kit import paging
-from services.kit.interceptors import Rights, caller
+from services.kit.interceptors import Rights
 
 RIGHTS: Rights = {
     "UpdatePolicy": WRITE,
     "GetPolicy": READ,
-    "CreateCampaign": WRITE,
-    "ActivateCampaign": WRITE,
-    "CloseCampaign": WRITE,
-    "GetCampaign": READ,
-    "ListCampaigns": READ,
     "CreateJob": WRITE,
     "GetJob": READ,
     "ListJobs": READ,
@@ -29,7 +24,7 @@ RIGHTS: Rights = {
 
 
 class ContactApi:
-    """Policy, campaigns, jobs, plans, outcomes."""
+    """Policy, jobs, plans, outcomes."""
 
     def __init__(self, *, desk: Desk, auctions: Auctions, handovers: Handovers, work: Work, effects: Effects) -> None:
         self._desk = desk
@@ -46,40 +41,6 @@ class ContactApi:
     async def GetPolicy(self, request: proto.GetPolicyRequest, context: Context) -> proto.GetPolicyResponse:
         """Gives the policy in force."""
         return proto.GetPolicyResponse(policy=outgoing.policy(await self._desk.policy()))
-
-    async def CreateCampaign(
-        self, request: proto.CreateCampaignRequest, context: Context
-    ) -> proto.CreateCampaignResponse:
-        """Writes a draft."""
-        campaign = await self._desk.create_campaign(
-            request_key(request), incoming.campaign(request.campaign, caller().org)
-        )
-        return proto.CreateCampaignResponse(campaign=outgoing.campaign(campaign))
-
-    async def ActivateCampaign(
-        self, request: proto.ActivateCampaignRequest, context: Context
-    ) -> proto.ActivateCampaignResponse:
-        """Lets a draft bid."""
-        campaign = await self._desk.activate_campaign(request_key(request), request.campaign_id, request.etag)
-        return proto.ActivateCampaignResponse(campaign=outgoing.campaign(campaign))
-
-    async def CloseCampaign(self, request: proto.CloseCampaignRequest, context: Context) -> proto.CloseCampaignResponse:
-        """Stops a campaign's bids."""
-        campaign = await self._desk.close_campaign(request_key(request), request.campaign_id, request.etag)
-        return proto.CloseCampaignResponse(campaign=outgoing.campaign(campaign))
-
-    async def GetCampaign(self, request: proto.GetCampaignRequest, context: Context) -> proto.GetCampaignResponse:
-        """Gives one campaign."""
-        campaign = await self._desk.campaign(request.campaign_id)
-        return proto.GetCampaignResponse(campaign=outgoing.campaign(campaign))
-
-    async def ListCampaigns(self, request: proto.ListCampaignsRequest, context: Context) -> proto.ListCampaignsResponse:
-        """Lists campaigns."""
-        size = paging.clamp(request.page_size)
-        found = await self._desk.campaigns(request.name, timed(request.page_token), size)
-        page = [outgoing.campaign(campaign) for campaign in found]
-        token = timed_token(*[(one.create_time, one.campaign_id) for one in found], size=size)
-        return proto.ListCampaignsResponse(campaigns=page, next_page_token=token)
 
     async def CreateJob(self, request: proto.CreateJobRequest, context: Context) -> proto.CreateJobResponse:
         """Starts an auction or a hand-over."""

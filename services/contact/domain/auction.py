@@ -85,7 +85,8 @@ def bids(matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience
     products = {product: index for index, product in enumerate(matrix.products)}
     columns: list[tuple[Ints, Floats, int, int]] = []
     for index, (campaign, offer) in enumerate(offers):
-        rows = np.flatnonzero((matrix.product == products.get(offer.product_id, -1)) & (room[row] > 0))
+        may = (room > 0) & campaign.reaches(keys)
+        rows = np.flatnonzero((matrix.product == products.get(offer.product_id, -1)) & may[row])
         for at, limit in enumerate(policy.channel_limits):
             if limit.channel in offer.channels:
                 reached = rows[consents[limit.channel][row[rows]]]

@@ -1,16 +1,94 @@
-"""A campaign: offers to customers over a period, with a control group that nobody contacts."""
+"""A campaign: a strategy with a life. Offers to customers over a period, with a control group that nobody contacts.
+
+draft → approved → pilot → active (rolled out) → closed; paused and killed on the way. `MOVES` is the whole machine. A
+campaign without a brief is a plain bid: it goes from draft to active and to closed, and nothing else is asked of it.
+"""
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
+import numpy as np
+
+from services.contact.domain.campaign_type import STANDARD, TYPES
+from services.contact.domain.experiment import Flags, Ints, held_out
+from services.contact.domain.pilot import Pilot, checked
 from services.contact.domain.policy import CHANNELS
-from services.contact.refusals import campaign_changed, campaign_invalid, campaign_state
+from services.contact.refusals import campaign_changed, campaign_invalid, campaign_state, not_four_eyes
 
-DRAFT, ACTIVE, CLOSED = "DRAFT", "ACTIVE", "CLOSED"
+DRAFT, APPROVED, PILOT, ACTIVE = "DRAFT", "APPROVED", "PILOT", "ACTIVE"
+PAUSED, KILLED, CLOSED = "PAUSED", "KILLED", "CLOSED"
+
+ACTIVATE, APPROVE, TRY, ROLL_OUT = "activate", "approve", "pilot", "roll_out"
+PAUSE, RESUME, KILL, CLOSE = "pause", "resume", "kill", "close"
+
+MOVES: Mapping[str, Mapping[str, str]] = {
+    ACTIVATE: {DRAFT: ACTIVE},
+    APPROVE: {DRAFT: APPROVED},
+    TRY: {APPROVED: PILOT},
+    ROLL_OUT: {APPROVED: ACTIVE, PILOT: ACTIVE},
+    PAUSE: {PILOT: PAUSED, ACTIVE: PAUSED},
+    RESUME: {PAUSED: ACTIVE},
+    KILL: {APPROVED: KILLED, PILOT: KILLED, ACTIVE: KILLED, PAUSED: KILLED},
+    CLOSE: {PILOT: CLOSED, ACTIVE: CLOSED, PAUSED: CLOSED, KILLED: CLOSED},
+}
+"""Verb → state before → state after; RESUME leads back to where the campaign was paused."""
+
+STOPPED = frozenset({PAUSED, KILLED})
+"""States in which nothing more is sent, whatever was planned."""
+
+WITHOUT_PILOT = 1_000
+"""A campaign of so few contacts in a plan may be rolled out without a pilot; a larger one may not."""
+
 _FORBIDDEN = "|\r\n\x00"
+
+
+@dataclass(frozen=True)
+class Brief:
+    """The plan (策划) of a campaign and its strategy: customers × channel × product × timing × promotion × content.
+
+    Products, channels and content stand in the offers. `moments` are types of events that trigger it, `audience` says
+    whom in the words of the portrait's tags, `findings` names what the idea came from.
+    """
+
+    goal: str
+    audience: str
+    creative: str
+    budget_fen: int
+    places: tuple[str, ...]
+    plan: str
+    promotion: str = ""
+    moments: tuple[str, ...] = ()
+    event_tag: str = ""
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The five steps of a case as they went (需求挖掘, 产品开发, 目标客户定位, 营销实施, 效益分析), and its summary."""
+
+    need: str
+    product: str
+    targeting: str
+    implementation: str
+    benefit: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One step of a campaign's history; `override` says why the gate was passed against its finding."""
+
+    verb: str
+    state: str
+    actor: str
+    note: str
+    override: str
+    finding: Mapping[str, Any]
+    time: datetime
 
 
 @dataclass(frozen=True)
@@ -44,6 +122,12 @@ class Campaign:
     state: str = DRAFT
     revision: int = 1
     create_time: datetime | None = None
+    type: str = STANDARD
+    author: str = ""
+    brief: Brief | None = None
+    pilot: Pilot | None = None
+    previous_campaign_id: str = ""
+    paused_from: str = ""
 
     @property
     def etag(self) -> str:
@@ -51,8 +135,14 @@ class Campaign:
         return hashlib.sha256(f"{self.campaign_id}|{self.revision}".encode()).hexdigest()[:16]
 
     def bids_on(self, day: date) -> bool:
-        """Whether it bids for contacts of this business day."""
-        return self.state == ACTIVE and self.start_date <= day <= self.end_date
+        """Whether it bids for contacts of this business day; in its pilot it bids for the pilot's customers."""
+        return self.state in (PILOT, ACTIVE) and self.start_date <= day <= self.end_date
+
+    def reaches(self, customers: Ints) -> Flags:
+        """Which customers [N] it may contact as it stands: all, or in its pilot the share that the hash selects."""
+        if self.state != PILOT or self.pilot is None:
+            return np.ones(len(customers), np.bool_)
+        return held_out(f"pilot {self.name}", customers, self.pilot.share_bps)
 
 
 def drafted(campaign: Campaign, campaign_id: str, now: datetime) -> Campaign:
@@ -67,14 +157,56 @@ def drafted(campaign: Campaign, campaign_id: str, now: datetime) -> Campaign:
     )
 
 
-def moved(campaign: Campaign, state: str, etag: str) -> Campaign:
-    """The campaign in its next state. Raises campaign_changed, campaign_state."""
+def moved(campaign: Campaign, verb: str, etag: str = "") -> Campaign:
+    """The campaign after the verb. Raises campaign_changed, campaign_state."""
     if etag and etag != campaign.etag:
         raise campaign_changed(campaign.campaign_id)
-    needed = {ACTIVE: DRAFT, CLOSED: ACTIVE}[state]
-    if campaign.state != needed:
+    allowed = MOVES[verb]
+    if campaign.state not in allowed:
+        raise campaign_state(campaign.campaign_id, campaign.state, " or ".join(allowed))
+    state = campaign.paused_from if verb == RESUME else allowed[campaign.state]
+    paused_from = campaign.state if verb == PAUSE else ""
+    return dataclasses.replace(campaign, state=state, paused_from=paused_from, revision=campaign.revision + 1)
+
+
+def examined(campaign: Campaign, verb: str, actor: str, lesson: Lesson | None) -> None:
+    """Refuse a verb that this campaign or this person may not use: campaign_invalid, campaign_state, not_four_eyes.
+
+    With a brief the whole way is gone: approved by another person, tried in a pilot when it is large, closed with what
+    was learned. Without one there is nothing to approve.
+    """
+    brief = campaign.brief
+    if verb in (APPROVE, TRY, ROLL_OUT) and brief is None:
+        raise campaign_invalid("brief", "is needed for an approval, a pilot and a roll-out")
+    if verb == ACTIVATE and brief is not None:
+        raise campaign_state(campaign.campaign_id, campaign.state, "without a brief: this one is approved")
+    if verb == APPROVE and brief is not None:
+        _whole(brief)
+        if actor == campaign.author:
+            raise not_four_eyes(campaign.campaign_id, actor)
+    if verb == TRY and campaign.pilot is None:
+        raise campaign_invalid("pilot", "is needed for a pilot")
+    small = campaign.contacts_max is not None and campaign.contacts_max <= WITHOUT_PILOT
+    if verb == ROLL_OUT and campaign.state == APPROVED and not small:
+        needed = f"PILOT, as it is larger than {WITHOUT_PILOT:,} contacts"
         raise campaign_state(campaign.campaign_id, campaign.state, needed)
-    return dataclasses.replace(campaign, state=state, revision=campaign.revision + 1)
+    if verb == CLOSE and brief is not None:
+        if lesson is None:
+            raise campaign_invalid("lesson", "is needed to close: the five steps and the summary")
+        for field in dataclasses.fields(lesson):
+            if not getattr(lesson, field.name).strip():
+                raise campaign_invalid(f"lesson.{field.name}", "is empty")
+
+
+def _whole(brief: Brief) -> None:
+    """R002-080: goal, audience, creative, budget, places and plan are there before a campaign is approved."""
+    for name in ("goal", "audience", "creative", "plan"):
+        if not getattr(brief, name).strip():
+            raise campaign_invalid(f"brief.{name}", "is empty")
+    if brief.budget_fen <= 0:
+        raise campaign_invalid("brief.budget_fen", "must be above 0")
+    if not brief.places:
+        raise campaign_invalid("brief.places", "is empty")
 
 
 def auction_day(campaigns: Sequence[Campaign], earliest: date) -> date | None:
@@ -114,6 +246,12 @@ def in_order(channels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check(campaign: Campaign) -> None:
+    if campaign.type not in TYPES:
+        raise campaign_invalid("type", "is not in the catalogue of campaign types")
+    if TYPES[campaign.type].needs_event_tag and (campaign.brief is None or not campaign.brief.event_tag):
+        raise campaign_invalid("brief.event_tag", "is needed by this type of campaign")
+    if campaign.pilot is not None:
+        checked(campaign.pilot)
     if campaign.end_date < campaign.start_date:
         raise campaign_invalid("end_date", "is before start_date")
     if campaign.contacts_max is not None and campaign.contacts_min > campaign.contacts_max:

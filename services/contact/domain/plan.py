@@ -13,6 +13,7 @@ SENT = "HANDED_OVER"
 CONSENT_WITHDRAWN = "CONSENT_WITHDRAWN"
 CAP_REACHED = "CAP_REACHED"
 UNREACHABLE = "UNREACHABLE"
+CAMPAIGN_STOPPED = "CAMPAIGN_STOPPED"
 """States of a contact: from PLANNED to SENT, or to the reason why it was not written.
 
 A contact of the control goes from CONTROL to CONTROL_WITHHELD where, had it been PLANNED, it would not have been.

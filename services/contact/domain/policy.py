@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from services.contact.refusals import policy_invalid
 
-CHANNELS = ("sms", "call", "app")
+CHANNELS = ("sms", "call", "app", "web", "store", "order")
 """The channels by which a customer is reached, as they are written in files and tables."""
 
 MARKETING = "marketing"

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from services.contact.store.attributions import Attributions
 from services.contact.store.campaigns import Campaigns, Policies
+from services.contact.store.knowledge import Knowledge, Pilots
 from services.contact.store.orders import Orders
 from services.contact.store.outcomes import Outcomes
 from services.contact.store.plans import Plans
@@ -22,3 +23,5 @@ class Store:
     outcomes: Outcomes = field(default_factory=Outcomes)
     orders: Orders = field(default_factory=Orders)
     attributions: Attributions = field(default_factory=Attributions)
+    pilots: Pilots = field(default_factory=Pilots)
+    knowledge: Knowledge = field(default_factory=Knowledge)

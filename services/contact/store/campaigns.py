@@ -8,11 +8,12 @@ from typing import Any
 from sqlalchemy import Row, insert, select, text, tuple_, update
 
 from services.contact import tables
-from services.contact.domain.campaign import ACTIVE, Campaign, Offer
+from services.contact.domain.campaign import ACTIVE, PILOT, STOPPED, Brief, Campaign, Moved, Offer
+from services.contact.domain.pilot import Pilot
 from services.contact.domain.policy import ChannelLimit, CustomerCap, Policy
 from services.kit.db import Read, Write
 
-_policy, _campaign, _offer = tables.policy, tables.campaign, tables.offer
+_policy, _campaign, _offer, _move = tables.policy, tables.campaign, tables.offer, tables.campaign_move
 
 
 class Policies:
@@ -81,11 +82,31 @@ class Campaigns:
     async def move(self, tx: Write, campaign: Campaign) -> None:
         """Keep a campaign's new state and revision."""
         stmt = update(_campaign).where(_campaign.c.campaign_id == campaign.campaign_id)
-        await tx.execute(stmt.values(state=campaign.state, revision=campaign.revision))
+        values = {"state": campaign.state, "revision": campaign.revision, "paused_from": campaign.paused_from}
+        await tx.execute(stmt.values(values))
+
+    async def remember(self, tx: Write, campaign: Campaign, move: Moved) -> None:
+        """Keep the step that made the campaign what it is."""
+        of = {"campaign_id": campaign.campaign_id, "number": campaign.revision, "org_id": campaign.org_id}
+        await tx.execute(insert(_move).values(**of, **dataclasses.asdict(move)))
+
+    async def moves(self, read: Read, campaign_id: str) -> list[Moved]:
+        """The history of a campaign from the first step."""
+        columns = [_move.c[field.name] for field in dataclasses.fields(Moved)]
+        rows = await read.rows(select(*columns).where(_move.c.campaign_id == campaign_id).order_by(_move.c.number))
+        return [Moved(**row._asdict()) for row in rows]
+
+    async def stopped(self, read: Read, plan_id: str) -> set[str]:
+        """The campaigns of a plan that were paused or killed since."""
+        bidding = select(tables.contact.c.campaign_id).where(tables.contact.c.plan_id == plan_id)
+        stmt = select(_campaign.c.campaign_id).where(
+            _campaign.c.state.in_(STOPPED), _campaign.c.campaign_id.in_(bidding)
+        )
+        return {row.campaign_id for row in await read.rows(stmt)}
 
     async def active(self, read: Read) -> list[Campaign]:
         """The campaigns that bid, by name."""
-        stmt = select(_campaign).where(_campaign.c.state == ACTIVE).order_by(_campaign.c.name)
+        stmt = select(_campaign).where(_campaign.c.state.in_((PILOT, ACTIVE))).order_by(_campaign.c.name)
         return await self._with_offers(read, await read.rows(stmt))
 
     async def of_ids(self, read: Read, campaign_ids: Collection[str]) -> list[Campaign]:
@@ -93,11 +114,15 @@ class Campaigns:
         stmt = select(_campaign).where(_campaign.c.campaign_id.in_(campaign_ids)).order_by(_campaign.c.name)
         return await self._with_offers(read, await read.rows(stmt))
 
-    async def page(self, read: Read, name: str, after: tuple[datetime, str] | None, size: int) -> list[Campaign]:
-        """Campaigns, the latest first, those after (create_time, campaign_id); of one name, or of all when it is ""."""
+    async def page(
+        self, read: Read, name: str, finding_id: str, after: tuple[datetime, str] | None, size: int
+    ) -> list[Campaign]:
+        """Campaigns, the latest first, those after (create_time, campaign_id); of one name and finding, "" for all."""
         stmt = select(_campaign).order_by(_campaign.c.create_time.desc(), _campaign.c.campaign_id.desc()).limit(size)
         if name:
             stmt = stmt.where(_campaign.c.name == name)
+        if finding_id:
+            stmt = stmt.where(_campaign.c.brief["findings"].contains([finding_id]))
         if after is not None:
             stmt = stmt.where(tuple_(_campaign.c.create_time, _campaign.c.campaign_id) < tuple_(*after))
         return await self._with_offers(read, await read.rows(stmt))
@@ -123,7 +148,15 @@ class Campaigns:
                     exclusive_group=row.exclusive_group,
                 )
             )
-        return [Campaign(**row._asdict(), offers=tuple(offers[row.campaign_id])) for row in rows]
+        return [_to_campaign(row, offers[row.campaign_id]) for row in rows]
+
+
+def _to_campaign(row: Row[Any], offers: list[Offer]) -> Campaign:
+    values = row._asdict()
+    brief, pilot = values.pop("brief"), values.pop("pilot")
+    if brief is not None:
+        brief = Brief(**{**brief, **{name: tuple(brief[name]) for name in ("places", "moments", "findings")}})
+    return Campaign(**values, brief=brief, pilot=None if pilot is None else Pilot(**pilot), offers=tuple(offers))
 
 
 def _to_policy(row: Row[Any]) -> Policy:

@@ -7,6 +7,7 @@ from datetime import datetime, tzinfo
 
 from services.contact.domain.handover import file_name, row
 from services.contact.domain.plan import (
+    CAMPAIGN_STOPPED,
     CAP_REACHED,
     CONSENT_WITHDRAWN,
     CONTROL,
@@ -130,6 +131,7 @@ class Handovers:
         """
         window = policy.widest_window()
         earlier = await self._store.customers.earlier(tx, plan.plan_date, window, but_plan=plan.plan_id)
+        stopped = await self._store.campaigns.stopped(tx, plan.plan_id)
         verdicts: dict[str, str] = {}
         async for part in self._store.plans.all_contacts(tx, plan.plan_id):
             keys = {contact.customer_key for contact in part}
@@ -137,7 +139,9 @@ class Handovers:
             levels = await self._store.customers.levels(tx, keys)
             rooms = {key: policy.room(level, earlier.get(key, ()), plan.plan_date) for key, level in levels.items()}
             for contact in sorted(part, key=lambda one: (-one.value_fen, one.contact_id)):
-                if (contact.customer_key, contact.channel) not in consenting:
+                if contact.campaign_id in stopped:
+                    verdict = CAMPAIGN_STOPPED
+                elif (contact.customer_key, contact.channel) not in consenting:
                     verdict = CONSENT_WITHDRAWN
                 elif rooms.get(contact.customer_key, 0) <= 0:
                     verdict = CAP_REACHED

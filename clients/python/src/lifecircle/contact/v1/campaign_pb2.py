@@ -25,9 +25,11 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
+from lifecircle.contact.v1 import experiment_pb2 as lifecircle_dot_contact_dot_v1_dot_experiment__pb2
+from lifecircle.contact.v1 import outcome_pb2 as lifecircle_dot_contact_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lifecircle/contact/v1/campaign.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\x9f\x04\n\x08\x43\x61mpaign\x12\x1c\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.lifecircle.contact.v1.Campaign.State\x12\x38\n\x06offers\x18\x04 \x03(\x0b\x32\x1c.lifecircle.contact.v1.OfferB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12-\n\nstart_date\x18\x05 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12+\n\x08\x65nd_date\x18\x06 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\x0b\x63ontrol_bps\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x88\'(\x00\x12\"\n\x0c\x63ontacts_max\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x1d\n\x0c\x63ontacts_min\x18\t \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x15\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"S\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_DRAFT\x10\x01\x12\x10\n\x0cSTATE_ACTIVE\x10\x02\x12\x10\n\x0cSTATE_CLOSED\x10\x03\x42\x0f\n\r_contacts_max\"\xe9\x01\n\x05Offer\x12\x19\n\x08offer_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\nproduct_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\x07\x63ontent\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x45\n\x08\x63hannels\x18\x04 \x03(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x08\"\x07\x82\x01\x04\x10\x01 \x00\x12 \n\tworth_fen\x18\x05 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00\x12 \n\x0f\x65xclusive_group\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@*V\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x43HANNEL_SMS\x10\x01\x12\x10\n\x0c\x43HANNEL_CALL\x10\x02\x12\x0f\n\x0b\x43HANNEL_APP\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lifecircle/contact/v1/campaign.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a&lifecircle/contact/v1/experiment.proto\x1a#lifecircle/contact/v1/outcome.proto\"\xe2\x06\n\x08\x43\x61mpaign\x12\x1c\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.lifecircle.contact.v1.Campaign.State\x12\x38\n\x06offers\x18\x04 \x03(\x0b\x32\x1c.lifecircle.contact.v1.OfferB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12-\n\nstart_date\x18\x05 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12+\n\x08\x65nd_date\x18\x06 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\x0b\x63ontrol_bps\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x88\'(\x00\x12\"\n\x0c\x63ontacts_max\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x1d\n\x0c\x63ontacts_min\x18\t \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x15\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04type\x18\x0c \x01(\tB\x07\xbaH\x04r\x02\x18 \x12\x18\n\x06\x61uthor\x18\r \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x33\n\x05\x62rief\x18\x0e \x01(\x0b\x32$.lifecircle.contact.v1.CampaignBrief\x12+\n\x05pilot\x18\x0f \x01(\x0b\x32\x1c.lifecircle.contact.v1.Pilot\x12%\n\x14previous_campaign_id\x18\x10 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12=\n\x05moves\x18\x11 \x03(\x0b\x32#.lifecircle.contact.v1.CampaignMoveB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\"\x9c\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_DRAFT\x10\x01\x12\x10\n\x0cSTATE_ACTIVE\x10\x02\x12\x10\n\x0cSTATE_CLOSED\x10\x03\x12\x12\n\x0eSTATE_APPROVED\x10\x04\x12\x0f\n\x0bSTATE_PILOT\x10\x05\x12\x10\n\x0cSTATE_PAUSED\x10\x06\x12\x10\n\x0cSTATE_KILLED\x10\x07\x42\x0f\n\r_contacts_max\"\xb9\x02\n\rCampaignBrief\x12\x16\n\x04goal\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1a\n\x08\x61udience\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x1a\n\x08\x63reative\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x1b\n\nbudget_fen\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\x06places\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x32\"\x06r\x04\x10\x01\x18\x64\x12\x16\n\x04plan\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1b\n\tpromotion\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12!\n\x07moments\x18\x08 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x14\"\x06r\x04\x10\x01\x18@\x12\x1a\n\tevent_tag\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18@\x12%\n\x0b\x66inding_ids\x18\n \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x32\"\x06r\x04\x10\x01\x18@\"\xe6\x01\n\x0c\x43\x61mpaignMove\x12\x0c\n\x04verb\x18\x01 \x01(\t\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.lifecircle.contact.v1.Campaign.State\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\x12\x10\n\x08override\x18\x05 \x01(\t\x12\x34\n\x07\x66inding\x18\x06 \x01(\x0b\x32#.lifecircle.contact.v1.PilotFinding\x12-\n\tmove_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb0\x01\n\x06Lesson\x12\x16\n\x04need\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x19\n\x07product\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1b\n\ttargeting\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12 \n\x0eimplementation\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x19\n\x07\x62\x65nefit\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x19\n\x07summary\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\"\xa8\x02\n\x0eKnowledgeEntry\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x13\n\x0bproduct_ids\x18\x04 \x03(\t\x12\x30\n\x08\x63hannels\x18\x05 \x03(\x0e\x32\x1e.lifecircle.contact.v1.Channel\x12\x10\n\x08\x61udience\x18\x06 \x01(\t\x12-\n\x06lesson\x18\x07 \x01(\x0b\x32\x1d.lifecircle.contact.v1.Lesson\x12-\n\x06\x65\x66\x66\x65\x63t\x18\x08 \x01(\x0b\x32\x1d.lifecircle.contact.v1.Effect\x12.\n\nclose_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"o\n\x0c\x43\x61mpaignType\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x11\n\tmechanism\x18\x03 \x01(\t\x12\x10\n\x08\x61udience\x18\x04 \x01(\t\x12\x0c\n\x04goal\x18\x05 \x01(\t\x12\x0f\n\x07measure\x18\x06 \x01(\t\"Y\n\nEventGuest\x12\x14\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x12\x10\n\x08\x63ontacts\x18\x02 \x01(\x03\x12\x11\n\tresponses\x18\x03 \x01(\x03\x12\x10\n\x08openings\x18\x04 \x01(\x03\"\xe9\x01\n\x05Offer\x12\x19\n\x08offer_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\nproduct_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\x07\x63ontent\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x45\n\x08\x63hannels\x18\x04 \x03(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x08\"\x07\x82\x01\x04\x10\x01 \x00\x12 \n\tworth_fen\x18\x05 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00\x12 \n\x0f\x65xclusive_group\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@*\x8d\x01\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x43HANNEL_SMS\x10\x01\x12\x10\n\x0c\x43HANNEL_CALL\x10\x02\x12\x0f\n\x0b\x43HANNEL_APP\x10\x03\x12\x0f\n\x0b\x43HANNEL_WEB\x10\x04\x12\x11\n\rCHANNEL_STORE\x10\x05\x12\x11\n\rCHANNEL_ORDER\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +54,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CAMPAIGN'].fields_by_name['contacts_min']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_CAMPAIGN'].fields_by_name['etag']._loaded_options = None
   _globals['_CAMPAIGN'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CAMPAIGN'].fields_by_name['type']._loaded_options = None
+  _globals['_CAMPAIGN'].fields_by_name['type']._serialized_options = b'\272H\004r\002\030 '
+  _globals['_CAMPAIGN'].fields_by_name['author']._loaded_options = None
+  _globals['_CAMPAIGN'].fields_by_name['author']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_CAMPAIGN'].fields_by_name['previous_campaign_id']._loaded_options = None
+  _globals['_CAMPAIGN'].fields_by_name['previous_campaign_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CAMPAIGN'].fields_by_name['moves']._loaded_options = None
+  _globals['_CAMPAIGN'].fields_by_name['moves']._serialized_options = b'\272H\006\222\001\003\020\350\007'
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['goal']._loaded_options = None
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['goal']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['audience']._loaded_options = None
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['audience']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['creative']._loaded_options = None
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['creative']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['budget_fen']._loaded_options = None
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['budget_fen']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['places']._loaded_options = None
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['places']._serialized_options = b'\272H\r\222\001\n\0202\"\006r\004\020\001\030d'
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['plan']._loaded_options = None
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['plan']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['promotion']._loaded_options = None
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['promotion']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['moments']._loaded_options = None
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['moments']._serialized_options = b'\272H\r\222\001\n\020\024\"\006r\004\020\001\030@'
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['event_tag']._loaded_options = None
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['event_tag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['finding_ids']._loaded_options = None
+  _globals['_CAMPAIGNBRIEF'].fields_by_name['finding_ids']._serialized_options = b'\272H\r\222\001\n\0202\"\006r\004\020\001\030@'
+  _globals['_LESSON'].fields_by_name['need']._loaded_options = None
+  _globals['_LESSON'].fields_by_name['need']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_LESSON'].fields_by_name['product']._loaded_options = None
+  _globals['_LESSON'].fields_by_name['product']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_LESSON'].fields_by_name['targeting']._loaded_options = None
+  _globals['_LESSON'].fields_by_name['targeting']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_LESSON'].fields_by_name['implementation']._loaded_options = None
+  _globals['_LESSON'].fields_by_name['implementation']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_LESSON'].fields_by_name['benefit']._loaded_options = None
+  _globals['_LESSON'].fields_by_name['benefit']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_LESSON'].fields_by_name['summary']._loaded_options = None
+  _globals['_LESSON'].fields_by_name['summary']._serialized_options = b'\272H\005r\003\030\320\017'
   _globals['_OFFER'].fields_by_name['offer_id']._loaded_options = None
   _globals['_OFFER'].fields_by_name['offer_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_OFFER'].fields_by_name['product_id']._loaded_options = None
@@ -64,12 +106,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OFFER'].fields_by_name['worth_fen']._serialized_options = b'\272H\n\"\010\030\200\224\353\334\003(\000'
   _globals['_OFFER'].fields_by_name['exclusive_group']._loaded_options = None
   _globals['_OFFER'].fields_by_name['exclusive_group']._serialized_options = b'\272H\004r\002\030@'
-  _globals['_CHANNEL']._serialized_start=931
-  _globals['_CHANNEL']._serialized_end=1017
-  _globals['_CAMPAIGN']._serialized_start=150
-  _globals['_CAMPAIGN']._serialized_end=693
-  _globals['_CAMPAIGN_STATE']._serialized_start=593
-  _globals['_CAMPAIGN_STATE']._serialized_end=676
-  _globals['_OFFER']._serialized_start=696
-  _globals['_OFFER']._serialized_end=929
+  _globals['_CHANNEL']._serialized_start=2563
+  _globals['_CHANNEL']._serialized_end=2704
+  _globals['_CAMPAIGN']._serialized_start=227
+  _globals['_CAMPAIGN']._serialized_end=1093
+  _globals['_CAMPAIGN_STATE']._serialized_start=920
+  _globals['_CAMPAIGN_STATE']._serialized_end=1076
+  _globals['_CAMPAIGNBRIEF']._serialized_start=1096
+  _globals['_CAMPAIGNBRIEF']._serialized_end=1409
+  _globals['_CAMPAIGNMOVE']._serialized_start=1412
+  _globals['_CAMPAIGNMOVE']._serialized_end=1642
+  _globals['_LESSON']._serialized_start=1645
+  _globals['_LESSON']._serialized_end=1821
+  _globals['_KNOWLEDGEENTRY']._serialized_start=1824
+  _globals['_KNOWLEDGEENTRY']._serialized_end=2120
+  _globals['_CAMPAIGNTYPE']._serialized_start=2122
+  _globals['_CAMPAIGNTYPE']._serialized_end=2233
+  _globals['_EVENTGUEST']._serialized_start=2235
+  _globals['_EVENTGUEST']._serialized_end=2324
+  _globals['_OFFER']._serialized_start=2327
+  _globals['_OFFER']._serialized_end=2560
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,8 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
+from lifecircle.contact.v1 import experiment_pb2 as _experiment_pb2
+from lifecircle.contact.v1 import outcome_pb2 as _outcome_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -35,6 +37,12 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """CHANNEL_CALL is an outbound call."""
     CHANNEL_APP: _Channel.ValueType  # 3
     """CHANNEL_APP is a message in the operator's app."""
+    CHANNEL_WEB: _Channel.ValueType  # 4
+    """CHANNEL_WEB is the operator's web hall and its pages."""
+    CHANNEL_STORE: _Channel.ValueType  # 5
+    """CHANNEL_STORE is a store's counter."""
+    CHANNEL_ORDER: _Channel.ValueType  # 6
+    """CHANNEL_ORDER is a work order to an account manager."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """Channel is the way by which a customer is reached."""
@@ -47,6 +55,12 @@ CHANNEL_CALL: Channel.ValueType  # 2
 """CHANNEL_CALL is an outbound call."""
 CHANNEL_APP: Channel.ValueType  # 3
 """CHANNEL_APP is a message in the operator's app."""
+CHANNEL_WEB: Channel.ValueType  # 4
+"""CHANNEL_WEB is the operator's web hall and its pages."""
+CHANNEL_STORE: Channel.ValueType  # 5
+"""CHANNEL_STORE is a store's counter."""
+CHANNEL_ORDER: Channel.ValueType  # 6
+"""CHANNEL_ORDER is a work order to an account manager."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 @_typing.final
@@ -66,9 +80,17 @@ class Campaign(_message.Message):
         STATE_DRAFT: Campaign._State.ValueType  # 1
         """STATE_DRAFT means that it is being written and does not bid."""
         STATE_ACTIVE: Campaign._State.ValueType  # 2
-        """STATE_ACTIVE means that it bids for contacts."""
+        """STATE_ACTIVE means that it is rolled out: it bids for contacts with all its customers."""
         STATE_CLOSED: Campaign._State.ValueType  # 3
         """STATE_CLOSED means that it bids no more; outcomes still count."""
+        STATE_APPROVED: Campaign._State.ValueType  # 4
+        """STATE_APPROVED means that another person than its author approved its brief."""
+        STATE_PILOT: Campaign._State.ValueType  # 5
+        """STATE_PILOT means that it bids for the share of the customers that its pilot selects."""
+        STATE_PAUSED: Campaign._State.ValueType  # 6
+        """STATE_PAUSED means that it bids no more and nothing planned of it is sent, until it is resumed."""
+        STATE_KILLED: Campaign._State.ValueType  # 7
+        """STATE_KILLED means that it was stopped for good; it waits to be closed with what was learned."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """State says where the campaign stands; moved only by verbs."""
@@ -78,9 +100,17 @@ class Campaign(_message.Message):
     STATE_DRAFT: Campaign.State.ValueType  # 1
     """STATE_DRAFT means that it is being written and does not bid."""
     STATE_ACTIVE: Campaign.State.ValueType  # 2
-    """STATE_ACTIVE means that it bids for contacts."""
+    """STATE_ACTIVE means that it is rolled out: it bids for contacts with all its customers."""
     STATE_CLOSED: Campaign.State.ValueType  # 3
     """STATE_CLOSED means that it bids no more; outcomes still count."""
+    STATE_APPROVED: Campaign.State.ValueType  # 4
+    """STATE_APPROVED means that another person than its author approved its brief."""
+    STATE_PILOT: Campaign.State.ValueType  # 5
+    """STATE_PILOT means that it bids for the share of the customers that its pilot selects."""
+    STATE_PAUSED: Campaign.State.ValueType  # 6
+    """STATE_PAUSED means that it bids no more and nothing planned of it is sent, until it is resumed."""
+    STATE_KILLED: Campaign.State.ValueType  # 7
+    """STATE_KILLED means that it was stopped for good; it waits to be closed with what was learned."""
 
     CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
@@ -93,6 +123,12 @@ class Campaign(_message.Message):
     CONTACTS_MIN_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    BRIEF_FIELD_NUMBER: _builtins.int
+    PILOT_FIELD_NUMBER: _builtins.int
+    PREVIOUS_CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     """campaign_id is assigned by the platform. Output only."""
     name: _builtins.str
@@ -107,6 +143,12 @@ class Campaign(_message.Message):
     """contacts_min asks for at least so many contacts in one plan; 0 for no minimum."""
     etag: _builtins.str
     """etag changes with every change. Output only."""
+    type: _builtins.str
+    """type is its type in the catalogue, as `event` or `coupon`; empty for `standard`."""
+    author: _builtins.str
+    """author is who wrote it. Output only."""
+    previous_campaign_id: _builtins.str
+    """previous_campaign_id names the round before this one; empty for the first."""
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Offer]:
         """offers are what it brings to customers, 1 to 50."""
@@ -123,6 +165,18 @@ class Campaign(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """create_time is output only."""
 
+    @_builtins.property
+    def brief(self) -> Global___CampaignBrief:
+        """brief is its plan and strategy; without one it is a plain bid that needs no approval."""
+
+    @_builtins.property
+    def pilot(self) -> _experiment_pb2.Pilot:
+        """pilot is what is tried before the roll-out; a campaign with a brief and more than 1,000 contacts in a plan needs one."""
+
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___CampaignMove]:
+        """moves are its history; in GetCampaign alone. Output only."""
+
     def __init__(
         self,
         *,
@@ -137,16 +191,320 @@ class Campaign(_message.Message):
         contacts_min: _builtins.int = ...,
         etag: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        type: _builtins.str = ...,
+        author: _builtins.str = ...,
+        brief: Global___CampaignBrief | None = ...,
+        pilot: _experiment_pb2.Pilot | None = ...,
+        previous_campaign_id: _builtins.str = ...,
+        moves: _abc.Iterable[Global___CampaignMove] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_contacts_max", b"_contacts_max", "contacts_max", b"contacts_max", "create_time", b"create_time", "end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_contacts_max", b"_contacts_max", "brief", b"brief", "contacts_max", b"contacts_max", "create_time", b"create_time", "end_date", b"end_date", "pilot", b"pilot", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_contacts_max", b"_contacts_max", "campaign_id", b"campaign_id", "contacts_max", b"contacts_max", "contacts_min", b"contacts_min", "control_bps", b"control_bps", "create_time", b"create_time", "end_date", b"end_date", "etag", b"etag", "name", b"name", "offers", b"offers", "start_date", b"start_date", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_contacts_max", b"_contacts_max", "author", b"author", "brief", b"brief", "campaign_id", b"campaign_id", "contacts_max", b"contacts_max", "contacts_min", b"contacts_min", "control_bps", b"control_bps", "create_time", b"create_time", "end_date", b"end_date", "etag", b"etag", "moves", b"moves", "name", b"name", "offers", b"offers", "pilot", b"pilot", "previous_campaign_id", b"previous_campaign_id", "start_date", b"start_date", "state", b"state", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__contacts_max: _TypeAlias = _typing.Literal["contacts_max"]  # noqa: Y015
     _WhichOneofArgType__contacts_max: _TypeAlias = _typing.Literal["_contacts_max", b"_contacts_max"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__contacts_max) -> _WhichOneofReturnType__contacts_max | None: ...
 
 Global___Campaign: _TypeAlias = Campaign  # noqa: Y015
+
+@_typing.final
+class CampaignBrief(_message.Message):
+    """CampaignBrief (策划) is the plan of a campaign and its strategy: customers × channel × product × timing × promotion × content; products,
+    channels and content stand in the offers. All of goal, audience, creative, budget, places and plan are needed for the approval.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GOAL_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    CREATIVE_FIELD_NUMBER: _builtins.int
+    BUDGET_FEN_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    PROMOTION_FIELD_NUMBER: _builtins.int
+    MOMENTS_FIELD_NUMBER: _builtins.int
+    EVENT_TAG_FIELD_NUMBER: _builtins.int
+    FINDING_IDS_FIELD_NUMBER: _builtins.int
+    goal: _builtins.str
+    """goal says what is to be achieved, up to 500 characters."""
+    audience: _builtins.str
+    """audience says whom, as an expression over the portrait's tags, up to 1,000 characters."""
+    creative: _builtins.str
+    """creative says how it is told, up to 1,000 characters."""
+    budget_fen: _builtins.int
+    """budget_fen is what it may cost, in fen."""
+    plan: _builtins.str
+    """plan says who does what and when, up to 2,000 characters."""
+    promotion: _builtins.str
+    """promotion is the kind of promotion, as `半价`; up to 200 characters."""
+    event_tag: _builtins.str
+    """event_tag names the kind of event of an event campaign, as `concert`."""
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """places are where it takes place: towns, stores, pages; at most 50."""
+
+    @_builtins.property
+    def moments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """moments are the types of events that trigger it, at most 20."""
+
+    @_builtins.property
+    def finding_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """finding_ids name the findings that the idea came from, at most 50."""
+
+    def __init__(
+        self,
+        *,
+        goal: _builtins.str = ...,
+        audience: _builtins.str = ...,
+        creative: _builtins.str = ...,
+        budget_fen: _builtins.int = ...,
+        places: _abc.Iterable[_builtins.str] | None = ...,
+        plan: _builtins.str = ...,
+        promotion: _builtins.str = ...,
+        moments: _abc.Iterable[_builtins.str] | None = ...,
+        event_tag: _builtins.str = ...,
+        finding_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "budget_fen", b"budget_fen", "creative", b"creative", "event_tag", b"event_tag", "finding_ids", b"finding_ids", "goal", b"goal", "moments", b"moments", "places", b"places", "plan", b"plan", "promotion", b"promotion"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CampaignBrief: _TypeAlias = CampaignBrief  # noqa: Y015
+
+@_typing.final
+class CampaignMove(_message.Message):
+    """CampaignMove is one step of a campaign's history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERB_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    MOVE_TIME_FIELD_NUMBER: _builtins.int
+    verb: _builtins.str
+    """verb is what was done: create, activate, approve, pilot, roll_out, pause, resume, kill, close."""
+    state: Global___Campaign.State.ValueType
+    """state is the state that it made."""
+    actor: _builtins.str
+    """actor is who did it."""
+    note: _builtins.str
+    """note is what he said to it."""
+    override: _builtins.str
+    """override says why the roll-out went on against the pilot's finding; empty when it did not."""
+    @_builtins.property
+    def finding(self) -> _experiment_pb2.PilotFinding:
+        """finding is what the pilot showed at the roll-out; unset otherwise."""
+
+    @_builtins.property
+    def move_time(self) -> _timestamp_pb2.Timestamp:
+        """move_time is when it was done."""
+
+    def __init__(
+        self,
+        *,
+        verb: _builtins.str = ...,
+        state: Global___Campaign.State.ValueType = ...,
+        actor: _builtins.str = ...,
+        note: _builtins.str = ...,
+        override: _builtins.str = ...,
+        finding: _experiment_pb2.PilotFinding | None = ...,
+        move_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "move_time", b"move_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "finding", b"finding", "move_time", b"move_time", "note", b"note", "override", b"override", "state", b"state", "verb", b"verb"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CampaignMove: _TypeAlias = CampaignMove  # noqa: Y015
+
+@_typing.final
+class Lesson(_message.Message):
+    """Lesson is what is learned of a campaign: the five steps of the case as they went, and a summary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEED_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    TARGETING_FIELD_NUMBER: _builtins.int
+    IMPLEMENTATION_FIELD_NUMBER: _builtins.int
+    BENEFIT_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    need: _builtins.str
+    """need is the mined need (需求挖掘), 1 to 2,000 characters, as all of them."""
+    product: _builtins.str
+    """product is how the product was developed for it (产品开发)."""
+    targeting: _builtins.str
+    """targeting is how the customers were found (目标客户定位)."""
+    implementation: _builtins.str
+    """implementation is how it was carried out (营销实施)."""
+    benefit: _builtins.str
+    """benefit is what it brought (效益分析)."""
+    summary: _builtins.str
+    """summary is what to do again, and what not (经验总结)."""
+    def __init__(
+        self,
+        *,
+        need: _builtins.str = ...,
+        product: _builtins.str = ...,
+        targeting: _builtins.str = ...,
+        implementation: _builtins.str = ...,
+        benefit: _builtins.str = ...,
+        summary: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benefit", b"benefit", "implementation", b"implementation", "need", b"need", "product", b"product", "summary", b"summary", "targeting", b"targeting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lesson: _TypeAlias = Lesson  # noqa: Y015
+
+@_typing.final
+class KnowledgeEntry(_message.Message):
+    """KnowledgeEntry is a closed campaign's lesson with the figures at its close."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    LESSON_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign."""
+    name: _builtins.str
+    """name is the campaign's name."""
+    type: _builtins.str
+    """type is its type."""
+    audience: _builtins.str
+    """audience is whom it was for."""
+    @_builtins.property
+    def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """product_ids are the products that it offered."""
+
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[Global___Channel.ValueType]:
+        """channels are the ways that it used."""
+
+    @_builtins.property
+    def lesson(self) -> Global___Lesson:
+        """lesson is what was learned."""
+
+    @_builtins.property
+    def effect(self) -> _outcome_pb2.Effect:
+        """effect is what it had achieved when it was closed."""
+
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """close_time is when it was closed."""
+
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        type: _builtins.str = ...,
+        product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        channels: _abc.Iterable[Global___Channel.ValueType] | None = ...,
+        audience: _builtins.str = ...,
+        lesson: Global___Lesson | None = ...,
+        effect: _outcome_pb2.Effect | None = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "effect", b"effect", "lesson", b"lesson"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "campaign_id", b"campaign_id", "channels", b"channels", "close_time", b"close_time", "effect", b"effect", "lesson", b"lesson", "name", b"name", "product_ids", b"product_ids", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnowledgeEntry: _TypeAlias = KnowledgeEntry  # noqa: Y015
+
+@_typing.final
+class CampaignType(_message.Message):
+    """CampaignType is an entry of the catalogue of campaign types."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    MECHANISM_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """name is what a campaign's `type` says."""
+    title: _builtins.str
+    """title is its Chinese name."""
+    mechanism: _builtins.str
+    """mechanism says what the platform does for it."""
+    audience: _builtins.str
+    """audience is the template's audience."""
+    goal: _builtins.str
+    """goal is the template's goal."""
+    measure: _builtins.str
+    """measure is how its success is measured."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        title: _builtins.str = ...,
+        mechanism: _builtins.str = ...,
+        audience: _builtins.str = ...,
+        goal: _builtins.str = ...,
+        measure: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "goal", b"goal", "measure", b"measure", "mechanism", b"mechanism", "name", b"name", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CampaignType: _TypeAlias = CampaignType  # noqa: Y015
+
+@_typing.final
+class EventGuest(_message.Message):
+    """EventGuest is a customer who took part in past campaigns of an event tag."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    CONTACTS_FIELD_NUMBER: _builtins.int
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    OPENINGS_FIELD_NUMBER: _builtins.int
+    customer_key: _builtins.int
+    """customer_key is the customer."""
+    contacts: _builtins.int
+    """contacts counts the contacts that he got for such events."""
+    responses: _builtins.int
+    """responses counts those that he answered with interest."""
+    openings: _builtins.int
+    """openings counts the products that he opened after them."""
+    def __init__(
+        self,
+        *,
+        customer_key: _builtins.int = ...,
+        contacts: _builtins.int = ...,
+        responses: _builtins.int = ...,
+        openings: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contacts", b"contacts", "customer_key", b"customer_key", "openings", b"openings", "responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventGuest: _TypeAlias = EventGuest  # noqa: Y015
 
 @_typing.final
 class Offer(_message.Message):

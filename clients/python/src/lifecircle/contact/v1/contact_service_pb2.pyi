@@ -8,7 +8,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from lifecircle.contact.v1 import campaign_pb2 as _campaign_pb2
+from lifecircle.contact.v1 import experiment_pb2 as _experiment_pb2
 from lifecircle.contact.v1 import job_pb2 as _job_pb2
 from lifecircle.contact.v1 import order_pb2 as _order_pb2
 from lifecircle.contact.v1 import outcome_pb2 as _outcome_pb2
@@ -333,22 +335,26 @@ class ListCampaignsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    FINDING_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
     """page_token is the next_page_token of the page before; empty for the first."""
     name: _builtins.str
     """name keeps the campaign of one name; empty for all."""
+    finding_id: _builtins.str
+    """finding_id keeps the campaigns that used a finding; empty for all."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         name: _builtins.str = ...,
+        finding_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding_id", b"finding_id", "name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1474,3 +1480,468 @@ class WatchOutcomesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchOutcomesResponse: _TypeAlias = WatchOutcomesResponse  # noqa: Y015
+
+@_typing.final
+class MoveCampaignRequest(_message.Message):
+    """MoveCampaignRequest carries one verb."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Verb:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _VerbEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MoveCampaignRequest._Verb.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VERB_UNSPECIFIED: MoveCampaignRequest._Verb.ValueType  # 0
+        """VERB_UNSPECIFIED is refused."""
+        VERB_APPROVE: MoveCampaignRequest._Verb.ValueType  # 1
+        """VERB_APPROVE approves a draft with a brief; not by its author."""
+        VERB_PILOT: MoveCampaignRequest._Verb.ValueType  # 2
+        """VERB_PILOT begins the pilot of an approved campaign."""
+        VERB_ROLL_OUT: MoveCampaignRequest._Verb.ValueType  # 3
+        """VERB_ROLL_OUT lets it bid for all its customers."""
+        VERB_PAUSE: MoveCampaignRequest._Verb.ValueType  # 4
+        """VERB_PAUSE stops its bids and sends until it is resumed."""
+        VERB_RESUME: MoveCampaignRequest._Verb.ValueType  # 5
+        """VERB_RESUME goes on where it was paused."""
+        VERB_KILL: MoveCampaignRequest._Verb.ValueType  # 6
+        """VERB_KILL stops its bids and sends for good."""
+        VERB_CLOSE: MoveCampaignRequest._Verb.ValueType  # 7
+        """VERB_CLOSE ends it, with the lesson."""
+
+    class Verb(_Verb, metaclass=_VerbEnumTypeWrapper):
+        """Verb is a step of a campaign's life."""
+
+    VERB_UNSPECIFIED: MoveCampaignRequest.Verb.ValueType  # 0
+    """VERB_UNSPECIFIED is refused."""
+    VERB_APPROVE: MoveCampaignRequest.Verb.ValueType  # 1
+    """VERB_APPROVE approves a draft with a brief; not by its author."""
+    VERB_PILOT: MoveCampaignRequest.Verb.ValueType  # 2
+    """VERB_PILOT begins the pilot of an approved campaign."""
+    VERB_ROLL_OUT: MoveCampaignRequest.Verb.ValueType  # 3
+    """VERB_ROLL_OUT lets it bid for all its customers."""
+    VERB_PAUSE: MoveCampaignRequest.Verb.ValueType  # 4
+    """VERB_PAUSE stops its bids and sends until it is resumed."""
+    VERB_RESUME: MoveCampaignRequest.Verb.ValueType  # 5
+    """VERB_RESUME goes on where it was paused."""
+    VERB_KILL: MoveCampaignRequest.Verb.ValueType  # 6
+    """VERB_KILL stops its bids and sends for good."""
+    VERB_CLOSE: MoveCampaignRequest.Verb.ValueType  # 7
+    """VERB_CLOSE ends it, with the lesson."""
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    VERB_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    LESSON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign."""
+    etag: _builtins.str
+    """etag when set, must be the campaign's."""
+    verb: Global___MoveCampaignRequest.Verb.ValueType
+    """verb is what to do."""
+    note: _builtins.str
+    """note is kept in the history, up to 500 characters."""
+    override: _builtins.str
+    """override says why a roll-out goes on against the finding of the pilot; it is kept in the history. Up to 500 characters."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def lesson(self) -> _campaign_pb2.Lesson:
+        """lesson is needed to close a campaign with a brief."""
+
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        verb: Global___MoveCampaignRequest.Verb.ValueType = ...,
+        note: _builtins.str = ...,
+        override: _builtins.str = ...,
+        lesson: _campaign_pb2.Lesson | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lesson", b"lesson"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "etag", b"etag", "lesson", b"lesson", "note", b"note", "override", b"override", "request_id", b"request_id", "verb", b"verb"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveCampaignRequest: _TypeAlias = MoveCampaignRequest  # noqa: Y015
+
+@_typing.final
+class MoveCampaignResponse(_message.Message):
+    """MoveCampaignResponse answers MoveCampaign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def campaign(self) -> _campaign_pb2.Campaign:
+        """campaign is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        campaign: _campaign_pb2.Campaign | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveCampaignResponse: _TypeAlias = MoveCampaignResponse  # noqa: Y015
+
+@_typing.final
+class ListCampaignTypesRequest(_message.Message):
+    """ListCampaignTypesRequest pages through the catalogue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCampaignTypesRequest: _TypeAlias = ListCampaignTypesRequest  # noqa: Y015
+
+@_typing.final
+class ListCampaignTypesResponse(_message.Message):
+    """ListCampaignTypesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedCompositeFieldContainer[_campaign_pb2.CampaignType]:
+        """types are in the catalogue's order."""
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[_campaign_pb2.CampaignType] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCampaignTypesResponse: _TypeAlias = ListCampaignTypesResponse  # noqa: Y015
+
+@_typing.final
+class ListKnowledgeRequest(_message.Message):
+    """ListKnowledgeRequest searches what was learned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    query: _builtins.str
+    """query keeps entries that hold all of these words, in any field; empty for all."""
+    product_id: _builtins.str
+    """product_id keeps campaigns that offered a product; empty for all."""
+    channel: _campaign_pb2.Channel.ValueType
+    """channel keeps campaigns that used a way; unspecified for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        query: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        channel: _campaign_pb2.Channel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKnowledgeRequest: _TypeAlias = ListKnowledgeRequest  # noqa: Y015
+
+@_typing.final
+class ListKnowledgeResponse(_message.Message):
+    """ListKnowledgeResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_campaign_pb2.KnowledgeEntry]:
+        """entries are ordered by close_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_campaign_pb2.KnowledgeEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKnowledgeResponse: _TypeAlias = ListKnowledgeResponse  # noqa: Y015
+
+@_typing.final
+class ListEventGuestsRequest(_message.Message):
+    """ListEventGuestsRequest names an event tag."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_TAG_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    event_tag: _builtins.str
+    """event_tag is the tag of the events."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        event_tag: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_tag", b"event_tag", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventGuestsRequest: _TypeAlias = ListEventGuestsRequest  # noqa: Y015
+
+@_typing.final
+class ListEventGuestsResponse(_message.Message):
+    """ListEventGuestsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUESTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    total: _builtins.int
+    """total counts all of them."""
+    @_builtins.property
+    def guests(self) -> _containers.RepeatedCompositeFieldContainer[_campaign_pb2.EventGuest]:
+        """guests are ordered by openings, responses and contacts, the most first, then by customer."""
+
+    def __init__(
+        self,
+        *,
+        guests: _abc.Iterable[_campaign_pb2.EventGuest] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guests", b"guests", "next_page_token", b"next_page_token", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventGuestsResponse: _TypeAlias = ListEventGuestsResponse  # noqa: Y015
+
+@_typing.final
+class GetSampleSizeRequest(_message.Message):
+    """GetSampleSizeRequest says what difference is to be seen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    POWER_FIELD_NUMBER: _builtins.int
+    CONTROL_SHARE_FIELD_NUMBER: _builtins.int
+    base: _builtins.float
+    """base is the success rate of the control, above 0 and below 1."""
+    expected: _builtins.float
+    """expected is the success rate of the contacted, above 0 and below 1."""
+    alpha: _builtins.float
+    """alpha is the accepted rate of false alarms; 0 for 0.05."""
+    power: _builtins.float
+    """power is the chance to see the difference; 0 for 0.8."""
+    control_share: _builtins.float
+    """control_share is the control's part of all; 0 for one half."""
+    def __init__(
+        self,
+        *,
+        base: _builtins.float = ...,
+        expected: _builtins.float = ...,
+        alpha: _builtins.float = ...,
+        power: _builtins.float = ...,
+        control_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "base", b"base", "control_share", b"control_share", "expected", b"expected", "power", b"power"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSampleSizeRequest: _TypeAlias = GetSampleSizeRequest  # noqa: Y015
+
+@_typing.final
+class GetSampleSizeResponse(_message.Message):
+    """GetSampleSizeResponse answers GetSampleSize."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TREATED_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
+    treated: _builtins.int
+    """treated is how many customers have to be contacted."""
+    control: _builtins.int
+    """control is how many have to be held out."""
+    def __init__(
+        self,
+        *,
+        treated: _builtins.int = ...,
+        control: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control", b"control", "treated", b"treated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSampleSizeResponse: _TypeAlias = GetSampleSizeResponse  # noqa: Y015
+
+@_typing.final
+class GetPilotFindingRequest(_message.Message):
+    """GetPilotFindingRequest names a campaign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign."""
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPilotFindingRequest: _TypeAlias = GetPilotFindingRequest  # noqa: Y015
+
+@_typing.final
+class GetPilotFindingResponse(_message.Message):
+    """GetPilotFindingResponse answers GetPilotFinding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def finding(self) -> _experiment_pb2.PilotFinding:
+        """finding is what the pilot shows; after the roll-out, what it showed then."""
+
+    def __init__(
+        self,
+        *,
+        finding: _experiment_pb2.PilotFinding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPilotFindingResponse: _TypeAlias = GetPilotFindingResponse  # noqa: Y015
+
+@_typing.final
+class ListRoundsRequest(_message.Message):
+    """ListRoundsRequest names the last round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign of the last round."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRoundsRequest: _TypeAlias = ListRoundsRequest  # noqa: Y015
+
+@_typing.final
+class ListRoundsResponse(_message.Message):
+    """ListRoundsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def rounds(self) -> _containers.RepeatedCompositeFieldContainer[_experiment_pb2.Round]:
+        """rounds are ordered from the first."""
+
+    def __init__(
+        self,
+        *,
+        rounds: _abc.Iterable[_experiment_pb2.Round] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rounds", b"rounds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRoundsResponse: _TypeAlias = ListRoundsResponse  # noqa: Y015

@@ -151,6 +151,41 @@ class ContactServiceStub:
                 request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesResponse.FromString,
                 _registered_method=True)
+        self.MoveCampaign = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/MoveCampaign',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveCampaignRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveCampaignResponse.FromString,
+                _registered_method=True)
+        self.ListCampaignTypes = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListCampaignTypes',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCampaignTypesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCampaignTypesResponse.FromString,
+                _registered_method=True)
+        self.ListKnowledge = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListKnowledge',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKnowledgeRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKnowledgeResponse.FromString,
+                _registered_method=True)
+        self.ListEventGuests = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListEventGuests',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEventGuestsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEventGuestsResponse.FromString,
+                _registered_method=True)
+        self.GetSampleSize = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/GetSampleSize',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetSampleSizeRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetSampleSizeResponse.FromString,
+                _registered_method=True)
+        self.GetPilotFinding = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/GetPilotFinding',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetPilotFindingRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetPilotFindingResponse.FromString,
+                _registered_method=True)
+        self.ListRounds = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListRounds',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsResponse.FromString,
+                _registered_method=True)
 
 
 class ContactServiceServicer:
@@ -323,6 +358,56 @@ class ContactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveCampaign(self, request, context):
+        """Moves a campaign by one verb of its life. A roll-out out of a pilot is refused while the pilot's finding stands against it, unless the
+        override says why it goes on all the same. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCampaignTypes(self, request, context):
+        """Lists the catalogue of campaign types.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKnowledge(self, request, context):
+        """Lists what was learned of closed campaigns, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEventGuests(self, request, context):
+        """Lists customers who took part in past campaigns of an event tag, the keenest first: the proposed audience of the next.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSampleSize(self, request, context):
+        """Gives how many customers a pilot needs to see a difference.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPilotFinding(self, request, context):
+        """Gives what a campaign's pilot shows so far.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRounds(self, request, context):
+        """Lists the rounds that led to a campaign, the first one first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContactServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -440,6 +525,41 @@ def add_ContactServiceServicer_to_server(servicer, server):
                     servicer.WatchOutcomes,
                     request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesRequest.FromString,
                     response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesResponse.SerializeToString,
+            ),
+            'MoveCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveCampaign,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveCampaignRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveCampaignResponse.SerializeToString,
+            ),
+            'ListCampaignTypes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCampaignTypes,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCampaignTypesRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCampaignTypesResponse.SerializeToString,
+            ),
+            'ListKnowledge': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKnowledge,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKnowledgeRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKnowledgeResponse.SerializeToString,
+            ),
+            'ListEventGuests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEventGuests,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEventGuestsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEventGuestsResponse.SerializeToString,
+            ),
+            'GetSampleSize': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSampleSize,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetSampleSizeRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetSampleSizeResponse.SerializeToString,
+            ),
+            'GetPilotFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPilotFinding,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetPilotFindingRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetPilotFindingResponse.SerializeToString,
+            ),
+            'ListRounds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRounds,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1065,6 +1185,195 @@ class ContactService:
             '/lifecircle.contact.v1.ContactService/WatchOutcomes',
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesRequest.SerializeToString,
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.WatchOutcomesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/MoveCampaign',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveCampaignRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveCampaignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCampaignTypes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListCampaignTypes',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCampaignTypesRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCampaignTypesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKnowledge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListKnowledge',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKnowledgeRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKnowledgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEventGuests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListEventGuests',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEventGuestsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEventGuestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSampleSize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/GetSampleSize',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetSampleSizeRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetSampleSizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPilotFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/GetPilotFinding',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetPilotFindingRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetPilotFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRounds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListRounds',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,6 +72,22 @@ class ContactServiceStub:
     """Follows what is learned of contacts: outcomes, feedback of account managers, openings that follow. At least once from a cursor, in one
     order; each fact has an id.
     """
+    MoveCampaign: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.MoveCampaignRequest, _contact_service_pb2.MoveCampaignResponse]
+    """Moves a campaign by one verb of its life. A roll-out out of a pilot is refused while the pilot's finding stands against it, unless the
+    override says why it goes on all the same. Idempotent by request_id.
+    """
+    ListCampaignTypes: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListCampaignTypesRequest, _contact_service_pb2.ListCampaignTypesResponse]
+    """Lists the catalogue of campaign types."""
+    ListKnowledge: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListKnowledgeRequest, _contact_service_pb2.ListKnowledgeResponse]
+    """Lists what was learned of closed campaigns, the latest first."""
+    ListEventGuests: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListEventGuestsRequest, _contact_service_pb2.ListEventGuestsResponse]
+    """Lists customers who took part in past campaigns of an event tag, the keenest first: the proposed audience of the next."""
+    GetSampleSize: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.GetSampleSizeRequest, _contact_service_pb2.GetSampleSizeResponse]
+    """Gives how many customers a pilot needs to see a difference."""
+    GetPilotFinding: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.GetPilotFindingRequest, _contact_service_pb2.GetPilotFindingResponse]
+    """Gives what a campaign's pilot shows so far."""
+    ListRounds: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListRoundsRequest, _contact_service_pb2.ListRoundsResponse]
+    """Lists the rounds that led to a campaign, the first one first."""
 
 class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
     """ContactService decides who may be contacted, when, by which channel, for which offer; hands contacts over, takes outcomes back and says what
@@ -269,5 +285,63 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Follows what is learned of contacts: outcomes, feedback of account managers, openings that follow. At least once from a cursor, in one
         order; each fact has an id.
         """
+
+    @_abc_1.abstractmethod
+    def MoveCampaign(
+        self,
+        request: _contact_service_pb2.MoveCampaignRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.MoveCampaignRequest, _abc.Awaitable[_contact_service_pb2.MoveCampaignResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.MoveCampaignResponse]:
+        """Moves a campaign by one verb of its life. A roll-out out of a pilot is refused while the pilot's finding stands against it, unless the
+        override says why it goes on all the same. Idempotent by request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCampaignTypes(
+        self,
+        request: _contact_service_pb2.ListCampaignTypesRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListCampaignTypesRequest, _abc.Awaitable[_contact_service_pb2.ListCampaignTypesResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListCampaignTypesResponse]:
+        """Lists the catalogue of campaign types."""
+
+    @_abc_1.abstractmethod
+    def ListKnowledge(
+        self,
+        request: _contact_service_pb2.ListKnowledgeRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListKnowledgeRequest, _abc.Awaitable[_contact_service_pb2.ListKnowledgeResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListKnowledgeResponse]:
+        """Lists what was learned of closed campaigns, the latest first."""
+
+    @_abc_1.abstractmethod
+    def ListEventGuests(
+        self,
+        request: _contact_service_pb2.ListEventGuestsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListEventGuestsRequest, _abc.Awaitable[_contact_service_pb2.ListEventGuestsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListEventGuestsResponse]:
+        """Lists customers who took part in past campaigns of an event tag, the keenest first: the proposed audience of the next."""
+
+    @_abc_1.abstractmethod
+    def GetSampleSize(
+        self,
+        request: _contact_service_pb2.GetSampleSizeRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.GetSampleSizeRequest, _abc.Awaitable[_contact_service_pb2.GetSampleSizeResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.GetSampleSizeResponse]:
+        """Gives how many customers a pilot needs to see a difference."""
+
+    @_abc_1.abstractmethod
+    def GetPilotFinding(
+        self,
+        request: _contact_service_pb2.GetPilotFindingRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.GetPilotFindingRequest, _abc.Awaitable[_contact_service_pb2.GetPilotFindingResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.GetPilotFindingResponse]:
+        """Gives what a campaign's pilot shows so far."""
+
+    @_abc_1.abstractmethod
+    def ListRounds(
+        self,
+        request: _contact_service_pb2.ListRoundsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListRoundsRequest, _abc.Awaitable[_contact_service_pb2.ListRoundsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListRoundsResponse]:
+        """Lists the rounds that led to a campaign, the first one first."""
 
 def add_ContactServiceServicer_to_server(servicer: ContactServiceServicer, server: _aio.Server) -> None: ...

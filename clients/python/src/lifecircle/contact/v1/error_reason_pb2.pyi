@@ -120,6 +120,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_NOBODY_RESPONSIBLE: no employee is given, and none answers for the customer. FAILED_PRECONDITION.
     {"reason": "NOBODY_RESPONSIBLE", "domain": "contact.lifecircle", "metadata": {"customer_key": "17"}}
     """
+    ERROR_REASON_PILOT_INVALID: _ErrorReason.ValueType  # 65
+    """ERROR_REASON_PILOT_INVALID: the pilot or its sample size cannot be used; the message names the field. INVALID_ARGUMENT.
+    {"reason": "PILOT_INVALID", "domain": "contact.lifecircle", "metadata": {"field": "share_bps"}}
+    """
+    ERROR_REASON_PILOT_BLOCKS: _ErrorReason.ValueType  # 66
+    """ERROR_REASON_PILOT_BLOCKS: the pilot's finding stands against the roll-out. FAILED_PRECONDITION.
+    {"reason": "PILOT_BLOCKS", "domain": "contact.lifecircle", "metadata": {"blocks": "observed 0.0120 disagrees with the predicted 0.0400"}}
+    """
+    ERROR_REASON_NOT_FOUR_EYES: _ErrorReason.ValueType  # 67
+    """ERROR_REASON_NOT_FOUR_EYES: the author may not approve his own work. PERMISSION_DENIED.
+    {"reason": "NOT_FOUR_EYES", "domain": "contact.lifecircle", "metadata": {"actor": "li"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -223,5 +235,17 @@ ERROR_REASON_ORDER_INVALID: ErrorReason.ValueType  # 63
 ERROR_REASON_NOBODY_RESPONSIBLE: ErrorReason.ValueType  # 64
 """ERROR_REASON_NOBODY_RESPONSIBLE: no employee is given, and none answers for the customer. FAILED_PRECONDITION.
 {"reason": "NOBODY_RESPONSIBLE", "domain": "contact.lifecircle", "metadata": {"customer_key": "17"}}
+"""
+ERROR_REASON_PILOT_INVALID: ErrorReason.ValueType  # 65
+"""ERROR_REASON_PILOT_INVALID: the pilot or its sample size cannot be used; the message names the field. INVALID_ARGUMENT.
+{"reason": "PILOT_INVALID", "domain": "contact.lifecircle", "metadata": {"field": "share_bps"}}
+"""
+ERROR_REASON_PILOT_BLOCKS: ErrorReason.ValueType  # 66
+"""ERROR_REASON_PILOT_BLOCKS: the pilot's finding stands against the roll-out. FAILED_PRECONDITION.
+{"reason": "PILOT_BLOCKS", "domain": "contact.lifecircle", "metadata": {"blocks": "observed 0.0120 disagrees with the predicted 0.0400"}}
+"""
+ERROR_REASON_NOT_FOUR_EYES: ErrorReason.ValueType  # 67
+"""ERROR_REASON_NOT_FOUR_EYES: the author may not approve his own work. PERMISSION_DENIED.
+{"reason": "NOT_FOUR_EYES", "domain": "contact.lifecircle", "metadata": {"actor": "li"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -229,6 +229,8 @@ class Contact(_message.Message):
         """STATE_CONTROL_WITHHELD means that it is of the control and would not have been written either: consent withdrawn, cap reached or no
         number known at the hand-over. It counts in no comparison.
         """
+        STATE_CAMPAIGN_STOPPED: Contact._State.ValueType  # 8
+        """STATE_CAMPAIGN_STOPPED means that its campaign was paused or killed by the hand-over."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """State says what became of the contact; moved only by the hand-over."""
@@ -251,6 +253,8 @@ class Contact(_message.Message):
     """STATE_CONTROL_WITHHELD means that it is of the control and would not have been written either: consent withdrawn, cap reached or no
     number known at the hand-over. It counts in no comparison.
     """
+    STATE_CAMPAIGN_STOPPED: Contact.State.ValueType  # 8
+    """STATE_CAMPAIGN_STOPPED means that its campaign was paused or killed by the hand-over."""
 
     CONTACT_ID_FIELD_NUMBER: _builtins.int
     PLAN_ID_FIELD_NUMBER: _builtins.int

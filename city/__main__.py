@@ -33,6 +33,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="YYYY-MM-DD",
         help="first day (default 2026-09-01)",
     )
+    make.add_argument(
+        "--wrong-map", type=float, default=0.0, metavar="SHARE", help="share of the cell-place rows that are wrong"
+    )
+    make.add_argument(
+        "--shared-cells", type=float, default=0.0, metavar="SHARE", help="share of the places that share a cell"
+    )
     reply = verbs.add_parser("answer", help="answer OCRM hand-over files with feedback, orders and business events")
     reply.add_argument("--handover", type=Path, required=True, metavar="DIR", help="folder of OCRM_CONTACT_*.TXT")
     reply.add_argument("--truth", type=Path, required=True, metavar="DIR", help="the city's truth folder")
@@ -62,6 +68,8 @@ def _generate(options: argparse.Namespace) -> list[Delivered]:
         options.start,
         out,
         options.truth or out.resolve().with_name(out.resolve().name + "-truth"),
+        options.wrong_map,
+        options.shared_cells,
     )
     columns = (
         TextColumn("{task.description:<12}"),

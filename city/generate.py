@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from city import commerce, organisation, tags, truth, usage
+from city import commerce, mapping, organisation, tags, truth, usage
 from city.accounts import MONTHS, Accounts, open_accounts, statistics
 from city.dice import Dice, Flags, Ints
 from city.dirt import DIRT
@@ -47,6 +47,10 @@ class Order:
     start: date
     out: Path
     truth: Path
+    wrong_map: float = 0.0
+    """Share of the rows of the cell → place map that name another place."""
+    shared_cells: float = 0.0
+    """Share of the places whose people are partly served by the nearest other place's cell."""
 
     def check(self) -> None:
         """Raises CityError naming everything that is wrong."""
@@ -57,6 +61,9 @@ class Order:
             wrong.append(f"--days must be 1..{MOST_DAYS}, not {self.days}")
         if not 0 <= self.seed < 2**63:
             wrong.append(f"--seed must be 0..2**63-1, not {self.seed}")
+        for name, share in (("--wrong-map", self.wrong_map), ("--shared-cells", self.shared_cells)):
+            if not 0 <= share < 1:
+                wrong.append(f"{name} must lie in 0..1, not {share}")
         if not 2000 <= self.start.year <= 2099:
             wrong.append(f"--start must lie in 2000..2099, not {self.start}")
         if self.truth.resolve() == self.out.resolve() or self.out.resolve() in self.truth.resolve().parents:
@@ -79,12 +86,15 @@ class City:
     events: list[CityEvent]
     days: Days
     dice: Dice
+    wrong_map: float = 0.0
 
 
 def found(order: Order) -> City:
     """Draws a city's people, accounts, holdings and dealings."""
     dice, days = Dice(order.seed), Days(order.start, order.days)
     world = build(dice)
+    if order.shared_cells:
+        world = replace(world, alias=mapping.served_by(world, dice, order.shared_cells))
     people = populate(world, dice, days, order.customers)
     accounts = open_accounts(people, dice, days)
     holdings = hold(people, accounts, dice, days)
@@ -99,6 +109,7 @@ def found(order: Order) -> City:
         events(world, dice, days),
         days,
         dice,
+        order.wrong_map,
     )
 
 
@@ -146,22 +157,31 @@ def _reference(city: City, out: Path) -> list[Delivered]:
         "staff": organisation.staff_frame(city.organisation, city.dice, days),
         "cells": cells,
         "places": places,
-        "cell_places": _cell_places(world),
+        "cell_places": _cell_places(world, city.dice, city.wrong_map),
         "products": organisation.products_frame(),
         "city_events": _city_events(city),
     }
     return [deliver(out, feed, days.start, frame, DIRT.get(feed, ())) for feed, frame in frames.items()]
 
 
-def _cell_places(world: World) -> pl.DataFrame:
+def _cell_places(world: World, dice: Dice, wrong: float) -> pl.DataFrame:
     rows = []
     owner = np.repeat(np.arange(len(world.lon)), np.diff(world.place_cells))
+    also = mapping.shared_with(world, world.alias) if world.alias is not None else {}
     for cell, place in enumerate(owner.tolist()):
         second, weight = world.shared.get(cell, (AWAY, 1.0))
+        if cell in also:
+            second, weight = also[cell], 0.55
         for served, part in ((place, weight), (second, round(1.0 - weight, 2))):
             if part > 0:
-                rows.append((int(world.lac[cell]), int(world.cell[cell]), world.place_id(served), part))
-    return pl.DataFrame(rows, schema=["lac", "cell", "place_id", "weight"], orient="row")
+                rows.append([int(world.lac[cell]), int(world.cell[cell]), served, part])
+    if wrong:
+        places = np.array([row[2] for row in rows])
+        other = mapping.wrong_places(dice, places, len(world.lon))
+        told = np.where(mapping.wrong_rows(dice, len(rows), wrong), other, places)
+        rows = [[lac, cell, place, part] for (lac, cell, _, part), place in zip(rows, told.tolist(), strict=True)]
+    named = [(lac, cell, world.place_id(int(place)), part) for lac, cell, place, part in rows]
+    return pl.DataFrame(named, schema=["lac", "cell", "place_id", "weight"], orient="row")
 
 
 def _city_events(city: City) -> pl.DataFrame:

@@ -63,7 +63,7 @@ def signals(world: World, people: People, dice: Dice, who: Ints, day: int, stays
         customer[order].astype(np.int32),
         second[order].astype(np.int32),
         behaviour[order],
-        served[order].astype(np.int32),
+        (served if world.alias is None else world.alias[served])[order].astype(np.int32),
     )
 
 

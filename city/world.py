@@ -58,6 +58,8 @@ class World:
     neighbour: Ints
     shared: dict[int, tuple[int, float]]
     travel: Ints = field(repr=False)
+    alias: Ints | None = None
+    """The cell that does the work of each cell; None: each its own."""
 
     @property
     def first_road(self) -> int:

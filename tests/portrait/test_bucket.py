@@ -20,7 +20,7 @@ from tests.portrait.conftest import BUCKETS, Town
 def computed(
     town: Town, catalogue: Catalogue, calendar: WorkCalendar, lake: Path, signalling: Sequence[LakeFile], buckets: int
 ) -> list[Outcome]:
-    base = read_base(town.manifest, town.window, catalogue)
+    base = read_base(town.manifest, town.window, catalogue, calendar)
     work = Work("r", base, town.window, calendar, catalogue, buckets)
     return [
         compute(work, bucket, [file for file in signalling if file.bucket == bucket], Lake(lake.as_uri()))

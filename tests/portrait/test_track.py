@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.portrait.domain.place import NOWHERE, cell_map
-from services.portrait.domain.track import DwellDays, Rows, Rules, Visits, follow, places_of
+from services.portrait.domain.place import NOWHERE
+from services.portrait.domain.track import DwellDays, Rows, Rules, Visits, follow
 
 MINUTE = 60_000
 RULES = Rules(gap_minutes=120, silent_minutes=200, pingpong_minutes=5)
@@ -154,29 +154,3 @@ def test_a_departure_by_road_ends_the_visit() -> None:
         (0, 1, 0, 40 * MINUTE),
         (0, 2, 60 * MINUTE, 80 * MINUTE),
     ]
-
-
-cells = st.integers(0, 2**53)
-
-
-@given(
-    st.dictionaries(
-        cells, st.lists(st.tuples(st.integers(-1, 50), st.integers(1, 100)), min_size=1, max_size=3), max_size=60
-    ),
-    st.lists(cells, max_size=30),
-)
-@settings(max_examples=200, deadline=None)
-def test_a_cell_is_the_heaviest_place_that_it_serves(
-    serves: dict[int, list[tuple[int, int]]], strangers: list[int]
-) -> None:
-    flat = [(cell, place, weight) for cell, each in serves.items() for place, weight in each]
-    columns = list(zip(*flat, strict=True)) if flat else [(), (), ()]
-    cell, place, weight = (
-        np.array(column, dtype=kind) for column, kind in zip(columns, (np.int64, np.int32, np.float64), strict=True)
-    )
-    asked = [*serves, *strangers]
-    expected = [
-        min(((-weight, place) for place, weight in serves.get(one, ()) if place >= 0), default=(0, NOWHERE))[1]
-        for one in asked
-    ]
-    assert places_of(np.array(asked, dtype=np.int64), cell_map(cell, place, weight)).tolist() == expected

@@ -160,7 +160,8 @@ def undisturbed(
     town: Town, catalogue: Catalogue, calendar: WorkCalendar, run_id: str, lake: Path
 ) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
     """The run and its rows, computed in this process in one go."""
-    work = Work(run_id, read_base(town.manifest, town.window, catalogue), town.window, calendar, catalogue, BUCKETS)
+    base = read_base(town.manifest, town.window, catalogue, calendar)
+    work = Work(run_id, base, town.window, calendar, catalogue, BUCKETS)
     outcomes = [
         compute(work, bucket, [f for f in town.manifest["signalling"] if f.bucket == bucket], Lake(lake.as_uri()))
         for bucket in range(BUCKETS)

@@ -52,42 +52,6 @@ def selected(class_code: str, selectors: Iterable[str]) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class CellMap:
-    """Cell → place: an open-addressing table, a power of two long and at most a quarter full.
-
-    An empty slot has the place -1.
-    """
-
-    slot_cell: npt.NDArray[np.int64]
-    slot_place: npt.NDArray[np.int32]
-
-
-def cell_map(cell_id: npt.NDArray[np.int64], place: npt.NDArray[np.int32], weight: npt.NDArray[np.float64]) -> CellMap:
-    """Map of rows (cell, place number, weight), (rows,) each: the heaviest place of each cell, then the smaller number.
-
-    Rows of a place number below 0 are left out.
-    """
-    known = place >= 0
-    cell_id, place, weight = cell_id[known], place[known], weight[known]
-    order = np.lexsort((place, -weight, cell_id))
-    cells, first = np.unique(cell_id[order], return_index=True)
-    size = 1 << max(4, (4 * len(cells)).bit_length())
-    slot_cell = np.zeros(size, dtype=np.int64)
-    slot_place = np.full(size, NOWHERE, dtype=np.int32)
-    for cell, number in zip(cells.tolist(), place[order][first].tolist(), strict=True):
-        slot = spread(cell) & (size - 1)
-        while slot_place[slot] >= 0:
-            slot = (slot + 1) & (size - 1)
-        slot_cell[slot], slot_place[slot] = cell, number
-    return CellMap(slot_cell, slot_place)
-
-
-def spread(cell: int) -> int:
-    """Where in the table a cell id begins to look: Fibonacci hashing (Knuth, TAOCP 6.4), modulo 2**63."""
-    return ((cell * 0x9E3779B97F4A7C15) & 0x7FFFFFFFFFFFFFFF) >> 20
-
-
 def kilometres(
     lon_a: npt.NDArray[np.float64],
     lat_a: npt.NDArray[np.float64],

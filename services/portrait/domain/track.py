@@ -2,9 +2,8 @@
 
 Rules, in this order, for one customer's rows sorted by time (then source line, then place):
 
-1. Place. A row is at the place that its cell serves; a cell that serves none (a road) or is not known is nowhere. A
-   cell shared by several places is read as the heaviest of them by the map's weights: splitting a stay among them
-   would make a day at each, and the tags count days.
+1. Place. A row is at the place that its cell serves; a cell that serves none (a road) or is not known is nowhere. In
+   a cell shared by several places `domain/shared.py` decides.
 2. Flicker. In the sequence of stays (neighbouring rows at one place), a stay shorter than `pingpong` from its first row
    to the first row of the next, between two stays at one other place, belongs to that place; of several such
    candidates in a row the first, third, fifth … do (A-B-A-B-A is A).
@@ -24,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from services.portrait.domain.place import NOWHERE, CellMap
+from services.portrait.domain.cells import index_of, numbers_of
+from services.portrait.domain.shared import Shared, decide, nothing_shared
 
 _INSERTIONS_PER_ROW = 8  # a track that needs more moves than this is sorted anew
 
@@ -49,7 +49,7 @@ class Rows:
     time: Longs
     """UTC milliseconds."""
     place: Ints
-    """Place number, -1 for nowhere."""
+    """Place number, -1 for nowhere, `places + k` for the k-th shared cell."""
     line: Ints
 
 
@@ -76,43 +76,24 @@ class DwellDays:
     longest: Ints
 
 
-def places_of(cell_id: Longs, cells: CellMap) -> Ints:
-    """Place numbers of cell ids, -1 for cells that serve no place; (rows,)."""
-    found: Ints = _lookup(cell_id, cells.slot_cell, cells.slot_place)
-    return found
-
-
-def follow(rows: Rows, customers: int, borders: Longs, rules: Rules) -> tuple[Visits, DwellDays]:
+def follow(
+    rows: Rows, customers: int, borders: Longs, rules: Rules, shared: Shared | None = None
+) -> tuple[Visits, DwellDays]:
     """Visits and dwell of `customers` customers (numbers 0 … customers − 1) within the window of `borders`."""
+    shared = shared or nothing_shared(np.iinfo(np.int32).max)
     first, time, place, line = _scatter(rows.customer, rows.time, rows.place, rows.line, customers)
     minutes = (rules.gap_minutes, rules.silent_minutes, rules.pingpong_minutes)
     gap, silent, pingpong = (np.int64(each * 60_000) for each in minutes)
-    visits, dwell = _follow(first, time, place, line, borders, gap, silent, pingpong)
+    undecided = (np.int64(shared.places), shared.first, shared.place, shared.weight)
+    visits, dwell = _follow(first, time, place, line, borders, (gap, silent, pingpong), undecided)
     return Visits(*visits), DwellDays(*dwell)
 
 
 def warm() -> None:
     """Compile all kernels, or load them from numba's cache, so that the first job does not wait for it."""
     one = np.zeros(1, dtype=np.int32)
-    places_of(np.zeros(1, np.int64), CellMap(np.zeros(16, np.int64), np.full(16, NOWHERE, np.int32)))
+    numbers_of(np.zeros(1, np.int64), index_of(np.zeros(1, np.int64)))
     follow(Rows(one, np.zeros(1, np.int64), one, one), 1, np.array([0, 1], np.int64), Rules())
-
-
-@njit(cache=True, nogil=True)
-def _lookup(cell_id: Any, slot_cell: Any, slot_place: Any) -> Any:
-    found = np.empty(len(cell_id), dtype=np.int32)
-    mask = len(slot_cell) - 1
-    last_cell, last_found = np.int64(-1), np.int32(-1)
-    for row in range(len(cell_id)):
-        cell = cell_id[row]
-        if cell != last_cell:
-            hashed = (np.uint64(cell) * np.uint64(0x9E3779B97F4A7C15)) & np.uint64(0x7FFFFFFFFFFFFFFF)
-            slot = np.int64(hashed >> np.uint64(20)) & mask
-            while slot_place[slot] >= 0 and slot_cell[slot] != cell:
-                slot = (slot + 1) & mask
-            last_cell, last_found = cell, slot_place[slot]
-        found[row] = last_found
-    return found
 
 
 @njit(cache=True, nogil=True)
@@ -209,7 +190,9 @@ def _grown(old: Any, size: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _follow(first: Any, time: Any, place: Any, line: Any, borders: Any, gap: Any, silent: Any, pingpong: Any) -> Any:
+def _follow(first: Any, time: Any, place: Any, line: Any, borders: Any, millis: Any, undecided: Any) -> Any:
+    gap, silent, pingpong = millis
+    places, shared_first, shared_place, shared_weight = undecided
     customers = len(first) - 1
     size = max(1024, len(time) // 4)
     v_customer, v_place = np.empty(size, np.int32), np.empty(size, np.int32)
@@ -223,6 +206,8 @@ def _follow(first: Any, time: Any, place: Any, line: Any, borders: Any, gap: Any
         t = time[begin:stop]
         here = place[begin:stop]
         _sort(t, here, line[begin:stop])
+        if len(shared_place):
+            decide(t, here, pingpong, places, shared_first, shared_place, shared_weight)
         _still(t, here, pingpong)
         if visits + rows > len(v_place):
             size = 2 * len(v_place) + rows

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.portrait.domain.calendar import Window
+from services.portrait.domain.calendar import Window, WorkCalendar
+from services.portrait.domain.cells import CellMap, numbers_of, places_of
 from services.portrait.domain.dwell import CityEvent
-from services.portrait.domain.place import NOWHERE, CellMap, Places, cell_map
+from services.portrait.domain.place import NOWHERE, Places
 from services.portrait.domain.run import LakeFile
 from services.portrait.domain.statistic import Bills, Column, Customers, columns, completed, percentile
 from services.portrait.domain.tag import Catalogue, percentiles_of
-from services.portrait.domain.track import Rows, places_of
+from services.portrait.domain.track import Rows
+from services.portrait.lake import mapping
 from services.portrait.lake.files import FactsDamaged, read
+from services.portrait.lake.mapping import Examined
 
 __all__ = ["Base", "FactsDamaged", "read_base", "read_signalling"]
 
@@ -34,7 +38,7 @@ class Base:
     columns: Mapping[str, Column]
     percentiles: Mapping[tuple[str, float], float]
     places: Places
-    cells: CellMap
+    cells: Examined
     events: tuple[CityEvent, ...]
 
     def bucket(self, bucket: int, buckets: int) -> Longs:
@@ -42,7 +46,9 @@ class Base:
         return np.flatnonzero(self.customer_key % buckets == bucket)
 
 
-def read_base(facts: Mapping[str, Sequence[LakeFile]], window: Window, catalogue: Catalogue) -> Base:
+def read_base(
+    facts: Mapping[str, Sequence[LakeFile]], window: Window, catalogue: Catalogue, calendar: WorkCalendar
+) -> Base:
     """Read the small feeds of a run. Of snapshots (customers, cells, places, city events) a later period replaces an
     earlier one; of logs (bills, orders, consent) every row counts once, a later delivery's row replacing an earlier's.
     """
@@ -66,7 +72,7 @@ def read_base(facts: Mapping[str, Sequence[LakeFile]], window: Window, catalogue
         columns=stats,
         percentiles=ranks,
         places=places,
-        cells=_cells(_latest(facts["cell_places"]), number),
+        cells=_map(facts, places, number, window, calendar),
         events=_events(_latest(facts.get("city_events", ())), number, catalogue),
     )
 
@@ -84,8 +90,8 @@ def read_signalling(files: Iterable[LakeFile], customer_key: Longs, cells: CellM
         table = read(file, ["customer_key", "time", "cell_id", "line"])
         read_rows += table.num_rows
         key = np.minimum(_numbers(table, "customer_key", pa.int64()), len(slot) - 1)
-        time = _numbers(table.set_column(1, "time", pc.cast(table["time"], pa.timestamp("ms", "UTC"))), "time")
-        place = places_of(_numbers(table, "cell_id", pa.int64()), cells)
+        time = _millis(table, "time")
+        place = places_of(numbers_of(_numbers(table, "cell_id", pa.int64()), cells.index), time, cells)
         parts.append((slot[key], time, place, _numbers(table, "line", pa.int32())))
     if not parts:
         none = np.empty(0, dtype=np.int32)
@@ -96,8 +102,15 @@ def read_signalling(files: Iterable[LakeFile], customer_key: Longs, cells: CellM
 
 def _latest(files: Sequence[LakeFile]) -> pa.Table | None:
     """A snapshot feed: the files of the latest period only."""
-    newest = max((file.period for file in files), default=None)
-    return _all([file for file in files if file.period == newest])
+    return _of_period(files, max(_periods(files))) if files else None
+
+
+def _periods(files: Sequence[LakeFile]) -> set[date]:
+    return {file.period for file in files}
+
+
+def _of_period(files: Sequence[LakeFile], period: date) -> pa.Table:
+    return _all([file for file in files if file.period == period])
 
 
 def _all(files: Sequence[LakeFile]) -> pa.Table | None:
@@ -158,13 +171,59 @@ def _places(table: pa.Table | None) -> Places:
     )
 
 
-def _cells(table: pa.Table | None, number: Mapping[str, int]) -> CellMap:
-    if table is None:
+def _map(
+    facts: Mapping[str, Sequence[LakeFile]],
+    places: Places,
+    number: Mapping[str, int],
+    window: Window,
+    calendar: WorkCalendar,
+) -> Examined:
+    """The map with its validity: the cells' own days, and each delivery of the map until the next period's."""
+    rows = [
+        _map_rows(table, number, begin, end)
+        for table, begin, end in mapping.validity(
+            {day: _of_period(facts["cell_places"], day) for day in _periods(facts["cell_places"])}
+        )
+    ]
+    if not rows:
         raise FactsDamaged("the feed cell_places has no file")
+    cells = _latest(facts.get("cells", ()))
+    none = np.empty(0, dtype=np.float64)
+    ids, lon, lat = none.astype(np.int64), none, none
+    if cells is not None:
+        ids = _numbers(cells, "cell_id", pa.int64())
+        last = _last_of(ids)
+        ids, lon, lat = ids[last], _floats(cells, "lon")[last], _floats(cells, "lat")[last]
+    known = mapping.stated(ids, lon, lat, _columns(rows))
+    heard = _sample(facts.get("signalling", ()), known)
+    traffic = mapping.traffic(heard, len(known.cell_id), window, calendar)
+    return mapping.examined(known, traffic, places, mapping.zone_offset(window))
+
+
+def _columns(rows: list[tuple[npt.NDArray[Any], ...]]) -> Any:
+    return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+
+
+def _map_rows(table: pa.Table, number: Mapping[str, int], begin: int, end: int) -> tuple[npt.NDArray[Any], ...]:
+    cell_id = _numbers(table, "cell_id", pa.int64())
     place = np.array([number.get(each, NOWHERE) for each in _words(table, "place_id").tolist()], dtype=np.int32)
-    cell_id = np.asarray(_numbers(table, "cell_id", pa.int64()), dtype=np.int64)
     rows = _last_of(cell_id, place)
-    return cell_map(cell_id[rows], place[rows], _floats(table, "weight")[rows])
+    count = len(rows)
+    return cell_id[rows], place[rows], _floats(table, "weight")[rows], np.full(count, begin), np.full(count, end)
+
+
+def _sample(
+    signalling: Sequence[LakeFile], known: mapping.StatedMap
+) -> list[tuple[Longs, Longs, npt.NDArray[np.int32]]]:
+    days = set(mapping.sampled_days([file.period for file in signalling]))
+    files = [file for file in signalling if file.period in days]
+    total = sum(file.rows for file in files)
+    parts = []
+    for file in files:
+        table = mapping.sample(read(file, ["customer_key", "time", "cell_id"]), "customer_key", total)
+        cell = mapping.numbered(_numbers(table, "cell_id", pa.int64()), known)
+        parts.append((_numbers(table, "customer_key", pa.int64()), _millis(table, "time"), cell))
+    return parts
 
 
 def _customers(table: pa.Table | None, window: Window) -> tuple[Customers, Longs]:
@@ -254,5 +313,5 @@ def _events(table: pa.Table | None, number: Mapping[str, int], catalogue: Catalo
     return tuple(events)
 
 
-def _millis(table: pa.Table, name: str) -> npt.NDArray[np.generic]:
+def _millis(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
     return _numbers(pa.table({name: pc.cast(table[name], pa.timestamp("ms", "UTC"))}), name)

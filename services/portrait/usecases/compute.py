@@ -78,7 +78,7 @@ class Computing:
         facts = await self._facts(inputs)
         window = Window(inputs.from_date, inputs.to_date, self._settings.zone)
         await running.progress(0, self._settings.buckets, message="reading customers, places and bills")
-        base = await asyncio.to_thread(read_base, facts, window, self._settings.catalogue)
+        base = await asyncio.to_thread(read_base, facts, window, self._settings.catalogue, self._settings.calendar)
         work = Work(
             running.job.spec["run_id"],
             base,

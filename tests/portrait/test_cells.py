@@ -1,0 +1,74 @@
+"""The map from cells to places: which place, on which day, and what of a cell that serves several."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.portrait.domain.cells import ALWAYS, FOR_EVER, MapRows, cell_map, index_of, numbers_of, places_of
+from services.portrait.domain.place import NOWHERE
+from services.portrait.domain.shared import decide
+
+DAY = 86_400_000
+cells = st.integers(0, 2**53)
+served = st.tuples(st.integers(-1, 50), st.integers(0, 9), st.integers(0, 30), st.integers(0, 30))
+
+
+@given(st.dictionaries(cells, st.lists(served, min_size=1, max_size=3), max_size=40), st.lists(cells, max_size=20))
+@settings(max_examples=100, deadline=None)
+def test_a_cell_is_the_place_that_it_serves_that_day_or_undecided_among_several(
+    serves: dict[int, list[tuple[int, int, int, int]]], strangers: list[int]
+) -> None:
+    flat = [(cell, *each) for cell, rows in serves.items() for each in rows]
+    ids = np.array(sorted(serves), dtype=np.int64)
+    index = index_of(ids)
+    columns = (
+        [np.array(column, dtype=np.int64) for column in zip(*flat, strict=True)] if flat else [np.empty(0, int)] * 5
+    )
+    number = numbers_of(columns[0].astype(np.int64), index)
+    rows = MapRows(number, columns[1].astype(np.int32), columns[2].astype(float), columns[3], columns[4])
+    known = cell_map(rows, index, len(ids), places=51)
+    for day in (0, 7, 30):
+        asked = np.array([*serves, *strangers], dtype=np.int64)
+        found = places_of(numbers_of(asked, index), np.full(len(asked), day * DAY + 5, np.int64), known).tolist()
+        for one, at in zip(asked.tolist(), found, strict=True):
+            valid = sorted((-w, p) for p, w, a, b in serves.get(one, ()) if p >= 0 and w > 0 and a <= day <= b)
+            if len(valid) < 2:
+                assert at == (valid[0][1] if valid else NOWHERE)
+            else:
+                begin, stop = known.shared.first[at - 51], known.shared.first[at - 50]
+                kept = zip(known.shared.weight[begin:stop], known.shared.place[begin:stop], strict=True)
+                assert [(-float(weight), int(place)) for weight, place in kept] == valid
+
+
+def decided(rows: list[tuple[int, int]], weights: tuple[float, float] = (0.6, 0.4)) -> list[int]:
+    """Rows (minute, place) of one customer; place 2 is a cell that serves the places 0 and 1."""
+    time = np.array([minute * 60_000 for minute, _ in rows], dtype=np.int64)
+    place = np.array([at for _, at in rows], dtype=np.int32)
+    first, candidates = np.array([0, 2], np.int64), np.array([0, 1], np.int32)
+    decide(time, place, 5 * 60_000, 2, first, candidates, np.array(weights))
+    found: list[int] = place.tolist()
+    return found
+
+
+def test_an_undecided_row_is_at_the_heavier_place_when_nothing_else_is_known() -> None:
+    assert decided([(0, 2), (30, 2)]) == [0, 0]
+
+
+def test_a_customer_who_is_heard_at_one_of_the_places_is_there() -> None:
+    assert decided([(0, 2), (30, 2), (500, 1)]) == [1, 1, 1]
+
+
+def test_a_hop_to_a_cell_of_one_of_the_places_within_minutes_decides_before_habit() -> None:
+    rows = [(0, 0), (60, 0), (120, 0), (600, 2), (602, 1), (603, 2), (700, 2)]
+    assert decided(rows) == [0, 0, 0, 1, 1, 1, 1]
+
+
+def test_a_cell_that_is_re_homed_keeps_its_old_place_for_the_old_days() -> None:
+    index = index_of(np.array([7], np.int64))
+    one = np.ones(2)
+    rows = MapRows(
+        np.zeros(2, np.int32), np.array([3, 4], np.int32), one, np.array([ALWAYS, 20]), np.array([19, FOR_EVER])
+    )
+    known = cell_map(rows, index, 1, places=9)
+    time = np.array([19 * DAY + 1, 20 * DAY, 25 * DAY], dtype=np.int64)
+    assert places_of(np.zeros(3, np.int32), time, known).tolist() == [3, 4, 4]

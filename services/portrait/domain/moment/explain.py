@@ -38,9 +38,7 @@ def _explain(
         yield from _explain(part, history, numbers, at, depth + 1)
 
 
-def _because(
-    pattern: ast.Pattern, history: History, numbers: dict[ast.EventMatch, int], at: int, holds: bool
-) -> str:
+def _because(pattern: ast.Pattern, history: History, numbers: dict[ast.EventMatch, int], at: int, holds: bool) -> str:
     def count(match: ast.EventMatch, within: int) -> int:
         return sum(1 for time, _ in history.get(numbers[match], ()) if at - within <= time)
 

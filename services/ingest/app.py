@@ -9,12 +9,12 @@ import grpc.aio
 
 from lifecircle.ingest.v1 import add_IngestServiceServicer_to_server
 from services.ingest import store, usecases
-from services.ingest.api import RIGHTS, IngestApi
+from services.ingest.api import RIGHTS, IngestApi, Supplying
 from services.ingest.config import Config
 from services.ingest.lake.landing import Landing
 from services.ingest.lake.parquet import Lake
 from services.ingest.usecases.intake import Patience
-from services.ingest.worker import load_deliveries, watch_landing
+from services.ingest.worker import load_deliveries, watch_landing, watch_supply
 from services.kit import config as settings
 from services.kit import server
 from services.kit.clock import system_clock
@@ -36,6 +36,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
     try:
         feeds, deliveries, events, identities = store.Feeds(), store.Deliveries(), store.Events(), store.Identities()
         clock, ids, keys = system_clock, system_ids, config.keys()
+        landing = Landing(config.landing)
         lake = Lake(config.lake_root(), config.lake_buckets)
         feed_cases = usecases.Feeds(db, feeds, clock)
         api = IngestApi(
@@ -43,13 +44,18 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             usecases.Deliveries(db, deliveries, feeds),
             usecases.Events(db, events, usecases.Writer(db, events, keys, clock, ids)),
             usecases.Identities(db, identities, keys, clock, ids),
+            Supplying(
+                supply := usecases.Supply(db, feeds, store.Alarms(), config.business_timezone, clock, ids),
+                uploads := usecases.Uploads(db, store.Uploads(), feeds, landing, clock, ids),
+                usecases.Replays(db, deliveries, feeds, landing, keys, clock, ids),
+                usecases.Work(db, clock),
+            ),
             lake.uri,
             stop,
         )
         background = []
         await feed_cases.ship([path.read_text(encoding="utf-8") for path in sorted(_FEEDS.glob("*.yaml"))])
         if work:
-            landing = Landing(config.landing)
             patience = Patience(config.control_grace, config.settle_seconds)
             archive = timedelta(days=config.archive_days)
             intake = usecases.Intake(db, deliveries, feeds, landing, patience, clock, ids, archive)
@@ -57,7 +63,8 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
                 db, deliveries, feeds, identities, events, landing, lake, keys, config.business_timezone, clock
             )
             background = [
-                watch_landing(intake, config.landing_poll),
+                watch_landing(intake, uploads, config.landing_poll),
+                watch_supply(supply, config.alarm_poll),
                 load_deliveries(db, load, clock, lease=config.job_lease, at_once=config.loads_at_once),
             ]
 

@@ -30,6 +30,9 @@ class Config:
         default=timedelta(seconds=2), metadata={"help": "how long a file may disagree with its control file"}
     )
     landing_poll: timedelta = field(default=timedelta(seconds=0.5), metadata={"help": "pause between two looks"})
+    alarm_poll: timedelta = field(
+        default=timedelta(seconds=5), metadata={"help": "pause between two looks at what is late or wrong"}
+    )
     job_lease: timedelta = field(
         default=timedelta(seconds=15), metadata={"help": "after this a load whose process died is taken up again"}
     )

@@ -68,6 +68,12 @@ def file_name_unknown() -> Refusal:
     return Refusal(Kind.INVALID_ARGUMENT, "FILE_NAME_UNKNOWN", message)
 
 
+def file_waits() -> Refusal:
+    """A file of this name lies in the landing folder; it is looked at within seconds."""
+    message = "a file of this name still waits in the landing folder; commit again in a moment"
+    return Refusal(Kind.ABORTED, "FILE_WAITS", message)
+
+
 def nothing_to_replay(delivery_id: str, line: int) -> Refusal:
     """The delivery is not loaded, has no such rejected row, or it was replayed before; line 0 is none in particular."""
     what = f"line {line} is no rejected row that waits" if line else "no rejected row of a loaded delivery waits"

@@ -35,7 +35,7 @@ delivery = Table(
     Column("load_time", DateTime(timezone=True)),
     Column("notes", JSONB, nullable=False),
     Column("replay_of", Text, nullable=False),
-    Column("signature", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False, server_default=""),
 )
 
 lake_file = Table(

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from services.ingest.usecases import Intake, Load
+from services.ingest.usecases import Intake, Load, Supply, Uploads
 from services.ingest.usecases.intake import LOAD
 from services.kit import jobs
 from services.kit.clock import Clock
@@ -21,7 +21,7 @@ _TIDY_SECONDS = 10.0
 _log = structlog.get_logger(__name__)
 
 
-def watch_landing(intake: Intake, poll: timedelta) -> Callable[[asyncio.Event], Awaitable[None]]:
+def watch_landing(intake: Intake, uploads: Uploads, poll: timedelta) -> Callable[[asyncio.Event], Awaitable[None]]:
     """Decides about what lies in the landing folder, every `poll`, until told to stop."""
 
     async def watching(stop: asyncio.Event) -> None:
@@ -29,8 +29,20 @@ def watch_landing(intake: Intake, poll: timedelta) -> Callable[[asyncio.Event], 
         while not stop.is_set():
             if time.monotonic() - tidied >= _TIDY_SECONDS:
                 await intake.tidy()
+                await uploads.tidy()
                 tidied = time.monotonic()
             await intake.sweep()
+            await pause(poll.total_seconds(), stop)
+
+    return watching
+
+
+def watch_supply(supply: Supply, poll: timedelta) -> Callable[[asyncio.Event], Awaitable[None]]:
+    """Raises and clears alarms, every `poll`, until told to stop."""
+
+    async def watching(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await supply.watch()
             await pause(poll.total_seconds(), stop)
 
     return watching

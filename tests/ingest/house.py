@@ -11,6 +11,7 @@ import polars as pl
 from sqlalchemy import text
 
 from services.ingest import store, usecases
+from services.ingest.api import IngestApi, Supplying
 from services.ingest.domain.delivery import Delivery
 from services.ingest.domain.identity import VaultKeys
 from services.ingest.lake.landing import Landing
@@ -51,8 +52,19 @@ class House:
         self.events = usecases.Events(self.db, events, self.writer)
         self.identities = usecases.Identities(self.db, identities, KEYS, self.clock, system_ids)
         self.intake = usecases.Intake(self.db, deliveries, feeds, self.files, PATIENCE, self.clock, system_ids)
+        self.supply = usecases.Supply(self.db, feeds, store.Alarms(), ZONE, self.clock, system_ids)
+        self.uploads = usecases.Uploads(self.db, store.Uploads(), feeds, self.files, self.clock, system_ids)
+        self.replays = usecases.Replays(self.db, deliveries, feeds, self.files, KEYS, self.clock, system_ids)
+        self.work_cases = usecases.Work(self.db, self.clock)
         self.load = usecases.Load(
             self.db, deliveries, feeds, identities, events, self.files, self.lake, KEYS, ZONE, self.clock
+        )
+
+    def api(self) -> IngestApi:
+        """The servicer over these use cases."""
+        supplying = Supplying(self.supply, self.uploads, self.replays, self.work_cases)
+        return IngestApi(
+            self.feeds, self.deliveries, self.events, self.identities, supplying, self.lake.uri, asyncio.Event()
         )
 
     def clock(self) -> datetime:
@@ -115,7 +127,20 @@ class House:
         return sorted(name for name in os.listdir(self.landing) if not name.startswith("."))
 
 
-_TABLES = ("lake_file", "reject", "customer", "event", "event_key", "event_reject", "disclosure", "delivery", "vault")
+_TABLES = (
+    "alarm",
+    "upload",
+    "collected",
+    "lake_file",
+    "reject",
+    "customer",
+    "event",
+    "event_key",
+    "event_reject",
+    "disclosure",
+    "delivery",
+    "vault",
+)
 _KIT_TABLES = ("job", "outbox", "request", "consumer_cursor")
 
 

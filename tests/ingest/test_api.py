@@ -1,6 +1,5 @@
 """IngestService over real gRPC and real Postgres."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +12,7 @@ from google.type.date_pb2 import Date
 
 from lifecircle.ingest import v1
 from lifecircle.ingest.v1 import ingest_service_pb2
-from services.ingest.api import RIGHTS, IngestApi
+from services.ingest.api import RIGHTS
 from services.kit.db import Database
 from tests.fixtures.serving import Serve, Served, refused, refused_fields
 from tests.ingest.house import House
@@ -25,7 +24,7 @@ SIGNALS = "".join(f"1380000000{who}|20260901{who:02d}0000|4|40976|1\n" for who i
 
 @pytest.fixture
 async def served(serving: Serve, house: House) -> AsyncIterator[Served]:
-    api = IngestApi(house.feeds, house.deliveries, house.events, house.identities, house.lake.uri, asyncio.Event())
+    api = house.api()
 
     def register(target: grpc.aio.Server) -> None:
         v1.add_IngestServiceServicer_to_server(api, target)

@@ -16,6 +16,8 @@ async def test_every_feed_of_the_city_loads_and_rejects_what_was_planted(house: 
     order = Order(200, 1, 3, date(2026, 9, 1), house.landing, house.root / "truth")
     planted = {file.name: len(file.dirty) for file in generate(order, lambda stage, done, total: None)}
     await house.settle()
+    assert house.waiting() == ["PRODACT_20260801_001.CHK", "PRODACT_20260801_001.TXT"]  # it refers to products
+    await house.settle()
     found = await house.deliveries.page(feed_id="", state=None, file_name="", before=None, size=100)
     assert {each.file_name: each.rejected_rows for each in found} == planted
     assert {each.state for each in found} == {State.LOADED}

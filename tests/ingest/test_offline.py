@@ -1,5 +1,6 @@
 """What a supplier is told before he sends."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,10 @@ def test_a_good_file_is_said_to_be_good(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_bad_row_is_named_by_line_and_rule_and_never_by_its_value(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert check(tmp_path, ORDERS + "T9|13900000009|P01|13900000009|20260901120000\n") == 0
+    assert check(tmp_path, ORDERS + "T9|13900000009|P01|13900000009|20260901120000\n") == 1
     said = capsys.readouterr().out
-    assert "ORDER_20260901_001.TXT:10: CODE_UNKNOWN: action is not one of open, cancel" in said
+    assert re.search(r"│ 10 +│ action +│ CODE_UNKNOWN +│ action is not one of open, cancel +│", said)
+    assert "9 rows good, 1 bad" in said
     assert "13900000009" not in said
 
 
@@ -50,3 +52,20 @@ def test_a_definition_that_cannot_be_used_is_a_wrong_usage(tmp_path: Path, capsy
     (tmp_path / "feed.yaml").write_text(text_of(delimiter="??"))
     assert offline.check(["--feed", str(tmp_path / "feed.yaml"), "x"]) == 2
     assert "delimiter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--feed", "nowhere.yaml", "x"], "nowhere.yaml: No such file"),
+        (["--feed", str(FEEDS / "orders.yaml"), "nowhere.TXT"], "nowhere.TXT: No such file"),
+        (["--feed", str(FEEDS / "orders.yaml"), "--timezone", "Mars/Sea", str(FEEDS / "orders.yaml")], "Mars/Sea"),
+        (["--feed", str(FEEDS / "orders.yaml"), str(FEEDS)], "is no file"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert offline.check(words) == 2
+    said = capsys.readouterr()
+    assert told in said.err
+    assert said.err.count("\n") == 1
+    assert not said.out

@@ -7,7 +7,7 @@ from typing import Any
 import grpc.aio
 
 from lifecircle.ingest import v1
-from services.ingest.api import lane, translate
+from services.ingest.api import lane, supply, translate
 from services.ingest.domain.delivery import LakeFile
 from services.ingest.usecases import Deliveries, Events, Feeds, Identities
 from services.kit import idempotency, paging
@@ -20,10 +20,10 @@ _WRITE = frozenset({"operator", "service"})
 _PRIVACY = frozenset({"privacy"})
 
 RIGHTS: Mapping[str, frozenset[str]] = {
+    **supply.RIGHTS,
     "UpdateFeed": frozenset({"operator"}),
     "GetFeed": _READ,
     "ListFeeds": _READ,
-    "ListFeedHealth": _READ,
     "GetDelivery": _READ,
     "ListDeliveries": _READ,
     "ListRejects": _READ,
@@ -47,20 +47,11 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "GetLineage": _READ,
     "ReleaseSnapshot": _READ,
     "ListFeedRevisions": _READ,
-    "ListAlarms": _READ,
-    "GetSlaReport": _READ,
-    "ReplayRejects": frozenset({"operator"}),
-    "CreateUpload": _WRITE,
-    "AppendUpload": _WRITE,
-    "CommitUpload": _WRITE,
-    "GetJob": _READ,
-    "ListJobs": _READ,
-    "CancelJob": frozenset({"operator"}),
 }
 """Method → roles that may call it."""
 
 
-class IngestApi(v1.IngestServiceServicer):
+class IngestApi(supply.SupplyApi):
     """The servicer; `uri` gives readers the place of a lake file, `stop` ends the streams when the process stops."""
 
     def __init__(
@@ -69,9 +60,11 @@ class IngestApi(v1.IngestServiceServicer):
         deliveries: Deliveries,
         events: Events,
         identities: Identities,
+        supplying: supply.Supplying,
         uri: Callable[[LakeFile], str],
         stop: asyncio.Event,
     ) -> None:
+        super().__init__(supplying)
         self._feeds = feeds
         self._deliveries = deliveries
         self._events = events
@@ -88,7 +81,7 @@ class IngestApi(v1.IngestServiceServicer):
 
     async def GetFeed(self, request: v1.GetFeedRequest, context: Context) -> v1.GetFeedResponse:
         """One feed's contract."""
-        return v1.GetFeedResponse(feed=translate.feed(await self._feeds.get(request.feed_id)))
+        return v1.GetFeedResponse(feed=translate.feed(await self._feeds.get(request.feed_id, request.revision)))
 
     async def ListFeeds(self, request: v1.ListFeedsRequest, context: Context) -> v1.ListFeedsResponse:
         """Feeds by id."""
@@ -98,13 +91,15 @@ class IngestApi(v1.IngestServiceServicer):
         token = translate.next_page("ListFeeds", found, size, lambda each: str(each.feed.feed_id))
         return v1.ListFeedsResponse(feeds=map(translate.feed, found), next_page_token=token)
 
-    async def ListFeedHealth(self, request: v1.ListFeedHealthRequest, context: Context) -> v1.ListFeedHealthResponse:
-        """How every feed is doing."""
+    async def ListFeedRevisions(
+        self, request: v1.ListFeedRevisionsRequest, context: Context
+    ) -> v1.ListFeedRevisionsResponse:
+        """Revisions of one feed, the latest first."""
         size = paging.clamp(request.page_size)
-        after = translate.page_after(request.page_token, "ListFeedHealth", str)
-        found = await self._feeds.health(after or "", size)
-        token = translate.next_page("ListFeedHealth", found, size, lambda each: str(each.feed_id))
-        return v1.ListFeedHealthResponse(feeds=map(translate.feed_health, found), next_page_token=token)
+        before = translate.page_after(request.page_token, "ListFeedRevisions", int)
+        found = await self._feeds.revisions(request.feed_id, before=before, size=size)
+        token = translate.next_page("ListFeedRevisions", found, size, lambda each: int(each.revision))
+        return v1.ListFeedRevisionsResponse(feeds=map(translate.feed, found), next_page_token=token)
 
     async def GetDelivery(self, request: v1.GetDeliveryRequest, context: Context) -> v1.GetDeliveryResponse:
         """One delivery."""

@@ -15,7 +15,6 @@ from lifecircle.ingest.v1 import (
     EventProblem,
     EventReject,
     Feed,
-    FeedHealth,
     LakeFile,
     ListDeliveriesRequest,
     Problem,
@@ -41,19 +40,7 @@ def feed(revision: feeds.Revision) -> Feed:
         definition=revision.definition,
         etag=revision.etag,
         update_time=_timestamp(revision.update_time),
-    )
-
-
-def feed_health(health: deliveries.FeedHealth) -> FeedHealth:
-    """How a feed is doing."""
-    return FeedHealth(
-        feed_id=health.feed_id,
-        last_load_time=_timestamp(health.last_load_time),
-        deliveries=health.deliveries,
-        quarantined=health.quarantined,
-        source_rows=health.source_rows,
-        loaded_rows=health.loaded_rows,
-        rejected_rows=health.rejected_rows,
+        effective_from_date=_date(None if revision.feed.effective_from == date.min else revision.feed.effective_from),
     )
 
 
@@ -73,6 +60,9 @@ def delivery(found: deliveries.Delivery) -> Delivery:
         problems=[Problem(reason=problem.reason, message=problem.message) for problem in found.problems],
         receive_time=_timestamp(found.receive_time),
         load_time=_timestamp(found.load_time),
+        revision=found.revision,
+        notes=[Problem(reason=note.reason, message=note.message) for note in found.notes],
+        replay_of=found.replay_of,
     )
 
 
@@ -103,6 +93,7 @@ def reject(of: deliveries.Delivery, row: deliveries.Reject) -> Reject:
         column=row.column,
         reason=row.reason,
         message=row.message,
+        replay_delivery_id=row.replay_delivery_id,
     )
 
 

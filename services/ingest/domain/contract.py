@@ -1,5 +1,6 @@
 """Judging rows by their contract: text columns in, typed columns out, and for every bad row the first fault."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -17,6 +18,7 @@ TOO_LONG = "TOO_LONG"
 OUT_OF_PERIOD = "OUT_OF_PERIOD"
 DUPLICATE = "DUPLICATE"
 CLEAR_NUMBER = "CLEAR_NUMBER"
+REFERENCE_UNKNOWN = "REFERENCE_UNKNOWN"
 
 NUMBER = "@number"
 """Name of the column that stands for the customer until the number has become a key."""
@@ -46,14 +48,19 @@ class Judged:
 
 
 class Judge:
-    """The compiled contract of one delivery: `period` is its day, `zone` the business time zone of its local times."""
+    """The compiled contract of one delivery: `period` is its day, `zone` the business time zone of its local times.
 
-    def __init__(self, feed: Feed, period: date, zone: str) -> None:
+    `known` are the values that columns with a reference may have; a column that is not in it is not looked up.
+    """
+
+    def __init__(self, feed: Feed, period: date, zone: str, known: Mapping[str, pl.Series] | None = None) -> None:
+        known = known or {}
         self._feed = feed
         self._values = [_value(column, zone).alias(column.name) for column in feed.columns]
         told = feed.target.event.id if feed.target.event else ()
         self._faults = [
-            _fault(column, zone, period, of_id=column.name in told).alias(f"\0{column.name}") for column in feed.columns
+            _fault(column, zone, period, known.get(column.name), of_id=column.name in told).alias(f"\0{column.name}")
+            for column in feed.columns
         ]
         self._seen = pl.DataFrame(schema=dict.fromkeys(feed.unique, pl.String))
 
@@ -113,10 +120,11 @@ def _local(column: Column) -> pl.Expr:
     return pl.col(column.name).str.to_datetime(_DATE_SHAPES[column.layout][1], time_unit="ms", strict=False)
 
 
-def _fault(column: Column, zone: str, period: date, *, of_id: bool) -> pl.Expr:
+def _fault(column: Column, zone: str, period: date, known: pl.Series | None, *, of_id: bool) -> pl.Expr:
     """The reason why a text breaks the column's rules, or null. The first rule that is broken speaks.
 
-    `of_id`: it is a part of the id of an event, which must not hold a number and cannot be masked.
+    `known`: the values that a reference may have. `of_id`: it is a part of the id of an event, which must not hold a
+    number and cannot be masked.
     """
     text, value = pl.col(column.name), _value(column, zone)
     broken: list[tuple[pl.Expr, str]] = []
@@ -137,6 +145,8 @@ def _fault(column: Column, zone: str, period: date, *, of_id: bool) -> pl.Expr:
         start = datetime.combine(period, datetime.min.time())
         inside = _local(column).is_between(start, start + timedelta(days=1), closed="left")
         broken.append((~inside, OUT_OF_PERIOD))
+    if known is not None:
+        broken.append((~text.is_in(known.implode()), REFERENCE_UNKNOWN))
     if of_id and column.type in (Type.STRING, Type.INT):
         broken.append((identity.holds_numbers(text), CLEAR_NUMBER))
     chosen: pl.Expr = pl.lit(None, dtype=pl.String)

@@ -28,7 +28,7 @@ class Delivery:
     """`delivery_no` is the order of arrival. A file that no feed knows has feed_id "", revision 0 and no period.
 
     `notes` say what is strange about one that is loaded all the same. `replay_of` names the delivery whose rejected
-    rows it carries; `signature` is that of its rows (overlap.py), empty before it is loaded.
+    rows it carries.
     """
 
     delivery_id: str
@@ -48,7 +48,6 @@ class Delivery:
     delivery_no: int = 0
     notes: tuple[Problem, ...] = ()
     replay_of: str = ""
-    signature: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,16 @@ class Reject:
     reason: str
     message: str
     raw: bytes = b""
+    replay_delivery_id: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A rejected row as it is kept: its line, and its sealed bytes with the version of the key."""
+
+    line: int
+    raw: bytes
+    key_version: int
 
 
 @dataclass(frozen=True)

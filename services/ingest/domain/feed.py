@@ -1,8 +1,9 @@
 """A feed: the contract with a supplier on how a kind of file is named, encoded, laid out and judged."""
 
 import enum
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 
@@ -186,8 +187,8 @@ class Feed:
         return next((column for column in self.columns if column.type is Type.MSISDN), None)
 
     def match(self, file_name: str) -> tuple[date, int] | None:
-        """Period and sequence that a file name speaks of, or None when it is not of this feed."""
-        found = re.fullmatch(name_pattern(self.file_name), file_name)
+        """Period and sequence that a file name speaks of, or None when it is not of this feed; it may be compressed."""
+        found = re.fullmatch(name_pattern(self.file_name), plain_name(file_name))
         if found is None:
             return None
         try:
@@ -209,6 +210,40 @@ class Revision:
     def etag(self) -> str:
         """Changes with every revision."""
         return str(self.revision)
+
+
+def plain_name(file_name: str) -> str:
+    """The name without the ending of a compression."""
+    return re.sub(r"\.(gz|zst|zip)\Z", "", file_name)
+
+
+def control_name(file_name: str, control: Control) -> str:
+    """Name of the control file that belongs to a data file."""
+    plain = plain_name(file_name)
+    return f"{plain.rpartition('.')[0] or plain}{control.suffix}"
+
+
+def by_feed(revisions: Iterable[Revision]) -> list[list[Revision]]:
+    """Revisions that stand feed by feed, as one list per feed."""
+    return [list(mine) for _, mine in itertools.groupby(revisions, key=lambda each: each.feed.feed_id)]
+
+
+def governing(revisions: Sequence[Revision], file_name: str) -> tuple[Revision, tuple[date, int]] | None:
+    """The revision of one feed that judges a file, with the file's period and sequence; None when it has no such file.
+
+    That is the highest revision that is effective for the file's period, and no other.
+    """
+    for revision in revisions:
+        place = revision.feed.match(file_name)
+        if place is not None and effective(revisions, place[0]) is revision:
+            return revision, place
+    return None
+
+
+def effective(revisions: Sequence[Revision], period: date) -> Revision | None:
+    """The highest revision of one feed that is for a period."""
+    fitting = [each for each in revisions if each.feed.effective_from <= period]
+    return max(fitting, key=lambda each: each.revision, default=None)
 
 
 def name_pattern(template: str) -> str:

@@ -1,21 +1,22 @@
 """Whether what arrived is what was sent: the control file, and the rule source = loaded + rejected."""
 
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from services.ingest.domain import contract, lines
 from services.ingest.domain.delivery import Problem
-from services.ingest.domain.feed import Column, Control, Feed, Type
+from services.ingest.domain.feed import TOTAL, Column, Control, Feed, Type
 
 _CHECKSUM_LENGTHS = {"md5": 32, "sha256": 64}
 LONGEST_CONTROL = 4096
 """Bytes. What is longer is no control file."""
 
 EVENT_ID_REUSED = "EVENT_ID_REUSED"
-OF_THE_ROWS = frozenset({"COLUMNS_MISSING", "ENCODING_BROKEN", "REJECTS_OVER_THRESHOLD"})
+OF_THE_ROWS = frozenset({"COLUMNS_MISSING", "ENCODING_BROKEN", "REJECTS_OVER_THRESHOLD", "CONTROL_TOTAL_WRONG"})
 """Why a delivery is held after its rows were looked at; the same bytes under the same contract are held again."""
 
 
@@ -23,7 +24,9 @@ OF_THE_ROWS = frozenset({"COLUMNS_MISSING", "ENCODING_BROKEN", "REJECTS_OVER_THR
 class Measured:
     """A file as it lies there: `lines` counts its lines, a last one without a line feed too.
 
-    `longest_line` is right when it is more than 1 MiB; shorter lines are not measured one by one.
+    `size` and the checksums are those of the file as it was sent, the others those of its content. `longest_line` is
+    right when it is more than 1 MiB; shorter lines are not measured one by one. `fault` says why a compressed file
+    could not be expanded.
     """
 
     size: int
@@ -32,6 +35,7 @@ class Measured:
     sha256: str
     holds_nul: bool
     longest_line: int
+    fault: Problem | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Stated:
     bytes: int | None = None
     md5: str | None = None
     sha256: str | None = None
+    totals: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_control(content: bytes, control: Control) -> Stated | Problem:
@@ -61,7 +66,12 @@ def read_control(content: bytes, control: Control) -> Stated | Problem:
     for name, length in _CHECKSUM_LENGTHS.items():
         if name in said and not (len(said[name]) == length and set(said[name].lower()) <= set("0123456789abcdef")):
             return _invalid(f"{name} is not {length} hexadecimal digits")
+    totals = {name: said[f"{TOTAL}{name}"] for name in control.totals}
+    for name, total in totals.items():
+        if not re.fullmatch(r"-?[0-9]{1,18}", total):
+            return _invalid(f"the total of {name} is not a whole number")
     return Stated(
+        totals={name: int(total) for name, total in totals.items()},
         rows=int(said["rows"]),
         file_name=said.get("file_name"),
         bytes=int(said["bytes"]) if "bytes" in said else None,
@@ -74,6 +84,8 @@ def compare(file_name: str, measured: Measured, stated: Stated, *, header: bool)
     """Everything in which the file is not what its control file says; empty when they agree."""
     problems = []
     rows = source_rows(measured, header=header)
+    if measured.fault is not None:
+        return [measured.fault]
     if stated.file_name not in (None, file_name):
         problems.append(_invalid("it names another file; send the control file that belongs to this one"))
     if stated.bytes is not None and stated.bytes != measured.size:
@@ -90,6 +102,8 @@ def compare(file_name: str, measured: Measured, stated: Stated, *, header: bool)
 
 def usable(measured: Measured, *, header: bool) -> list[Problem]:
     """What is wrong with a file that agrees with its control file, before any row is looked at."""
+    if measured.fault is not None:
+        return [measured.fault]
     if source_rows(measured, header=header) == 0:
         return [Problem("EMPTY_FILE", "the file holds no row; send one only when there is something to say")]
     if measured.holds_nul:
@@ -113,6 +127,23 @@ class Tally:
     loaded: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     first_lines: dict[str, int] = field(default_factory=dict)
+    totals: Counter[str] = field(default_factory=Counter)
+
+    def sum(self, rows: pl.DataFrame, columns: Sequence[str]) -> None:
+        """Add up columns of text rows for the control totals; what is no whole number adds nothing."""
+        for name in columns:
+            self.totals[name] += int(rows[name].cast(pl.Int64, strict=False).sum())
+
+    def differences(self, stated: Stated) -> list[Problem]:
+        """Control totals that are not those of the rows that were sent."""
+        return [
+            Problem(
+                "CONTROL_TOTAL_WRONG",
+                f"by the control file {name} adds up to {total}, by the rows to {self.totals[name]}; send it again",
+            )
+            for name, total in stated.totals.items()
+            if self.totals[name] != total
+        ]
 
     def add(self, loaded: int, bad: pl.DataFrame) -> None:
         """Count the rows of one batch: how many were good, and the others with their `line` and `reason`."""
@@ -164,6 +195,7 @@ def _wanted(column: Column) -> str:
         Type.INT: "is not a whole number",
         Type.DECIMAL: "is not a decimal number",
         Type.MSISDN: "is not a telephone number of 11 digits",
+        Type.PARTY: "is not a number as dialled or of a device",
     }
     return texts.get(column.type) or f"is not a time in the layout {column.layout}"
 
@@ -184,6 +216,7 @@ _RULE_TEXTS: Mapping[str, Callable[[Column], str]] = {
     contract.TOO_LONG: lambda column: f"is longer than {column.longest} characters",
     contract.CLEAR_NUMBER: lambda _: "holds a telephone number; an event's id must not",
     contract.OUT_OF_PERIOD: lambda _: "is not in the period of the file",
+    contract.REFERENCE_UNKNOWN: lambda column: f"is not known in {column.references}",
     EVENT_ID_REUSED: lambda _: "was told before with another content; a correction needs an id of its own",
 }
 

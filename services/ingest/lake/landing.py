@@ -4,6 +4,8 @@
     LANDING/.taken/<delivery_id>/                while they are loaded: a new file of the same name cannot disturb
     LANDING/.archive/<feed>/<delivery_id>/       loaded, or known before
     LANDING/.quarantine/<delivery_id>/           held
+    LANDING/.uploads/<upload_id>                 on its way by RPC
+    LANDING/.collected/                          on its way from a remote source
 
 They hold numbers in clear, as the operator wrote them: these folders are for this service alone (0700, files 0600).
 
@@ -19,13 +21,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from services.ingest.domain.reconciliation import LONGEST_CONTROL, Measured
+from services.ingest.lake import content
 
 _UPLOADING = (".part", ".tmp", ".filepart")
 _MEASURE_BYTES = 1 << 20
-_BATCH_BYTES = 16 << 20
 _OURS = 0o700
 
 
@@ -54,7 +55,7 @@ class Landing:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        for name in (".taken", ".archive", ".quarantine"):
+        for name in (".taken", ".archive", ".quarantine", ".uploads", ".collected"):
             (root / name).mkdir(parents=True, exist_ok=True)
             (root / name).chmod(_OURS)  # also one that an earlier release made
 
@@ -76,6 +77,10 @@ class Landing:
         """The bytes of a control file; no more than a control file may have."""
         return read_control(self._root / name)
 
+    def taken_control(self, delivery_id: str, name: str) -> bytes:
+        """The bytes of the control file of a taken file."""
+        return read_control(self._root / ".taken" / delivery_id / name)
+
     def measure(self, name: str) -> Measured:
         """Size, lines and checksums of a file in one pass."""
         return read_measured(self._root / name)
@@ -93,8 +98,13 @@ class Landing:
         folder = self._root / ".taken" / delivery_id
         if not (folder / name).exists():  # the process died between the transaction and the renames
             self.take(name, control, delivery_id)
+        if content.is_compressed(folder / name):
+            if content.checksum(folder / name) != sha256:
+                raise Changed(name)
+            yield from content.blocks(folder / name)
+            return
         digest = hashlib.sha256()
-        for block in read_blocks(folder / name):
+        for block in content.blocks(folder / name):
             digest.update(block)
             yield block
         if digest.hexdigest() != sha256:
@@ -115,6 +125,41 @@ class Landing:
     def quarantine(self, name: str, control: str, delivery_id: str) -> None:
         """Put a file that was never taken, and its control file, where quarantined ones are kept."""
         self._move(name, control, self._root / ".quarantine" / delivery_id)
+
+    def put_aside(self, name: str, data: bytes, delivery_id: str) -> None:
+        """Write a file that the platform itself made (a replay) where files are loaded from."""
+        folder = self._root / ".taken" / delivery_id
+        _make(folder)
+        _write(folder / name, 0, data)
+
+    def forget_taken(self, delivery_id: str, before: datetime) -> None:
+        """Remove what was put aside before an instant for a delivery that never came to be."""
+        folder = self._root / ".taken" / delivery_id
+        with contextlib.suppress(FileNotFoundError):
+            if folder.stat().st_mtime < before.timestamp():
+                shutil.rmtree(folder)
+
+    def append(self, upload_id: str, offset: int, data: bytes) -> None:
+        """Write a part of an upload; durable afterwards."""
+        _write(self._root / ".uploads" / upload_id, offset, data)
+
+    def holds(self, upload_id: str, offset: int, data: bytes) -> bool:
+        """Whether a part of an upload is what was written there."""
+        with content.opened(self._root / ".uploads" / upload_id) as file:
+            file.seek(offset)
+            return file.read(len(data)) == data
+
+    def land(self, upload_id: str, name: str, control_name: str, control: bytes) -> None:
+        """Put an upload into the landing folder, then its control file. Raises FileExistsError when one waits there."""
+        (self._root / name).hardlink_to(self._root / ".uploads" / upload_id)
+        part = self._root / f".{control_name}"
+        part.unlink(missing_ok=True)
+        _write(part, 0, control)
+        part.rename(self._root / control_name)
+
+    def drop_upload(self, upload_id: str) -> None:
+        """Remove what was uploaded; nothing happens when it is not there."""
+        (self._root / ".uploads" / upload_id).unlink(missing_ok=True)
 
     def forget(self, before: datetime) -> int:
         """Remove what was archived before an instant; gives how many deliveries that were."""
@@ -148,6 +193,15 @@ def _make(folder: Path) -> None:
     folder.mkdir(mode=_OURS, exist_ok=True)
 
 
+def _write(path: Path, offset: int, data: bytes) -> None:
+    """Write bytes at a place of a file, made when it is not there; durable afterwards."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.seek(offset)
+        file.write(data)
+        file.flush()
+        os.fdatasync(file.fileno())
+
+
 def _rename(path: Path, to: Path) -> None:
     """Move a file where this service alone can come, and let it alone read it."""
     path.rename(to)
@@ -157,38 +211,52 @@ def _rename(path: Path, to: Path) -> None:
 
 
 def read_measured(path: Path) -> Measured:
-    """Size, lines and checksums of a file in one pass."""
+    """Size and checksums of a file as it lies there, and the lines of its content."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    size = lines = line = longest = 0
-    nul, last = False, b"\n"
-    with _opened(path) as file:
+    counted, size, fault = _Lines(), 0, None
+    compressed = content.is_compressed(path)
+    with content.opened(path) as file:
         while block := file.read(_MEASURE_BYTES):
             md5.update(block)
             sha256.update(block)
             size += len(block)
-            lines += block.count(b"\n")
-            nul = nul or b"\0" in block
-            cut = block.find(b"\n")
-            line += len(block) if cut < 0 else cut
-            longest = max(longest, line)
-            line = line if cut < 0 else len(block) - block.rfind(b"\n") - 1
-            last = block[-1:]
-    return Measured(size, lines + (last != b"\n"), md5.hexdigest(), sha256.hexdigest(), nul, max(longest, line))
+            if not compressed:
+                counted.add(block)
+    if compressed:
+        try:
+            for block in content.blocks(path, _MEASURE_BYTES):
+                counted.add(block)
+        except content.Unfit as unfit:
+            fault = unfit.problem
+    return Measured(size, counted.total(), md5.hexdigest(), sha256.hexdigest(), counted.nul, counted.longest, fault)
+
+
+class _Lines:
+    """Counts lines block by block. `longest` is right when it is more than a block."""
+
+    def __init__(self) -> None:
+        self.nul = False
+        self.longest = 0
+        self._ends = self._open = 0
+        self._last = b"\n"
+
+    def add(self, block: bytes) -> None:
+        """Take in a block that is not empty."""
+        self._ends += block.count(b"\n")
+        self.nul = self.nul or b"\0" in block
+        cut = block.find(b"\n")
+        self._open += len(block) if cut < 0 else cut
+        self.longest = max(self.longest, self._open)
+        self._open = self._open if cut < 0 else len(block) - block.rfind(b"\n") - 1
+        self._last = block[-1:]
+
+    def total(self) -> int:
+        """Lines so far; one without a line feed at the end too."""
+        self.longest = max(self.longest, self._open)
+        return self._ends + (self._last != b"\n")
 
 
 def read_control(path: Path) -> bytes:
     """The bytes of a control file; no more than a control file may have."""
-    with _opened(path) as file:
+    with content.opened(path) as file:
         return file.read(LONGEST_CONTROL + 1)
-
-
-def read_blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file in blocks of 16 MiB."""
-    with _opened(path) as file:
-        while block := file.read(_BATCH_BYTES):
-            yield block
-
-
-def _opened(path: Path) -> BinaryIO:
-    """A regular file for reading; a link is never followed."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")

@@ -12,7 +12,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,6 +41,11 @@ class Lake:
     def uri(self, file: LakeFile) -> str:
         """Where readers find a file."""
         return (self._root / file.path).as_uri()
+
+    def values(self, files: Sequence[LakeFile], column: str) -> pl.Series:
+        """The distinct values of one column of text."""
+        frames = [pl.read_parquet(self._root / file.path, columns=[column]).unique() for file in files]
+        return pl.concat(frames).unique().to_series().cast(pl.String)
 
     def spill(self, delivery_id: str) -> "Spill":
         """Room for the judged rows of a load; what an attempt before left behind is removed."""

@@ -43,6 +43,15 @@ class Feeds:
         )
         return [_revision(row) for row in await read.rows(stmt)]
 
+    async def revisions(
+        self, read: Read, feed_id: str = "", *, before: int | None = None, size: int | None = None
+    ) -> list[Revision]:
+        """All revisions of one feed or of all, by feed, the highest first; those before the number `before`."""
+        stmt = select(table).order_by(table.c.feed_id, table.c.revision.desc()).limit(size)
+        stmt = stmt.where(table.c.feed_id == feed_id) if feed_id else stmt
+        stmt = stmt.where(table.c.revision < before) if before is not None else stmt
+        return [_revision(row) for row in await read.rows(stmt)]
+
     async def shipped(self, read: Read) -> set[str]:
         """Checksums of all definitions that ever came with the platform."""
         return {row.shipped for row in await read.rows(select(table.c.shipped).where(table.c.shipped != ""))}

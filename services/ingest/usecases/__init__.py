@@ -6,6 +6,22 @@ from services.ingest.usecases.feeds import Feeds
 from services.ingest.usecases.identities import Identities
 from services.ingest.usecases.intake import Intake
 from services.ingest.usecases.load import Load
+from services.ingest.usecases.replays import Replays
+from services.ingest.usecases.supply import Supply
+from services.ingest.usecases.uploads import Uploads
+from services.ingest.usecases.work import Work
 from services.ingest.usecases.writing import Writer
 
-__all__ = ["Deliveries", "Events", "Feeds", "Identities", "Intake", "Load", "Writer"]
+__all__ = [
+    "Deliveries",
+    "Events",
+    "Feeds",
+    "Identities",
+    "Intake",
+    "Load",
+    "Replays",
+    "Supply",
+    "Uploads",
+    "Work",
+    "Writer",
+]

@@ -7,7 +7,6 @@ import structlog
 
 from services.ingest import refusals, store
 from services.ingest.domain import definition
-from services.ingest.domain.delivery import FeedHealth
 from services.ingest.domain.feed import Feed, Revision
 from services.kit import idempotency
 from services.kit.clock import Clock
@@ -63,11 +62,21 @@ class Feeds:
             await tx.commit()
         return revision
 
-    async def get(self, feed_id: str) -> Revision:
-        """The revision in force. Raises feed_not_found."""
+    async def get(self, feed_id: str, number: int = 0) -> Revision:
+        """One revision, the highest for 0. Raises feed_not_found."""
         async with self._db.read() as read:
-            found = await self._feeds.in_force(read, feed_id)
+            found = await (
+                self._feeds.revision(read, feed_id, number) if number else self._feeds.in_force(read, feed_id)
+            )
         if found is None:
+            raise refusals.feed_not_found(feed_id)
+        return found
+
+    async def revisions(self, feed_id: str, *, before: int | None, size: int) -> list[Revision]:
+        """Revisions of one feed, the highest first, those before the number `before`. Raises feed_not_found."""
+        async with self._db.read() as read:
+            found = await self._feeds.revisions(read, feed_id, before=before, size=size)
+        if not found and before is None:
             raise refusals.feed_not_found(feed_id)
         return found
 
@@ -75,11 +84,6 @@ class Feeds:
         """Feeds by id."""
         async with self._db.read() as read:
             return await self._feeds.all_in_force(read, after=after, size=size)
-
-    async def health(self, after: str, size: int) -> list[FeedHealth]:
-        """How every feed is doing, by id."""
-        async with self._db.read() as read:
-            return await self._feeds.health(read, after=after, size=size)
 
     async def _add(self, tx: Write, feed: Feed, text: str, shipped: str) -> Revision:
         current = await self._feeds.in_force(tx, feed.feed_id)

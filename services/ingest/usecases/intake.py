@@ -8,9 +8,10 @@ from datetime import date, datetime, timedelta
 import structlog
 
 from services.ingest import store
+from services.ingest.domain import feed as feeds
 from services.ingest.domain import identity, reconciliation
 from services.ingest.domain.delivery import Delivery, Problem, State
-from services.ingest.domain.feed import Revision
+from services.ingest.domain.feed import Feed, Revision
 from services.ingest.domain.reconciliation import Measured
 from services.ingest.lake.landing import Found, Landing
 from services.kit import jobs, telemetry
@@ -21,6 +22,7 @@ from services.kit.ids import Ids
 LOAD = "load"
 """Kind of the jobs that load deliveries."""
 
+_ORPHAN = timedelta(hours=1)
 _NOT_READABLE = Problem("NOT_READABLE", "the platform cannot read the file or its control file; check its permissions")
 
 _log = structlog.get_logger(__name__)
@@ -69,7 +71,7 @@ class Intake:
         self,
         db: Database,
         deliveries: store.Deliveries,
-        feeds: store.Feeds,
+        revisions: store.Feeds,
         landing: Landing,
         patience: Patience,
         clock: Clock,
@@ -78,12 +80,13 @@ class Intake:
     ) -> None:
         self._db = db
         self._deliveries = deliveries
-        self._feeds = feeds
+        self._feeds = revisions
         self._landing = landing
         self._patience = patience
         self._clock = clock
         self._ids = ids
         self._archive = archive
+        self._told: set[str] = set()
 
     async def sweep(self) -> int:
         """Decide about everything that lies there, in the feeds' order; gives how many files were decided on."""
@@ -91,11 +94,22 @@ class Intake:
         if not found:
             return 0
         async with self._db.read() as read:
-            revisions = await self._feeds.all_in_force(read)
+            revisions = feeds.by_feed(await self._feeds.revisions(read))
         decided = 0
         for file in sorted(_paired(found, revisions), key=lambda each: each.rank):
-            decided += await self._decide(file)
+            try:
+                decided += await self._decide(file)
+            except OSError as error:  # of this file alone: it cannot be moved, or the disk is full
+                self._stuck(file.found.shown, error)
         return decided
+
+    def _stuck(self, name: str, error: OSError) -> None:
+        """Say once that a file cannot be moved; it is tried again at every sweep."""
+        if name not in self._told:
+            self._told.add(name)
+            _log.error(
+                "file_cannot_be_moved", file=identity.masked(name), error=type(error).__name__, errno=error.errno
+            )
 
     async def tidy(self) -> None:
         """Finish what was left behind: a load that failed for good, a file put aside but loaded or held already.
@@ -109,15 +123,31 @@ class Intake:
                 _log.error("delivery_abandoned", delivery=each.delivery_id, file=each.file_name)
             await tx.commit()
         for delivery_id in await asyncio.to_thread(self._landing.taken):
-            async with self._db.read() as read:
-                known = await self._deliveries.get(read, delivery_id)
-            if known is not None and known.state in (State.LOADED, State.SUPERSEDED):
-                await asyncio.to_thread(self._landing.archive, delivery_id, known.feed_id)
-            elif known is not None and known.state is State.QUARANTINED:
-                await asyncio.to_thread(self._landing.hold, delivery_id)
+            try:
+                await self._tidy_taken(delivery_id)
+            except OSError as error:
+                self._stuck(delivery_id, error)
         removed = await asyncio.to_thread(self._landing.forget, self._clock() - self._archive)
         if removed:
             _log.info("archive_tidied", deliveries=removed)
+
+    async def _tidy_taken(self, delivery_id: str) -> None:
+        async with self._db.read() as read:
+            known = await self._deliveries.get(read, delivery_id)
+        if known is None:
+            await asyncio.to_thread(self._landing.forget_taken, delivery_id, self._clock() - _ORPHAN)
+        elif known.state in (State.LOADED, State.SUPERSEDED):
+            await asyncio.to_thread(self._landing.archive, delivery_id, known.feed_id)
+        elif known.state is State.QUARANTINED:
+            await asyncio.to_thread(self._landing.hold, delivery_id)
+
+    async def _waits_for_others(self, feed: Feed) -> bool:
+        """Whether a feed that this one refers to was never loaded, or is just being loaded."""
+        others = {other for other, _ in feed.references.values()} - {feed.feed_id}
+        if not others:
+            return False
+        async with self._db.read() as read:
+            return await self._deliveries.unsettled(read, sorted(others))
 
     async def _decide(self, file: _File) -> bool:
         waited = self._clock() - file.changed
@@ -146,6 +176,8 @@ class Intake:
         problems = problems or reconciliation.usable(measured, header=feed.header)
         if problems:
             return await self._hold(file, measured, problems)
+        if waited < self._patience.control and await self._waits_for_others(feed):
+            return False
         with telemetry.span("receive delivery", attributes={"feed": feed.feed_id}):  # the load continues this trace
             return await self._accept(file, measured)
 
@@ -224,35 +256,31 @@ class Intake:
         return True
 
 
-def _paired(found: Sequence[Found], revisions: Sequence[Revision]) -> list[_File]:
+def _paired(found: Sequence[Found], revisions: Sequence[Sequence[Revision]]) -> list[_File]:
     """Data files with their control files, and what is neither or alone."""
     by_name = {each.name: each for each in found}
     files: list[_File] = []
     used: set[str] = set()
     for each in found:
-        for revision in revisions:
-            place = revision.feed.match(each.name)
-            if place is not None:
-                control = by_name.get(f"{_stem(each.name)}{revision.feed.control.suffix}")
+        for mine in revisions:
+            if judged := feeds.governing(mine, each.name):
+                revision, place = judged
+                control = by_name.get(feeds.control_name(each.name, revision.feed.control))
                 files.append(_File(each, control, revision, place))
                 used |= {each.name, control.name if control else each.name}
                 break
     return files + [_alone(each, revisions) for each in found if each.name not in used]
 
 
-def _alone(found: Found, revisions: Sequence[Revision]) -> _File:
+def _alone(found: Found, revisions: Sequence[Sequence[Revision]]) -> _File:
     """A control file without its data file, or a name that no feed knows."""
-    for revision in revisions:
-        feed = revision.feed
+    for mine in revisions:
+        feed = mine[0].feed
         if found.name.endswith(feed.control.suffix):
             data = f"{found.name.removesuffix(feed.control.suffix)}.{feed.file_name.rpartition('.')[2]}"
-            if place := feed.match(data):
-                return _File(found, None, revision, place, is_control=True)
+            if judged := feeds.governing(mine, data):
+                return _File(found, None, *judged, is_control=True)
     return _File(found, None, None, None)
-
-
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0] or name
 
 
 def _incomplete(file: _File) -> Problem:

@@ -10,8 +10,8 @@ same names, and everything else was in the transaction or was not.
 
 import asyncio
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,12 @@ import structlog
 
 from services.ingest import store
 from services.ingest.domain import event as events
-from services.ingest.domain import lines, reconciliation
+from services.ingest.domain import lines, overlap, reconciliation
 from services.ingest.domain.contract import NUMBER, Judge
 from services.ingest.domain.delivery import Delivery, LakeFile, Problem, Reject, State
 from services.ingest.domain.feed import Feed
 from services.ingest.domain.identity import Ordinals, VaultKeys
+from services.ingest.domain.overlap import Signature
 from services.ingest.domain.reconciliation import EVENT_ID_REUSED, Tally
 from services.ingest.lake.landing import Changed, Landing
 from services.ingest.lake.parquet import ORDINAL, Lake, Spill, with_keys
@@ -51,6 +52,7 @@ class _Judged:
     ordinals: Ordinals
     tally: Tally
     rejects: list[Reject]
+    signature: Signature = field(default_factory=Signature)
 
 
 class Turns:
@@ -143,12 +145,18 @@ class Load:
         self, running: jobs.Running, feed: Feed, delivery: Delivery, control: str, spill: Spill, turn: Turn
     ) -> None:
         try:
-            judged = await self._judge(running, feed, delivery, control, spill)
+            known = await self._known(feed)
+            if missing := sorted(set(feed.references) - set(known)):
+                await self._hold(running, delivery, _not_loaded(feed, missing[0]))
+                return
+            judged = await self._judge(running, feed, delivery, control, spill, known)
         except Changed:
             message = "the file was changed while it was read; send it again"
             await self._hold(running, delivery, Problem("CHANGED_WHILE_READ", message))
             return
-        problem = judged.tally.verdict(feed, delivery.source_rows)
+        problem = judged.tally.verdict(feed, delivery.source_rows) or await self._difference(
+            feed, delivery, control, judged.tally
+        )
         if problem is not None:
             await self._hold(running, delivery, problem)
             return
@@ -162,13 +170,39 @@ class Load:
         files = await asyncio.to_thread(self._lake.write, feed, delivery, spill, keys, told)
         await self._commit(running, feed, delivery, judged, keys, files)
 
+    async def _known(self, feed: Feed) -> dict[str, pl.Series]:
+        """The values that the columns with a reference may have; those of a feed that was never loaded are left out."""
+        known = {}
+        for name, (other, column) in feed.references.items():
+            async with self._db.read() as read:
+                files = await self._deliveries.files(read, other, None, None)
+            if files:
+                known[name] = await asyncio.to_thread(self._lake.values, files, column)
+        return known
+
+    async def _difference(self, feed: Feed, delivery: Delivery, control: str, tally: Tally) -> Problem | None:
+        """The first control total that is not that of the rows."""
+        if not feed.control.totals or not control:
+            return None
+        content = await asyncio.to_thread(self._landing.taken_control, delivery.delivery_id, control)
+        stated = reconciliation.read_control(content, feed.control)
+        if isinstance(stated, Problem):
+            return stated
+        return next(iter(tally.differences(stated)), None)
+
     async def _judge(
-        self, running: jobs.Running, feed: Feed, delivery: Delivery, control: str, spill: Spill
+        self,
+        running: jobs.Running,
+        feed: Feed,
+        delivery: Delivery,
+        control: str,
+        spill: Spill,
+        known: Mapping[str, pl.Series],
     ) -> _Judged:
         """Judge the file batch by batch; ends early when it is to be quarantined anyway."""
         assert delivery.period is not None
         judged = _Judged(spill, Ordinals(), Tally(), [])
-        judge = Judge(feed, delivery.period, self._zone)
+        judge = Judge(feed, delivery.period, self._zone, known)
         blocks = self._landing.blocks(delivery.file_name, control, delivery.delivery_id, delivery.sha256)
         batches = lines.without_head(lines.batches(blocks), header=feed.header)
         while await asyncio.to_thread(self._judge_next, batches, feed, judge, delivery, judged):
@@ -189,6 +223,8 @@ class Load:
         names = [column.name for column in feed.columns]
         split = lines.split(batch, encoding=feed.encoding, delimiter=feed.delimiter, names=names)
         result = judge.judge(split.rows)
+        judged.signature.add(split.rows.select(names))
+        judged.tally.sum(split.rows, feed.control.totals)
         bad = pl.concat([split.broken, result.bad]).sort("line")
         judged.tally.add(result.good.height, bad)
         judged.rejects += self._rejects(feed, delivery.delivery_id, batch, bad)
@@ -275,13 +311,15 @@ class Load:
             rejected_rows=tally.rejected,
             load_time=self._clock(),
         )
+        signature = judged.signature.value()
         async with self._db.begin(statement_seconds=_COMMIT_SECONDS) as tx:
             old = await self._deliveries.in_force_for_update(tx, loaded)
             if old is not None and old.delivery_no > delivery.delivery_no:
                 loaded = replace(loaded, state=State.SUPERSEDED)  # a later correction was faster
             elif old is not None:
                 await self._deliveries.set_superseded(tx, old.delivery_id)
-            await self._deliveries.set_loaded(tx, loaded)
+            loaded = replace(loaded, notes=await self._overlaps(tx, loaded, signature))
+            await self._deliveries.set_loaded(tx, loaded, signature)
             await self._deliveries.add_files(tx, files)
             await self._deliveries.add_rejects(tx, delivery.delivery_id, judged.rejects, self._keys.version)
             if loaded.state is State.LOADED:
@@ -292,6 +330,17 @@ class Load:
         _log.info("delivery_loaded", delivery=delivery.delivery_id, file=delivery.file_name, rows=tally.loaded)
         _rows(tally.loaded, feed=feed.feed_id, outcome="loaded")
         _rows(tally.rejected, feed=feed.feed_id, outcome="rejected")
+
+    async def _overlaps(self, tx: Write, loaded: Delivery, signature: bytes) -> tuple[Problem, ...]:
+        """What is to be said of rows that were also sent under another sequence of the period."""
+        assert loaded.period is not None
+        if loaded.replay_of:
+            return ()
+        notes = [
+            overlap.note(overlap.share(signature, other), loaded.source_rows, name, loaded.period)
+            for name, other in await self._deliveries.signatures(tx, loaded)
+        ]
+        return tuple(note for note in notes if note)
 
     async def _tell(
         self, tx: Write, feed: Feed, loaded: Delivery, old: Delivery | None, judged: _Judged, keys: Keys
@@ -323,6 +372,12 @@ class Load:
             await tx.commit()
         await asyncio.to_thread(self._landing.hold, delivery.delivery_id)
         _log.info("delivery_quarantined", delivery=delivery.delivery_id, file=delivery.file_name, reason=problem.reason)
+
+
+def _not_loaded(feed: Feed, column: str) -> Problem:
+    other, _ = feed.references[column]
+    message = f"{column} refers to the feed {other}, of which nothing is loaded; send that one first, then this again"
+    return Problem("REFERENCE_NOT_LOADED", message)
 
 
 def _staged(feed: Feed, spill: Spill, keys: Keys, left_out: list[int]) -> Iterator[pl.DataFrame]:

@@ -11,7 +11,7 @@ STATEMENTS = """
 ALTER TABLE delivery ADD COLUMN notes jsonb NOT NULL DEFAULT '[]';
 ALTER TABLE delivery ADD COLUMN replay_of text NOT NULL DEFAULT '';
 ALTER TABLE delivery ADD COLUMN signature bytea NOT NULL DEFAULT '';
-COMMENT ON COLUMN delivery.signature IS 'The smallest hashes of its rows (domain/overlap.py); empty before it is loaded.';
+COMMENT ON COLUMN delivery.signature IS 'The smallest hashes of its rows (domain/overlap.py); empty until loaded.';
 CREATE INDEX delivery_replay ON delivery (replay_of) WHERE replay_of <> '';
 CREATE INDEX delivery_period ON delivery (feed_id, period);
 
@@ -50,7 +50,7 @@ CREATE TABLE collected (
     collect_time timestamptz NOT NULL,
     PRIMARY KEY (source, file_name)
 );
-COMMENT ON TABLE collected IS 'Files that were fetched from a remote source and are not fetched again while they stay as they are.';
+COMMENT ON TABLE collected IS 'Files fetched from a remote source; not fetched again while they stay as they are.';
 """
 
 

@@ -107,6 +107,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     FAILED_PRECONDITION.
     {"reason": "NOTHING_TO_REPLAY", "domain": "ingest.lifecircle", "metadata": {"delivery_id": "0199…", "line": "17"}}
     """
+    ERROR_REASON_FILE_WAITS: _ErrorReason.ValueType  # 64
+    """ERROR_REASON_FILE_WAITS: a file of this name still lies in the landing folder; the same call may be sent again. ABORTED.
+    {"reason": "FILE_WAITS", "domain": "ingest.lifecircle", "metadata": {}}
+    """
     ERROR_REASON_ERASURE_NOT_FOUND: _ErrorReason.ValueType  # 41
     """ERROR_REASON_ERASURE_NOT_FOUND: no erasure has this id. NOT_FOUND.
     {"reason": "ERASURE_NOT_FOUND", "domain": "ingest.lifecircle", "metadata": {"erasure_id": "0199…"}}
@@ -205,6 +209,10 @@ ERROR_REASON_NOTHING_TO_REPLAY: ErrorReason.ValueType  # 63
 """ERROR_REASON_NOTHING_TO_REPLAY: the delivery is not loaded, has no such rejected row, or it was replayed before.
 FAILED_PRECONDITION.
 {"reason": "NOTHING_TO_REPLAY", "domain": "ingest.lifecircle", "metadata": {"delivery_id": "0199…", "line": "17"}}
+"""
+ERROR_REASON_FILE_WAITS: ErrorReason.ValueType  # 64
+"""ERROR_REASON_FILE_WAITS: a file of this name still lies in the landing folder; the same call may be sent again. ABORTED.
+{"reason": "FILE_WAITS", "domain": "ingest.lifecircle", "metadata": {}}
 """
 ERROR_REASON_ERASURE_NOT_FOUND: ErrorReason.ValueType  # 41
 """ERROR_REASON_ERASURE_NOT_FOUND: no erasure has this id. NOT_FOUND.

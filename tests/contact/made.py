@@ -100,13 +100,14 @@ def problem(
 ) -> Problem:
     """A problem from (customer, campaign, channel, value); the campaigns are offers of the groups `group_of`."""
     customer, offers, channel, value = (np.array(column) for column in zip(*candidates, strict=True))
+    kinds = np.arange(len(group_of) * len(capacity))
     made, _ = from_columns(
         customer=customer.astype(np.int64),
-        group=np.array(group_of, np.int32)[offers],
-        channel=channel.astype(np.int32),
-        campaign=offers.astype(np.int32),
+        kind=offers.astype(np.int64) * len(capacity) + channel.astype(np.int64),
         value=value.astype(np.float64),
-        order=offers.astype(np.int64),
+        group_of=np.array(group_of, np.int32)[kinds // len(capacity)],
+        channel_of=kinds % len(capacity),
+        campaign_of=kinds // len(capacity),
         cap=np.array(cap, np.int32),
         capacity=capacity,
         most=most,

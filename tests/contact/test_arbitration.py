@@ -11,9 +11,10 @@ from numpy.random import Generator
 from scipy import optimize
 
 from services.contact.domain import arbitration
-from services.contact.domain.arbitration import dual
-from services.contact.domain.arbitration.checker import Limits, Won, violations
-from services.contact.domain.arbitration.problem import Problem
+from services.contact.domain.arbitration import dual, exact
+from services.contact.domain.arbitration.checker import Columns, Limits, Won, counted, violations
+from services.contact.domain.arbitration.problem import Problem, from_columns
+from services.contact.domain.arbitration.reduction import reduce
 from services.kit.errors import Refusal
 from tests.contact.made import problem
 from tests.fixtures.counts import seeds
@@ -266,3 +267,70 @@ def test_the_checker_sees_every_kind_of_violation() -> None:
         "min": 2,
     }
     assert not any(violations([one], dataclasses.replace(limits, least={})).values())
+
+
+def apart_problem(dice: Generator) -> Problem:
+    """A small auction over days: one contact a day, the same channel three days apart."""
+    customers, offers, media, days = int(dice.integers(1, 6)), int(dice.integers(1, 4)), 2, 5
+    there = np.argwhere(dice.random((customers, offers, media, days)) < 0.4)
+    if not len(there):
+        there = np.zeros((1, 4), np.int64)
+    kinds = np.arange(offers * media * days)
+    made, _ = from_columns(
+        customer=there[:, 0],
+        kind=(there[:, 1] * media + there[:, 2]) * days + there[:, 3],
+        value=dice.gamma(2, 2, len(there)),
+        cap=dice.integers(0, 4, customers).astype(np.int32),
+        group_of=kinds // (media * days),
+        channel_of=kinds % (media * days),
+        campaign_of=kinds // (media * days),
+        medium_of=kinds // days % media,
+        day_of=kinds % days,
+        spacing=3,
+        capacity=[int(bound) for bound in dice.integers(0, 3, media * days)],
+        most=[-1] * offers,
+        least=[0] * offers,
+        channels=[str(row) for row in range(media * days)],
+        campaigns=[str(offer) for offer in range(offers)],
+    )
+    return made
+
+
+@pytest.mark.parametrize("seed", seeds(60, 400))
+def test_contacts_kept_apart_by_days_are_a_plan_that_the_exact_optimum_does_not_beat_by_more_than_the_gap(
+    seed: int,
+) -> None:
+    auction = apart_problem(np.random.default_rng([31, seed]))
+    solution = arbitration.solve(auction)
+    kind = auction.kind[solution.picked]
+    plan = Columns(
+        auction.customer[solution.picked],
+        auction.group_of[kind],
+        auction.channel_of[kind],
+        auction.campaign_of[kind],
+        auction.medium_of[kind],
+        auction.day_of[kind],
+    )
+    bounds = auction.capacity, auction.most, auction.least
+    assert not any(counted(plan, auction.cap, *bounds, spacing=3).values())
+    picked, _ = exact.optimum(auction)
+    assert picked is not None
+    optimum = float(auction.value[picked].sum())
+    assert solution.objective <= optimum + 1e-9 <= solution.bound + 2e-9
+
+
+@pytest.mark.parametrize("days", [False, True])
+def test_what_is_certain_in_a_box_of_prices_is_in_the_best_sets_at_each_of_its_prices(days: bool) -> None:
+    for seed in range(40):
+        dice = np.random.default_rng([8, seed])
+        auction = apart_problem(dice) if days else random_problem(dice)
+        low, high = dual.box(auction, 4.0)
+        centre = dice.uniform(low, high)
+        sides = np.maximum(low, centre - 0.4), np.minimum(high, centre + 0.4)
+        rest = reduce(auction, *sides)
+        for _ in range(4):
+            prices = dice.uniform(*sides)
+            whole, part = np.zeros(auction.candidates, np.bool_), np.zeros(rest.problem.candidates, np.bool_)
+            dual.look(auction, prices, whole)
+            dual.look(rest.problem, prices, part)
+            assert np.array_equal(whole, rest.whole(part)), f"seed {seed}"

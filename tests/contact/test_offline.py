@@ -1,5 +1,6 @@
 """The offline verb: files in, a plan and a report out, by the same auction."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -124,3 +125,40 @@ def test_the_help_of_the_verb_shows_an_example() -> None:
     shown = subprocess.run(command, cwd=root, env=os.environ, capture_output=True, text=True, timeout=60, check=True)
     assert "example:" in shown.stdout
     assert "exclusive_groups" in shown.stdout
+
+
+def test_days_keep_contacts_apart_and_every_loser_has_a_reason(tmp_path: Path) -> None:
+    """R002-049: who lost is told to which offer, and by how much."""
+    dice = np.random.default_rng(4)
+    there = np.argwhere(dice.random((200, 5, 2, 7)) < 0.5)
+    candidates = pa.table(
+        {
+            "customer_id": there[:, 0],
+            "offer_id": [f"o{offer}" for offer in there[:, 1]],
+            "channel": [("sms", "call")[channel] for channel in there[:, 2]],
+            "day": there[:, 3],
+            "value": dice.gamma(2, 2, len(there)),
+        }
+    )
+    pq.write_table(candidates, tmp_path / "candidates.parquet")
+    pq.write_table(pa.table({"customer_id": range(200), "cap": [3] * 200}), tmp_path / "customers.parquet")
+    told = {"channels": {"sms": {"daily_capacity": 30}, "call": {"daily_capacity": 9}}, "spacing_days": 3}
+    (tmp_path / "limits.yaml").write_text(yaml.safe_dump(told))
+    words = [f"--{name}={tmp_path / name}.parquet" for name in ("candidates", "customers", "losers")]
+    words += [f"--limits={tmp_path}/limits.yaml", f"--out={tmp_path}/plan.parquet", f"--report={tmp_path}/report.json"]
+    assert offline.arbitrate(words) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert not any(report["violations"].values())
+    assert report["gap"] < 0.02
+    plan, losers = (pq.read_table(tmp_path / f"{name}.parquet").to_pylist() for name in ("plan", "losers"))
+    for customer in range(200):
+        mine = sorted((row["day"], row["channel"]) for row in plan if row["customer_id"] == customer)
+        for (day, channel), (later, other) in itertools.pairwise(mine):
+            assert later > day
+            assert channel != other or later - day >= 3
+    assert len(losers) + len(plan) == len(there)
+    assert sum(report["outcomes"].values()) == len(there)
+    rivals = [row for row in losers if row["reason"] == "rival"]
+    assert rivals
+    assert all(row["lost_to"] for row in rivals)
+    assert 0 < report["evenness"] <= 1

@@ -93,14 +93,15 @@ def bids(matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience
                 value = _value(matrix.score[reached], offer, limit)
                 worthy = value > 0 if campaign.contacts_min == 0 else np.ones(len(value), np.bool_)
                 columns.append((row[reached[worthy]], value[worthy], index, at))
-    offer_at = np.concatenate([np.full(len(where), index) for where, _, index, _ in columns] or [_NONE])
+    channels = len(policy.channel_limits)
+    kinds = np.arange(len(offers) * channels)
     problem, order = from_columns(
         customer=np.concatenate([where for where, _, _, _ in columns] or [_NONE]),
+        kind=np.concatenate([np.full(len(where), index * channels + at) for where, _, index, at in columns] or [_NONE]),
         value=np.concatenate([value for _, value, _, _ in columns] or [_NONE.astype(np.float64)]),
-        channel=np.concatenate([np.full(len(where), at) for where, _, _, at in columns] or [_NONE]),
-        group=np.array([classes[offer.offer_id] for _, offer in offers], np.int32)[offer_at],
-        campaign=np.array([number[campaign.name] for campaign, _ in offers], np.int32)[offer_at],
-        order=offer_at,
+        group_of=np.array([classes[offer.offer_id] for _, offer in offers], np.int32)[kinds // channels],
+        channel_of=kinds % channels,
+        campaign_of=np.array([number[campaign.name] for campaign, _ in offers], np.int32)[kinds // channels],
         cap=room,
         capacity=[NO_LIMIT if limit.capacity is None else limit.capacity for limit in policy.channel_limits],
         most=[NO_LIMIT if campaign.contacts_max is None else campaign.contacts_max for campaign in ordered],
@@ -109,7 +110,7 @@ def bids(matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience
         campaigns=[campaign.name for campaign in ordered],
     )
     counts |= {"customers": len(keys), "candidates": problem.candidates}
-    return Bids(problem, keys, offer_at[order].astype(np.int32), offers, counts)
+    return Bids(problem, keys, (order // channels).astype(np.int32)[problem.kind], offers, counts)
 
 
 _NONE = np.zeros(0, np.int64)
@@ -159,7 +160,7 @@ def _picks(bid: Bids, picked: Flags) -> list[tuple[int, int, str]]:
     """(customer key, offer index, channel) of every pick, in the order of the candidates."""
     where = np.flatnonzero(picked)
     customer = bid.customers[np.searchsorted(bid.problem.starts, where, side="right") - 1]
-    channels = [bid.problem.channels[at] for at in bid.problem.channel[where].tolist()]
+    channels = [bid.problem.channels[at] for at in bid.problem.channel_of[bid.problem.kind[where]].tolist()]
     return list(zip(customer.tolist(), bid.offer[where].tolist(), channels, strict=True))
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.contact.domain.arbitration import dual, exact
+from services.contact.domain.arbitration.explanation import losses
 from services.contact.domain.arbitration.problem import Flags, Floats, Ints, Problem
+from services.contact.domain.arbitration.reduction import reduce
 from services.contact.domain.arbitration.repair import repair
 from services.contact.refusals import plan_infeasible
 
@@ -34,6 +36,8 @@ class Solution:
     objective: float
     bound: float
     rows: tuple[Row, ...]
+    prices: Floats
+    """Dual prices of the channels and campaigns [C + K]."""
 
     @property
     def gap(self) -> float:
@@ -46,16 +50,55 @@ class Solution:
 
 def solve(problem: Problem) -> Solution:
     """The plan for a problem, the same to the bit for the same problem. Raises plan_infeasible."""
-    point = dual.solve(problem)
-    best = np.zeros(problem.candidates, np.bool_)
-    dual.look(problem, point.prices, best)
-    picked = repair(problem, point.prices, best)
+    priced = dual.solve(problem)
+    picked, bound = _plan(problem, priced)
     _, volumes = problem.usage(picked)
     if np.any(volumes < problem.least):
         picked = _last_resort(problem, volumes)
     # Nothing to sell, or a bound below the plan by rounding of the last bits: the plan's own value is the bound.
     objective = math.fsum(problem.value[picked])
-    return Solution(picked, objective, max(point.bound, objective), _rows(problem, point.prices, picked))
+    return Solution(picked, objective, max(bound, objective), _rows(problem, priced.prices, picked), priced.prices)
+
+
+def warm(problem: Problem) -> None:
+    """Have every loop compiled for problems of this shape; a small one will do."""
+    priced = dual.solve(problem)
+    rest = reduce(problem, priced.prices - 1.0, priced.prices + 1.0)
+    nobody = np.zeros(problem.candidates, np.bool_)
+    repair(problem, priced.prices, rest.whole(np.zeros(rest.problem.candidates, np.bool_)))
+    least = problem.replaced(
+        problem.starts, problem.cap, problem.kind, problem.value, problem.capacity, problem.most, problem.least + 1
+    )
+    repair(least, priced.prices, nobody)
+    everybody = problem.replaced(
+        problem.starts, problem.cap, problem.kind, problem.value, problem.capacity * 0, problem.most, problem.least
+    )
+    repair(everybody, priced.prices, ~nobody)
+    losses(problem, priced.prices, nobody)
+
+
+def _plan(problem: Problem, priced: dual.Priced) -> tuple[Flags, float]:
+    """The best sets at the prices after repair, and the bound that the prices prove.
+
+    What is certain near the prices is not touched unless the rest alone cannot be brought within the limits.
+    """
+    prices, rest = priced.prices, priced.rest
+    if rest is not None and not rest.torn:
+        bound = dual.look(problem, prices).bound
+        best = np.zeros(rest.problem.candidates, np.bool_)
+        dual.look(rest.problem, prices, best)
+        picked = rest.whole(repair(rest.problem, prices, best))
+        if _within(problem, picked):
+            return picked, bound
+    best = np.zeros(problem.candidates, np.bool_)
+    bound = dual.look(problem, prices, best).bound
+    return repair(problem, prices, best), bound
+
+
+def _within(problem: Problem, picked: Flags) -> bool:
+    """Whether a selection keeps the coupling limits."""
+    used = np.concatenate(problem.usage(picked))
+    return all(used[at] >= bound if minimum else used[at] <= bound for _, minimum, at, bound in problem.rows())
 
 
 def _last_resort(problem: Problem, volumes: Ints) -> Flags:

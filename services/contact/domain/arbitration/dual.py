@@ -6,6 +6,9 @@ For prices p (λ per channel, μ per campaign) the dual function
 
 is convex, and no feasible plan is worth more than D(p) at ANY p (weak duality), so every plan proves its own gap.
 A negative μ is a subsidy for a campaign that would miss its minimum.
+
+Prices are searched on samples of the customers, each eight times as large as the one before: the prices of one sample
+say within which box those of the next are, and within that box nearly every customer's set is certain (`reduction`).
 """
 
 from dataclasses import dataclass
@@ -15,14 +18,21 @@ from scipy import optimize, sparse
 
 from services.contact.domain.arbitration.kernels import best_sets
 from services.contact.domain.arbitration.problem import Flags, Floats, Ints, Problem
+from services.contact.domain.arbitration.reduction import Rest, reduce
 
 _EMPTY = np.zeros(0, dtype=np.bool_)
 _BOX = 50.0
 """No price goes beyond so many times the largest value; any price proves a bound, so this costs nothing."""
-_SAMPLE = 5_000
-"""Customers that a sample has at least: prices from fewer mislead more than they save."""
-_LARGE = 200_000
-"""From so many customers on D is smooth enough for few looks, and each look is dear."""
+_STEP = 8
+"""How much larger each sample is than the one before."""
+_SMALL = 4_000
+"""Customers of the smallest sample: prices from fewer mislead more than they save."""
+_FIRST = 1.5
+"""How far the smallest sample's prices may be off, in typical values over the root of the contacts that they rest on.
+
+Later boxes go by how far prices moved."""
+_BOXES = 6
+"""How often the box is moved after prices that run into its side."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +46,21 @@ class Point:
     campaign_used: Ints
 
 
+@dataclass(frozen=True)
+class Priced:
+    """Prices near the optimum, how far each may still be off [C + K], and what is open at them (None: everything)."""
+
+    prices: Floats
+    reach: Floats
+    rest: Rest | None
+
+
 def look(problem: Problem, prices: Floats, picked: Flags = _EMPTY) -> Point:
     """The dual function at `prices`; marks the best sets in `picked` [J] when that is given."""
     count = len(problem.capacity)
     channel_price, campaign_price = prices[:count], prices[count:]
-    channel_used, campaign_used = np.zeros(count, np.int64), np.zeros(len(problem.most), np.int64)
-    sets = best_sets(
-        problem.starts,
-        problem.cap,
-        problem.group,
-        problem.channel,
-        problem.campaign,
-        problem.value,
-        channel_price,
-        campaign_price,
-        channel_used,
-        campaign_used,
-        picked,
-    )
+    sets, used = best_sets(problem, prices, picked)
+    channel_used, campaign_used = problem.folded(used)
     up, down = np.maximum(campaign_price, 0.0), np.minimum(campaign_price, 0.0)
     capacity, most = np.maximum(problem.capacity, 0), np.maximum(problem.most, 0)
     bound = float(capacity @ channel_price + most @ up + problem.least @ down + sets)
@@ -72,24 +79,55 @@ def box(problem: Problem, size: float) -> tuple[Floats, Floats]:
     return low, high
 
 
-def solve(problem: Problem) -> Point:
-    """Nearly the lowest bound: quasi-Newton on samples of the customers, then on all of them, then cutting planes."""
+def solve(problem: Problem) -> Priced:
+    """Prices of nearly the lowest bound, and the customers whose sets they leave open."""
     size = _BOX * float(np.max(np.abs(problem.value), initial=1.0))
     low, high = box(problem, size)
-    prices = np.zeros(len(low))
     if not problem.candidates or not np.any(low < high):
-        return look(problem, prices)
-    for step in (64, 8):
-        if problem.customers >= _SAMPLE * step:
-            prices = _descend(problem.sample(step), prices, low, high, evaluations=200).prices
-    whole = problem.customers < _LARGE
-    point = _descend(problem, prices, low, high, evaluations=250 if whole else 40)
-    return polish(problem, point, low, high, rounds=100, slack=1e-8) if whole else point
+        return Priced(np.zeros(len(low)), np.zeros(len(low)), None)
+    return _priced(problem, low, high, final=True)
+
+
+def _priced(problem: Problem, low: Floats, high: Floats, *, final: bool) -> Priced:
+    """Prices by samples of samples; only the last are polished to the end."""
+    unit = _typical(problem)
+    if problem.customers < _SMALL * _STEP:
+        point = _descend(problem, np.zeros(len(low)), low, high, evaluations=250)
+        point = polish(problem, point, low, high, rounds=100 if final else 20, slack=1e-8 if final else 1e-6)
+        used = np.concatenate([point.channel_used, point.campaign_used])
+        return Priced(point.prices, np.where(low < high, _FIRST * unit / np.sqrt(np.maximum(used, 1)), 0.0), None)
+    coarse = _priced(problem.sample(_STEP), low, high, final=False)
+    return _refined(problem, coarse, low, high, unit, final=final)
+
+
+def _refined(problem: Problem, coarse: Priced, low: Floats, high: Floats, unit: float, *, final: bool) -> Priced:
+    """Prices of the whole from those of its sample: found on what is open in a box around them, moved as needed."""
+    centre, reach = np.clip(coarse.prices, low, high), coarse.reach.copy()
+    enough = (1e-7 if final else 1e-5) * max(abs(look(problem, centre).bound), 1e-9)
+    for _ in range(_BOXES):
+        sides = np.maximum(low, centre - reach), np.minimum(high, centre + reach)
+        rest = reduce(problem, *sides)
+        before = look(rest.problem, centre).bound
+        point = _descend(rest.problem, centre, *sides, evaluations=90 if final else 60)
+        if final:
+            point = polish(rest.problem, point, *sides, rounds=30, slack=1e-7)
+        near = 0.02 * reach
+        stuck = ((point.prices < sides[0] + near) & (sides[0] > low)) | (
+            (point.prices > sides[1] - near) & (sides[1] < high)
+        )
+        centre = point.prices
+        if not rest.torn and (not stuck.any() or before - point.bound < enough):
+            break
+        reach = np.where(stuck | rest.torn, 3.0 * reach, reach)
+    moved = np.abs(centre - coarse.prices)
+    typical = float(np.median(moved[low < high]))
+    ahead = np.maximum(2.0 * moved / np.sqrt(_STEP), typical)
+    return Priced(centre, np.where(low < high, ahead, 0.0), rest)
 
 
 def _typical(problem: Problem) -> float:
     """The size of a typical value, the unit in which prices are searched."""
-    return max(float(np.mean(np.abs(problem.value))) if problem.candidates else 0.0, 1e-9)
+    return max(float(np.mean(np.abs(problem.value[: 1 << 20]))) if problem.candidates else 0.0, 1e-9)
 
 
 def _descend(problem: Problem, prices: Floats, low: Floats, high: Floats, evaluations: int) -> Point:

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import optimize, sparse
 
-from services.contact.domain.arbitration.problem import Flags, Floats, Ints, Problem
+from services.contact.domain.arbitration.problem import Flags, Floats, Ints, Problem, Small
 
 MOST_CANDIDATES = 20_000
 """Beyond this an integer programme takes longer than anybody waits."""
@@ -19,11 +19,10 @@ def optimum(problem: Problem) -> tuple[Flags | None, bool]:
     if not problem.candidates:
         return None, bool(np.any(problem.least > 0))
     count = problem.candidates
-    customer = np.repeat(np.arange(problem.customers), np.diff(problem.starts))
-    first = np.concatenate(([True], (customer[1:] != customer[:-1]) | (problem.group[1:] != problem.group[:-1])))
+    customer = problem.customer
     blocks = [
         (customer, np.zeros(problem.customers), problem.cap.astype(np.float64)),
-        (np.cumsum(first[:count]) - 1, np.zeros(int(first[:count].sum())), np.ones(int(first[:count].sum()))),
+        *[(sets, np.zeros(int(sets.max()) + 1), np.ones(int(sets.max()) + 1)) for sets in _at_most_one(problem)],
         (problem.channel, np.zeros(len(problem.capacity)), _open(problem.capacity)),
         (problem.campaign, problem.least.astype(np.float64), _open(problem.most)),
     ]
@@ -41,6 +40,23 @@ def optimum(problem: Problem) -> tuple[Flags | None, bool]:
         options={"node_limit": _NODES, "mip_rel_gap": 0.0},
     )
     return (None, found.status == _INFEASIBLE) if found.x is None else (np.asarray(found.x > 0.5), False)
+
+
+def _at_most_one(problem: Problem) -> list[Ints]:
+    """Numberings of the candidates [J]: of each number a customer gets one at most."""
+    customer = problem.customer
+
+    def numbered(*parts: Ints | Small) -> Ints:
+        numbers: Ints = np.unique(np.stack([customer, *parts]), axis=1, return_inverse=True)[1].ravel()
+        return numbers
+
+    sets = [numbered(problem.group)]
+    if problem.spacing:
+        medium, day = problem.medium_of[problem.kind], problem.day_of[problem.kind]
+        sets.append(numbered(day))
+        # Windows of `spacing` days, beginning on any day.
+        sets += [numbered(medium, (day + first) // problem.spacing) for first in range(problem.spacing)]
+    return sets
 
 
 def _open(bounds: Ints) -> Floats:

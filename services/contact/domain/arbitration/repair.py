@@ -9,7 +9,11 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from services.contact.domain.arbitration.problem import Flags, Floats, Ints, Problem, Small
+from services.contact.domain.arbitration.kernels import clash
+from services.contact.domain.arbitration.problem import Flags, Floats, Ints, Kinds, Problem, Small
+
+Apart = tuple[Small, Small, Small, Ints]
+"""What keeps two kinds apart [T]: group, medium, day; and the spacing [1]."""
 
 _ROUNDS = 8
 _FAR = np.int64(1) << 60
@@ -22,6 +26,8 @@ class Selection:
     problem: Problem
     picked: Flags
     customer: Ints
+    channel: Small
+    campaign: Small
     beyond: Floats
     customer_used: Ints
     channel_used: Ints
@@ -35,15 +41,15 @@ class Selection:
 
 def repair(problem: Problem, prices: Floats, picked: Flags) -> Flags:
     """The selection [J] after repair; only minima may still be short, every other limit is kept."""
-    count = len(problem.capacity)
-    customer = np.repeat(np.arange(problem.customers), np.diff(problem.starts))
     channel_used, campaign_used = problem.usage(picked)
     selection = Selection(
         problem=problem,
         picked=picked.copy(),
-        customer=customer,
-        beyond=problem.value - prices[:count][problem.channel] - prices[count:][problem.campaign],
-        customer_used=np.bincount(customer[picked], minlength=problem.customers),
+        customer=problem.customer,
+        channel=problem.channel,
+        campaign=problem.campaign,
+        beyond=problem.value - problem.price_of(prices)[problem.kind],
+        customer_used=np.bincount(problem.customer[picked], minlength=problem.customers),
         channel_used=channel_used,
         campaign_used=campaign_used,
     )
@@ -65,14 +71,15 @@ def _ceilings(problem: Problem) -> tuple[Ints, Ints]:
     )
 
 
-def _arrays(selection: Selection) -> tuple[Ints, Small, Small, Small, Small, Flags, Ints, Ints, Ints]:
+def _arrays(selection: Selection) -> tuple[Ints, Small, Kinds, Apart, Small, Small, Flags, Ints, Ints, Ints]:
     problem = selection.problem
     return (
         problem.starts,
         problem.cap,
-        problem.group,
-        problem.channel,
-        problem.campaign,
+        problem.kind,
+        (problem.group_of, problem.medium_of, problem.day_of, np.array([problem.spacing])),
+        selection.channel,
+        selection.campaign,
         selection.picked,
         selection.customer_used,
         selection.channel_used,
@@ -85,7 +92,9 @@ def _drop_overs(selection: Selection) -> None:
     problem = selection.problem
     capacity, most = _ceilings(problem)
     for spare in (True, True, True, False):
-        over = (selection.channel_used > capacity)[problem.channel] | (selection.campaign_used > most)[problem.campaign]
+        over = (selection.channel_used > capacity)[selection.channel] | (selection.campaign_used > most)[
+            selection.campaign
+        ]
         moves = np.flatnonzero(selection.picked & over)
         if not len(moves):
             return
@@ -102,7 +111,8 @@ def _alternatives(
     beyond: Floats,
     starts: Ints,
     cap: Small,
-    group: Small,
+    kind: Kinds,
+    apart: Apart,
     channel: Small,
     campaign: Small,
     picked: Flags,
@@ -124,7 +134,7 @@ def _alternatives(
                 continue
             if channel_used[channel[at]] >= capacity[channel[at]] or campaign_used[campaign[at]] >= most[campaign[at]]:
                 continue
-            if group[at] != group[move] and _group_taken(starts, group, picked, who, group[at]):
+            if _clashing(starts, kind, apart, picked, who, at, move)[0]:
                 continue
             best = beyond[at]
             other[index] = at
@@ -133,12 +143,17 @@ def _alternatives(
 
 
 @numba.njit(cache=True, nogil=True)
-def _group_taken(starts: Ints, group: Small, picked: Flags, who: int, wanted: int) -> bool:
-    """Whether the customer already has a contact of the group."""
-    for at in range(starts[who], starts[who + 1]):  # noqa: SIM110 - numba compiles no generator
-        if picked[at] and group[at] == wanted:
-            return True
-    return False
+def _clashing(
+    starts: Ints, kind: Kinds, apart: Apart, picked: Flags, who: int, wanted: int, but: int
+) -> tuple[int, int]:
+    """How many of the customer's picks stand in the way of the candidate `wanted`, `but` apart; and one of them."""
+    group_of, medium_of, day_of, spacing = apart
+    count, one = 0, -1
+    for at in range(starts[who], starts[who + 1]):
+        if picked[at] and at != but and clash(kind[at], kind[wanted], group_of, medium_of, day_of, spacing[0]):
+            count += 1
+            one = at
+    return count, one
 
 
 @numba.njit(cache=True, nogil=True)
@@ -148,7 +163,8 @@ def _swap_down(
     customer: Ints,
     starts: Ints,
     cap: Small,
-    group: Small,
+    kind: Kinds,
+    apart: Apart,
     channel: Small,
     campaign: Small,
     picked: Flags,
@@ -177,7 +193,7 @@ def _swap_down(
             continue
         if channel_used[channel[at]] >= capacity[channel[at]] or campaign_used[campaign[at]] >= most[campaign[at]]:
             continue
-        if _group_taken(starts, group, picked, who, group[at]):
+        if _clashing(starts, kind, apart, picked, who, at, -1)[0]:
             continue
         picked[at] = True
         customer_used[who] += 1
@@ -192,7 +208,7 @@ def _lift(selection: Selection, *, evict: bool) -> int:
     """
     problem = selection.problem
     capacity, _ = _ceilings(problem)
-    moves = np.flatnonzero(~selection.picked & (selection.shortage() > 0)[problem.campaign])
+    moves = np.flatnonzero(~selection.picked & (selection.shortage() > 0)[selection.campaign])
     if not len(moves):
         return 0
     out, loss = _replacements(moves, selection.customer, selection.beyond, *_arrays(selection), problem.least)
@@ -215,7 +231,8 @@ def _replacements(
     beyond: Floats,
     starts: Ints,
     cap: Small,
-    group: Small,
+    kind: Kinds,
+    apart: Apart,
     channel: Small,
     campaign: Small,
     picked: Flags,
@@ -232,12 +249,13 @@ def _replacements(
         who = customer[move]
         if cap[who] <= 0:
             continue
-        must, weakest = -1, -1
+        clashing, must = _clashing(starts, kind, apart, picked, who, move, -1)
+        if clashing > 1:
+            continue
+        weakest = -1
         for at in range(starts[who], starts[who + 1]):
             if not picked[at]:
                 continue
-            if group[at] == group[move]:
-                must = at
             if campaign_used[campaign[at]] > least[campaign[at]] and (weakest < 0 or beyond[at] < beyond[weakest]):
                 weakest = at
         goes = must
@@ -260,7 +278,8 @@ def _lift_in_order(
     customer: Ints,
     starts: Ints,
     cap: Small,
-    group: Small,
+    kind: Kinds,
+    apart: Apart,
     channel: Small,
     campaign: Small,
     picked: Flags,
@@ -282,7 +301,7 @@ def _lift_in_order(
             continue
         if goes < 0 and customer_used[who] >= cap[who]:
             continue
-        if _group_taken(starts, group, picked, who, group[move]) and (goes < 0 or group[goes] != group[move]):
+        if _clashing(starts, kind, apart, picked, who, move, goes)[0]:
             continue
         room = capacity[row] - channel_used[row] + (1 if goes >= 0 and channel[goes] == row else 0)
         if room <= 0:
@@ -320,11 +339,11 @@ def _fill(selection: Selection) -> int:
     problem = selection.problem
     capacity, most = _ceilings(problem)
     open_channel, open_campaign = selection.channel_used < capacity, selection.campaign_used < most
-    moves = np.flatnonzero(~selection.picked & open_campaign[problem.campaign])
+    moves = np.flatnonzero(~selection.picked & open_campaign[selection.campaign])
     # A full channel may still be swapped within: a customer trades one of its contacts for a better one.
     held = np.zeros(problem.customers, np.bool_)
-    held[selection.customer[selection.picked & ~open_channel[problem.channel]]] = True
-    moves = moves[open_channel[problem.channel[moves]] | held[selection.customer[moves]]]
+    held[selection.customer[selection.picked & ~open_channel[selection.channel]]] = True
+    moves = moves[open_channel[selection.channel[moves]] | held[selection.customer[moves]]]
     out, loss = _replacements(moves, selection.customer, problem.value, *_arrays(selection), problem.least)
     better = loss < -1e-9
     moves, out, loss = moves[better], out[better], loss[better]
@@ -341,7 +360,8 @@ def _fill_in_order(
     customer: Ints,
     starts: Ints,
     cap: Small,
-    group: Small,
+    kind: Kinds,
+    apart: Apart,
     channel: Small,
     campaign: Small,
     picked: Flags,

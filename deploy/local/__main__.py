@@ -17,6 +17,7 @@ from rich.table import Table
 
 from deploy.local import platform, processes, services
 from deploy.local import run as runs
+from deploy.local.certificates import Certificates
 from deploy.local.keys import SERVICES, KeysLost
 from deploy.local.platform import PlatformFailed, Step
 from deploy.local.postgres import PostgresFailed
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     console = Console(highlight=False, soft_wrap=True)
     state = Path(arguments.state).absolute()
-    verbs = {"up": _up, "down": _down, "status": _status, "env": _env}
+    verbs = {"up": _up, "down": _down, "status": _status, "env": _env, "rotate": _rotate}
     try:
         return verbs[arguments.verb](state, arguments, console)
     except (PlatformFailed, PostgresFailed, ServiceFailed, KeysLost) as failure:
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("down", help="stop everything; the data stay")
     verbs.add_parser("status", help="what runs, where, and where to look")
     verbs.add_parser("env", help='what a client needs, as lines for a shell: eval "$(… env)"')
+    verbs.add_parser("rotate", help="renew the certificates between the services; nothing is interrupted")
     return parser
 
 
@@ -88,6 +90,12 @@ def _down(state: Path, _: argparse.Namespace, console: Console) -> int:
     with _steps(console) as step:
         stopped = platform.down(state, step=step)
     console.print(f"Stopped: {', '.join(stopped)}. The data stay in {state}." if stopped else "Nothing was up.")
+    return 0
+
+
+def _rotate(state: Path, _: argparse.Namespace, console: Console) -> int:
+    made = Certificates(state).prepare(renew=True)
+    console.print(f"Renewed: {', '.join(made)}. Every process takes up its own within seconds.")
     return 0
 
 
@@ -146,7 +154,7 @@ def _rows(run: Run) -> list[tuple[str, bool, str, int]]:
     for service, replica in run.processes:
         name, port = runs.process_name(service, replica), run.replicas[service][replica]
         alive = name in run.children and processes.alive(run.children[name])
-        serves = alive and services.serving(port)
+        serves = alive and services.serving(port, secure=run.certificates)
         rows.append((name, serves, "serves" if serves else "does not serve" if alive else "ended", port))
     alive = ENVOY in run.children and processes.alive(run.children[ENVOY])
     return [*rows, (ENVOY, alive, "runs" if alive else "ended", run.port)]

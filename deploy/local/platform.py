@@ -20,7 +20,7 @@ from pathlib import Path
 
 import asyncpg
 
-from deploy.local import processes, services
+from deploy.local import certificates, processes, services
 from deploy.local import run as runs
 from deploy.local.keys import SERVICES
 from deploy.local.postgres import Postgres
@@ -99,7 +99,7 @@ def _plan(
     unknown = [name for name in [*chosen, *replicas] if name not in SERVICES]
     if unknown or not chosen:
         raise PlatformFailed(f"no such service: {', '.join(unknown) or 'none named'}; there are {', '.join(SERVICES)}")
-    free = processes.free_ports(2 + sum(replicas.get(service, 1) for service in chosen))
+    free = processes.free_ports(3 + sum(replicas.get(service, 1) for service in chosen))
     if port and not processes.port_is_free(port):
         raise PlatformFailed(f"port {port} is taken: choose another, or --port 0 for any free one")
     if port is None and processes.port_is_free(FRONT_DOOR):
@@ -111,6 +111,7 @@ def _raise(run: Run, step: Step) -> list[str]:
     """Starts what does not run, in order, and waits until the front door answers for every service."""
     tell = _counted(step, 2 + len(run.processes) + (0 if run.complete else len(run.replicas)))
     run.keys.prepare()
+    run.certificates.prepare()
     for folder in (run.landing, run.ocrm_out, run.lake):
         folder.mkdir(parents=True, exist_ok=True)
     started = _database(run)
@@ -177,7 +178,14 @@ def _front_door(run: Run) -> list[str]:
     except ImportError as error:
         raise PlatformFailed(f"the generated contract is not there: run `make proto` ({error})") from error
     folder = run.state / "mesh"
-    config = envoy.write(folder, port=run.port, admin_port=run.admin_port, replicas=run.replicas, files=files)
+    config = envoy.write(
+        folder,
+        port=run.port,
+        admin_port=run.admin_port,
+        replicas=run.replicas,
+        files=files,
+        mutual=envoy.Mutual(run.mesh_port, run.certificates.sds, certificates.spiffe),
+    )
     run.children[ENVOY] = processes.spawn(envoy.command(config), log=run.log(ENVOY))
     run.save()
     return [ENVOY]
@@ -186,7 +194,7 @@ def _front_door(run: Run) -> list[str]:
 def _await_front_door(run: Run) -> None:
     deadline = time.monotonic() + _PATIENCE
     for service in run.replicas:
-        while not services.serving(run.port, service):
+        while not services.serving(run.port, service=service):
             if not processes.alive(run.children[ENVOY]) or time.monotonic() > deadline:
                 said = processes.tail(run.log(ENVOY))
                 raise PlatformFailed(f"the front door does not answer for {service}; from {run.log(ENVOY)}:\n{said}")

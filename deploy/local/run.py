@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from deploy.local import private
+from deploy.local.certificates import Certificates
 from deploy.local.keys import Keys
 from deploy.local.processes import Child
 
@@ -34,6 +35,7 @@ class Run:
     state: Path
     port: int
     admin_port: int
+    mesh_port: int
     replicas: dict[str, list[int]]
     database_url: str = ""  # the administrator's
     postgres_port: int = 0  # 0: the database is not ours
@@ -45,6 +47,16 @@ class Run:
     def front_door(self) -> str:
         """Where callers go, as host:port."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def mesh(self) -> str:
+        """Where services call one another, by mutual TLS, as host:port."""
+        return f"{HOST}:{self.mesh_port}"
+
+    @property
+    def certificates(self) -> Certificates:
+        """The certificates of this state."""
+        return Certificates(self.state)
 
     @property
     def keys(self) -> Keys:
@@ -88,6 +100,7 @@ class Run:
             "logs": {name: str(self.log(name)) for name in self.children},
             "port": self.port,
             "admin_port": self.admin_port,
+            "mesh_port": self.mesh_port,
             "replicas": self.replicas,
             "database_url": self.database_url,
             "postgres_port": self.postgres_port,
@@ -111,6 +124,7 @@ def load(state: Path) -> Run | None:
         state=state,
         port=said["port"],
         admin_port=said["admin_port"],
+        mesh_port=said["mesh_port"],
         replicas=said["replicas"],
         database_url=said["database_url"],
         postgres_port=said["postgres_port"],
@@ -128,11 +142,11 @@ def plan(
     count: Mapping[str, int],
     more: Mapping[str, str],
 ) -> Run:
-    """Deals free ports to a run that is to come: one for Envoy's administration, one for every replica."""
+    """Deals free ports to a run that is to come: two for Envoy (administration, mesh), one for every replica."""
     rest = iter(free)
-    admin_port = next(rest)
+    admin_port, mesh_port = next(rest), next(rest)
     replicas = {service: [next(rest) for _ in range(count.get(service, 1))] for service in services}
-    return Run(state=state, port=port, admin_port=admin_port, replicas=replicas, environ=dict(more))
+    return Run(state, port, admin_port, mesh_port, replicas, environ=dict(more))
 
 
 def _file(state: Path) -> Path:

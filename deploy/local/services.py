@@ -14,6 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from deploy.local import processes
+from deploy.local.certificates import ENVOY, Certificates
 from deploy.local.keys import SERVICES
 from deploy.local.processes import Child
 from deploy.local.run import HOST, Run, process_name
@@ -79,7 +80,7 @@ def wait(run: Run, replicas: Sequence[tuple[str, int]]) -> None:
     deadline = time.monotonic() + _PATIENCE
     for service, replica in replicas:
         name = process_name(service, replica)
-        while not serving(run.replicas[service][replica]):
+        while not serving(run.replicas[service][replica], secure=run.certificates):
             ended = not processes.alive(run.children[name])
             if ended or time.monotonic() > deadline:
                 why = "ended" if ended else f"does not serve after {_PATIENCE:.0f} s"
@@ -87,10 +88,13 @@ def wait(run: Run, replicas: Sequence[tuple[str, int]]) -> None:
             time.sleep(0.05)
 
 
-def serving(port: int, service: str = "") -> bool:
-    """Asks the health service behind `port`; `service` is whose health to ask the front door for."""
+def serving(port: int, *, service: str = "", secure: Certificates | None = None) -> bool:
+    """Asks the health service behind `port`; `service` is whose health to ask the front door for.
+
+    A replica's own port speaks mutual TLS; `secure` shows it Envoy's identity.
+    """
     metadata = ((SERVICE_HEADER, service),) if service else ()
-    with grpc.insecure_channel(f"{HOST}:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with _channel(f"{HOST}:{port}", secure) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -101,6 +105,15 @@ def serving(port: int, service: str = "") -> bool:
         except grpc.RpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _channel(target: str, secure: Certificates | None) -> grpc.Channel:
+    options = [("grpc.enable_http_proxy", 0)]
+    if secure is None:
+        return grpc.insecure_channel(target, options=options)
+    key, chain = secure.key(ENVOY).read_bytes(), secure.certificate(ENVOY).read_bytes()
+    shown = grpc.ssl_channel_credentials(secure.authority.read_bytes(), key, chain)
+    return grpc.secure_channel(target, shown, options=options)
 
 
 def environment(run: Run, service: str, replica: int) -> dict[str, str]:
@@ -118,7 +131,10 @@ def environment(run: Run, service: str, replica: int) -> dict[str, str]:
         "JWT_KEYS": str(keys.jwks),
         "SERVICE_TOKEN_FILE": str(keys.token(service)),
         "LAKE_URL": f"file://{run.lake}",  # not as_uri(): fsspec takes the path as it stands
-        **{f"PEER_{peer.upper()}": run.front_door for peer in SERVICES},
+        "TLS_CERTIFICATE": str(run.certificates.certificate(service)),
+        "TLS_KEY": str(run.certificates.key(service)),
+        "TLS_AUTHORITIES": str(run.certificates.authority),
+        **{f"PEER_{peer.upper()}": run.mesh for peer in SERVICES},
     }
     if service == "ingest":
         ours |= {"LANDING": str(run.landing), "VAULT_KEYS": str(keys.vault)}

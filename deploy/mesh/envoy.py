@@ -1,19 +1,24 @@
-"""Envoy's configuration for one machine: one listener, one cluster per service, routes read from the contract.
+"""Envoy's configuration for one machine: two listeners, one cluster per service, routes read from the contract.
 
-    caller ──► front door ──► /lifecircle.points.…    ──► cluster points    ──► replica 0, replica 1, … (round robin)
-                              /lifecircle.portrait.…  ──► cluster portrait  ──► …
+    caller  ──► front door ─┬► /lifecircle.points.…    ──► cluster points    ──► replica 0, replica 1, … (round robin)
+    service ──► mesh ───────┘ /lifecircle.portrait.…  ──► cluster portrait  ──► …
                               /grpc.… + x-lifecircle-service: points  ──► cluster points   (health, reflection)
 
 A call is a gRPC call, or the same path by POST with JSON (transcoded). Whether a method streams stands in the contract,
 so nobody keeps a list: a stream gets a route of its own without any timeout, everything else ends after 60 seconds or
 at the caller's own `grpc-timeout`.
+
+With `Mutual` every hop to and between services is mutual TLS: Envoy shows its own identity, a service must show that of
+its cluster (spiffe://lifecircle/points), and the mesh listener lets in only who has one. Envoy reads its certificate
+from an SDS file and takes a renewed one up without a restart.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +32,15 @@ _MIB = 1024 * 1024
 _API = "type.googleapis.com/envoy.extensions"
 
 Node = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mutual:
+    """Mutual TLS: the port of the mesh listener, Envoy's own secrets (SDS files), and the identities of services."""
+
+    port: int
+    secrets: Path
+    identity: Callable[[str], str]
 
 
 def binary() -> Path:
@@ -70,7 +84,13 @@ def descriptor_set(roots: Iterable[FileDescriptor]) -> FileDescriptorSet:
 
 
 def write(
-    folder: Path, *, port: int, admin_port: int, replicas: Mapping[str, Sequence[int]], files: FileDescriptorSet
+    folder: Path,
+    *,
+    port: int,
+    admin_port: int,
+    replicas: Mapping[str, Sequence[int]],
+    files: FileDescriptorSet,
+    mutual: Mutual | None = None,
 ) -> Path:
     """Writes the configuration and its descriptor set into `folder`; gives the path for `envoy --config-path`.
 
@@ -81,19 +101,28 @@ def write(
     described = folder / "contract.binpb"
     described.write_bytes(files.SerializeToString())
     target = folder / "envoy.json"
-    target.write_text(json.dumps(config(port, admin_port, replicas, files, described), indent=2) + "\n")
+    target.write_text(json.dumps(config(port, admin_port, replicas, files, described, mutual), indent=2) + "\n")
     return target
 
 
 def config(
-    port: int, admin_port: int, replicas: Mapping[str, Sequence[int]], files: FileDescriptorSet, described: Path
+    port: int,
+    admin_port: int,
+    replicas: Mapping[str, Sequence[int]],
+    files: FileDescriptorSet,
+    described: Path,
+    mutual: Mutual | None = None,
 ) -> Node:
     """Gives the whole bootstrap configuration; `described` is where Envoy finds the descriptor set."""
+    listeners = [_listener("front_door", port, replicas, files, described)]
+    if mutual is not None:
+        listeners.append(_listener("mesh", mutual.port, replicas, files, described, _callers_tls(mutual)))
     return {
+        "node": {"id": "front-door", "cluster": "lifecircle"},
         "admin": {"address": _address(admin_port)},
         "static_resources": {
-            "listeners": [_front_door(port, replicas, files, described)],
-            "clusters": [_cluster(name, ports) for name, ports in replicas.items()],
+            "listeners": listeners,
+            "clusters": [_cluster(name, ports, mutual) for name, ports in replicas.items()],
         },
         "overload_manager": {
             "resource_monitors": [
@@ -109,33 +138,39 @@ def config(
     }
 
 
-def _front_door(port: int, replicas: Mapping[str, Sequence[int]], files: FileDescriptorSet, described: Path) -> Node:
+def _listener(
+    name: str,
+    port: int,
+    replicas: Mapping[str, Sequence[int]],
+    files: FileDescriptorSet,
+    described: Path,
+    tls: Node | None = None,
+) -> Node:
     rpcs = [(service, rpc, streams) for service, rpc, streams in _methods(files) if service in replicas]
     routes = [_stream(service, {"path": rpc}) for service, rpc, streams in rpcs if streams]
     routes += [_call(service, {"prefix": f"/lifecircle.{service}."}) for service in replicas]
     routes += _common(list(replicas))
     manager = {
         "@type": f"{_API}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "front_door",
+        "stat_prefix": name,
         "use_remote_address": True,
         # A quiet stream is no idle one: gRPC's keep-alive finds a dead peer, a clock must not cut a living one.
         "stream_idle_timeout": "0s",
         "http2_protocol_options": _http2(),
         "route_config": {
-            "name": "front_door",
+            "name": name,
             "virtual_hosts": [{"name": "lifecircle", "domains": ["*"], "routes": routes}],
         },
         "http_filters": [_transcoder(sorted({rpc.split("/")[1] for _, rpc, _ in rpcs}), described), _router()],
     }
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     return {
-        "name": "front_door",
+        "name": name,
         "address": _address(port),
         # Off, or a second platform could take the same port unnoticed and the kernel would deal calls to either.
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": 4 * _MIB,
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
+        "filter_chains": [{"filters": filters} | ({} if tls is None else {"transport_socket": tls})],
     }
 
 
@@ -222,14 +257,56 @@ def _router() -> Node:
     }
 
 
-def _cluster(service: str, ports: Sequence[int]) -> Node:
+def _callers_tls(mutual: Mutual) -> Node:
+    """What the mesh listener asks of who comes: a certificate of ours."""
+    anybody = {"prefix": mutual.identity("")}
+    context = {
+        "@type": f"{_API}.transport_sockets.tls.v3.DownstreamTlsContext",
+        "require_client_certificate": True,
+        "common_tls_context": _tls(mutual, anybody),
+    }
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def _service_tls(mutual: Mutual, service: str) -> Node:
+    """What Envoy shows to a replica and asks of it: the service's own identity."""
+    context = {
+        "@type": f"{_API}.transport_sockets.tls.v3.UpstreamTlsContext",
+        "sni": service,
+        "common_tls_context": _tls(mutual, {"exact": mutual.identity(service)}),
+    }
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def _tls(mutual: Mutual, who: Node) -> Node:
+
+    def secret(name: str) -> Node:
+        path = mutual.secrets.absolute() / f"{name}.json"
+        return {
+            "name": name,
+            "sds_config": {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"},
+        }
+
+    return {
+        "alpn_protocols": ["h2"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_certificate_sds_secret_configs": [secret("identity")],
+        "combined_validation_context": {
+            "default_validation_context": {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": who}]},
+            "validation_context_sds_secret_config": secret("authorities"),
+        },
+    }
+
+
+def _cluster(service: str, ports: Sequence[int], mutual: Mutual | None) -> Node:
     """The replicas of one service: HTTP/2, round robin over those that say SERVING."""
     options = {
         "@type": f"{_API}.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http2_protocol_options": _http2()},
     }
     endpoints = [{"endpoint": {"address": _address(port)}} for port in ports]
-    return {
+    tls = {} if mutual is None else {"transport_socket": _service_tls(mutual, service)}
+    return tls | {
         "name": service,
         "type": "STATIC",
         "connect_timeout": "1s",
@@ -248,6 +325,16 @@ def _cluster(service: str, ports: Sequence[int]) -> Node:
                 "healthy_threshold": 1,
             }
         ],
+        # A replica that answers, but badly, is left out for a while; never more than half of a service.
+        "outlier_detection": {
+            "consecutive_gateway_failure": 5,
+            "consecutive_5xx": 0,
+            "enforcing_consecutive_5xx": 0,
+            "enforcing_consecutive_gateway_failure": 100,
+            "interval": "2s",
+            "base_ejection_time": "5s",
+            "max_ejection_percent": 50,
+        },
         "circuit_breakers": {
             "thresholds": [
                 {

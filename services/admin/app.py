@@ -45,7 +45,9 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         api = compose(db, settings, known, stop)
         background: list[server.Background] = [directory.keep(db, known)]
         if working and token is not None:
-            channel = await closing.enter_async_context(open_channel(settings.peer_ingest, token=token_file(token)))
+            channel = await closing.enter_async_context(
+                open_channel(settings.peer_ingest, token=token_file(token), tls=settings.server.tls())
+            )
             ingest, lease = Ingest(IngestServiceStub(channel)), settings.lease_seconds.total_seconds()
             worker = Worker(db, ingest, api.organisations, api.telling, system_ids(), lease)
             background += [worker.follow_organisations, worker.follow_directory]

@@ -10,11 +10,22 @@ import grpc.aio
 
 from lifecircle.contact.v1 import ContactServiceServicer, add_ContactServiceServicer_to_server
 from services.contact import lake
-from services.contact.api import RIGHTS, CampaignsApi, ContactApi, OrdersApi, joined
+from services.contact.api import RIGHTS, CampaignsApi, ContactApi, OrdersApi, SlotsApi, joined
 from services.contact.config import Config
 from services.contact.peers import Ingest, Points, Recommend
 from services.contact.store import Store
-from services.contact.usecases import Auctions, Campaigns, Desk, Effects, Handovers, Inflow, Orders, Work
+from services.contact.usecases import (
+    Auctions,
+    Campaigns,
+    Desk,
+    Effects,
+    Handovers,
+    Inflow,
+    Orders,
+    Registry,
+    Slots,
+    Work,
+)
 from services.contact.worker import backgrounds
 from services.kit import config
 from services.kit.channel import open_channel, token_file
@@ -54,6 +65,7 @@ def build(
     auctions = Auctions(db, store, clock, ids, zone, recommend.matrix_files, lake.matrix)
     handovers = Handovers(db, store, clock, ids, zone, ingest.reveal, lake.Folder(folder))
     orders = Orders(db, store, clock, ids, Points(points_channel, clock).responsible)
+    slots = Slots(db, store, clock, ids, Registry(db, store, clock))
     api = joined(
         ContactApi(
             desk=Desk(db, store, clock),
@@ -64,6 +76,7 @@ def build(
         ),
         CampaignsApi(Campaigns(db, store, clock, ids)),
         OrdersApi(orders),
+        SlotsApi(slots),
     )
     background = backgrounds(
         db=db,
@@ -76,6 +89,7 @@ def build(
         deliveries=ingest.deliveries,
         facts=ingest.facts,
         orders=orders,
+        slots=slots,
     )
     return Built(api, background)
 
@@ -90,11 +104,17 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             server.database_url, schema=SERVICE, application=SERVICE, size=server.database_connections
         )
         closing.push_async_callback(db.close)
-        ingest = await closing.enter_async_context(open_channel(settings.peer_ingest, token=token))
-        recommend = await closing.enter_async_context(open_channel(settings.peer_recommend, token=token))
+        ingest = await closing.enter_async_context(
+            open_channel(settings.peer_ingest, token=token, tls=settings.server.tls())
+        )
+        recommend = await closing.enter_async_context(
+            open_channel(settings.peer_recommend, token=token, tls=settings.server.tls())
+        )
         points = None
         if settings.peer_points:
-            points = await closing.enter_async_context(open_channel(settings.peer_points, token=token))
+            points = await closing.enter_async_context(
+                open_channel(settings.peer_points, token=token, tls=settings.server.tls())
+            )
         built = build(db, ingest, recommend, points, folder=settings.ocrm_out, zone=settings.business_timezone)
         await serve(
             service=SERVICE,

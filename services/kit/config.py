@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from services.kit.tls import Tls
+
 T = TypeVar("T")
 
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -55,6 +57,17 @@ class ServerSettings:
     oidc_issuer: str = field(default="", metadata={"help": "its name, as `iss` in its tokens"})
     oidc_audience: str = field(default="lifecircle", metadata={"help": "whom its tokens must name as `aud`"})
     service_token_file: Path | None = field(default=None, metadata={"help": "the token shown to peers", "exists": True})
+    tls_certificate: Path | None = field(
+        default=None,
+        metadata={"help": "PEM chain of this process; without it all is plaintext", "exists": True},
+    )
+    tls_key: Path | None = field(default=None, metadata={"help": "its private key", "exists": True})
+    tls_authorities: Path | None = field(
+        default=None, metadata={"help": "PEM of those who sign the certificates of callers and peers", "exists": True}
+    )
+    health_listen: str = field(
+        default="", metadata={"help": "address for health in plaintext, for probes that know no TLS; host:port"}
+    )
     listen: str = field(default="127.0.0.1:50051", metadata={"help": "address to serve, host:port"})
     reuse_port: bool = field(default=False, metadata={"help": "SO_REUSEPORT: one pinned process per core"})
     concurrent_calls: int = field(
@@ -74,6 +87,12 @@ class ServerSettings:
     )
     otel_traces_sampler: str = field(default="", metadata={"among": _SAMPLERS})
     otel_traces_sampler_arg: float = field(default=1.0, metadata={"help": "ratio of traces kept", "least": 0})
+
+    def tls(self) -> Tls | None:
+        """The identity that this process shows; None where the ports speak plaintext."""
+        if self.tls_certificate is None or self.tls_key is None or self.tls_authorities is None:
+            return None
+        return Tls(self.tls_certificate, self.tls_key, self.tls_authorities)
 
 
 def read(cls: type[T], environ: Mapping[str, str], *, also: Collection[str] = ()) -> T:

@@ -110,8 +110,14 @@ async def running(
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     await health.set(["", *names], ready is None)
     await health.set(["live"], True)
-    port = server.add_insecure_port(settings.listen)
+    tls = settings.tls()
+    port = (
+        server.add_insecure_port(settings.listen)
+        if tls is None
+        else server.add_secure_port(settings.listen, tls.server())
+    )
     await server.start()
+    probes = await _probes(settings, health)
     tasks = [asyncio.create_task(_supervise(work, stop, health)) for work in background]
     if ready is not None:
         tasks.append(asyncio.create_task(_watch_ready(ready, stop, ["", *names], health)))
@@ -124,7 +130,7 @@ async def running(
         await asyncio.sleep(settings.drain_seconds.total_seconds())
         stop.set()
         grace = settings.grace_seconds.total_seconds()
-        await asyncio.gather(server.stop(grace), _finish(tasks, grace))
+        await asyncio.gather(server.stop(grace), probes.stop(grace), _finish(tasks, grace))
         _log.info("stopped")
 
 
@@ -151,6 +157,23 @@ def _server(
         _log.warning("methods_open_to_nobody", methods=unmapped)
     reflection.enable_server_reflection([*registry.names, reflection.SERVICE_NAME, HEALTH_NAME], server)
     return server, registry.names
+
+
+def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
+    tls = settings.tls()
+    if tls is None:
+        return server.add_insecure_port(settings.listen)
+    return server.add_secure_port(settings.listen, tls.server())
+
+
+async def _probes(settings: ServerSettings, health: "_Health") -> grpc.aio.Server:
+    """A server of its own for health alone, in plaintext, when it is asked for."""
+    probes = grpc.aio.server()
+    if settings.health_listen:
+        health_pb2_grpc.add_HealthServicer_to_server(health.servicer, probes)
+        probes.add_insecure_port(settings.health_listen)
+        await probes.start()
+    return probes
 
 
 def _verifier(settings: ServerSettings) -> Verifier:

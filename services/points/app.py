@@ -39,7 +39,9 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         api = PointsApi(RuleBook(db, clock, system_ids, zone, store), score, Reading(db, clock, zone, store), clock)
         background: list[server.Background] = []
         if working and token is not None:
-            channel = await closing.enter_async_context(open_channel(settings.peer_ingest, token=token_file(token)))
+            channel = await closing.enter_async_context(
+                open_channel(settings.peer_ingest, token=token_file(token), tls=settings.server.tls())
+            )
             ingest = Ingest(IngestServiceStub(channel), settings.event_batch)
             lease = settings.lease_seconds.total_seconds()
             worker = Worker(db, ingest, Learning(db, clock, zone, Lake(), store), score, system_ids(), lease)

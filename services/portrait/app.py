@@ -50,7 +50,9 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         api = PortraitApi(Reading(db, runs, hot, catalogue, clock), plans, stop)
         background: list[server.Background] = [hot.run] if serving else []
         if working and token is not None:
-            channel = await closing.enter_async_context(open_channel(settings.peer_ingest, token=token_file(token)))
+            channel = await closing.enter_async_context(
+                open_channel(settings.peer_ingest, token=token_file(token), tls=settings.server.tls())
+            )
             ingest = Ingest(IngestServiceStub(channel))
             how = Settings(
                 rule, catalogue, calendar, settings.business_timezone.key, settings.lake_buckets, settings.threads

@@ -43,8 +43,12 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         background: list[server.Background] = []
         if working and token is not None:
             shown = token_file(token)
-            door = await closing.enter_async_context(open_channel(settings.peer_ingest, token=shown))
-            other = await closing.enter_async_context(open_channel(settings.peer_portrait, token=shown))
+            door = await closing.enter_async_context(
+                open_channel(settings.peer_ingest, token=shown, tls=settings.server.tls())
+            )
+            other = await closing.enter_async_context(
+                open_channel(settings.peer_portrait, token=shown, tls=settings.server.tls())
+            )
             taking = Taking(inputs, knowledge, asking, lake.orders, lake.products, clock, settings.training_seed)
             ingest = Ingest(IngestServiceStub(door), taking.read_ahead)
             portrait = Portrait(PortraitServiceStub(other), ingest)

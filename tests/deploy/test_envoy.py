@@ -58,7 +58,7 @@ class Mesh:
 
 def eventually_serving(port: int, child: processes.Child, log: Path) -> None:
     deadline = time.monotonic() + 30
-    while not serving(port, "echo"):
+    while not serving(port, service="echo"):
         assert processes.alive(child), processes.tail(log)
         assert time.monotonic() < deadline, processes.tail(log)
         time.sleep(0.05)
@@ -212,8 +212,8 @@ def test_what_the_contract_does_not_have_is_unimplemented(mesh: Mesh) -> None:
 
 
 def test_health_is_asked_at_the_front_door_by_the_services_name(mesh: Mesh) -> None:
-    assert serving(mesh.port, "echo")
-    assert not serving(mesh.port, "nobody")
+    assert serving(mesh.port, service="echo")
+    assert not serving(mesh.port, service="nobody")
     answer = health_pb2.HealthCheckResponse.FromString(mesh.raw("/grpc.health.v1.Health/Check"))
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 

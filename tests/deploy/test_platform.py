@@ -111,8 +111,8 @@ def test_up_starts_every_process_and_waits_until_the_front_door_answers(walking:
     run = walking.run()
     assert list(run.children) == ["postgres", "envoy", "points", "points.1", "contact"]
     assert all(processes.alive(child) for child in run.children.values())
-    assert all(serving(run.port, service) for service in SOME)
-    assert not serving(run.port, "portrait")
+    assert all(serving(run.port, service=service) for service in SOME)
+    assert not serving(run.port, service="portrait")
     assert walking.call("status").returncode == 0
     assert stat.S_IMODE((walking.state / "run.json").stat().st_mode) == 0o600
 
@@ -125,7 +125,7 @@ def test_a_service_is_given_its_own_role_and_files_and_never_the_administrator(w
     assert "ADMIN_DATABASE_URL" not in given
     url = urlsplit(given["DATABASE_URL"])
     assert (url.username, url.password, url.path) == ("lc_points", run.keys.password("points"), "/lifecircle")
-    assert {given[f"PEER_{name.upper()}"] for name in SERVICES} == {run.front_door}
+    assert {given[f"PEER_{name.upper()}"] for name in SERVICES} == {run.mesh}
     assert given["SERVICE_TOKEN_FILE"] == str(run.keys.token("points"))
     assert given["LOG_LEVEL"] == "DEBUG"
     assert "VAULT_KEYS" not in given
@@ -167,7 +167,7 @@ def test_a_second_up_changes_nothing_but_what_died(tree: Tree) -> None:
     after = tree.run()
     assert after.children["contact"] == before.children["contact"]
     assert (after.port, after.replicas, after.postgres_port) == (before.port, before.replicas, before.postgres_port)
-    assert all(serving(after.port, service) for service in SOME)
+    assert all(serving(after.port, service=service) for service in SOME)
     assert len(tree.notes("points.migrate")) == 1
 
 
@@ -184,7 +184,7 @@ def test_a_first_up_that_fails_says_why_and_leaves_nothing(walking: Tree, tree: 
 
 def test_down_does_not_touch_a_process_that_took_over_a_pid(tmp_path: Path) -> None:
     stranger = processes.spawn([sys.executable, "-c", "import time; time.sleep(60)"], log=tmp_path / "log")
-    run = runs.plan(tmp_path, 8088, processes.free_ports(2), ["points"], {}, {})
+    run = runs.plan(tmp_path, 8088, processes.free_ports(3), ["points"], {}, {})
     run.children["points"] = processes.Child(stranger.pid, stranger.started - 1000)
     run.save()
     assert platform.down(tmp_path) == []

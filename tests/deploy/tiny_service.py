@@ -31,7 +31,10 @@ def main() -> int:
     servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-    server.add_insecure_port(os.environ["LISTEN"])
+    key, chain, believed = (
+        Path(os.environ[f"TLS_{name}"]).read_bytes() for name in ("KEY", "CERTIFICATE", "AUTHORITIES")
+    )
+    server.add_secure_port(os.environ["LISTEN"], grpc.ssl_server_credentials([(key, chain)], believed, True))
     server.start()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

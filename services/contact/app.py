@@ -8,7 +8,9 @@ from pathlib import Path
 
 import grpc.aio
 
+from lifecircle.admin.v1 import AdminServiceStub
 from lifecircle.contact.v1 import ContactServiceServicer, add_ContactServiceServicer_to_server
+from lifecircle.directory import Directory
 from services.contact import lake
 from services.contact.api import RIGHTS, CampaignsApi, ContactApi, OrdersApi, SlotsApi, joined
 from services.contact.config import Config
@@ -27,10 +29,11 @@ from services.contact.usecases import (
     Work,
 )
 from services.contact.worker import backgrounds
-from services.kit import config
+from services.kit import config, directory
 from services.kit.channel import open_channel, token_file
 from services.kit.clock import Clock, system_clock
 from services.kit.db import Database
+from services.kit.domains import Known
 from services.kit.ids import Ids, system_ids
 from services.kit.server import Background, serve
 
@@ -116,11 +119,17 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
                 open_channel(settings.peer_points, token=token, tls=settings.server.tls())
             )
         built = build(db, ingest, recommend, points, folder=settings.ocrm_out, zone=settings.business_timezone)
+        background = [*built.background] if working else []
+        known = Known()
+        background += await directory.background(
+            closing, db, known, server, lambda channel: Directory(AdminServiceStub(channel), "contact"), working=working
+        )
         await serve(
             service=SERVICE,
             settings=server,
             register=built.register if serving else None,
             rights=RIGHTS,
-            background=built.background if working else (),
+            background=background,
             ready=db.ping,
+            known=known,
         )

@@ -133,3 +133,44 @@ def not_four_eyes(name: str, actor: str) -> Refusal:
     """The author may not approve his own work."""
     message = f"{name} was written by {actor}: another person has to approve it"
     return Refusal(Kind.PERMISSION_DENIED, "NOT_FOUR_EYES", message, metadata={"actor": actor})
+
+
+def slot_not_found(slot_id: str) -> Refusal:
+    """No slot has this id."""
+    return Refusal(Kind.NOT_FOUND, "SLOT_NOT_FOUND", f"no slot has the id {slot_id}", metadata={"slot_id": slot_id})
+
+
+def slot_invalid(field: str, problem: str) -> Refusal:
+    """A slot, picture, content, schedule or push cannot be made; `field` is the path of the field at fault."""
+    return Refusal(
+        Kind.INVALID_ARGUMENT,
+        "SLOT_INVALID",
+        f"{field} {problem}",
+        metadata={"field": field},
+        fields=[(field, problem)],
+    )
+
+
+def slot_state(kind: str, name: str, state: str) -> Refusal:
+    """The verb is not allowed in the state of a content, schedule or push."""
+    message = f"{kind} {name} is {state}"
+    return Refusal(Kind.FAILED_PRECONDITION, "SLOT_STATE", message, metadata={"kind": kind, "id": name, "state": state})
+
+
+def schedule_overlaps(schedule_ids: Sequence[str]) -> Refusal:
+    """Only one schedule may be in the span, and there are others."""
+    named = ", ".join(schedule_ids)
+    message = f"the span is taken by {named}"
+    return Refusal(Kind.FAILED_PRECONDITION, "SCHEDULE_OVERLAPS", message, metadata={"schedules": named})
+
+
+def page_not_pushed(slot_id: str) -> Refusal:
+    """A slot of page form is only called for in real time."""
+    message = f"slot {slot_id} is of page form: it cannot be pushed"
+    return Refusal(Kind.FAILED_PRECONDITION, "PAGE_NOT_PUSHED", message, metadata={"slot_id": slot_id})
+
+
+def thing_not_found(kind: str, name: str) -> Refusal:
+    """No content, schedule, push or picture has this id."""
+    message = f"no {kind} has the id {name}"
+    return Refusal(Kind.NOT_FOUND, "THING_NOT_FOUND", message, metadata={"kind": kind, "id": name})

@@ -226,3 +226,104 @@ attribution = Table(
     Column("open_time", _Time, nullable=False),
     Column("attribute_time", _Time, nullable=False),
 )
+
+slot = Table(
+    "slot",
+    metadata,
+    Column("slot_id", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("width_px", Integer, nullable=False),
+    Column("height_px", Integer, nullable=False),
+    Column("form", Text, nullable=False),
+    Column("choice", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("default_content", Text, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)
+
+channel_state = Table(
+    "channel_state",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("valid", Boolean, nullable=False),
+    Column("update_time", _Time, nullable=False),
+)
+
+picture = Table(
+    "picture",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("width_px", Integer, nullable=False),
+    Column("height_px", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+)
+
+content = Table(
+    "content",
+    metadata,
+    Column("content_id", Text, primary_key=True),
+    Column("slot_id", Text, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("pitch", Text, nullable=False),
+    Column("picture_code", Text, nullable=False),
+    Column("campaign_id", Text, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("author", Text, nullable=False),
+)
+
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("schedule_id", Text, primary_key=True),
+    Column("slot_id", Text, nullable=False),
+    Column("content_id", Text, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("start_time", _Time, nullable=False),
+    Column("end_time", _Time, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("exclusive", Boolean, nullable=False),
+    Column("moment", Text, nullable=False),
+    Column("cancelled", Boolean, nullable=False),
+)
+
+push = Table(
+    "push",
+    metadata,
+    Column("push_id", Text, primary_key=True),
+    Column("slot_id", Text, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("content_ids", ARRAY(Text), nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("create_time", _Time, nullable=False),
+    Column("expire_time", _Time, nullable=False),
+)
+
+slot_sync = Table(
+    "slot_sync",
+    metadata,
+    Column("slot_id", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("report_time", _Time, nullable=False),
+)
+
+suggestion = Table(
+    "suggestion",
+    metadata,
+    Column("suggestion_id", Text, primary_key=True),
+    Column("slot_id", Text, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("content_id", Text, nullable=False),
+    Column("better_content_id", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("difference_low", Double, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from services.contact.domain.fact import Matrix
-from services.contact.usecases import Auctions, Handovers, Inflow, Orders
+from services.contact.usecases import Auctions, Handovers, Inflow, Orders, Slots
 from services.contact.usecases.inflow import Customers, Fact
 from services.contact.usecases.work import ARBITRATE, HANDOVER
 from services.kit import cursors, jobs
@@ -17,6 +17,9 @@ from services.kit.waiting import pause
 
 _PACE = 2.0
 """Seconds between two looks at what time has done."""
+
+_LESSONS = 600.0
+"""Seconds between two looks at what clicks speak for."""
 
 
 def backgrounds(
@@ -31,6 +34,7 @@ def backgrounds(
     deliveries: Callable[[str], AsyncIterator[Followed[Customers]]],
     facts: Callable[[str], AsyncIterator[Followed[Sequence[Fact]]]],
     orders: Orders,
+    slots: Slots,
 ) -> list[Background]:
     """Everything that runs beside the RPCs, each until it is told to stop."""
     handlers: Mapping[str, Handler] = {ARBITRATE: auctions.arbitrate, HANDOVER: handovers.hand_over}
@@ -56,4 +60,9 @@ def backgrounds(
             moved = await orders.sweep() + await orders.dispatch_waiting()
             await pause(0 if moved else _PACE, stop)
 
-    return [follow_matrices, follow_deliveries, follow_facts, work, keep_orders_moving]
+    async def learn_from_clicks(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await slots.suggest()
+            await pause(_LESSONS, stop)
+
+    return [follow_matrices, follow_deliveries, follow_facts, work, keep_orders_moving, learn_from_clicks]

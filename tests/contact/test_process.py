@@ -141,6 +141,7 @@ async def walked(databases: Databases, keys: Keys, folder: Path, *, kill: bool) 
         names = sorted(path.name for path in (folder / "ocrm").iterdir())
         rows = (folder / "ocrm" / plan.handover_files[0].file_name).read_text("gb18030").splitlines()
         assigned = (2, 3)  # campaign_id and offer_id
+        plans_told = "SELECT kind FROM contact.outbox WHERE kind LIKE 'plan.%' ORDER BY xid, id"
         return {
             "sha256": plan.sha256,
             "objective": plan.objective_fen,
@@ -148,7 +149,7 @@ async def walked(databases: Databases, keys: Keys, folder: Path, *, kill: bool) 
             "names": names,
             "file": [[part for at, part in enumerate(row.split("|")) if at not in assigned] for row in rows],
             "jobs": fresh.admin("SELECT kind, state FROM contact.job ORDER BY kind"),
-            "facts": [row["kind"] for row in fresh.admin("SELECT kind FROM contact.outbox ORDER BY xid, id")],
+            "facts": [row["kind"] for row in fresh.admin(plans_told)],
         }
 
 

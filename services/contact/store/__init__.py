@@ -9,6 +9,7 @@ from services.contact.store.orders import Orders
 from services.contact.store.outcomes import Outcomes
 from services.contact.store.plans import Plans
 from services.contact.store.projections import Customers, Matrices
+from services.contact.store.slots import Pushes, SlotEvents, Slots
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,6 @@ class Store:
     attributions: Attributions = field(default_factory=Attributions)
     pilots: Pilots = field(default_factory=Pilots)
     knowledge: Knowledge = field(default_factory=Knowledge)
+    slots: Slots = field(default_factory=Slots)
+    pushes: Pushes = field(default_factory=Pushes)
+    slot_events: SlotEvents = field(default_factory=SlotEvents)

@@ -20,14 +20,26 @@ from .contact_service_pb2 import ActivateCampaignRequest as ActivateCampaignRequ
 from .contact_service_pb2 import ActivateCampaignResponse as ActivateCampaignResponse
 from .contact_service_pb2 import CancelJobRequest as CancelJobRequest
 from .contact_service_pb2 import CancelJobResponse as CancelJobResponse
+from .contact_service_pb2 import CancelScheduleRequest as CancelScheduleRequest
+from .contact_service_pb2 import CancelScheduleResponse as CancelScheduleResponse
 from .contact_service_pb2 import CloseCampaignRequest as CloseCampaignRequest
 from .contact_service_pb2 import CloseCampaignResponse as CloseCampaignResponse
 from .contact_service_pb2 import CreateCampaignRequest as CreateCampaignRequest
 from .contact_service_pb2 import CreateCampaignResponse as CreateCampaignResponse
+from .contact_service_pb2 import CreateContentRequest as CreateContentRequest
+from .contact_service_pb2 import CreateContentResponse as CreateContentResponse
 from .contact_service_pb2 import CreateJobRequest as CreateJobRequest
 from .contact_service_pb2 import CreateJobResponse as CreateJobResponse
 from .contact_service_pb2 import CreateOrdersRequest as CreateOrdersRequest
 from .contact_service_pb2 import CreateOrdersResponse as CreateOrdersResponse
+from .contact_service_pb2 import CreatePictureRequest as CreatePictureRequest
+from .contact_service_pb2 import CreatePictureResponse as CreatePictureResponse
+from .contact_service_pb2 import CreatePushRequest as CreatePushRequest
+from .contact_service_pb2 import CreatePushResponse as CreatePushResponse
+from .contact_service_pb2 import CreateScheduleRequest as CreateScheduleRequest
+from .contact_service_pb2 import CreateScheduleResponse as CreateScheduleResponse
+from .contact_service_pb2 import CreateSlotRequest as CreateSlotRequest
+from .contact_service_pb2 import CreateSlotResponse as CreateSlotResponse
 from .contact_service_pb2 import GetCampaignRequest as GetCampaignRequest
 from .contact_service_pb2 import GetCampaignResponse as GetCampaignResponse
 from .contact_service_pb2 import GetJobRequest as GetJobRequest
@@ -42,12 +54,18 @@ from .contact_service_pb2 import GetPolicyRequest as GetPolicyRequest
 from .contact_service_pb2 import GetPolicyResponse as GetPolicyResponse
 from .contact_service_pb2 import GetSampleSizeRequest as GetSampleSizeRequest
 from .contact_service_pb2 import GetSampleSizeResponse as GetSampleSizeResponse
+from .contact_service_pb2 import GetShowingsRequest as GetShowingsRequest
+from .contact_service_pb2 import GetShowingsResponse as GetShowingsResponse
 from .contact_service_pb2 import ListCampaignTypesRequest as ListCampaignTypesRequest
 from .contact_service_pb2 import ListCampaignTypesResponse as ListCampaignTypesResponse
 from .contact_service_pb2 import ListCampaignsRequest as ListCampaignsRequest
 from .contact_service_pb2 import ListCampaignsResponse as ListCampaignsResponse
+from .contact_service_pb2 import ListChannelsRequest as ListChannelsRequest
+from .contact_service_pb2 import ListChannelsResponse as ListChannelsResponse
 from .contact_service_pb2 import ListContactsRequest as ListContactsRequest
 from .contact_service_pb2 import ListContactsResponse as ListContactsResponse
+from .contact_service_pb2 import ListContentsRequest as ListContentsRequest
+from .contact_service_pb2 import ListContentsResponse as ListContentsResponse
 from .contact_service_pb2 import ListEffectsRequest as ListEffectsRequest
 from .contact_service_pb2 import ListEffectsResponse as ListEffectsResponse
 from .contact_service_pb2 import ListEventGuestsRequest as ListEventGuestsRequest
@@ -64,16 +82,40 @@ from .contact_service_pb2 import ListOutcomesRequest as ListOutcomesRequest
 from .contact_service_pb2 import ListOutcomesResponse as ListOutcomesResponse
 from .contact_service_pb2 import ListPlansRequest as ListPlansRequest
 from .contact_service_pb2 import ListPlansResponse as ListPlansResponse
+from .contact_service_pb2 import ListPushesRequest as ListPushesRequest
+from .contact_service_pb2 import ListPushesResponse as ListPushesResponse
 from .contact_service_pb2 import ListRoundsRequest as ListRoundsRequest
 from .contact_service_pb2 import ListRoundsResponse as ListRoundsResponse
+from .contact_service_pb2 import ListSchedulesRequest as ListSchedulesRequest
+from .contact_service_pb2 import ListSchedulesResponse as ListSchedulesResponse
+from .contact_service_pb2 import ListSlotValuesRequest as ListSlotValuesRequest
+from .contact_service_pb2 import ListSlotValuesResponse as ListSlotValuesResponse
+from .contact_service_pb2 import ListSlotsRequest as ListSlotsRequest
+from .contact_service_pb2 import ListSlotsResponse as ListSlotsResponse
+from .contact_service_pb2 import ListSuggestionsRequest as ListSuggestionsRequest
+from .contact_service_pb2 import ListSuggestionsResponse as ListSuggestionsResponse
+from .contact_service_pb2 import ListSyncStatusRequest as ListSyncStatusRequest
+from .contact_service_pb2 import ListSyncStatusResponse as ListSyncStatusResponse
 from .contact_service_pb2 import MoveCampaignRequest as MoveCampaignRequest
 from .contact_service_pb2 import MoveCampaignResponse as MoveCampaignResponse
+from .contact_service_pb2 import MoveContentRequest as MoveContentRequest
+from .contact_service_pb2 import MoveContentResponse as MoveContentResponse
 from .contact_service_pb2 import MoveOrderRequest as MoveOrderRequest
 from .contact_service_pb2 import MoveOrderResponse as MoveOrderResponse
+from .contact_service_pb2 import MovePushRequest as MovePushRequest
+from .contact_service_pb2 import MovePushResponse as MovePushResponse
 from .contact_service_pb2 import RecordOutcomesRequest as RecordOutcomesRequest
 from .contact_service_pb2 import RecordOutcomesResponse as RecordOutcomesResponse
+from .contact_service_pb2 import RecordSlotEventsRequest as RecordSlotEventsRequest
+from .contact_service_pb2 import RecordSlotEventsResponse as RecordSlotEventsResponse
+from .contact_service_pb2 import ReportSyncRequest as ReportSyncRequest
+from .contact_service_pb2 import ReportSyncResponse as ReportSyncResponse
+from .contact_service_pb2 import UpdateChannelRequest as UpdateChannelRequest
+from .contact_service_pb2 import UpdateChannelResponse as UpdateChannelResponse
 from .contact_service_pb2 import UpdatePolicyRequest as UpdatePolicyRequest
 from .contact_service_pb2 import UpdatePolicyResponse as UpdatePolicyResponse
+from .contact_service_pb2 import UpdateSlotStateRequest as UpdateSlotStateRequest
+from .contact_service_pb2 import UpdateSlotStateResponse as UpdateSlotStateResponse
 from .contact_service_pb2 import WatchOutcomesRequest as WatchOutcomesRequest
 from .contact_service_pb2 import WatchOutcomesResponse as WatchOutcomesResponse
 from .error_reason_pb2 import ErrorReason as ErrorReason
@@ -95,6 +137,7 @@ from .error_reason_pb2 import ERROR_REASON_ORDER_INVALID as ERROR_REASON_ORDER_I
 from .error_reason_pb2 import ERROR_REASON_ORDER_NOT_FOUND as ERROR_REASON_ORDER_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_ORDER_STATE as ERROR_REASON_ORDER_STATE
 from .error_reason_pb2 import ERROR_REASON_OUTCOME_UNMATCHED as ERROR_REASON_OUTCOME_UNMATCHED
+from .error_reason_pb2 import ERROR_REASON_PAGE_NOT_PUSHED as ERROR_REASON_PAGE_NOT_PUSHED
 from .error_reason_pb2 import ERROR_REASON_PILOT_BLOCKS as ERROR_REASON_PILOT_BLOCKS
 from .error_reason_pb2 import ERROR_REASON_PILOT_INVALID as ERROR_REASON_PILOT_INVALID
 from .error_reason_pb2 import ERROR_REASON_PLAN_INFEASIBLE as ERROR_REASON_PLAN_INFEASIBLE
@@ -102,8 +145,13 @@ from .error_reason_pb2 import ERROR_REASON_PLAN_NOT_FOUND as ERROR_REASON_PLAN_N
 from .error_reason_pb2 import ERROR_REASON_PLAN_NOT_READY as ERROR_REASON_PLAN_NOT_READY
 from .error_reason_pb2 import ERROR_REASON_POLICY_INVALID as ERROR_REASON_POLICY_INVALID
 from .error_reason_pb2 import ERROR_REASON_REQUEST_ID_REUSED as ERROR_REASON_REQUEST_ID_REUSED
+from .error_reason_pb2 import ERROR_REASON_SCHEDULE_OVERLAPS as ERROR_REASON_SCHEDULE_OVERLAPS
+from .error_reason_pb2 import ERROR_REASON_SLOT_INVALID as ERROR_REASON_SLOT_INVALID
+from .error_reason_pb2 import ERROR_REASON_SLOT_NOT_FOUND as ERROR_REASON_SLOT_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_SLOT_STATE as ERROR_REASON_SLOT_STATE
 from .error_reason_pb2 import ERROR_REASON_STORE_UNAVAILABLE as ERROR_REASON_STORE_UNAVAILABLE
 from .error_reason_pb2 import ERROR_REASON_STRANGER as ERROR_REASON_STRANGER
+from .error_reason_pb2 import ERROR_REASON_THING_NOT_FOUND as ERROR_REASON_THING_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_UNSPECIFIED as ERROR_REASON_UNSPECIFIED
 from .experiment_pb2 import Pilot as Pilot
 from .experiment_pb2 import PilotFinding as PilotFinding
@@ -124,7 +172,17 @@ from .outcome_pb2 import Rate as Rate
 from .plan_pb2 import Contact as Contact
 from .plan_pb2 import Plan as Plan
 from .policy_pb2 import Policy as Policy
+from .slot_pb2 import ChannelRegistration as ChannelRegistration
+from .slot_pb2 import Content as Content
+from .slot_pb2 import Picture as Picture
+from .slot_pb2 import Push as Push
+from .slot_pb2 import Schedule as Schedule
+from .slot_pb2 import Showing as Showing
 from .slot_pb2 import Slot as Slot
+from .slot_pb2 import SlotEvent as SlotEvent
+from .slot_pb2 import SlotValue as SlotValue
+from .slot_pb2 import Suggestion as Suggestion
+from .slot_pb2 import SyncStatus as SyncStatus
 from .contact_service_pb2_grpc import ContactServiceStub as ContactServiceStub
 from .contact_service_pb2_grpc import ContactServiceServicer as ContactServiceServicer
 from .contact_service_pb2_grpc import add_ContactServiceServicer_to_server as add_ContactServiceServicer_to_server
@@ -146,18 +204,32 @@ __all__ = [
     "CampaignType",
     "CancelJobRequest",
     "CancelJobResponse",
+    "CancelScheduleRequest",
+    "CancelScheduleResponse",
     "Channel",
+    "ChannelRegistration",
     "CloseCampaignRequest",
     "CloseCampaignResponse",
     "Contact",
     "ContactServiceServicer",
     "ContactServiceStub",
+    "Content",
     "CreateCampaignRequest",
     "CreateCampaignResponse",
+    "CreateContentRequest",
+    "CreateContentResponse",
     "CreateJobRequest",
     "CreateJobResponse",
     "CreateOrdersRequest",
     "CreateOrdersResponse",
+    "CreatePictureRequest",
+    "CreatePictureResponse",
+    "CreatePushRequest",
+    "CreatePushResponse",
+    "CreateScheduleRequest",
+    "CreateScheduleResponse",
+    "CreateSlotRequest",
+    "CreateSlotResponse",
     "ERROR_REASON_BAD_PAGE_TOKEN",
     "ERROR_REASON_CAMPAIGN_CHANGED",
     "ERROR_REASON_CAMPAIGN_INVALID",
@@ -176,6 +248,7 @@ __all__ = [
     "ERROR_REASON_ORDER_NOT_FOUND",
     "ERROR_REASON_ORDER_STATE",
     "ERROR_REASON_OUTCOME_UNMATCHED",
+    "ERROR_REASON_PAGE_NOT_PUSHED",
     "ERROR_REASON_PILOT_BLOCKS",
     "ERROR_REASON_PILOT_INVALID",
     "ERROR_REASON_PLAN_INFEASIBLE",
@@ -183,8 +256,13 @@ __all__ = [
     "ERROR_REASON_PLAN_NOT_READY",
     "ERROR_REASON_POLICY_INVALID",
     "ERROR_REASON_REQUEST_ID_REUSED",
+    "ERROR_REASON_SCHEDULE_OVERLAPS",
+    "ERROR_REASON_SLOT_INVALID",
+    "ERROR_REASON_SLOT_NOT_FOUND",
+    "ERROR_REASON_SLOT_STATE",
     "ERROR_REASON_STORE_UNAVAILABLE",
     "ERROR_REASON_STRANGER",
+    "ERROR_REASON_THING_NOT_FOUND",
     "ERROR_REASON_UNSPECIFIED",
     "Effect",
     "ErrorReason",
@@ -203,6 +281,8 @@ __all__ = [
     "GetPolicyResponse",
     "GetSampleSizeRequest",
     "GetSampleSizeResponse",
+    "GetShowingsRequest",
+    "GetShowingsResponse",
     "HandoverSpec",
     "Job",
     "KnowledgeEntry",
@@ -211,8 +291,12 @@ __all__ = [
     "ListCampaignTypesResponse",
     "ListCampaignsRequest",
     "ListCampaignsResponse",
+    "ListChannelsRequest",
+    "ListChannelsResponse",
     "ListContactsRequest",
     "ListContactsResponse",
+    "ListContentsRequest",
+    "ListContentsResponse",
     "ListEffectsRequest",
     "ListEffectsResponse",
     "ListEventGuestsRequest",
@@ -229,13 +313,29 @@ __all__ = [
     "ListOutcomesResponse",
     "ListPlansRequest",
     "ListPlansResponse",
+    "ListPushesRequest",
+    "ListPushesResponse",
     "ListRoundsRequest",
     "ListRoundsResponse",
+    "ListSchedulesRequest",
+    "ListSchedulesResponse",
+    "ListSlotValuesRequest",
+    "ListSlotValuesResponse",
+    "ListSlotsRequest",
+    "ListSlotsResponse",
+    "ListSuggestionsRequest",
+    "ListSuggestionsResponse",
+    "ListSyncStatusRequest",
+    "ListSyncStatusResponse",
     "MarketingOrder",
     "MoveCampaignRequest",
     "MoveCampaignResponse",
+    "MoveContentRequest",
+    "MoveContentResponse",
     "MoveOrderRequest",
     "MoveOrderResponse",
+    "MovePushRequest",
+    "MovePushResponse",
     "Offer",
     "OrderAgeing",
     "OrderFeedback",
@@ -243,18 +343,34 @@ __all__ = [
     "Outcome",
     "OutcomeFact",
     "OutcomeRecord",
+    "Picture",
     "Pilot",
     "PilotFinding",
     "Plan",
     "Policy",
+    "Push",
     "Rate",
     "RecordOutcomesRequest",
     "RecordOutcomesResponse",
+    "RecordSlotEventsRequest",
+    "RecordSlotEventsResponse",
+    "ReportSyncRequest",
+    "ReportSyncResponse",
     "Round",
+    "Schedule",
+    "Showing",
     "Slot",
+    "SlotEvent",
+    "SlotValue",
     "SuccessRatio",
+    "Suggestion",
+    "SyncStatus",
+    "UpdateChannelRequest",
+    "UpdateChannelResponse",
     "UpdatePolicyRequest",
     "UpdatePolicyResponse",
+    "UpdateSlotStateRequest",
+    "UpdateSlotStateResponse",
     "WatchOutcomesRequest",
     "WatchOutcomesResponse",
     "add_ContactServiceServicer_to_server",

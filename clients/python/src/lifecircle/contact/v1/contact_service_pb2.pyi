@@ -16,6 +16,7 @@ from lifecircle.contact.v1 import order_pb2 as _order_pb2
 from lifecircle.contact.v1 import outcome_pb2 as _outcome_pb2
 from lifecircle.contact.v1 import plan_pb2 as _plan_pb2
 from lifecircle.contact.v1 import policy_pb2 as _policy_pb2
+from lifecircle.contact.v1 import slot_pb2 as _slot_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -1945,3 +1946,1213 @@ class ListRoundsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRoundsResponse: _TypeAlias = ListRoundsResponse  # noqa: Y015
+
+@_typing.final
+class CreateSlotRequest(_message.Message):
+    """CreateSlotRequest carries a slot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def slot(self) -> _slot_pb2.Slot:
+        """slot is the slot."""
+
+    def __init__(
+        self,
+        *,
+        slot: _slot_pb2.Slot | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSlotRequest: _TypeAlias = CreateSlotRequest  # noqa: Y015
+
+@_typing.final
+class CreateSlotResponse(_message.Message):
+    """CreateSlotResponse answers CreateSlot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def slot(self) -> _slot_pb2.Slot:
+        """slot is as stored."""
+
+    def __init__(
+        self,
+        *,
+        slot: _slot_pb2.Slot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSlotResponse: _TypeAlias = CreateSlotResponse  # noqa: Y015
+
+@_typing.final
+class UpdateSlotStateRequest(_message.Message):
+    """UpdateSlotStateRequest names a slot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    slot_id: _builtins.str
+    """slot_id names the slot."""
+    state: _slot_pb2.Slot.State.ValueType
+    """state is the state to have."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        slot_id: _builtins.str = ...,
+        state: _slot_pb2.Slot.State.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "slot_id", b"slot_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSlotStateRequest: _TypeAlias = UpdateSlotStateRequest  # noqa: Y015
+
+@_typing.final
+class UpdateSlotStateResponse(_message.Message):
+    """UpdateSlotStateResponse answers UpdateSlotState."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def slot(self) -> _slot_pb2.Slot:
+        """slot is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        slot: _slot_pb2.Slot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSlotStateResponse: _TypeAlias = UpdateSlotStateResponse  # noqa: Y015
+
+@_typing.final
+class ListSlotsRequest(_message.Message):
+    """ListSlotsRequest pages through slots."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    channel: _campaign_pb2.Channel.ValueType
+    """channel keeps the slots of one channel; unspecified for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        channel: _campaign_pb2.Channel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSlotsRequest: _TypeAlias = ListSlotsRequest  # noqa: Y015
+
+@_typing.final
+class ListSlotsResponse(_message.Message):
+    """ListSlotsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def slots(self) -> _containers.RepeatedCompositeFieldContainer[_slot_pb2.Slot]:
+        """slots are ordered by create_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        slots: _abc.Iterable[_slot_pb2.Slot] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "slots", b"slots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSlotsResponse: _TypeAlias = ListSlotsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateChannelRequest(_message.Message):
+    """UpdateChannelRequest carries a channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def channel(self) -> _slot_pb2.ChannelRegistration:
+        """channel is the channel."""
+
+    def __init__(
+        self,
+        *,
+        channel: _slot_pb2.ChannelRegistration | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateChannelRequest: _TypeAlias = UpdateChannelRequest  # noqa: Y015
+
+@_typing.final
+class UpdateChannelResponse(_message.Message):
+    """UpdateChannelResponse answers UpdateChannel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def channel(self) -> _slot_pb2.ChannelRegistration:
+        """channel is as stored."""
+
+    def __init__(
+        self,
+        *,
+        channel: _slot_pb2.ChannelRegistration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateChannelResponse: _TypeAlias = UpdateChannelResponse  # noqa: Y015
+
+@_typing.final
+class ListChannelsRequest(_message.Message):
+    """ListChannelsRequest pages through channels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChannelsRequest: _TypeAlias = ListChannelsRequest  # noqa: Y015
+
+@_typing.final
+class ListChannelsResponse(_message.Message):
+    """ListChannelsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedCompositeFieldContainer[_slot_pb2.ChannelRegistration]:
+        """channels are all of them, by name; one that nobody has switched is valid."""
+
+    def __init__(
+        self,
+        *,
+        channels: _abc.Iterable[_slot_pb2.ChannelRegistration] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChannelsResponse: _TypeAlias = ListChannelsResponse  # noqa: Y015
+
+@_typing.final
+class CreatePictureRequest(_message.Message):
+    """CreatePictureRequest carries a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PICTURE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def picture(self) -> _slot_pb2.Picture:
+        """picture is the picture."""
+
+    def __init__(
+        self,
+        *,
+        picture: _slot_pb2.Picture | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["picture", b"picture"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["picture", b"picture", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePictureRequest: _TypeAlias = CreatePictureRequest  # noqa: Y015
+
+@_typing.final
+class CreatePictureResponse(_message.Message):
+    """CreatePictureResponse answers CreatePicture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PICTURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def picture(self) -> _slot_pb2.Picture:
+        """picture is as stored."""
+
+    def __init__(
+        self,
+        *,
+        picture: _slot_pb2.Picture | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["picture", b"picture"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["picture", b"picture"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePictureResponse: _TypeAlias = CreatePictureResponse  # noqa: Y015
+
+@_typing.final
+class CreateContentRequest(_message.Message):
+    """CreateContentRequest carries a content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def content(self) -> _slot_pb2.Content:
+        """content is the content."""
+
+    def __init__(
+        self,
+        *,
+        content: _slot_pb2.Content | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateContentRequest: _TypeAlias = CreateContentRequest  # noqa: Y015
+
+@_typing.final
+class CreateContentResponse(_message.Message):
+    """CreateContentResponse answers CreateContent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> _slot_pb2.Content:
+        """content is as stored, with its preview."""
+
+    def __init__(
+        self,
+        *,
+        content: _slot_pb2.Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateContentResponse: _TypeAlias = CreateContentResponse  # noqa: Y015
+
+@_typing.final
+class MoveContentRequest(_message.Message):
+    """MoveContentRequest carries one verb."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Verb:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _VerbEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MoveContentRequest._Verb.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VERB_UNSPECIFIED: MoveContentRequest._Verb.ValueType  # 0
+        """VERB_UNSPECIFIED is refused."""
+        VERB_APPROVE: MoveContentRequest._Verb.ValueType  # 1
+        """VERB_APPROVE lets a draft be shown; not by its author."""
+        VERB_WITHDRAW: MoveContentRequest._Verb.ValueType  # 2
+        """VERB_WITHDRAW ends it at once."""
+
+    class Verb(_Verb, metaclass=_VerbEnumTypeWrapper):
+        """Verb is a step of a content's life."""
+
+    VERB_UNSPECIFIED: MoveContentRequest.Verb.ValueType  # 0
+    """VERB_UNSPECIFIED is refused."""
+    VERB_APPROVE: MoveContentRequest.Verb.ValueType  # 1
+    """VERB_APPROVE lets a draft be shown; not by its author."""
+    VERB_WITHDRAW: MoveContentRequest.Verb.ValueType  # 2
+    """VERB_WITHDRAW ends it at once."""
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    VERB_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.str
+    """content_id names the content."""
+    verb: Global___MoveContentRequest.Verb.ValueType
+    """verb is what to do."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.str = ...,
+        verb: Global___MoveContentRequest.Verb.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "request_id", b"request_id", "verb", b"verb"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveContentRequest: _TypeAlias = MoveContentRequest  # noqa: Y015
+
+@_typing.final
+class MoveContentResponse(_message.Message):
+    """MoveContentResponse answers MoveContent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> _slot_pb2.Content:
+        """content is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        content: _slot_pb2.Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveContentResponse: _TypeAlias = MoveContentResponse  # noqa: Y015
+
+@_typing.final
+class ListContentsRequest(_message.Message):
+    """ListContentsRequest pages through contents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    slot_id: _builtins.str
+    """slot_id keeps the contents of one slot; empty for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        slot_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "slot_id", b"slot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContentsRequest: _TypeAlias = ListContentsRequest  # noqa: Y015
+
+@_typing.final
+class ListContentsResponse(_message.Message):
+    """ListContentsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def contents(self) -> _containers.RepeatedCompositeFieldContainer[_slot_pb2.Content]:
+        """contents are ordered by slot, name and version."""
+
+    def __init__(
+        self,
+        *,
+        contents: _abc.Iterable[_slot_pb2.Content] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContentsResponse: _TypeAlias = ListContentsResponse  # noqa: Y015
+
+@_typing.final
+class CreateScheduleRequest(_message.Message):
+    """CreateScheduleRequest carries a schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def schedule(self) -> _slot_pb2.Schedule:
+        """schedule is the schedule."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _slot_pb2.Schedule | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateScheduleRequest: _TypeAlias = CreateScheduleRequest  # noqa: Y015
+
+@_typing.final
+class CreateScheduleResponse(_message.Message):
+    """CreateScheduleResponse answers CreateSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    OVERLAPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> _slot_pb2.Schedule:
+        """schedule is as stored."""
+
+    @_builtins.property
+    def overlaps(self) -> _containers.RepeatedCompositeFieldContainer[_slot_pb2.Schedule]:
+        """overlaps are the other schedules of the slot in the same span."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _slot_pb2.Schedule | None = ...,
+        overlaps: _abc.Iterable[_slot_pb2.Schedule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overlaps", b"overlaps", "schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateScheduleResponse: _TypeAlias = CreateScheduleResponse  # noqa: Y015
+
+@_typing.final
+class CancelScheduleRequest(_message.Message):
+    """CancelScheduleRequest names a schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    schedule_id: _builtins.str
+    """schedule_id names the schedule."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        schedule_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "schedule_id", b"schedule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelScheduleRequest: _TypeAlias = CancelScheduleRequest  # noqa: Y015
+
+@_typing.final
+class CancelScheduleResponse(_message.Message):
+    """CancelScheduleResponse answers CancelSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> _slot_pb2.Schedule:
+        """schedule is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _slot_pb2.Schedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelScheduleResponse: _TypeAlias = CancelScheduleResponse  # noqa: Y015
+
+@_typing.final
+class ListSchedulesRequest(_message.Message):
+    """ListSchedulesRequest pages through schedules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    slot_id: _builtins.str
+    """slot_id keeps the schedules of one slot; empty for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        slot_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "slot_id", b"slot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSchedulesRequest: _TypeAlias = ListSchedulesRequest  # noqa: Y015
+
+@_typing.final
+class ListSchedulesResponse(_message.Message):
+    """ListSchedulesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def schedules(self) -> _containers.RepeatedCompositeFieldContainer[_slot_pb2.Schedule]:
+        """schedules are ordered by slot, start and id."""
+
+    def __init__(
+        self,
+        *,
+        schedules: _abc.Iterable[_slot_pb2.Schedule] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "schedules", b"schedules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSchedulesResponse: _TypeAlias = ListSchedulesResponse  # noqa: Y015
+
+@_typing.final
+class GetShowingsRequest(_message.Message):
+    """GetShowingsRequest names slots."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_IDS_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    moment: _builtins.str
+    """moment is the type of the event in hand; empty for none."""
+    @_builtins.property
+    def slot_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """slot_ids are 1 to 50 slots."""
+
+    def __init__(
+        self,
+        *,
+        slot_ids: _abc.Iterable[_builtins.str] | None = ...,
+        moment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment", "slot_ids", b"slot_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShowingsRequest: _TypeAlias = GetShowingsRequest  # noqa: Y015
+
+@_typing.final
+class GetShowingsResponse(_message.Message):
+    """GetShowingsResponse answers GetShowings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOWINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def showings(self) -> _containers.RepeatedCompositeFieldContainer[_slot_pb2.Showing]:
+        """showings are in the order of the slots; no content and no product twice."""
+
+    def __init__(
+        self,
+        *,
+        showings: _abc.Iterable[_slot_pb2.Showing] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["showings", b"showings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShowingsResponse: _TypeAlias = GetShowingsResponse  # noqa: Y015
+
+@_typing.final
+class CreatePushRequest(_message.Message):
+    """CreatePushRequest names a slot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    slot_id: _builtins.str
+    """slot_id names the slot."""
+    ttl_seconds: _builtins.int
+    """ttl_seconds is how long the channel may show it, 1 second to 31 days."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        slot_id: _builtins.str = ...,
+        ttl_seconds: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "slot_id", b"slot_id", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePushRequest: _TypeAlias = CreatePushRequest  # noqa: Y015
+
+@_typing.final
+class CreatePushResponse(_message.Message):
+    """CreatePushResponse answers CreatePush."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUSH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def push(self) -> _slot_pb2.Push:
+        """push is as made."""
+
+    def __init__(
+        self,
+        *,
+        push: _slot_pb2.Push | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["push", b"push"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["push", b"push"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePushResponse: _TypeAlias = CreatePushResponse  # noqa: Y015
+
+@_typing.final
+class MovePushRequest(_message.Message):
+    """MovePushRequest carries one verb."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Verb:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _VerbEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MovePushRequest._Verb.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VERB_UNSPECIFIED: MovePushRequest._Verb.ValueType  # 0
+        """VERB_UNSPECIFIED is refused."""
+        VERB_ACKNOWLEDGE: MovePushRequest._Verb.ValueType  # 1
+        """VERB_ACKNOWLEDGE says that the channel has it."""
+        VERB_WITHDRAW: MovePushRequest._Verb.ValueType  # 2
+        """VERB_WITHDRAW takes it back."""
+
+    class Verb(_Verb, metaclass=_VerbEnumTypeWrapper):
+        """Verb is a step of a push's life."""
+
+    VERB_UNSPECIFIED: MovePushRequest.Verb.ValueType  # 0
+    """VERB_UNSPECIFIED is refused."""
+    VERB_ACKNOWLEDGE: MovePushRequest.Verb.ValueType  # 1
+    """VERB_ACKNOWLEDGE says that the channel has it."""
+    VERB_WITHDRAW: MovePushRequest.Verb.ValueType  # 2
+    """VERB_WITHDRAW takes it back."""
+
+    PUSH_ID_FIELD_NUMBER: _builtins.int
+    VERB_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    push_id: _builtins.str
+    """push_id names the push."""
+    verb: Global___MovePushRequest.Verb.ValueType
+    """verb is what to do."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        push_id: _builtins.str = ...,
+        verb: Global___MovePushRequest.Verb.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["push_id", b"push_id", "request_id", b"request_id", "verb", b"verb"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MovePushRequest: _TypeAlias = MovePushRequest  # noqa: Y015
+
+@_typing.final
+class MovePushResponse(_message.Message):
+    """MovePushResponse answers MovePush."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUSH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def push(self) -> _slot_pb2.Push:
+        """push is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        push: _slot_pb2.Push | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["push", b"push"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["push", b"push"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MovePushResponse: _TypeAlias = MovePushResponse  # noqa: Y015
+
+@_typing.final
+class ListPushesRequest(_message.Message):
+    """ListPushesRequest pages through pushes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    channel: _campaign_pb2.Channel.ValueType
+    """channel keeps the pushes to one channel; unspecified for all."""
+    live: _builtins.bool
+    """live keeps those that may be shown now."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        channel: _campaign_pb2.Channel.ValueType = ...,
+        live: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "live", b"live", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPushesRequest: _TypeAlias = ListPushesRequest  # noqa: Y015
+
+@_typing.final
+class ListPushesResponse(_message.Message):
+    """ListPushesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUSHES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def pushes(self) -> _containers.RepeatedCompositeFieldContainer[_slot_pb2.Push]:
+        """pushes are ordered by create_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        pushes: _abc.Iterable[_slot_pb2.Push] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "pushes", b"pushes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPushesResponse: _TypeAlias = ListPushesResponse  # noqa: Y015
+
+@_typing.final
+class ReportSyncRequest(_message.Message):
+    """ReportSyncRequest is what a channel shows in a slot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    slot_id: _builtins.str
+    """slot_id names the slot."""
+    sha256: _builtins.str
+    """sha256 is the checksum over the contents that it shows, hex."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        slot_id: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "sha256", b"sha256", "slot_id", b"slot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportSyncRequest: _TypeAlias = ReportSyncRequest  # noqa: Y015
+
+@_typing.final
+class ReportSyncResponse(_message.Message):
+    """ReportSyncResponse answers ReportSync."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def status(self) -> _slot_pb2.SyncStatus:
+        """status is what should be against what is."""
+
+    def __init__(
+        self,
+        *,
+        status: _slot_pb2.SyncStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportSyncResponse: _TypeAlias = ReportSyncResponse  # noqa: Y015
+
+@_typing.final
+class ListSyncStatusRequest(_message.Message):
+    """ListSyncStatusRequest pages through slots."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MISMATCH_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    mismatch: _builtins.bool
+    """mismatch keeps the alarms."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        mismatch: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mismatch", b"mismatch", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSyncStatusRequest: _TypeAlias = ListSyncStatusRequest  # noqa: Y015
+
+@_typing.final
+class ListSyncStatusResponse(_message.Message):
+    """ListSyncStatusResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUSES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedCompositeFieldContainer[_slot_pb2.SyncStatus]:
+        """statuses are by slot."""
+
+    def __init__(
+        self,
+        *,
+        statuses: _abc.Iterable[_slot_pb2.SyncStatus] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "statuses", b"statuses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSyncStatusResponse: _TypeAlias = ListSyncStatusResponse  # noqa: Y015
+
+@_typing.final
+class RecordSlotEventsRequest(_message.Message):
+    """RecordSlotEventsRequest carries events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_slot_pb2.SlotEvent]:
+        """events are 1 to 10,000."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_slot_pb2.SlotEvent] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordSlotEventsRequest: _TypeAlias = RecordSlotEventsRequest  # noqa: Y015
+
+@_typing.final
+class RecordSlotEventsResponse(_message.Message):
+    """RecordSlotEventsResponse answers RecordSlotEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    recorded: _builtins.int
+    """recorded counts the events that were new."""
+    duplicates: _builtins.int
+    """duplicates counts the events that were known."""
+    def __init__(
+        self,
+        *,
+        recorded: _builtins.int = ...,
+        duplicates: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "recorded", b"recorded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordSlotEventsResponse: _TypeAlias = RecordSlotEventsResponse  # noqa: Y015
+
+@_typing.final
+class ListSlotValuesRequest(_message.Message):
+    """ListSlotValuesRequest names a span."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    BY_CONTENT_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    by_content: _builtins.bool
+    """by_content splits each slot by its contents."""
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """from_time is the first instant, inclusive; unset for the beginning."""
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """to_time is the end, exclusive; unset for now."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+        by_content: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_content", b"by_content", "from_time", b"from_time", "page_size", b"page_size", "page_token", b"page_token", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSlotValuesRequest: _TypeAlias = ListSlotValuesRequest  # noqa: Y015
+
+@_typing.final
+class ListSlotValuesResponse(_message.Message):
+    """ListSlotValuesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[_slot_pb2.SlotValue]:
+        """values are by slot and content."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_slot_pb2.SlotValue] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSlotValuesResponse: _TypeAlias = ListSlotValuesResponse  # noqa: Y015
+
+@_typing.final
+class ListSuggestionsRequest(_message.Message):
+    """ListSuggestionsRequest pages through suggestions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSuggestionsRequest: _TypeAlias = ListSuggestionsRequest  # noqa: Y015
+
+@_typing.final
+class ListSuggestionsResponse(_message.Message):
+    """ListSuggestionsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUGGESTIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def suggestions(self) -> _containers.RepeatedCompositeFieldContainer[_slot_pb2.Suggestion]:
+        """suggestions are ordered by create_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        suggestions: _abc.Iterable[_slot_pb2.Suggestion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "suggestions", b"suggestions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSuggestionsResponse: _TypeAlias = ListSuggestionsResponse  # noqa: Y015

@@ -186,6 +186,111 @@ class ContactServiceStub:
                 request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsResponse.FromString,
                 _registered_method=True)
+        self.CreateSlot = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/CreateSlot',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSlotRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSlotResponse.FromString,
+                _registered_method=True)
+        self.UpdateSlotState = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/UpdateSlotState',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateSlotStateRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateSlotStateResponse.FromString,
+                _registered_method=True)
+        self.ListSlots = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListSlots',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotsResponse.FromString,
+                _registered_method=True)
+        self.UpdateChannel = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/UpdateChannel',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateChannelRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateChannelResponse.FromString,
+                _registered_method=True)
+        self.ListChannels = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListChannels',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListChannelsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListChannelsResponse.FromString,
+                _registered_method=True)
+        self.CreatePicture = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/CreatePicture',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePictureRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePictureResponse.FromString,
+                _registered_method=True)
+        self.CreateContent = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/CreateContent',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateContentRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateContentResponse.FromString,
+                _registered_method=True)
+        self.MoveContent = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/MoveContent',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveContentRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveContentResponse.FromString,
+                _registered_method=True)
+        self.ListContents = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListContents',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListContentsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListContentsResponse.FromString,
+                _registered_method=True)
+        self.CreateSchedule = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/CreateSchedule',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateScheduleRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateScheduleResponse.FromString,
+                _registered_method=True)
+        self.CancelSchedule = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/CancelSchedule',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CancelScheduleRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CancelScheduleResponse.FromString,
+                _registered_method=True)
+        self.ListSchedules = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListSchedules',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSchedulesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSchedulesResponse.FromString,
+                _registered_method=True)
+        self.GetShowings = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/GetShowings',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetShowingsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetShowingsResponse.FromString,
+                _registered_method=True)
+        self.CreatePush = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/CreatePush',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePushRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePushResponse.FromString,
+                _registered_method=True)
+        self.MovePush = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/MovePush',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MovePushRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MovePushResponse.FromString,
+                _registered_method=True)
+        self.ListPushes = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListPushes',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListPushesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListPushesResponse.FromString,
+                _registered_method=True)
+        self.ReportSync = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ReportSync',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ReportSyncRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ReportSyncResponse.FromString,
+                _registered_method=True)
+        self.ListSyncStatus = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListSyncStatus',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSyncStatusRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSyncStatusResponse.FromString,
+                _registered_method=True)
+        self.RecordSlotEvents = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/RecordSlotEvents',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordSlotEventsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordSlotEventsResponse.FromString,
+                _registered_method=True)
+        self.ListSlotValues = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListSlotValues',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotValuesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotValuesResponse.FromString,
+                _registered_method=True)
+        self.ListSuggestions = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListSuggestions',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsResponse.FromString,
+                _registered_method=True)
 
 
 class ContactServiceServicer:
@@ -408,6 +513,153 @@ class ContactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateSlot(self, request, context):
+        """Registers a slot. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSlotState(self, request, context):
+        """Makes a slot valid or disabled. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSlots(self, request, context):
+        """Lists slots, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateChannel(self, request, context):
+        """Switches a channel on or off for all its slots. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChannels(self, request, context):
+        """Lists channels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreatePicture(self, request, context):
+        """Registers a picture. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateContent(self, request, context):
+        """Writes a version of a content; its picture has the size of the slot. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveContent(self, request, context):
+        """Approves or withdraws a content; nobody approves his own. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListContents(self, request, context):
+        """Lists contents with their previews, by slot, name and version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSchedule(self, request, context):
+        """Schedules an approved content. What overlaps is told, or refused where only one may be shown. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelSchedule(self, request, context):
+        """Takes a schedule back. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSchedules(self, request, context):
+        """Lists schedules by slot and start.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetShowings(self, request, context):
+        """Gives what slots show now: the real-time call of channels, without a customer and without duplicates. Decide is the call for a customer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreatePush(self, request, context):
+        """Pushes the contents due to the channel of a slot of data form, with an end. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MovePush(self, request, context):
+        """Acknowledges or withdraws a push. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPushes(self, request, context):
+        """Lists pushes, the latest first; the channel reads what it may show here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportSync(self, request, context):
+        """Reports what a channel shows. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSyncStatus(self, request, context):
+        """Lists what channels should show against what they show.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordSlotEvents(self, request, context):
+        """Records what customers did at slots. Idempotent by request_id, and each event by its id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSlotValues(self, request, context):
+        """Lists what slots and contents brought.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSuggestions(self, request, context):
+        """Lists the changes that clicks speak for, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContactServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -560,6 +812,111 @@ def add_ContactServiceServicer_to_server(servicer, server):
                     servicer.ListRounds,
                     request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsRequest.FromString,
                     response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsResponse.SerializeToString,
+            ),
+            'CreateSlot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSlot,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSlotRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSlotResponse.SerializeToString,
+            ),
+            'UpdateSlotState': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSlotState,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateSlotStateRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateSlotStateResponse.SerializeToString,
+            ),
+            'ListSlots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSlots,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotsResponse.SerializeToString,
+            ),
+            'UpdateChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateChannel,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateChannelRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateChannelResponse.SerializeToString,
+            ),
+            'ListChannels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChannels,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListChannelsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListChannelsResponse.SerializeToString,
+            ),
+            'CreatePicture': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePicture,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePictureRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePictureResponse.SerializeToString,
+            ),
+            'CreateContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateContent,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateContentRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateContentResponse.SerializeToString,
+            ),
+            'MoveContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveContent,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveContentRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveContentResponse.SerializeToString,
+            ),
+            'ListContents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContents,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListContentsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListContentsResponse.SerializeToString,
+            ),
+            'CreateSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSchedule,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateScheduleRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateScheduleResponse.SerializeToString,
+            ),
+            'CancelSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelSchedule,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CancelScheduleRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CancelScheduleResponse.SerializeToString,
+            ),
+            'ListSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSchedules,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSchedulesRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSchedulesResponse.SerializeToString,
+            ),
+            'GetShowings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShowings,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetShowingsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetShowingsResponse.SerializeToString,
+            ),
+            'CreatePush': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePush,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePushRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePushResponse.SerializeToString,
+            ),
+            'MovePush': grpc.unary_unary_rpc_method_handler(
+                    servicer.MovePush,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MovePushRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MovePushResponse.SerializeToString,
+            ),
+            'ListPushes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPushes,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListPushesRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListPushesResponse.SerializeToString,
+            ),
+            'ReportSync': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportSync,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ReportSyncRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ReportSyncResponse.SerializeToString,
+            ),
+            'ListSyncStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSyncStatus,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSyncStatusRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSyncStatusResponse.SerializeToString,
+            ),
+            'RecordSlotEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordSlotEvents,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordSlotEventsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordSlotEventsResponse.SerializeToString,
+            ),
+            'ListSlotValues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSlotValues,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotValuesRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotValuesResponse.SerializeToString,
+            ),
+            'ListSuggestions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSuggestions,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1374,6 +1731,573 @@ class ContactService:
             '/lifecircle.contact.v1.ContactService/ListRounds',
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsRequest.SerializeToString,
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListRoundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSlot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/CreateSlot',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSlotRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSlotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSlotState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/UpdateSlotState',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateSlotStateRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateSlotStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSlots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListSlots',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/UpdateChannel',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateChannelRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.UpdateChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChannels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListChannels',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListChannelsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListChannelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePicture(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/CreatePicture',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePictureRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePictureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/CreateContent',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateContentRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/MoveContent',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveContentRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MoveContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListContents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListContents',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListContentsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListContentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/CreateSchedule',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateScheduleRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/CancelSchedule',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CancelScheduleRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CancelScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListSchedules',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSchedulesRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShowings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/GetShowings',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetShowingsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetShowingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePush(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/CreatePush',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePushRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreatePushResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MovePush(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/MovePush',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MovePushRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.MovePushResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPushes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListPushes',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListPushesRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListPushesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportSync(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ReportSync',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ReportSyncRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ReportSyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSyncStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListSyncStatus',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSyncStatusRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSyncStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordSlotEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/RecordSlotEvents',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordSlotEventsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordSlotEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSlotValues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListSlotValues',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotValuesRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSlotValuesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSuggestions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListSuggestions',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

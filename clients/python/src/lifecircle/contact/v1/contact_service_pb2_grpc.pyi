@@ -88,6 +88,48 @@ class ContactServiceStub:
     """Gives what a campaign's pilot shows so far."""
     ListRounds: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListRoundsRequest, _contact_service_pb2.ListRoundsResponse]
     """Lists the rounds that led to a campaign, the first one first."""
+    CreateSlot: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreateSlotRequest, _contact_service_pb2.CreateSlotResponse]
+    """Registers a slot. Idempotent by request_id."""
+    UpdateSlotState: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.UpdateSlotStateRequest, _contact_service_pb2.UpdateSlotStateResponse]
+    """Makes a slot valid or disabled. Idempotent by request_id."""
+    ListSlots: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListSlotsRequest, _contact_service_pb2.ListSlotsResponse]
+    """Lists slots, the latest first."""
+    UpdateChannel: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.UpdateChannelRequest, _contact_service_pb2.UpdateChannelResponse]
+    """Switches a channel on or off for all its slots. Idempotent by request_id."""
+    ListChannels: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListChannelsRequest, _contact_service_pb2.ListChannelsResponse]
+    """Lists channels."""
+    CreatePicture: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreatePictureRequest, _contact_service_pb2.CreatePictureResponse]
+    """Registers a picture. Idempotent by request_id."""
+    CreateContent: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreateContentRequest, _contact_service_pb2.CreateContentResponse]
+    """Writes a version of a content; its picture has the size of the slot. Idempotent by request_id."""
+    MoveContent: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.MoveContentRequest, _contact_service_pb2.MoveContentResponse]
+    """Approves or withdraws a content; nobody approves his own. Idempotent by request_id."""
+    ListContents: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListContentsRequest, _contact_service_pb2.ListContentsResponse]
+    """Lists contents with their previews, by slot, name and version."""
+    CreateSchedule: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreateScheduleRequest, _contact_service_pb2.CreateScheduleResponse]
+    """Schedules an approved content. What overlaps is told, or refused where only one may be shown. Idempotent by request_id."""
+    CancelSchedule: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CancelScheduleRequest, _contact_service_pb2.CancelScheduleResponse]
+    """Takes a schedule back. Idempotent by request_id."""
+    ListSchedules: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListSchedulesRequest, _contact_service_pb2.ListSchedulesResponse]
+    """Lists schedules by slot and start."""
+    GetShowings: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.GetShowingsRequest, _contact_service_pb2.GetShowingsResponse]
+    """Gives what slots show now: the real-time call of channels, without a customer and without duplicates. Decide is the call for a customer."""
+    CreatePush: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreatePushRequest, _contact_service_pb2.CreatePushResponse]
+    """Pushes the contents due to the channel of a slot of data form, with an end. Idempotent by request_id."""
+    MovePush: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.MovePushRequest, _contact_service_pb2.MovePushResponse]
+    """Acknowledges or withdraws a push. Idempotent by request_id."""
+    ListPushes: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListPushesRequest, _contact_service_pb2.ListPushesResponse]
+    """Lists pushes, the latest first; the channel reads what it may show here."""
+    ReportSync: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ReportSyncRequest, _contact_service_pb2.ReportSyncResponse]
+    """Reports what a channel shows. Idempotent by request_id."""
+    ListSyncStatus: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListSyncStatusRequest, _contact_service_pb2.ListSyncStatusResponse]
+    """Lists what channels should show against what they show."""
+    RecordSlotEvents: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.RecordSlotEventsRequest, _contact_service_pb2.RecordSlotEventsResponse]
+    """Records what customers did at slots. Idempotent by request_id, and each event by its id."""
+    ListSlotValues: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListSlotValuesRequest, _contact_service_pb2.ListSlotValuesResponse]
+    """Lists what slots and contents brought."""
+    ListSuggestions: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListSuggestionsRequest, _contact_service_pb2.ListSuggestionsResponse]
+    """Lists the changes that clicks speak for, the latest first."""
 
 class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
     """ContactService decides who may be contacted, when, by which channel, for which offer; hands contacts over, takes outcomes back and says what
@@ -343,5 +385,173 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_contact_service_pb2.ListRoundsRequest, _abc.Awaitable[_contact_service_pb2.ListRoundsResponse]],
     ) -> _abc.Awaitable[_contact_service_pb2.ListRoundsResponse]:
         """Lists the rounds that led to a campaign, the first one first."""
+
+    @_abc_1.abstractmethod
+    def CreateSlot(
+        self,
+        request: _contact_service_pb2.CreateSlotRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.CreateSlotRequest, _abc.Awaitable[_contact_service_pb2.CreateSlotResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.CreateSlotResponse]:
+        """Registers a slot. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def UpdateSlotState(
+        self,
+        request: _contact_service_pb2.UpdateSlotStateRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.UpdateSlotStateRequest, _abc.Awaitable[_contact_service_pb2.UpdateSlotStateResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.UpdateSlotStateResponse]:
+        """Makes a slot valid or disabled. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListSlots(
+        self,
+        request: _contact_service_pb2.ListSlotsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListSlotsRequest, _abc.Awaitable[_contact_service_pb2.ListSlotsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListSlotsResponse]:
+        """Lists slots, the latest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateChannel(
+        self,
+        request: _contact_service_pb2.UpdateChannelRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.UpdateChannelRequest, _abc.Awaitable[_contact_service_pb2.UpdateChannelResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.UpdateChannelResponse]:
+        """Switches a channel on or off for all its slots. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListChannels(
+        self,
+        request: _contact_service_pb2.ListChannelsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListChannelsRequest, _abc.Awaitable[_contact_service_pb2.ListChannelsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListChannelsResponse]:
+        """Lists channels."""
+
+    @_abc_1.abstractmethod
+    def CreatePicture(
+        self,
+        request: _contact_service_pb2.CreatePictureRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.CreatePictureRequest, _abc.Awaitable[_contact_service_pb2.CreatePictureResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.CreatePictureResponse]:
+        """Registers a picture. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def CreateContent(
+        self,
+        request: _contact_service_pb2.CreateContentRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.CreateContentRequest, _abc.Awaitable[_contact_service_pb2.CreateContentResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.CreateContentResponse]:
+        """Writes a version of a content; its picture has the size of the slot. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def MoveContent(
+        self,
+        request: _contact_service_pb2.MoveContentRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.MoveContentRequest, _abc.Awaitable[_contact_service_pb2.MoveContentResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.MoveContentResponse]:
+        """Approves or withdraws a content; nobody approves his own. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListContents(
+        self,
+        request: _contact_service_pb2.ListContentsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListContentsRequest, _abc.Awaitable[_contact_service_pb2.ListContentsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListContentsResponse]:
+        """Lists contents with their previews, by slot, name and version."""
+
+    @_abc_1.abstractmethod
+    def CreateSchedule(
+        self,
+        request: _contact_service_pb2.CreateScheduleRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.CreateScheduleRequest, _abc.Awaitable[_contact_service_pb2.CreateScheduleResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.CreateScheduleResponse]:
+        """Schedules an approved content. What overlaps is told, or refused where only one may be shown. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def CancelSchedule(
+        self,
+        request: _contact_service_pb2.CancelScheduleRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.CancelScheduleRequest, _abc.Awaitable[_contact_service_pb2.CancelScheduleResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.CancelScheduleResponse]:
+        """Takes a schedule back. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListSchedules(
+        self,
+        request: _contact_service_pb2.ListSchedulesRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListSchedulesRequest, _abc.Awaitable[_contact_service_pb2.ListSchedulesResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListSchedulesResponse]:
+        """Lists schedules by slot and start."""
+
+    @_abc_1.abstractmethod
+    def GetShowings(
+        self,
+        request: _contact_service_pb2.GetShowingsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.GetShowingsRequest, _abc.Awaitable[_contact_service_pb2.GetShowingsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.GetShowingsResponse]:
+        """Gives what slots show now: the real-time call of channels, without a customer and without duplicates. Decide is the call for a customer."""
+
+    @_abc_1.abstractmethod
+    def CreatePush(
+        self,
+        request: _contact_service_pb2.CreatePushRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.CreatePushRequest, _abc.Awaitable[_contact_service_pb2.CreatePushResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.CreatePushResponse]:
+        """Pushes the contents due to the channel of a slot of data form, with an end. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def MovePush(
+        self,
+        request: _contact_service_pb2.MovePushRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.MovePushRequest, _abc.Awaitable[_contact_service_pb2.MovePushResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.MovePushResponse]:
+        """Acknowledges or withdraws a push. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListPushes(
+        self,
+        request: _contact_service_pb2.ListPushesRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListPushesRequest, _abc.Awaitable[_contact_service_pb2.ListPushesResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListPushesResponse]:
+        """Lists pushes, the latest first; the channel reads what it may show here."""
+
+    @_abc_1.abstractmethod
+    def ReportSync(
+        self,
+        request: _contact_service_pb2.ReportSyncRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ReportSyncRequest, _abc.Awaitable[_contact_service_pb2.ReportSyncResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ReportSyncResponse]:
+        """Reports what a channel shows. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListSyncStatus(
+        self,
+        request: _contact_service_pb2.ListSyncStatusRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListSyncStatusRequest, _abc.Awaitable[_contact_service_pb2.ListSyncStatusResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListSyncStatusResponse]:
+        """Lists what channels should show against what they show."""
+
+    @_abc_1.abstractmethod
+    def RecordSlotEvents(
+        self,
+        request: _contact_service_pb2.RecordSlotEventsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.RecordSlotEventsRequest, _abc.Awaitable[_contact_service_pb2.RecordSlotEventsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.RecordSlotEventsResponse]:
+        """Records what customers did at slots. Idempotent by request_id, and each event by its id."""
+
+    @_abc_1.abstractmethod
+    def ListSlotValues(
+        self,
+        request: _contact_service_pb2.ListSlotValuesRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListSlotValuesRequest, _abc.Awaitable[_contact_service_pb2.ListSlotValuesResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListSlotValuesResponse]:
+        """Lists what slots and contents brought."""
+
+    @_abc_1.abstractmethod
+    def ListSuggestions(
+        self,
+        request: _contact_service_pb2.ListSuggestionsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListSuggestionsRequest, _abc.Awaitable[_contact_service_pb2.ListSuggestionsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListSuggestionsResponse]:
+        """Lists the changes that clicks speak for, the latest first."""
 
 def add_ContactServiceServicer_to_server(servicer: ContactServiceServicer, server: _aio.Server) -> None: ...

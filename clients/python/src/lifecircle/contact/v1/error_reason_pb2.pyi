@@ -132,6 +132,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_NOT_FOUR_EYES: the author may not approve his own work. PERMISSION_DENIED.
     {"reason": "NOT_FOUR_EYES", "domain": "contact.lifecircle", "metadata": {"actor": "li"}}
     """
+    ERROR_REASON_SLOT_NOT_FOUND: _ErrorReason.ValueType  # 68
+    """ERROR_REASON_SLOT_NOT_FOUND: no slot has this id. NOT_FOUND.
+    {"reason": "SLOT_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"slot_id": "home_top"}}
+    """
+    ERROR_REASON_SLOT_INVALID: _ErrorReason.ValueType  # 69
+    """ERROR_REASON_SLOT_INVALID: the slot, picture, content, schedule or push cannot be made; the message names the field. INVALID_ARGUMENT.
+    {"reason": "SLOT_INVALID", "domain": "contact.lifecircle", "metadata": {"field": "content.picture_code"}}
+    """
+    ERROR_REASON_SLOT_STATE: _ErrorReason.ValueType  # 70
+    """ERROR_REASON_SLOT_STATE: the verb is not allowed in the state of the content, schedule or push. FAILED_PRECONDITION.
+    {"reason": "SLOT_STATE", "domain": "contact.lifecircle", "metadata": {"state": "DRAFT"}}
+    """
+    ERROR_REASON_SCHEDULE_OVERLAPS: _ErrorReason.ValueType  # 71
+    """ERROR_REASON_SCHEDULE_OVERLAPS: only one may be shown in the span, and there is another. FAILED_PRECONDITION.
+    {"reason": "SCHEDULE_OVERLAPS", "domain": "contact.lifecircle", "metadata": {"schedules": "0199…"}}
+    """
+    ERROR_REASON_PAGE_NOT_PUSHED: _ErrorReason.ValueType  # 72
+    """ERROR_REASON_PAGE_NOT_PUSHED: a slot of page form is only called for in real time. FAILED_PRECONDITION.
+    {"reason": "PAGE_NOT_PUSHED", "domain": "contact.lifecircle", "metadata": {"slot_id": "home_top"}}
+    """
+    ERROR_REASON_THING_NOT_FOUND: _ErrorReason.ValueType  # 73
+    """ERROR_REASON_THING_NOT_FOUND: no content, schedule, push or picture has this id. NOT_FOUND.
+    {"reason": "THING_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"kind": "content", "id": "0199…"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -247,5 +271,29 @@ ERROR_REASON_PILOT_BLOCKS: ErrorReason.ValueType  # 66
 ERROR_REASON_NOT_FOUR_EYES: ErrorReason.ValueType  # 67
 """ERROR_REASON_NOT_FOUR_EYES: the author may not approve his own work. PERMISSION_DENIED.
 {"reason": "NOT_FOUR_EYES", "domain": "contact.lifecircle", "metadata": {"actor": "li"}}
+"""
+ERROR_REASON_SLOT_NOT_FOUND: ErrorReason.ValueType  # 68
+"""ERROR_REASON_SLOT_NOT_FOUND: no slot has this id. NOT_FOUND.
+{"reason": "SLOT_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"slot_id": "home_top"}}
+"""
+ERROR_REASON_SLOT_INVALID: ErrorReason.ValueType  # 69
+"""ERROR_REASON_SLOT_INVALID: the slot, picture, content, schedule or push cannot be made; the message names the field. INVALID_ARGUMENT.
+{"reason": "SLOT_INVALID", "domain": "contact.lifecircle", "metadata": {"field": "content.picture_code"}}
+"""
+ERROR_REASON_SLOT_STATE: ErrorReason.ValueType  # 70
+"""ERROR_REASON_SLOT_STATE: the verb is not allowed in the state of the content, schedule or push. FAILED_PRECONDITION.
+{"reason": "SLOT_STATE", "domain": "contact.lifecircle", "metadata": {"state": "DRAFT"}}
+"""
+ERROR_REASON_SCHEDULE_OVERLAPS: ErrorReason.ValueType  # 71
+"""ERROR_REASON_SCHEDULE_OVERLAPS: only one may be shown in the span, and there is another. FAILED_PRECONDITION.
+{"reason": "SCHEDULE_OVERLAPS", "domain": "contact.lifecircle", "metadata": {"schedules": "0199…"}}
+"""
+ERROR_REASON_PAGE_NOT_PUSHED: ErrorReason.ValueType  # 72
+"""ERROR_REASON_PAGE_NOT_PUSHED: a slot of page form is only called for in real time. FAILED_PRECONDITION.
+{"reason": "PAGE_NOT_PUSHED", "domain": "contact.lifecircle", "metadata": {"slot_id": "home_top"}}
+"""
+ERROR_REASON_THING_NOT_FOUND: ErrorReason.ValueType  # 73
+"""ERROR_REASON_THING_NOT_FOUND: no content, schedule, push or picture has this id. NOT_FOUND.
+{"reason": "THING_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"kind": "content", "id": "0199…"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -22,16 +22,126 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from lifecircle.contact.v1 import campaign_pb2 as lifecircle_dot_contact_dot_v1_dot_campaign__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/contact/v1/slot.proto\x12\x15lifecircle.contact.v1\x1a$lifecircle/contact/v1/campaign.proto\"{\n\x04Slot\x12\x0f\n\x07slot_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12/\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x1e.lifecircle.contact.v1.Channel\x12\x10\n\x08width_px\x18\x04 \x01(\x05\x12\x11\n\theight_px\x18\x05 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/contact/v1/slot.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$lifecircle/contact/v1/campaign.proto\"\x92\x05\n\x04Slot\x12*\n\x07slot_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{1,64}$\x12\x17\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12;\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1c\n\x08width_px\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12\x1d\n\theight_px\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12:\n\x04\x66orm\x18\x06 \x01(\x0e\x32 .lifecircle.contact.v1.Slot.FormB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12>\n\x06\x63hoice\x18\x07 \x01(\x0e\x32\".lifecircle.contact.v1.Slot.ChoiceB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x30\n\x05state\x18\x08 \x01(\x0e\x32!.lifecircle.contact.v1.Slot.State\x12!\n\x0f\x64\x65\x66\x61ult_content\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x04\x46orm\x12\x14\n\x10\x46ORM_UNSPECIFIED\x10\x00\x12\r\n\tFORM_DATA\x10\x01\x12\r\n\tFORM_PAGE\x10\x02\"H\n\x06\x43hoice\x12\x16\n\x12\x43HOICE_UNSPECIFIED\x10\x00\x12\x11\n\rCHOICE_ROTATE\x10\x01\x12\x13\n\x0f\x43HOICE_PRIORITY\x10\x02\"C\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_VALID\x10\x01\x12\x12\n\x0eSTATE_DISABLED\x10\x02\"\x92\x01\n\x13\x43hannelRegistration\x12;\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\r\n\x05valid\x18\x02 \x01(\x08\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x86\x01\n\x07Picture\x12\x17\n\x04\x63ode\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\x08width_px\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01\x12\x1d\n\theight_px\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01\x12%\n\x06sha256\x18\x04 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\"\xb5\x03\n\x07\x43ontent\x12\x1b\n\ncontent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12*\n\x07slot_id\x18\x02 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{1,64}$\x12\x17\n\x04name\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x0f\n\x07version\x18\x04 \x01(\x05\x12\x33\n\x05state\x18\x05 \x01(\x0e\x32$.lifecircle.contact.v1.Content.State\x12\x19\n\x05pitch\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0cpicture_code\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\x0b\x63\x61mpaign_id\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1b\n\nproduct_id\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06\x61uthor\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x19\n\x07preview\x18\x0b \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\"X\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_DRAFT\x10\x01\x12\x12\n\x0eSTATE_APPROVED\x10\x02\x12\x13\n\x0fSTATE_WITHDRAWN\x10\x03\"\xc8\x02\n\x08Schedule\x12\x1c\n\x0bschedule_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x07slot_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\ncontent_id\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x36\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x1c\n\x08priority\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1a\n\x06weight\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01\x12\x11\n\texclusive\x18\x08 \x01(\x08\x12\x17\n\x06moment\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x11\n\tcancelled\x18\n \x01(\x08\"\xb5\x01\n\x07Showing\x12\x0f\n\x07slot_id\x18\x01 \x01(\t\x12\x12\n\ncontent_id\x18\x02 \x01(\t\x12\r\n\x05pitch\x18\x03 \x01(\t\x12\x14\n\x0cpicture_code\x18\x04 \x01(\t\x12\x0c\n\x04html\x18\x05 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x06 \x01(\t\x12\x12\n\nproduct_id\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x19\n\x11\x61ttribution_token\x18\t \x01(\t\"\xa1\x03\n\x04Push\x12\x0f\n\x07push_id\x18\x01 \x01(\t\x12\x0f\n\x07slot_id\x18\x02 \x01(\t\x12/\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x1e.lifecircle.contact.v1.Channel\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.lifecircle.contact.v1.Push.State\x12\x30\n\x08\x63ontents\x18\x05 \x03(\x0b\x32\x1e.lifecircle.contact.v1.Content\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_PUSHED\x10\x01\x12\x16\n\x12STATE_ACKNOWLEDGED\x10\x02\x12\x13\n\x0fSTATE_WITHDRAWN\x10\x03\x12\x11\n\rSTATE_EXPIRED\x10\x04\"\xc1\x01\n\nSyncStatus\x12\x0f\n\x07slot_id\x18\x01 \x01(\t\x12/\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1e.lifecircle.contact.v1.Channel\x12\x15\n\rwanted_sha256\x18\x03 \x01(\t\x12\x17\n\x0freported_sha256\x18\x04 \x01(\t\x12/\n\x0breport_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08mismatch\x18\x06 \x01(\x08\"\xc8\x03\n\tSlotEvent\x12\x1c\n\x08\x65vent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12?\n\x04kind\x18\x02 \x01(\x0e\x32%.lifecircle.contact.v1.SlotEvent.KindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12*\n\x07slot_id\x18\x03 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{1,64}$\x12\x1b\n\ncontent_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\x0c\x63ustomer_key\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x36\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\tworth_fen\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x16\n\x04page\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\x87\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_EXPOSURE\x10\x01\x12\x0e\n\nKIND_CLICK\x10\x02\x12\x0e\n\nKIND_LOGIN\x10\x03\x12\x11\n\rKIND_HANDLING\x10\x04\x12\x13\n\x0fKIND_ACTIVATION\x10\x05\x12\x0e\n\nKIND_VISIT\x10\x06\"\xdc\x01\n\tSlotValue\x12\x0f\n\x07slot_id\x18\x01 \x01(\t\x12\x12\n\ncontent_id\x18\x02 \x01(\t\x12\x11\n\texposures\x18\x03 \x01(\x03\x12\x0e\n\x06\x63licks\x18\x04 \x01(\x03\x12\x0e\n\x06logins\x18\x05 \x01(\x03\x12\x11\n\thandlings\x18\x06 \x01(\x03\x12\x13\n\x0b\x61\x63tivations\x18\x07 \x01(\x03\x12\x0e\n\x06visits\x18\x08 \x01(\x03\x12\x12\n\nclick_rate\x18\t \x01(\x01\x12\x17\n\x0f\x63onversion_rate\x18\n \x01(\x01\x12\x12\n\nincome_fen\x18\x0b \x01(\x03\"\xba\x01\n\nSuggestion\x12\x15\n\rsuggestion_id\x18\x01 \x01(\t\x12\x0f\n\x07slot_id\x18\x02 \x01(\t\x12\x12\n\ncontent_id\x18\x03 \x01(\t\x12\x19\n\x11\x62\x65tter_content_id\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x16\n\x0e\x64ifference_low\x18\x06 \x01(\x01\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.contact.v1.slot_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SLOT']._serialized_start=97
-  _globals['_SLOT']._serialized_end=220
+  _globals['_SLOT'].fields_by_name['slot_id']._loaded_options = None
+  _globals['_SLOT'].fields_by_name['slot_id']._serialized_options = b'\272H\026r\0242\022^[a-z0-9_-]{1,64}$'
+  _globals['_SLOT'].fields_by_name['name']._loaded_options = None
+  _globals['_SLOT'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030d'
+  _globals['_SLOT'].fields_by_name['channel']._loaded_options = None
+  _globals['_SLOT'].fields_by_name['channel']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_SLOT'].fields_by_name['width_px']._loaded_options = None
+  _globals['_SLOT'].fields_by_name['width_px']._serialized_options = b'\272H\007\032\005\030\220N(\000'
+  _globals['_SLOT'].fields_by_name['height_px']._loaded_options = None
+  _globals['_SLOT'].fields_by_name['height_px']._serialized_options = b'\272H\007\032\005\030\220N(\000'
+  _globals['_SLOT'].fields_by_name['form']._loaded_options = None
+  _globals['_SLOT'].fields_by_name['form']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_SLOT'].fields_by_name['choice']._loaded_options = None
+  _globals['_SLOT'].fields_by_name['choice']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_SLOT'].fields_by_name['default_content']._loaded_options = None
+  _globals['_SLOT'].fields_by_name['default_content']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_CHANNELREGISTRATION'].fields_by_name['channel']._loaded_options = None
+  _globals['_CHANNELREGISTRATION'].fields_by_name['channel']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_PICTURE'].fields_by_name['code']._loaded_options = None
+  _globals['_PICTURE'].fields_by_name['code']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_PICTURE'].fields_by_name['width_px']._loaded_options = None
+  _globals['_PICTURE'].fields_by_name['width_px']._serialized_options = b'\272H\007\032\005\030\220N(\001'
+  _globals['_PICTURE'].fields_by_name['height_px']._loaded_options = None
+  _globals['_PICTURE'].fields_by_name['height_px']._serialized_options = b'\272H\007\032\005\030\220N(\001'
+  _globals['_PICTURE'].fields_by_name['sha256']._loaded_options = None
+  _globals['_PICTURE'].fields_by_name['sha256']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{64}$'
+  _globals['_CONTENT'].fields_by_name['content_id']._loaded_options = None
+  _globals['_CONTENT'].fields_by_name['content_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CONTENT'].fields_by_name['slot_id']._loaded_options = None
+  _globals['_CONTENT'].fields_by_name['slot_id']._serialized_options = b'\272H\026r\0242\022^[a-z0-9_-]{1,64}$'
+  _globals['_CONTENT'].fields_by_name['name']._loaded_options = None
+  _globals['_CONTENT'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030d'
+  _globals['_CONTENT'].fields_by_name['pitch']._loaded_options = None
+  _globals['_CONTENT'].fields_by_name['pitch']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
+  _globals['_CONTENT'].fields_by_name['picture_code']._loaded_options = None
+  _globals['_CONTENT'].fields_by_name['picture_code']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CONTENT'].fields_by_name['campaign_id']._loaded_options = None
+  _globals['_CONTENT'].fields_by_name['campaign_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CONTENT'].fields_by_name['product_id']._loaded_options = None
+  _globals['_CONTENT'].fields_by_name['product_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CONTENT'].fields_by_name['author']._loaded_options = None
+  _globals['_CONTENT'].fields_by_name['author']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_CONTENT'].fields_by_name['preview']._loaded_options = None
+  _globals['_CONTENT'].fields_by_name['preview']._serialized_options = b'\272H\005r\003\030\240\037'
+  _globals['_SCHEDULE'].fields_by_name['schedule_id']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['schedule_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_SCHEDULE'].fields_by_name['slot_id']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['slot_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_SCHEDULE'].fields_by_name['content_id']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['content_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_SCHEDULE'].fields_by_name['start_time']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['start_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SCHEDULE'].fields_by_name['end_time']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['end_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SCHEDULE'].fields_by_name['priority']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['priority']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_SCHEDULE'].fields_by_name['weight']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['weight']._serialized_options = b'\272H\007\032\005\030\350\007(\001'
+  _globals['_SCHEDULE'].fields_by_name['moment']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['moment']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_SLOTEVENT'].fields_by_name['event_id']._loaded_options = None
+  _globals['_SLOTEVENT'].fields_by_name['event_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_SLOTEVENT'].fields_by_name['kind']._loaded_options = None
+  _globals['_SLOTEVENT'].fields_by_name['kind']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_SLOTEVENT'].fields_by_name['slot_id']._loaded_options = None
+  _globals['_SLOTEVENT'].fields_by_name['slot_id']._serialized_options = b'\272H\026r\0242\022^[a-z0-9_-]{1,64}$'
+  _globals['_SLOTEVENT'].fields_by_name['content_id']._loaded_options = None
+  _globals['_SLOTEVENT'].fields_by_name['content_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_SLOTEVENT'].fields_by_name['customer_key']._loaded_options = None
+  _globals['_SLOTEVENT'].fields_by_name['customer_key']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_SLOTEVENT'].fields_by_name['event_time']._loaded_options = None
+  _globals['_SLOTEVENT'].fields_by_name['event_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SLOTEVENT'].fields_by_name['worth_fen']._loaded_options = None
+  _globals['_SLOTEVENT'].fields_by_name['worth_fen']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_SLOTEVENT'].fields_by_name['page']._loaded_options = None
+  _globals['_SLOTEVENT'].fields_by_name['page']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_SLOT']._serialized_start=160
+  _globals['_SLOT']._serialized_end=818
+  _globals['_SLOT_FORM']._serialized_start=617
+  _globals['_SLOT_FORM']._serialized_end=675
+  _globals['_SLOT_CHOICE']._serialized_start=677
+  _globals['_SLOT_CHOICE']._serialized_end=749
+  _globals['_SLOT_STATE']._serialized_start=751
+  _globals['_SLOT_STATE']._serialized_end=818
+  _globals['_CHANNELREGISTRATION']._serialized_start=821
+  _globals['_CHANNELREGISTRATION']._serialized_end=967
+  _globals['_PICTURE']._serialized_start=970
+  _globals['_PICTURE']._serialized_end=1104
+  _globals['_CONTENT']._serialized_start=1107
+  _globals['_CONTENT']._serialized_end=1544
+  _globals['_CONTENT_STATE']._serialized_start=1456
+  _globals['_CONTENT_STATE']._serialized_end=1544
+  _globals['_SCHEDULE']._serialized_start=1547
+  _globals['_SCHEDULE']._serialized_end=1875
+  _globals['_SHOWING']._serialized_start=1878
+  _globals['_SHOWING']._serialized_end=2059
+  _globals['_PUSH']._serialized_start=2062
+  _globals['_PUSH']._serialized_end=2479
+  _globals['_PUSH_STATE']._serialized_start=2367
+  _globals['_PUSH_STATE']._serialized_end=2479
+  _globals['_SYNCSTATUS']._serialized_start=2482
+  _globals['_SYNCSTATUS']._serialized_end=2675
+  _globals['_SLOTEVENT']._serialized_start=2678
+  _globals['_SLOTEVENT']._serialized_end=3134
+  _globals['_SLOTEVENT_KIND']._serialized_start=2999
+  _globals['_SLOTEVENT_KIND']._serialized_end=3134
+  _globals['_SLOTVALUE']._serialized_start=3137
+  _globals['_SLOTVALUE']._serialized_end=3357
+  _globals['_SUGGESTION']._serialized_start=3360
+  _globals['_SUGGESTION']._serialized_end=3546
 # @@protoc_insertion_point(module_scope)

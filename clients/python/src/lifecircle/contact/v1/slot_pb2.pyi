@@ -3,8 +3,12 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from lifecircle.contact.v1 import campaign_pb2 as _campaign_pb2
 import builtins as _builtins
 import sys
@@ -19,27 +23,111 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Slot(_message.Message):
-    """Slot is a place where content can be shown to a customer: a banner, a line on a page, a paragraph of a message. The registry and the
-    online decision join later; the noun is set here.
-    """
+    """Slot (运营位) is a place where content can be shown to a customer: a banner, a line on a page, a paragraph of a message."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Form:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Slot._Form.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FORM_UNSPECIFIED: Slot._Form.ValueType  # 0
+        """FORM_UNSPECIFIED is never stored."""
+        FORM_DATA: Slot._Form.ValueType  # 1
+        """FORM_DATA is data that the channel lays out itself; it may be called for, or pushed in advance."""
+        FORM_PAGE: Slot._Form.ValueType  # 2
+        """FORM_PAGE is a finished piece of a page; it is only called for in real time."""
+
+    class Form(_Form, metaclass=_FormEnumTypeWrapper):
+        """Form says what a channel gets for the slot."""
+
+    FORM_UNSPECIFIED: Slot.Form.ValueType  # 0
+    """FORM_UNSPECIFIED is never stored."""
+    FORM_DATA: Slot.Form.ValueType  # 1
+    """FORM_DATA is data that the channel lays out itself; it may be called for, or pushed in advance."""
+    FORM_PAGE: Slot.Form.ValueType  # 2
+    """FORM_PAGE is a finished piece of a page; it is only called for in real time."""
+
+    class _Choice:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ChoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Slot._Choice.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CHOICE_UNSPECIFIED: Slot._Choice.ValueType  # 0
+        """CHOICE_UNSPECIFIED is never stored."""
+        CHOICE_ROTATE: Slot._Choice.ValueType  # 1
+        """CHOICE_ROTATE shows them in turn (轮询), as often as their weights say."""
+        CHOICE_PRIORITY: Slot._Choice.ValueType  # 2
+        """CHOICE_PRIORITY shows the one of the highest priority."""
+
+    class Choice(_Choice, metaclass=_ChoiceEnumTypeWrapper):
+        """Choice says which content is shown when several are due."""
+
+    CHOICE_UNSPECIFIED: Slot.Choice.ValueType  # 0
+    """CHOICE_UNSPECIFIED is never stored."""
+    CHOICE_ROTATE: Slot.Choice.ValueType  # 1
+    """CHOICE_ROTATE shows them in turn (轮询), as often as their weights say."""
+    CHOICE_PRIORITY: Slot.Choice.ValueType  # 2
+    """CHOICE_PRIORITY shows the one of the highest priority."""
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Slot._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Slot._State.ValueType  # 0
+        """STATE_UNSPECIFIED is never stored."""
+        STATE_VALID: Slot._State.ValueType  # 1
+        """STATE_VALID means that it shows what is due."""
+        STATE_DISABLED: Slot._State.ValueType  # 2
+        """STATE_DISABLED means that it shows its default."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State says whether the slot may show anything but its default."""
+
+    STATE_UNSPECIFIED: Slot.State.ValueType  # 0
+    """STATE_UNSPECIFIED is never stored."""
+    STATE_VALID: Slot.State.ValueType  # 1
+    """STATE_VALID means that it shows what is due."""
+    STATE_DISABLED: Slot.State.ValueType  # 2
+    """STATE_DISABLED means that it shows its default."""
 
     SLOT_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
     WIDTH_PX_FIELD_NUMBER: _builtins.int
     HEIGHT_PX_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DEFAULT_CONTENT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
     slot_id: _builtins.str
-    """slot_id names the slot."""
+    """slot_id names the slot, chosen by who registers it: lower-case letters, digits, `_` and `-`, up to 64."""
     name: _builtins.str
-    """name is what people call it, in Chinese."""
+    """name is what people call it, in Chinese; 1 to 100 characters."""
     channel: _campaign_pb2.Channel.ValueType
     """channel is the way that it belongs to."""
     width_px: _builtins.int
     """width_px and height_px are the size of a picture; 0 for a slot of text."""
     height_px: _builtins.int
     """height_px is the height of a picture."""
+    form: Global___Slot.Form.ValueType
+    """form is what the channel gets."""
+    choice: Global___Slot.Choice.ValueType
+    """choice is how one of several contents is chosen."""
+    state: Global___Slot.State.ValueType
+    """state is output only."""
+    default_content: _builtins.str
+    """default_content is shown when nothing else may be, up to 200 characters."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is output only."""
+
     def __init__(
         self,
         *,
@@ -48,11 +136,619 @@ class Slot(_message.Message):
         channel: _campaign_pb2.Channel.ValueType = ...,
         width_px: _builtins.int = ...,
         height_px: _builtins.int = ...,
+        form: Global___Slot.Form.ValueType = ...,
+        choice: Global___Slot.Choice.ValueType = ...,
+        state: Global___Slot.State.ValueType = ...,
+        default_content: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "height_px", b"height_px", "name", b"name", "slot_id", b"slot_id", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "choice", b"choice", "create_time", b"create_time", "default_content", b"default_content", "form", b"form", "height_px", b"height_px", "name", b"name", "slot_id", b"slot_id", "state", b"state", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Slot: _TypeAlias = Slot  # noqa: Y015
+
+@_typing.final
+class ChannelRegistration(_message.Message):
+    """ChannelRegistration (渠道表) says whether a channel may show anything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    VALID_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    channel: _campaign_pb2.Channel.ValueType
+    """channel is the channel."""
+    valid: _builtins.bool
+    """valid is false for a channel that is switched off: its slots show their defaults."""
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """update_time is output only."""
+
+    def __init__(
+        self,
+        *,
+        channel: _campaign_pb2.Channel.ValueType = ...,
+        valid: _builtins.bool = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "update_time", b"update_time", "valid", b"valid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelRegistration: _TypeAlias = ChannelRegistration  # noqa: Y015
+
+@_typing.final
+class Picture(_message.Message):
+    """Picture is advertising material with its code (广告图片编码)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    WIDTH_PX_FIELD_NUMBER: _builtins.int
+    HEIGHT_PX_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """code names it, 1 to 64 characters."""
+    width_px: _builtins.int
+    """width_px is its width."""
+    height_px: _builtins.int
+    """height_px is its height."""
+    sha256: _builtins.str
+    """sha256 is the checksum of its bytes, hex."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        width_px: _builtins.int = ...,
+        height_px: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "height_px", b"height_px", "sha256", b"sha256", "width_px", b"width_px"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Picture: _TypeAlias = Picture  # noqa: Y015
+
+@_typing.final
+class Content(_message.Message):
+    """Content is what a slot shows: a version that never changes, approved by another person than its author."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Content._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Content._State.ValueType  # 0
+        """STATE_UNSPECIFIED is never stored."""
+        STATE_DRAFT: Content._State.ValueType  # 1
+        """STATE_DRAFT means that it waits for its approval."""
+        STATE_APPROVED: Content._State.ValueType  # 2
+        """STATE_APPROVED means that it may be scheduled and shown."""
+        STATE_WITHDRAWN: Content._State.ValueType  # 3
+        """STATE_WITHDRAWN means that it is shown no more."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State says whether it may be shown."""
+
+    STATE_UNSPECIFIED: Content.State.ValueType  # 0
+    """STATE_UNSPECIFIED is never stored."""
+    STATE_DRAFT: Content.State.ValueType  # 1
+    """STATE_DRAFT means that it waits for its approval."""
+    STATE_APPROVED: Content.State.ValueType  # 2
+    """STATE_APPROVED means that it may be scheduled and shown."""
+    STATE_WITHDRAWN: Content.State.ValueType  # 3
+    """STATE_WITHDRAWN means that it is shown no more."""
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PITCH_FIELD_NUMBER: _builtins.int
+    PICTURE_CODE_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.str
+    """content_id is assigned by the platform. Output only."""
+    slot_id: _builtins.str
+    """slot_id is the slot that it is made for."""
+    name: _builtins.str
+    """name names it over its versions, 1 to 100 characters."""
+    version: _builtins.int
+    """version counts from 1 for each slot and name. Output only."""
+    state: Global___Content.State.ValueType
+    """state is output only."""
+    pitch: _builtins.str
+    """pitch is the one-line pitch (一句话营销语), 1 to 200 characters."""
+    picture_code: _builtins.str
+    """picture_code names a picture of exactly the slot's size; empty for a slot of text."""
+    campaign_id: _builtins.str
+    """campaign_id is the campaign that it belongs to; empty for none."""
+    product_id: _builtins.str
+    """product_id is the product that it shows; empty for none."""
+    author: _builtins.str
+    """author is who wrote it. Output only."""
+    preview: _builtins.str
+    """preview is the content as the slot would show it, a piece of HTML without script. Output only."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.str = ...,
+        slot_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        state: Global___Content.State.ValueType = ...,
+        pitch: _builtins.str = ...,
+        picture_code: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        author: _builtins.str = ...,
+        preview: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "campaign_id", b"campaign_id", "content_id", b"content_id", "name", b"name", "picture_code", b"picture_code", "pitch", b"pitch", "preview", b"preview", "product_id", b"product_id", "slot_id", b"slot_id", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Content: _TypeAlias = Content  # noqa: Y015
+
+@_typing.final
+class Schedule(_message.Message):
+    """Schedule (排期) shows a content in its slot over a span."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    EXCLUSIVE_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    schedule_id: _builtins.str
+    """schedule_id is assigned by the platform. Output only."""
+    slot_id: _builtins.str
+    """slot_id is the content's slot. Output only."""
+    content_id: _builtins.str
+    """content_id is what is shown."""
+    priority: _builtins.int
+    """priority decides in a slot by priority: the highest is shown."""
+    weight: _builtins.int
+    """weight says how often it is shown in a slot that rotates, against the others; 1 to 1,000."""
+    exclusive: _builtins.bool
+    """exclusive refuses any other schedule of the slot in the same span."""
+    moment: _builtins.str
+    """moment keeps it for a type of event, as `life.arrival`; empty for always."""
+    cancelled: _builtins.bool
+    """cancelled is true when it was taken back. Output only."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """start_time is the first instant, inclusive."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """end_time is the end, exclusive."""
+
+    def __init__(
+        self,
+        *,
+        schedule_id: _builtins.str = ...,
+        slot_id: _builtins.str = ...,
+        content_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        priority: _builtins.int = ...,
+        weight: _builtins.int = ...,
+        exclusive: _builtins.bool = ...,
+        moment: _builtins.str = ...,
+        cancelled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "content_id", b"content_id", "end_time", b"end_time", "exclusive", b"exclusive", "moment", b"moment", "priority", b"priority", "schedule_id", b"schedule_id", "slot_id", b"slot_id", "start_time", b"start_time", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
+
+@_typing.final
+class Showing(_message.Message):
+    """Showing is what a slot shows now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    PITCH_FIELD_NUMBER: _builtins.int
+    PICTURE_CODE_FIELD_NUMBER: _builtins.int
+    HTML_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
+    slot_id: _builtins.str
+    """slot_id is the slot."""
+    content_id: _builtins.str
+    """content_id is the content; empty when the default is shown."""
+    pitch: _builtins.str
+    """pitch is the text to show."""
+    picture_code: _builtins.str
+    """picture_code is the picture to show; empty for none."""
+    html: _builtins.str
+    """html is the finished piece of a slot of page form; empty for the data form."""
+    campaign_id: _builtins.str
+    """campaign_id is the campaign; empty for none."""
+    product_id: _builtins.str
+    """product_id is the product; empty for none."""
+    reason: _builtins.str
+    """reason says why the default is shown: `slot disabled`, `channel disabled`, `nothing due`, `slot unknown`; empty otherwise."""
+    attribution_token: _builtins.str
+    """attribution_token is carried by slot events."""
+    def __init__(
+        self,
+        *,
+        slot_id: _builtins.str = ...,
+        content_id: _builtins.str = ...,
+        pitch: _builtins.str = ...,
+        picture_code: _builtins.str = ...,
+        html: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        attribution_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "campaign_id", b"campaign_id", "content_id", b"content_id", "html", b"html", "picture_code", b"picture_code", "pitch", b"pitch", "product_id", b"product_id", "reason", b"reason", "slot_id", b"slot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Showing: _TypeAlias = Showing  # noqa: Y015
+
+@_typing.final
+class Push(_message.Message):
+    """Push is content given to a channel in advance, for a slot of data form."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Push._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Push._State.ValueType  # 0
+        """STATE_UNSPECIFIED is never stored."""
+        STATE_PUSHED: Push._State.ValueType  # 1
+        """STATE_PUSHED means that the channel has not acknowledged it."""
+        STATE_ACKNOWLEDGED: Push._State.ValueType  # 2
+        """STATE_ACKNOWLEDGED means that the channel has it."""
+        STATE_WITHDRAWN: Push._State.ValueType  # 3
+        """STATE_WITHDRAWN means that the channel shows it no more."""
+        STATE_EXPIRED: Push._State.ValueType  # 4
+        """STATE_EXPIRED means that its time has run out."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State says whether the channel may show it."""
+
+    STATE_UNSPECIFIED: Push.State.ValueType  # 0
+    """STATE_UNSPECIFIED is never stored."""
+    STATE_PUSHED: Push.State.ValueType  # 1
+    """STATE_PUSHED means that the channel has not acknowledged it."""
+    STATE_ACKNOWLEDGED: Push.State.ValueType  # 2
+    """STATE_ACKNOWLEDGED means that the channel has it."""
+    STATE_WITHDRAWN: Push.State.ValueType  # 3
+    """STATE_WITHDRAWN means that the channel shows it no more."""
+    STATE_EXPIRED: Push.State.ValueType  # 4
+    """STATE_EXPIRED means that its time has run out."""
+
+    PUSH_ID_FIELD_NUMBER: _builtins.int
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    push_id: _builtins.str
+    """push_id names the push."""
+    slot_id: _builtins.str
+    """slot_id is the slot."""
+    channel: _campaign_pb2.Channel.ValueType
+    """channel is the slot's channel."""
+    state: Global___Push.State.ValueType
+    """state is output only."""
+    sha256: _builtins.str
+    """sha256 is the checksum over the contents, hex; the channel reports it back with ReportSync."""
+    @_builtins.property
+    def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Content]:
+        """contents are the contents due when it was made."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is when it was made."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """expire_time is when it ends by itself."""
+
+    def __init__(
+        self,
+        *,
+        push_id: _builtins.str = ...,
+        slot_id: _builtins.str = ...,
+        channel: _campaign_pb2.Channel.ValueType = ...,
+        state: Global___Push.State.ValueType = ...,
+        contents: _abc.Iterable[Global___Content] | None = ...,
+        sha256: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "contents", b"contents", "create_time", b"create_time", "expire_time", b"expire_time", "push_id", b"push_id", "sha256", b"sha256", "slot_id", b"slot_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Push: _TypeAlias = Push  # noqa: Y015
+
+@_typing.final
+class SyncStatus(_message.Message):
+    """SyncStatus (同步) says whether a channel shows what it should."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    WANTED_SHA256_FIELD_NUMBER: _builtins.int
+    REPORTED_SHA256_FIELD_NUMBER: _builtins.int
+    REPORT_TIME_FIELD_NUMBER: _builtins.int
+    MISMATCH_FIELD_NUMBER: _builtins.int
+    slot_id: _builtins.str
+    """slot_id is the slot."""
+    channel: _campaign_pb2.Channel.ValueType
+    """channel is its channel."""
+    wanted_sha256: _builtins.str
+    """wanted_sha256 is the checksum over the contents that are due."""
+    reported_sha256: _builtins.str
+    """reported_sha256 is what the channel reported; empty for never."""
+    mismatch: _builtins.bool
+    """mismatch is true when the channel shows something else, or never said what it shows: an alarm."""
+    @_builtins.property
+    def report_time(self) -> _timestamp_pb2.Timestamp:
+        """report_time is when; unset for never."""
+
+    def __init__(
+        self,
+        *,
+        slot_id: _builtins.str = ...,
+        channel: _campaign_pb2.Channel.ValueType = ...,
+        wanted_sha256: _builtins.str = ...,
+        reported_sha256: _builtins.str = ...,
+        report_time: _timestamp_pb2.Timestamp | None = ...,
+        mismatch: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report_time", b"report_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "mismatch", b"mismatch", "report_time", b"report_time", "reported_sha256", b"reported_sha256", "slot_id", b"slot_id", "wanted_sha256", b"wanted_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncStatus: _TypeAlias = SyncStatus  # noqa: Y015
+
+@_typing.final
+class SlotEvent(_message.Message):
+    """SlotEvent is something that a customer did at a slot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SlotEvent._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: SlotEvent._Kind.ValueType  # 0
+        """KIND_UNSPECIFIED is refused."""
+        KIND_EXPOSURE: SlotEvent._Kind.ValueType  # 1
+        """KIND_EXPOSURE means that it was shown."""
+        KIND_CLICK: SlotEvent._Kind.ValueType  # 2
+        """KIND_CLICK (点击) means that it was clicked."""
+        KIND_LOGIN: SlotEvent._Kind.ValueType  # 3
+        """KIND_LOGIN (登录) means that he logged in from it."""
+        KIND_HANDLING: SlotEvent._Kind.ValueType  # 4
+        """KIND_HANDLING (办理) means that he began to order."""
+        KIND_ACTIVATION: SlotEvent._Kind.ValueType  # 5
+        """KIND_ACTIVATION (激活) means that what he ordered is active."""
+        KIND_VISIT: SlotEvent._Kind.ValueType  # 6
+        """KIND_VISIT (访问过程) is a step of his path."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kind says what."""
+
+    KIND_UNSPECIFIED: SlotEvent.Kind.ValueType  # 0
+    """KIND_UNSPECIFIED is refused."""
+    KIND_EXPOSURE: SlotEvent.Kind.ValueType  # 1
+    """KIND_EXPOSURE means that it was shown."""
+    KIND_CLICK: SlotEvent.Kind.ValueType  # 2
+    """KIND_CLICK (点击) means that it was clicked."""
+    KIND_LOGIN: SlotEvent.Kind.ValueType  # 3
+    """KIND_LOGIN (登录) means that he logged in from it."""
+    KIND_HANDLING: SlotEvent.Kind.ValueType  # 4
+    """KIND_HANDLING (办理) means that he began to order."""
+    KIND_ACTIVATION: SlotEvent.Kind.ValueType  # 5
+    """KIND_ACTIVATION (激活) means that what he ordered is active."""
+    KIND_VISIT: SlotEvent.Kind.ValueType  # 6
+    """KIND_VISIT (访问过程) is a step of his path."""
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    WORTH_FEN_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """event_id is the channel's own id; together with the slot it makes the event unique."""
+    kind: Global___SlotEvent.Kind.ValueType
+    """kind is what happened."""
+    slot_id: _builtins.str
+    """slot_id is the slot."""
+    content_id: _builtins.str
+    """content_id is the content that was shown; empty for the default."""
+    customer_key: _builtins.int
+    """customer_key is the customer; 0 when he is not known."""
+    worth_fen: _builtins.int
+    """worth_fen is what an activation is worth, in fen; 0 otherwise."""
+    page: _builtins.str
+    """page is the page of a visit, up to 200 characters."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """event_time is when."""
+
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        kind: Global___SlotEvent.Kind.ValueType = ...,
+        slot_id: _builtins.str = ...,
+        content_id: _builtins.str = ...,
+        customer_key: _builtins.int = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        worth_fen: _builtins.int = ...,
+        page: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "customer_key", b"customer_key", "event_id", b"event_id", "event_time", b"event_time", "kind", b"kind", "page", b"page", "slot_id", b"slot_id", "worth_fen", b"worth_fen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SlotEvent: _TypeAlias = SlotEvent  # noqa: Y015
+
+@_typing.final
+class SlotValue(_message.Message):
+    """SlotValue (触点价值) is what a slot, or one content in it, brought over a span."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    EXPOSURES_FIELD_NUMBER: _builtins.int
+    CLICKS_FIELD_NUMBER: _builtins.int
+    LOGINS_FIELD_NUMBER: _builtins.int
+    HANDLINGS_FIELD_NUMBER: _builtins.int
+    ACTIVATIONS_FIELD_NUMBER: _builtins.int
+    VISITS_FIELD_NUMBER: _builtins.int
+    CLICK_RATE_FIELD_NUMBER: _builtins.int
+    CONVERSION_RATE_FIELD_NUMBER: _builtins.int
+    INCOME_FEN_FIELD_NUMBER: _builtins.int
+    slot_id: _builtins.str
+    """slot_id is the slot."""
+    content_id: _builtins.str
+    """content_id is the content; empty for the default."""
+    exposures: _builtins.int
+    """exposures counts the times that it was shown."""
+    clicks: _builtins.int
+    """clicks counts the clicks."""
+    logins: _builtins.int
+    """logins counts the logins."""
+    handlings: _builtins.int
+    """handlings counts the orders begun."""
+    activations: _builtins.int
+    """activations counts what became active."""
+    visits: _builtins.int
+    """visits counts the steps of paths."""
+    click_rate: _builtins.float
+    """click_rate is clicks / exposures; 0 of no exposure."""
+    conversion_rate: _builtins.float
+    """conversion_rate is activations / clicks; 0 of no click."""
+    income_fen: _builtins.int
+    """income_fen is the worth of the activations, in fen."""
+    def __init__(
+        self,
+        *,
+        slot_id: _builtins.str = ...,
+        content_id: _builtins.str = ...,
+        exposures: _builtins.int = ...,
+        clicks: _builtins.int = ...,
+        logins: _builtins.int = ...,
+        handlings: _builtins.int = ...,
+        activations: _builtins.int = ...,
+        visits: _builtins.int = ...,
+        click_rate: _builtins.float = ...,
+        conversion_rate: _builtins.float = ...,
+        income_fen: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "click_rate", b"click_rate", "clicks", b"clicks", "content_id", b"content_id", "conversion_rate", b"conversion_rate", "exposures", b"exposures", "handlings", b"handlings", "income_fen", b"income_fen", "logins", b"logins", "slot_id", b"slot_id", "visits", b"visits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SlotValue: _TypeAlias = SlotValue  # noqa: Y015
+
+@_typing.final
+class Suggestion(_message.Message):
+    """Suggestion is a change of the rules that clicks speak for; people decide."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUGGESTION_ID_FIELD_NUMBER: _builtins.int
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    BETTER_CONTENT_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_LOW_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    suggestion_id: _builtins.str
+    """suggestion_id names it."""
+    slot_id: _builtins.str
+    """slot_id is the slot."""
+    content_id: _builtins.str
+    """content_id is the content that does worse."""
+    better_content_id: _builtins.str
+    """better_content_id is the content that does better."""
+    text: _builtins.str
+    """text says what to do, and why, with the figures."""
+    difference_low: _builtins.float
+    """difference_low is the lower end of the 95 % interval of the difference of the click rates."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is when it was found."""
+
+    def __init__(
+        self,
+        *,
+        suggestion_id: _builtins.str = ...,
+        slot_id: _builtins.str = ...,
+        content_id: _builtins.str = ...,
+        better_content_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+        difference_low: _builtins.float = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["better_content_id", b"better_content_id", "content_id", b"content_id", "create_time", b"create_time", "difference_low", b"difference_low", "slot_id", b"slot_id", "suggestion_id", b"suggestion_id", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suggestion: _TypeAlias = Suggestion  # noqa: Y015

@@ -1,7 +1,7 @@
 """Inbound time: the operator's organisation file, and admin's own copy of what it tells."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,12 +38,9 @@ class Worker:
             stop=stop, lease_seconds=self.lease_seconds,
         )  # fmt: skip
 
-    async def follow_directory(self, stop: asyncio.Event) -> None:
+    def follow_directory(self, stop: asyncio.Event) -> Awaitable[None]:
         """Keep admin's own copy of the directory, as every service keeps one."""
-        await cursors.follow(
-            self.db, consumer="directory", owner=self.owner, watch=lambda cursor: self.telling.own(cursor, stop),
-            handle=directory.take, stop=stop, lease_seconds=self.lease_seconds,
-        )  # fmt: skip
+        return directory.follow(self.db, self.owner, self.telling.own(stop), self.lease_seconds)(stop)
 
     async def _read(self, cursor: str) -> AsyncIterator[Followed[list[Organisation]]]:
         async for item in self.ingest.snapshots(cursor):

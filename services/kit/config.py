@@ -56,6 +56,9 @@ class ServerSettings:
     oidc_keys: str = field(default="", metadata={"help": "JWKS of the operator's OIDC issuer: https:// or a path"})
     oidc_issuer: str = field(default="", metadata={"help": "its name, as `iss` in its tokens"})
     oidc_audience: str = field(default="lifecircle", metadata={"help": "whom its tokens must name as `aud`"})
+    peer_admin: str = field(
+        default="", metadata={"help": "host:port of admin, who tells of organisations, roles and principals"}
+    )
     service_token_file: Path | None = field(default=None, metadata={"help": "the token shown to peers", "exists": True})
     tls_certificate: Path | None = field(
         default=None,

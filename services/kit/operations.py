@@ -1,18 +1,18 @@
 """What goes into the operation log (操作日志): told in the transaction of the effect, handed to admin by a worker.
 
     await operations.record(tx, "points.PublishRuleSet", rule_set_id, sha256=…)        # usecases.py
-    await cursors.follow(db, consumer="operations", watch=operations.watch(db, stop), handle=…, …)   # worker.py
+    background += [operations.tell(db, owner, admin.record)]                          # app.py; lifecircle.directory
 
 Recording is an outbox fact, so that it is lost exactly when its effect is. Details hold ids and counts, never a number
 or a name in clear.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.kit import outbox
+from services.kit import cursors, outbox
 from services.kit.cursors import Followed
 from services.kit.db import Database, Write
 from services.kit.ids import system_ids
@@ -49,14 +49,24 @@ async def record(tx: Write, action: str, target: str, *, refused: bool = False, 
     await outbox.put(tx, KIND, system_ids(), body)
 
 
-def watch(db: Database, stop: asyncio.Event) -> Callable[[str], AsyncIterator[Followed[Operation]]]:
-    """This service's own operations after a cursor."""
+def tell(
+    db: Database, owner: str, to: Callable[[Sequence[Operation]], Awaitable[None]], lease_seconds: float = 15
+) -> Callable[[asyncio.Event], Awaitable[None]]:
+    """Background work: hands this service's operations to admin, each once in effect, in their order."""
 
-    async def follow(cursor: str) -> AsyncIterator[Followed[Operation]]:
-        async for item in outbox.follow(db, cursor=cursor, kinds={KIND}, stop=stop):
-            if isinstance(item, outbox.Checkpoint):
-                yield Followed(item.cursor, None)
-            else:
-                yield Followed(item.cursor, Operation(item.key, item.time, **item.payload), item.traceparent)
+    async def tell_operations(stop: asyncio.Event) -> None:
+        async def watch(cursor: str) -> AsyncIterator[Followed[Operation]]:
+            async for item in outbox.follow(db, cursor=cursor, kinds={KIND}, stop=stop):
+                if isinstance(item, outbox.Checkpoint):
+                    yield Followed(item.cursor, None)
+                else:
+                    yield Followed(item.cursor, Operation(item.key, item.time, **item.payload), item.traceparent)
 
-    return follow
+        async def handle(_: Write, operation: Operation) -> None:
+            await to([operation])
+
+        await cursors.follow(
+            db, consumer="operations", owner=owner, watch=watch, handle=handle, stop=stop, lease_seconds=lease_seconds
+        )
+
+    return tell_operations

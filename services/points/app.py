@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 
+from lifecircle.admin.v1 import AdminServiceStub
+from lifecircle.directory import Directory
 from lifecircle.ingest.v1 import IngestServiceStub
 from lifecircle.points.v1 import add_PointsServiceServicer_to_server
-from services.kit import config, server
+from services.kit import config, directory, server
 from services.kit.channel import open_channel, token_file
 from services.kit.clock import system_clock
 from services.kit.db import Database
+from services.kit.domains import Known
 from services.kit.ids import system_ids
 from services.points.api import RIGHTS, PointsApi
 from services.points.config import Config
@@ -45,7 +48,16 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             ingest = Ingest(IngestServiceStub(channel), settings.event_batch)
             lease = settings.lease_seconds.total_seconds()
             worker = Worker(db, ingest, Learning(db, clock, zone, Lake(), store), score, system_ids(), lease)
-            background = [worker.follow_reference, worker.follow_events, worker.retry_suspended]
+            background += [worker.follow_reference, worker.follow_events, worker.retry_suspended]
+        known = Known()
+        background += await directory.background(
+            closing,
+            db,
+            known,
+            settings.server,
+            lambda channel: Directory(AdminServiceStub(channel), "points"),
+            working=working,
+        )
         await server.serve(
             service="points",
             settings=settings.server,
@@ -53,4 +65,5 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             rights=RIGHTS,
             background=background,
             ready=db.ping,
+            known=known,
         )

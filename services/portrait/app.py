@@ -7,13 +7,16 @@ from pathlib import Path
 
 import yaml
 
+from lifecircle.admin.v1 import AdminServiceStub
+from lifecircle.directory import Directory
 from lifecircle.ingest.v1 import IngestServiceStub
 from lifecircle.portrait.v1 import add_PortraitServiceServicer_to_server
-from services.kit import config, server
+from services.kit import config, directory, server
 from services.kit.channel import open_channel, token_file
 from services.kit.clock import system_clock
 from services.kit.config import ConfigProblems
 from services.kit.db import Database
+from services.kit.domains import Known
 from services.kit.ids import system_ids
 from services.portrait.api import RIGHTS, PortraitApi, encode_portrait
 from services.portrait.config import Config
@@ -60,6 +63,15 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             computing = Computing(db, runs, Lake(settings.lake_url), ingest.snapshot, encode_portrait, how, clock)
             worker = Worker(db, plans, computing, ingest.deliveries, system_ids(), clock)
             background += [worker.follow_deliveries, worker.run_jobs, worker.tidy]
+        known = Known()
+        background += await directory.background(
+            closing,
+            db,
+            known,
+            settings.server,
+            lambda channel: Directory(AdminServiceStub(channel), "portrait"),
+            working=working,
+        )
         await server.serve(
             service=_SERVICE,
             settings=settings.server,
@@ -67,6 +79,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             rights=RIGHTS,
             background=background,
             ready=db.ping,
+            known=known,
             stop=stop,
         )
 

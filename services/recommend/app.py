@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 
+from lifecircle.admin.v1 import AdminServiceStub
+from lifecircle.directory import Directory
 from lifecircle.ingest.v1 import IngestServiceStub
 from lifecircle.portrait.v1 import PortraitServiceStub
 from lifecircle.recommend.v1 import add_RecommendServiceServicer_to_server
-from services.kit import config, server
+from services.kit import config, directory, server
 from services.kit.channel import open_channel, token_file
 from services.kit.clock import system_clock
 from services.kit.db import Database
+from services.kit.domains import Known
 from services.kit.ids import system_ids
 from services.recommend import store
 from services.recommend.api import RIGHTS, RecommendApi
@@ -65,7 +68,16 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
                 ids(),
                 clock,
             )
-            background = [worker.follow_deliveries, worker.follow_runs, worker.work]
+            background += [worker.follow_deliveries, worker.follow_runs, worker.work]
+        known = Known()
+        background += await directory.background(
+            closing,
+            db,
+            known,
+            settings.server,
+            lambda channel: Directory(AdminServiceStub(channel), "recommend"),
+            working=working,
+        )
         await server.serve(
             service="recommend",
             settings=settings.server,
@@ -73,5 +85,6 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             rights=RIGHTS,
             background=background,
             ready=db.ping,
+            known=known,
             stop=stop,
         )

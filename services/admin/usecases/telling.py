@@ -1,15 +1,26 @@
 """What admin tells: every change of organisations, roles and principals, in order."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from services.kit import directory, outbox
-from services.kit.cursors import Followed
+from services.kit import outbox
 from services.kit.db import Database
 from services.kit.outbox import Checkpoint, Event
 
 _KINDS = frozenset({"organisation", "role", "principal"})
+
+
+@dataclass(frozen=True)
+class Told:
+    """A change as the kit's directory takes it."""
+
+    cursor: str
+    traceparent: str = ""
+    kind: str = ""
+    key: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -22,20 +33,23 @@ class Telling:
         """Changes after a cursor."""
         return outbox.follow(self.db, cursor=cursor, kinds=_KINDS, stop=stop)
 
-    async def own(self, cursor: str, stop: asyncio.Event) -> AsyncIterator[Followed[directory.Change]]:
+    def own(self, stop: asyncio.Event) -> Callable[[str], AsyncIterator[Told]]:
         """The same for admin's own copy."""
-        async for item in self.watch(cursor, stop):
-            if isinstance(item, Checkpoint):
-                yield Followed(item.cursor, None)
-            else:
-                yield Followed(item.cursor, change(item), item.traceparent)
+
+        async def changes(cursor: str) -> AsyncIterator[Told]:
+            async for item in self.watch(cursor, stop):
+                yield Told(item.cursor) if isinstance(item, Checkpoint) else told(item)
+
+        return changes
 
 
-def change(event: Event) -> directory.Change:
-    """A fact of the outbox as the kit's directory takes it."""
+def told(event: Event) -> Told:
+    """A fact of the outbox."""
     body = event.payload
     if event.kind == "organisation":
-        return directory.organisation(event.key, body["parent_org_id"])
-    if event.kind == "role":
-        return directory.role(event.key, body["permissions"])
-    return directory.principal(event.key, body["org_id"], body["roles"], body["disabled"])
+        kept: Mapping[str, Any] = {"parent": body["parent_org_id"]}
+    elif event.kind == "role":
+        kept = {"permissions": body["permissions"]}
+    else:
+        kept = {"org": body["org_id"], "roles": body["roles"], "disabled": body["disabled"]}
+    return Told(event.cursor, event.traceparent, event.kind, event.key, kept)

@@ -122,7 +122,12 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         background = [*built.background] if working else []
         known = Known()
         background += await directory.background(
-            closing, db, known, server, lambda channel: Directory(AdminServiceStub(channel), "contact"), working=working
+            closing,
+            db,
+            known,
+            server,
+            lambda channel: Directory(AdminServiceStub(channel), "contact"),
+            working=working,
         )
         await serve(
             service=SERVICE,

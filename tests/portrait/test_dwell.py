@@ -21,10 +21,10 @@ PLACES = Places(
 
 
 def test_often_is_half_of_the_days_and_a_quarter_of_an_hour_a_day() -> None:
-    assert grade(5, 5 * 900, 10) == 3
-    assert grade(5, 5 * 900 - 1, 10) == 2
-    assert grade(2, 99999, 10) == 2
-    assert grade(1, 99999, 10) == 1
+    assert grade(np.array(5), np.array(5 * 900), np.array(10)) == 3
+    assert grade(np.array(5), np.array(5 * 900 - 1), np.array(10)) == 2
+    assert grade(np.array(2), np.array(99999), np.array(10)) == 2
+    assert grade(np.array(1), np.array(99999), np.array(10)) == 1
 
 
 visit_lists = st.lists(

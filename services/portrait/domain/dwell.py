@@ -13,19 +13,26 @@ from services.portrait.domain.track import DwellDays, Visits
 OFTEN, SOMETIMES, RARELY = 3, 2, 1
 
 Longs = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int64]
 _MASK = (1 << 64) - 1
 
 
-def grade(days: int, seconds: int, observed_days: int) -> int:
-    """Grade of a customer's dwell at one place in one kind of day and slot.
+def grade(
+    days: Counts,
+    seconds: Counts,
+    observed_days: Counts,
+    often_share: float = 0.5,
+    often_minutes: float = 15.0,
+    sometimes_share: float = 0.2,
+) -> Counts:
+    """Grades of customers' dwell at places in one kind of day and slot; (rows,) each.
 
     3 often: on at least half of the days on which he was seen in that kind of day, and 15 minutes a day; 2 sometimes:
     on at least a fifth of them; 1 rarely: at all.
     """
-    share = days / observed_days if observed_days else 0.0
-    if share >= 0.5 and seconds >= 15 * 60 * days:
-        return OFTEN
-    return SOMETIMES if share >= 0.2 else RARELY
+    share = days / np.maximum(observed_days, 1)
+    often = (share >= often_share) & (seconds >= often_minutes * 60.0 * days)
+    return np.where(often, OFTEN, np.where(share >= sometimes_share, SOMETIMES, RARELY))
 
 
 @dataclass(frozen=True)

@@ -38,15 +38,19 @@ def write_bucket(
     lake: Lake, run_id: str, found: Bucket, places: Places, window: Window, workdays: npt.NDArray[np.bool_]
 ) -> dict[str, LakeFile]:
     """Write the four tables of a bucket under names that depend on run and bucket only; gives them by table."""
-    tables = {
+    return {
+        name: lake.write(f"portrait/{name}/run={run_id}/bucket={found.bucket:02d}.parquet", table, found.bucket)
+        for name, table in tables(found, places, window, workdays).items()
+    }
+
+
+def tables(found: Bucket, places: Places, window: Window, workdays: npt.NDArray[np.bool_]) -> dict[str, pa.Table]:
+    """The four tables of a bucket, by customer."""
+    return {
         "features": _features(found),
         "tags": _tags(found, places),
         "anchors": _anchors(found, places),
         "dwell": _dwell(found, places, window, workdays),
-    }
-    return {
-        name: lake.write(f"portrait/{name}/run={run_id}/bucket={found.bucket:02d}.parquet", table, found.bucket)
-        for name, table in tables.items()
     }
 
 
@@ -95,7 +99,7 @@ class ResultReader:
         lines = []
         for (place_id, place_class, workday, slot), parts in grouped.items():
             days, secs = len({day for day, _ in parts}), sum(part for _, part in parts)
-            worth = grade(days, secs, len(seen[workday]))
+            worth = int(grade(np.array(days), np.array(secs), np.array(len(seen[workday]))))
             lines.append(DwellLine(place_id, place_class, DAY_TYPES[workday], slot, days, secs, worth))
         return sorted(lines, key=lambda line: (-line.dwell_seconds, line.place_id, line.day_type, line.slot))
 

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from services.portrait.domain import anchor, dwell, feature, track
 from services.portrait.domain.calendar import Window, WorkCalendar
 from services.portrait.domain.run import LakeFile
-from services.portrait.domain.tag import Catalogue, Event, Facts, answers, judge, place_time, plan
+from services.portrait.domain.tag import Before, Catalogue, Event, Facts, answers, judge, place_time, plan
 from services.portrait.lake import Base, Lake, read_signalling, write_bucket
 from services.portrait.lake.results import Bucket
 
@@ -62,11 +65,25 @@ class Work:
 
 def compute(work: Work, bucket: int, signalling: Sequence[LakeFile], lake: Lake) -> Outcome:
     """Compute one bucket and write its tables; doing it again writes the same files."""
-    base, window, catalogue = work.base, work.window, work.catalogue
+    base = work.base
     at = base.bucket(bucket, work.buckets)
     keys, customers = base.customer_key[at], len(at)
-    workdays = window.workdays(work.calendar)
     rows, read_rows = read_signalling(signalling, keys, base.cells.cells)
+    visits, found = lives(work, bucket, at, rows)
+    workdays = work.window.workdays(work.calendar)
+    files = write_bucket(lake, work.run_id, found, base.places, work.window, workdays)
+    checksum = dwell.checksum(found.dwell, keys, base.places)
+    return Outcome(bucket, files, customers, read_rows, len(visits.place), checksum)
+
+
+def lives(
+    work: Work, bucket: int, at: npt.NDArray[np.int64], rows: track.Rows, before: Before | None = None
+) -> tuple[track.Visits, Bucket]:
+    """Visits of the customers at the positions `at` of the base, and all that follows from them; `before` is what the
+    run before said of their tags."""
+    base, window, catalogue = work.base, work.window, work.catalogue
+    customers = len(at)
+    workdays = window.workdays(work.calendar)
     visits, dwelt = track.follow(rows, customers, window.borders(), catalogue.track, base.cells.cells.shared)
     asked = plan(catalogue, window.days)
     time = place_time(dwelt, customers)
@@ -87,7 +104,7 @@ def compute(work: Work, bucket: int, signalling: Sequence[LakeFile], lake: Lake)
         places=base.places,
         place_time=time,
     )
-    verdicts = judge(catalogue, facts)
+    verdicts = judge(catalogue, facts, before)
     features = feature.features(
         columns=columns,
         dwell=dwelt,
@@ -100,6 +117,4 @@ def compute(work: Work, bucket: int, signalling: Sequence[LakeFile], lake: Lake)
         branches=catalogue.branches,
         customers=customers,
     )
-    found = Bucket(bucket, keys, base.org_id[at], dwelt, anchors, verdicts, features)
-    files = write_bucket(lake, work.run_id, found, base.places, window, workdays)
-    return Outcome(bucket, files, customers, read_rows, len(visits.place), dwell.checksum(dwelt, keys, base.places))
+    return visits, Bucket(bucket, base.customer_key[at], base.org_id[at], dwelt, anchors, verdicts, features)

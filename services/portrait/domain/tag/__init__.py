@@ -6,11 +6,12 @@ from services.portrait.domain.tag.facts import Earlier, Event, Facts
 from services.portrait.domain.tag.plan import Landmark, Leaf, Plan, plan
 from services.portrait.domain.tag.rule import CatalogueInvalid, PlaceSet, RowFilter
 from services.portrait.domain.tag.scan import LeafFacts, answers, place_time
-from services.portrait.domain.tag.verdict import Verdict, judge, percentiles_of
+from services.portrait.domain.tag.verdict import Before, Verdict, judge, percentiles_of
 
 __all__ = [
     "CATEGORIES",
     "LIFE_CIRCLES",
+    "Before",
     "Catalogue",
     "CatalogueInvalid",
     "Earlier",

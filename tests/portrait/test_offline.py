@@ -1,0 +1,204 @@
+"""The offline verb `compute`: the service's own results from files, whatever their format; one clear line when not."""
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from services.portrait.offline import compute
+from tests.fixtures.counts import seeds
+from tests.portrait.conftest import DAYS, FIRST, HERE, Town
+from tests.portrait.planted import agreement
+
+CATALOGUE = str(HERE / "catalogue" / "tags.yaml")
+TABLES = ("visits", "dwell", "grades", "anchors", "tags", "features")
+
+
+def words(town: Path, out: Path, **over: str) -> list[str]:
+    """The command line for a city's own files."""
+    last = FIRST + timedelta(days=DAYS - 1)
+    files = {
+        "signalling": str(town), "cells": str(next(town.glob("CELL_*.TXT"))),
+        "cell-places": str(next(town.glob("CELLPLACE_*.TXT"))), "places": str(next(town.glob("PLACE_*.TXT"))),
+        "events": str(next(town.glob("CITYEVT_*.TXT"))), "profiles": str(next(town.glob("CUST_*.TXT"))),
+        "catalogue": CATALOGUE, "from": f"{FIRST}", "to": f"{last}", "out": str(out),
+    }  # fmt: skip
+    return [word for name, value in (files | over).items() for word in (f"--{name}", value)] + ["--quiet"]
+
+
+def read(out: Path, name: str) -> pl.DataFrame:
+    frame = pl.read_parquet(out / f"{name}.parquet").with_columns(pl.col("customer_id").cast(pl.String))
+    return frame.sort(pl.all())
+
+
+@pytest.fixture(scope="module")
+def plain(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the operator's own files."""
+    out = tmp_path_factory.mktemp("out")
+    assert compute(words(town.files, out)) == 0
+    return out
+
+
+def test_what_was_planted_is_found(town: Town, plain: Path) -> None:
+    """R001-033, R001-040: home, work and life circles of the files are those of the noise-free visits."""
+    anchors, tags = (read(plain, name).rename({"customer_id": "msisdn"}) for name in ("anchors", "tags"))
+    life = {"RG", "HU", "PR", "BE"}
+    truth = agreement(town.truth, anchors, tags.rename({"tag": "code"}))
+    assert truth.home >= 0.99
+    assert truth.work >= 0.98
+    assert truth.false_work == 0.0
+    f1 = {tag: score for tag, score in truth.f1.items() if tag[:2] in life}
+    assert len(f1) >= 15
+    assert sum(f1.values()) / len(f1) >= 0.98, f1
+
+
+def test_every_table_has_its_columns_and_every_tag_its_evidence(plain: Path) -> None:
+    tags = read(plain, "tags")
+    assert tags.columns == [
+        "customer_id", "tag", "value", "version", "score", "landmark", "landmark_id", "evidence", "valid_from",
+        "expires_at", "run_id",
+    ]  # fmt: skip
+    assert tags.filter((pl.col("tag") == "PR05") & (pl.col("evidence") == "")).is_empty()
+    assert read(plain, "dwell").columns[1:] == [
+        "date", "daytype", "slot", "place_id", "place_class", "secs", "visits", "max_visit_secs",
+    ]  # fmt: skip
+    assert set(read(plain, "grades")["grade"]) == {1, 2, 3}
+    summary = json.loads((plain / "summary.json").read_text())
+    assert summary["customers"] > 190
+    assert summary["broken_rows"] > 0, "the city breaks some rows on purpose"
+    assert summary["tags"] >= 103
+    assert set(summary["outside_expected_coverage"]) <= set(summary["coverage"])
+
+
+def as_csv(town: Town, folder: Path) -> dict[str, str]:
+    """The city's files as CSV with a header, names for customers and cells, ISO times."""
+    signalling = folder / "signalling"
+    signalling.mkdir(parents=True)
+    cell = pl.format("C-{}-{}", "lac", "cell").alias("cell_id")
+    for path in sorted(town.files.glob("SIGNAL_*.TXT")):
+        rows = [line.split("|") for line in path.read_text("gb18030", "replace").splitlines()]
+        frame = pl.DataFrame(
+            [row for row in rows if len(row) == 5], schema=["m", "t", "b", "lac", "cell"], orient="row"
+        )
+        local = pl.col("t").str.to_datetime("%Y%m%d%H%M%S", strict=False).dt.strftime("%Y-%m-%dT%H:%M:%S")
+        frame.select(pl.format("U{}", "m").alias("user_id"), cell, local.alias("timestamp")).write_csv(
+            signalling / f"{path.stem}.csv"
+        )
+    names = {
+        "CELL": ["lac", "cell", "lon", "lat", "town", "valid_from", "valid_to"],
+        "CELLPLACE": ["lac", "cell", "place_id", "weight"],
+        "PLACE": ["place_id", "name", "class_code", "town", "lon", "lat"],
+        "CITYEVT": ["event_id", "type", "name", "place_id", "start_time", "end_time"],
+    }
+    frames = {}
+    for prefix, columns in names.items():
+        text = next(town.files.glob(f"{prefix}_*.TXT")).read_text("gb18030")
+        rows = [line.split("|") for line in text.splitlines()]
+        frames[prefix] = pl.DataFrame([row for row in rows if len(row) == len(columns)], schema=columns, orient="row")
+    cells = frames["CELLPLACE"].join(frames["CELL"].select("lac", "cell", "lon", "lat"), on=["lac", "cell"])
+    cells.select(cell, "place_id", "weight", "lon", "lat").write_csv(folder / "cells.csv")
+    frames["PLACE"].write_csv(folder / "places.csv")
+    frames["CITYEVT"].write_csv(folder / "events.csv")
+    return {
+        "signalling": str(signalling), "cells": str(folder / "cells.csv"), "places": str(folder / "places.csv"),
+        "events": str(folder / "events.csv"),
+    }  # fmt: skip
+
+
+def test_csv_with_names_for_ids_and_any_number_of_buckets_give_the_same(
+    town: Town, plain: Path, tmp_path: Path
+) -> None:
+    files = as_csv(town, tmp_path / "csv")
+    given = words(town.files, tmp_path / "out", **files)
+    for name in ("--profiles", "--cell-places"):
+        at = given.index(name)
+        del given[at : at + 2]
+    assert compute([*given, "--buckets", "3", "--map", "as-stated"]) == 0
+    stated = tmp_path / "stated"
+    again = words(town.files, stated)
+    assert compute([*again, "--map", "as-stated"]) == 0
+    for name in ("visits", "dwell", "grades", "anchors"):
+        found = read(tmp_path / "out", name).with_columns(pl.col("customer_id").str.strip_prefix("U"))
+        assert found.sort(pl.all()).equals(read(stated, name)), name
+
+
+def test_parquet_gives_the_same(town: Town, plain: Path, tmp_path: Path) -> None:
+    names = ["msisdn", "time", "behaviour", "lac", "cell"]
+    folder = tmp_path / "parquet"
+    folder.mkdir()
+    for path in sorted(town.files.glob("SIGNAL_*.TXT")):
+        rows = [line.split("|") for line in path.read_text("gb18030", "replace").splitlines()]
+        frame = pl.DataFrame([row for row in rows if len(row) == 5], schema=names, orient="row")
+        time = pl.col("time").str.to_datetime("%Y%m%d%H%M%S", strict=False, time_unit="ms")
+        cell = pl.col("lac").cast(pl.Int64, strict=False) * 2**28 + pl.col("cell").cast(pl.Int64, strict=False)
+        key = pl.col("msisdn").cast(pl.Int64, strict=False)
+        frame.select(key.alias("customer_id"), time, cell.alias("cell_id")).write_parquet(
+            folder / f"{path.stem}.parquet"
+        )
+    assert compute(words(town.files, tmp_path / "out", signalling=str(folder))) == 0
+    for name in TABLES:
+        assert read(tmp_path / "out", name).equals(read(plain, name)), name
+
+
+@pytest.mark.parametrize(
+    ("over", "told"),
+    [
+        ({"signalling": "/nowhere"}, "/nowhere: no such file or folder"),
+        ({"from": "2026-09-31"}, "--from, --to or --timezone"),
+        ({"to": "2026-08-01"}, "--to must be 0 to 61 days after --from"),
+        ({"timezone": "Mars/Olympus"}, "--timezone"),
+        ({"catalogue": "{bad}"}, "no place class is like 'zoo.*'"),
+        ({"places": "{empty}"}, "it is empty"),
+        ({"cells": "{nocell}"}, "the column cell_id is missing; it has place_id, weight"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(
+    town: Town, tmp_path: Path, capsys: pytest.CaptureFixture[str], over: dict[str, str], told: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text(
+        "format: lct/1\nplace_classes: {spo.fit.gym: [a]}\n"
+        "tags: [{code: T, zh: t, family: f, kind: flag, rule: {dwell: {place: [zoo.*], days_ge: 1}}}]\n"
+    )
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "nocell.csv").write_text("place_id,weight\nP1,1\n")
+    files = {"{bad}": "bad.yaml", "{empty}": "empty.csv", "{nocell}": "nocell.csv"}
+    given = {name: str(tmp_path / files[value]) if value in files else value for name, value in over.items()}
+    assert compute(words(town.files, tmp_path / "out", **given)) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
+    assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def test_help_shows_an_example() -> None:
+    command = [sys.executable, "-m", "services.portrait", "compute", "--help"]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parents[1])
+    assert "Example:" in shown.stdout
+
+
+CLEAN, WRONG, SHARED = (), ("--wrong-map", "0.1"), ("--shared-cells", "0.3")
+
+
+@pytest.mark.parametrize("seed", seeds(1, 5))
+@pytest.mark.parametrize(("worse", "macro"), [(CLEAN, 0.98), (WRONG, 0.94), (SHARED, 0.93)])
+def test_the_planted_truth_is_found_on_maps_of_every_quality(
+    tmp_path: Path, worse: tuple[str, ...], macro: float, seed: int
+) -> None:
+    """R001-026, R001-154: tags against the rules on the noise-free visits, each tag told when the mean is too low."""
+    town = tmp_path / "town"
+    size = ["--customers", "400", "--days", str(DAYS), "--seed", str(31 + seed), "--start", f"{FIRST}", "--quiet"]
+    command = [sys.executable, "-m", "city", *size, "--out", str(town), "--truth", str(tmp_path / "truth"), *worse]
+    subprocess.run(command, check=True, cwd=HERE.parents[1])
+    assert compute(words(town, tmp_path / "out")) == 0
+    anchors, tags = (read(tmp_path / "out", name).rename({"customer_id": "msisdn"}) for name in ("anchors", "tags"))
+    found = agreement(tmp_path / "truth", anchors, tags.rename({"tag": "code"}))
+    scores = {tag: score for tag, score in found.f1.items() if tag[:2] in ("RG", "HU", "PR", "BE")}
+    assert sum(scores.values()) / len(scores) >= macro, scores
+    if not worse:
+        assert found.home >= 0.99
+        assert found.night_home >= 0.98
+        assert found.false_work <= 0.005

@@ -13,8 +13,9 @@ from services.ingest.api import RIGHTS, IngestApi, Supplying
 from services.ingest.config import Config
 from services.ingest.lake.landing import Landing
 from services.ingest.lake.parquet import Lake
+from services.ingest.lake.remote import place_of
 from services.ingest.usecases.intake import Patience
-from services.ingest.worker import load_deliveries, watch_landing, watch_supply
+from services.ingest.worker import load_deliveries, watch_landing, watch_source, watch_supply
 from services.kit import config as settings
 from services.kit import server
 from services.kit.clock import system_clock
@@ -56,6 +57,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
         background = []
         await feed_cases.ship([path.read_text(encoding="utf-8") for path in sorted(_FEEDS.glob("*.yaml"))])
         if work:
+            collecting = usecases.Collecting(db, store.Uploads(), feeds, landing, clock, ids)
             patience = Patience(config.control_grace, config.settle_seconds)
             archive = timedelta(days=config.archive_days)
             intake = usecases.Intake(db, deliveries, feeds, landing, patience, clock, ids, archive)
@@ -65,6 +67,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             background = [
                 watch_landing(intake, uploads, config.landing_poll),
                 watch_supply(supply, config.alarm_poll),
+                *[watch_source(collecting, source, place_of(source)) for source in config.remote_sources()],
                 load_deliveries(db, load, clock, lease=config.job_lease, at_once=config.loads_at_once),
             ]
 

@@ -7,7 +7,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
 from services.ingest.domain.identity import VaultKeys
+from services.ingest.domain.upload import Source
 from services.kit.config import ConfigProblems, ServerSettings
 
 _KEY_BYTES = 32
@@ -23,6 +27,9 @@ class Config:
     lake_url: str = field(metadata={"help": "where the lake is: file:///…"})
     lake_buckets: int = field(default=8, metadata={"help": "buckets of a day of signalling; never changed later"})
     business_timezone: str = field(default="Asia/Shanghai", metadata={"help": "zone of the local times in files"})
+    sources: Path | None = field(
+        default=None, metadata={"help": "YAML file with the SFTP and S3 sources that files are fetched from"}
+    )
     control_grace: timedelta = field(
         default=timedelta(seconds=20), metadata={"help": "how long a file may lie without its control file"}
     )
@@ -60,10 +67,25 @@ class Config:
             raise ConfigProblems([f"VAULT_KEYS: token_key and vault_key must be {_KEY_BYTES} bytes each"])
         return VaultKeys(version, token, vault)
 
+    def remote_sources(self) -> list[Source]:
+        """The remote sources. Raises ConfigProblems with everything that is wrong."""
+        if self.sources is None:
+            return []
+        try:
+            listed = [_Source.model_validate(each) for each in yaml.safe_load(self.sources.read_text("utf-8")) or []]
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
+            raise ConfigProblems([f"SOURCES: {self.sources} cannot be used ({type(error).__name__})"]) from None
+        except ValidationError as error:
+            told = [f"SOURCES: {'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+            raise ConfigProblems(told) from None
+        if len({each.name for each in listed}) != len(listed):
+            raise ConfigProblems(["SOURCES: two sources have the same name"])
+        return [each.value() for each in listed]
+
     def check(self) -> None:
         """Everything that can be wrong with values that are there. Raises ConfigProblems with all of it."""
         problems = []
-        for judge in (self.lake_root, self.keys):
+        for judge in (self.lake_root, self.keys, self.remote_sources):
             try:
                 judge()
             except ConfigProblems as found:
@@ -83,3 +105,32 @@ class Config:
             "ARCHIVE_DAYS": self.archive_days,
         }
         return [name for name, value in counts.items() if value < 1]
+
+
+class _Source(BaseModel):
+    """One entry of SOURCES."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    url: str
+    poll: float = Field(default=30, gt=0, le=86400)
+    key: str = ""
+    known_hosts: str = ""
+    endpoint: str = ""
+
+    @model_validator(mode="after")
+    def _says_enough(self) -> "_Source":
+        parts = urlsplit(self.url)
+        if parts.password:
+            raise ValueError("a URL must not hold a password; SFTP is by key, S3 by the environment")
+        if parts.scheme == "sftp":
+            missing = [name for name in ("key", "known_hosts") if not Path(getattr(self, name) or "/").is_file()]
+            if missing or not parts.hostname or not parts.username:
+                raise ValueError("SFTP needs sftp://user@host/folder, and the files key and known_hosts")
+        elif parts.scheme not in ("s3", "file"):
+            raise ValueError("url must begin with sftp://, s3:// or file://")
+        return self
+
+    def value(self) -> Source:
+        return Source(**(self.model_dump() | {"poll": timedelta(seconds=self.poll)}))

@@ -7,7 +7,9 @@ from datetime import timedelta
 
 import structlog
 
-from services.ingest.usecases import Intake, Load, Supply, Uploads
+from services.ingest.domain.upload import Source
+from services.ingest.lake.remote import Place
+from services.ingest.usecases import Collecting, Intake, Load, Supply, Uploads
 from services.ingest.usecases.intake import LOAD
 from services.kit import jobs
 from services.kit.clock import Clock
@@ -33,6 +35,17 @@ def watch_landing(intake: Intake, uploads: Uploads, poll: timedelta) -> Callable
                 tidied = time.monotonic()
             await intake.sweep()
             await pause(poll.total_seconds(), stop)
+
+    return watching
+
+
+def watch_source(collecting: Collecting, source: Source, place: Place) -> Callable[[asyncio.Event], Awaitable[None]]:
+    """Fetches what is new at a remote source, at its own pace, until told to stop."""
+
+    async def watching(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await collecting.look(source, place)
+            await pause(source.poll.total_seconds(), stop)
 
     return watching
 

@@ -55,6 +55,7 @@ class House:
         self.supply = usecases.Supply(self.db, feeds, store.Alarms(), ZONE, self.clock, system_ids)
         self.uploads = usecases.Uploads(self.db, store.Uploads(), feeds, self.files, self.clock, system_ids)
         self.replays = usecases.Replays(self.db, deliveries, feeds, self.files, KEYS, self.clock, system_ids)
+        self.collecting = usecases.Collecting(self.db, store.Uploads(), feeds, self.files, self.clock, system_ids)
         self.work_cases = usecases.Work(self.db, self.clock)
         self.load = usecases.Load(
             self.db, deliveries, feeds, identities, events, self.files, self.lake, KEYS, ZONE, self.clock

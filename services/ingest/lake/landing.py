@@ -151,11 +151,27 @@ class Landing:
 
     def land(self, upload_id: str, name: str, control_name: str, control: bytes) -> None:
         """Put an upload into the landing folder, then its control file. Raises FileExistsError when one waits there."""
-        (self._root / name).hardlink_to(self._root / ".uploads" / upload_id)
-        part = self._root / f".{control_name}"
+        part = self._root / ".uploads" / f"{upload_id}.control"
         part.unlink(missing_ok=True)
         _write(part, 0, control)
-        part.rename(self._root / control_name)
+        self.land_collected(self._root / ".uploads" / upload_id, name, part, control_name)
+
+    def collected(self, name: str) -> Path:
+        """Where a file on its way from a remote source is written to."""
+        return self._root / ".collected" / name
+
+    def land_collected(self, data: Path, name: str, control: Path, control_name: str) -> None:
+        """Put a whole file into the landing folder, then its control file. Raises FileExistsError when one waits."""
+        data.chmod(0o600)
+        (self._root / name).hardlink_to(data)
+        control.rename(self._root / control_name)
+
+    def forget_collected(self, before: datetime) -> None:
+        """Remove what a process that died was fetching."""
+        for path in (self._root / ".collected").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before.timestamp():
+                    path.unlink()
 
     def drop_upload(self, upload_id: str) -> None:
         """Remove what was uploaded; nothing happens when it is not there."""

@@ -1,5 +1,6 @@
 """What can be asked of ingest, one method a question; the transactions are opened and committed here."""
 
+from services.ingest.usecases.collecting import Collecting
 from services.ingest.usecases.deliveries import Deliveries
 from services.ingest.usecases.events import Events
 from services.ingest.usecases.feeds import Feeds
@@ -13,6 +14,7 @@ from services.ingest.usecases.work import Work
 from services.ingest.usecases.writing import Writer
 
 __all__ = [
+    "Collecting",
     "Deliveries",
     "Events",
     "Feeds",

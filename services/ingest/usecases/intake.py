@@ -127,6 +127,7 @@ class Intake:
                 await self._tidy_taken(delivery_id)
             except OSError as error:
                 self._stuck(delivery_id, error)
+        await asyncio.to_thread(self._landing.forget_collected, self._clock() - _ORPHAN)
         removed = await asyncio.to_thread(self._landing.forget, self._clock() - self._archive)
         if removed:
             _log.info("archive_tidied", deliveries=removed)

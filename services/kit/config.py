@@ -84,6 +84,7 @@ class ServerSettings:
         default=timedelta(seconds=10), metadata={"help": "time for the calls in flight to finish"}
     )
     # Read by telemetry, before there are settings; here they are judged with all the others.
+    metrics_listen: str = field(default="", metadata={"help": "address to fetch metrics at (Prometheus), host:port"})
     log_level: str = field(
         default="INFO",
         metadata={"help": "SIGUSR1 toggles DEBUG", "among": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")},

@@ -22,7 +22,7 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -61,32 +61,55 @@ _meter = metrics.get_meter("lifecircle")  # a proxy: instruments made before set
 
 
 def setup(service: str, environ: Mapping[str, str]) -> None:
-    """Start logging, tracing and metrics of this process; no exporter without OTEL_EXPORTER_OTLP_ENDPOINT.
+    """Start logging, tracing and metrics of this process.
 
-    Read: LOG_LEVEL, OTEL_TRACES_SAMPLER(_ARG), OTEL_{TRACES,METRICS}_EXPORTER=none, OTEL_SDK_DISABLED, and by the
-    SDK itself OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_*, OTEL_METRIC_EXPORT_INTERVAL. What is wrong with them is told with
-    all the other settings (kit.config), so here a value that is not known counts as missing. Call once per process.
+    Traces and metrics are sent to OTEL_EXPORTER_OTLP_ENDPOINT, and metrics can be fetched at http://METRICS_LISTEN in
+    Prometheus' format; neither happens unless it is set. Read besides: LOG_LEVEL, OTEL_TRACES_SAMPLER(_ARG),
+    OTEL_{TRACES,METRICS}_EXPORTER=none, OTEL_SDK_DISABLED, and by the SDK itself OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_*,
+    OTEL_METRIC_EXPORT_INTERVAL. What is wrong with them is told with all the other settings (kit.config), so here a
+    value that is not known counts as missing. Call once per process.
     """
     global _tracer, _sampler
     level = environ.get("LOG_LEVEL", "").upper()
     logs.setup(service, level if level in logging.getLevelNamesMapping() else "INFO", _current.get)
-    endpoint = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-    if not endpoint or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return
+    endpoint = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
     insecure = not endpoint.startswith("https://")
     resource = Resource.create({"service.name": service, "service.instance.id": f"{os.uname().nodename}:{os.getpid()}"})
-    if environ.get("OTEL_TRACES_EXPORTER", "otlp") != "none":
+    if endpoint and environ.get("OTEL_TRACES_EXPORTER", "otlp") != "none":
         tracers = TracerProvider(sampler=ALWAYS_ON, resource=resource)  # ours has decided already
         tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, insecure=insecure)))
         _tracer = tracers.get_tracer("lifecircle")
         with contextlib.suppress(ValueError):  # settings name what is wrong with it, and the process ends
             _sampler = sampler(environ.get("OTEL_TRACES_SAMPLER", ""), environ.get("OTEL_TRACES_SAMPLER_ARG", ""))
         _stops.append(tracers.shutdown)
-    if environ.get("OTEL_METRICS_EXPORTER", "otlp") != "none":
-        reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=endpoint, insecure=insecure))
-        meters = MeterProvider([reader], resource=resource)
+    readers: list[MetricReader] = []
+    if endpoint and environ.get("OTEL_METRICS_EXPORTER", "otlp") != "none":
+        readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=endpoint, insecure=insecure)))
+    if environ.get("METRICS_LISTEN"):
+        readers.append(_fetched(environ["METRICS_LISTEN"]))
+    if readers:
+        meters = MeterProvider(readers, resource=resource)
         metrics.set_meter_provider(meters)
         _stops.append(meters.shutdown)
+
+
+def _fetched(listen: str) -> MetricReader:
+    """Metrics to be fetched at host:port; loaded only where they are, since most processes here send them."""
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from prometheus_client import start_http_server
+
+    host, _, port = listen.rpartition(":")
+    server, thread = start_http_server(int(port), host)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(1)
+
+    _stops.append(stop)
+    return PrometheusMetricReader(disable_target_info=True)
 
 
 def shutdown() -> None:

@@ -59,7 +59,9 @@ def moment_rule_invalid(at: str, why: str) -> Refusal:
 def moment_rule_not_found(rule_id: str, version: int) -> Refusal:
     """No rule has this id and version; version 0 is the latest."""
     metadata = {"rule_id": rule_id, "version": str(version)}
-    return Refusal(Kind.NOT_FOUND, "MOMENT_RULE_NOT_FOUND", f"no rule is {rule_id} version {version}", metadata=metadata)
+    return Refusal(
+        Kind.NOT_FOUND, "MOMENT_RULE_NOT_FOUND", f"no rule is {rule_id} version {version}", metadata=metadata
+    )
 
 
 def moment_rule_retired(rule_id: str, version: int) -> Refusal:
@@ -72,3 +74,37 @@ def moment_rule_retired(rule_id: str, version: int) -> Refusal:
 def index_loading() -> Refusal:
     """The tags of the first run are still being read into memory."""
     return Refusal(Kind.UNAVAILABLE, "INDEX_LOADING", "the tags are being read into memory; ask again")
+
+
+def tag_invalid(path: str, problem: str) -> Refusal:
+    """The definition cannot be used; `path` is where its first problem is."""
+    message = f"{path}: {problem}"
+    fields = [("definition", message)]
+    return Refusal(Kind.INVALID_ARGUMENT, "TAG_INVALID", message, metadata={"path": path}, fields=fields)
+
+
+def tag_not_approved(missing: str) -> Refusal:
+    """Regularity or business sense is not approved, or not by other people than the author."""
+    message = f"{missing} is not approved yet, or not by somebody else"
+    return Refusal(Kind.FAILED_PRECONDITION, "TAG_NOT_APPROVED", message, metadata={"missing": missing})
+
+
+def tag_version_closed(code: str, state: str) -> Refusal:
+    """The version is not in review any more."""
+    metadata = {"code": code, "state": state}
+    message = f"{code} is not in review but {state.lower()}"
+    return Refusal(Kind.FAILED_PRECONDITION, "TAG_VERSION_CLOSED", message, metadata=metadata)
+
+
+def run_not_held(run_id: str) -> Refusal:
+    """The run is not held."""
+    message = f"the run {run_id} is not held"
+    return Refusal(Kind.FAILED_PRECONDITION, "RUN_NOT_HELD", message, metadata={"run_id": run_id})
+
+
+def place_class_unknown(class_code: str) -> Refusal:
+    """The tree has no such class."""
+    message = f"no place class is named {class_code}"
+    fields = [("class_code", message)]
+    metadata = {"class_code": class_code}
+    return Refusal(Kind.INVALID_ARGUMENT, "PLACE_CLASS_UNKNOWN", message, metadata=metadata, fields=fields)

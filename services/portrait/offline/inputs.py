@@ -96,7 +96,7 @@ def batches_of(path: Path, required: Sequence[str], read: Read) -> Iterator[dict
                 raise InputError(f"{path}: the column {missing[0]} is missing; it has {there}")
             read.rows += batch.num_rows
             yield columns
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
 
 

@@ -23,12 +23,17 @@ from .error_reason_pb2 import ERROR_REASON_MOMENT_RULE_INVALID as ERROR_REASON_M
 from .error_reason_pb2 import ERROR_REASON_MOMENT_RULE_NOT_FOUND as ERROR_REASON_MOMENT_RULE_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_MOMENT_RULE_RETIRED as ERROR_REASON_MOMENT_RULE_RETIRED
 from .error_reason_pb2 import ERROR_REASON_NOT_ALLOWED as ERROR_REASON_NOT_ALLOWED
+from .error_reason_pb2 import ERROR_REASON_PLACE_CLASS_UNKNOWN as ERROR_REASON_PLACE_CLASS_UNKNOWN
 from .error_reason_pb2 import ERROR_REASON_REQUEST_ID_REUSED as ERROR_REASON_REQUEST_ID_REUSED
 from .error_reason_pb2 import ERROR_REASON_RUN_NOT_FOUND as ERROR_REASON_RUN_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_RUN_NOT_HELD as ERROR_REASON_RUN_NOT_HELD
 from .error_reason_pb2 import ERROR_REASON_SPAN_INVALID as ERROR_REASON_SPAN_INVALID
 from .error_reason_pb2 import ERROR_REASON_STORE_UNAVAILABLE as ERROR_REASON_STORE_UNAVAILABLE
 from .error_reason_pb2 import ERROR_REASON_STRANGER as ERROR_REASON_STRANGER
+from .error_reason_pb2 import ERROR_REASON_TAG_INVALID as ERROR_REASON_TAG_INVALID
+from .error_reason_pb2 import ERROR_REASON_TAG_NOT_APPROVED as ERROR_REASON_TAG_NOT_APPROVED
 from .error_reason_pb2 import ERROR_REASON_TAG_NOT_FOUND as ERROR_REASON_TAG_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_TAG_VERSION_CLOSED as ERROR_REASON_TAG_VERSION_CLOSED
 from .error_reason_pb2 import ERROR_REASON_UNSPECIFIED as ERROR_REASON_UNSPECIFIED
 from .job_pb2 import ComputeSpec as ComputeSpec
 from .job_pb2 import Job as Job
@@ -39,26 +44,41 @@ from .moment_pb2 import MomentFinding as MomentFinding
 from .moment_pb2 import MomentPattern as MomentPattern
 from .moment_pb2 import MomentRule as MomentRule
 from .place_pb2 import Anchor as Anchor
+from .place_pb2 import CrowdHour as CrowdHour
+from .place_pb2 import DwellArea as DwellArea
 from .place_pb2 import DwellLine as DwellLine
+from .place_pb2 import PlaceClass as PlaceClass
+from .place_pb2 import PlaceTask as PlaceTask
+from .place_pb2 import PlaceVersion as PlaceVersion
+from .place_pb2 import Visit as Visit
 from .portrait_pb2 import ChurnRisk as ChurnRisk
 from .portrait_pb2 import CurrentOffer as CurrentOffer
+from .portrait_pb2 import Feature as Feature
 from .portrait_pb2 import Interest as Interest
 from .portrait_pb2 import JourneyStep as JourneyStep
 from .portrait_pb2 import LastContact as LastContact
 from .portrait_pb2 import Portrait as Portrait
 from .portrait_pb2 import Worth as Worth
+from .portrait_service_pb2 import ApproveTagVersionRequest as ApproveTagVersionRequest
+from .portrait_service_pb2 import ApproveTagVersionResponse as ApproveTagVersionResponse
 from .portrait_service_pb2 import BatchGetPortraitsRequest as BatchGetPortraitsRequest
 from .portrait_service_pb2 import BatchGetPortraitsResponse as BatchGetPortraitsResponse
 from .portrait_service_pb2 import CancelJobRequest as CancelJobRequest
 from .portrait_service_pb2 import CancelJobResponse as CancelJobResponse
+from .portrait_service_pb2 import ClassifyPlaceRequest as ClassifyPlaceRequest
+from .portrait_service_pb2 import ClassifyPlaceResponse as ClassifyPlaceResponse
 from .portrait_service_pb2 import CountAudienceRequest as CountAudienceRequest
 from .portrait_service_pb2 import CountAudienceResponse as CountAudienceResponse
 from .portrait_service_pb2 import CountMomentsRequest as CountMomentsRequest
 from .portrait_service_pb2 import CountMomentsResponse as CountMomentsResponse
+from .portrait_service_pb2 import CountTagRequest as CountTagRequest
+from .portrait_service_pb2 import CountTagResponse as CountTagResponse
 from .portrait_service_pb2 import CreateJobRequest as CreateJobRequest
 from .portrait_service_pb2 import CreateJobResponse as CreateJobResponse
 from .portrait_service_pb2 import CreateMomentRuleRequest as CreateMomentRuleRequest
 from .portrait_service_pb2 import CreateMomentRuleResponse as CreateMomentRuleResponse
+from .portrait_service_pb2 import CreateTagVersionRequest as CreateTagVersionRequest
+from .portrait_service_pb2 import CreateTagVersionResponse as CreateTagVersionResponse
 from .portrait_service_pb2 import ExplainMomentRequest as ExplainMomentRequest
 from .portrait_service_pb2 import ExplainMomentResponse as ExplainMomentResponse
 from .portrait_service_pb2 import ExplainMomentRuleRequest as ExplainMomentRuleRequest
@@ -73,6 +93,8 @@ from .portrait_service_pb2 import GetAudienceProfileRequest as GetAudienceProfil
 from .portrait_service_pb2 import GetAudienceProfileResponse as GetAudienceProfileResponse
 from .portrait_service_pb2 import GetAudienceRequest as GetAudienceRequest
 from .portrait_service_pb2 import GetAudienceResponse as GetAudienceResponse
+from .portrait_service_pb2 import GetCrowdRequest as GetCrowdRequest
+from .portrait_service_pb2 import GetCrowdResponse as GetCrowdResponse
 from .portrait_service_pb2 import GetJobRequest as GetJobRequest
 from .portrait_service_pb2 import GetJobResponse as GetJobResponse
 from .portrait_service_pb2 import GetMomentRuleRequest as GetMomentRuleRequest
@@ -81,14 +103,20 @@ from .portrait_service_pb2 import GetPortraitRequest as GetPortraitRequest
 from .portrait_service_pb2 import GetPortraitResponse as GetPortraitResponse
 from .portrait_service_pb2 import GetSnapshotRequest as GetSnapshotRequest
 from .portrait_service_pb2 import GetSnapshotResponse as GetSnapshotResponse
+from .portrait_service_pb2 import GetTagRequest as GetTagRequest
+from .portrait_service_pb2 import GetTagResponse as GetTagResponse
 from .portrait_service_pb2 import ListAudienceMembersRequest as ListAudienceMembersRequest
 from .portrait_service_pb2 import ListAudienceMembersResponse as ListAudienceMembersResponse
 from .portrait_service_pb2 import ListAudiencesRequest as ListAudiencesRequest
 from .portrait_service_pb2 import ListAudiencesResponse as ListAudiencesResponse
 from .portrait_service_pb2 import ListCustomerListsRequest as ListCustomerListsRequest
 from .portrait_service_pb2 import ListCustomerListsResponse as ListCustomerListsResponse
+from .portrait_service_pb2 import ListDwellAreasRequest as ListDwellAreasRequest
+from .portrait_service_pb2 import ListDwellAreasResponse as ListDwellAreasResponse
 from .portrait_service_pb2 import ListDwellRequest as ListDwellRequest
 from .portrait_service_pb2 import ListDwellResponse as ListDwellResponse
+from .portrait_service_pb2 import ListFeaturesRequest as ListFeaturesRequest
+from .portrait_service_pb2 import ListFeaturesResponse as ListFeaturesResponse
 from .portrait_service_pb2 import ListJobsRequest as ListJobsRequest
 from .portrait_service_pb2 import ListJobsResponse as ListJobsResponse
 from .portrait_service_pb2 import ListJourneyRequest as ListJourneyRequest
@@ -97,12 +125,32 @@ from .portrait_service_pb2 import ListMomentRulesRequest as ListMomentRulesReque
 from .portrait_service_pb2 import ListMomentRulesResponse as ListMomentRulesResponse
 from .portrait_service_pb2 import ListMomentsRequest as ListMomentsRequest
 from .portrait_service_pb2 import ListMomentsResponse as ListMomentsResponse
+from .portrait_service_pb2 import ListPlaceClassesRequest as ListPlaceClassesRequest
+from .portrait_service_pb2 import ListPlaceClassesResponse as ListPlaceClassesResponse
+from .portrait_service_pb2 import ListPlaceTasksRequest as ListPlaceTasksRequest
+from .portrait_service_pb2 import ListPlaceTasksResponse as ListPlaceTasksResponse
+from .portrait_service_pb2 import ListPlaceVersionsRequest as ListPlaceVersionsRequest
+from .portrait_service_pb2 import ListPlaceVersionsResponse as ListPlaceVersionsResponse
+from .portrait_service_pb2 import ListRunsRequest as ListRunsRequest
+from .portrait_service_pb2 import ListRunsResponse as ListRunsResponse
+from .portrait_service_pb2 import ListTagHistoryRequest as ListTagHistoryRequest
+from .portrait_service_pb2 import ListTagHistoryResponse as ListTagHistoryResponse
+from .portrait_service_pb2 import ListTagVersionsRequest as ListTagVersionsRequest
+from .portrait_service_pb2 import ListTagVersionsResponse as ListTagVersionsResponse
 from .portrait_service_pb2 import ListTagsRequest as ListTagsRequest
 from .portrait_service_pb2 import ListTagsResponse as ListTagsResponse
+from .portrait_service_pb2 import ListTrackRequest as ListTrackRequest
+from .portrait_service_pb2 import ListTrackResponse as ListTrackResponse
 from .portrait_service_pb2 import PublishMomentRuleRequest as PublishMomentRuleRequest
 from .portrait_service_pb2 import PublishMomentRuleResponse as PublishMomentRuleResponse
+from .portrait_service_pb2 import PublishTagVersionRequest as PublishTagVersionRequest
+from .portrait_service_pb2 import PublishTagVersionResponse as PublishTagVersionResponse
+from .portrait_service_pb2 import ReleaseRunRequest as ReleaseRunRequest
+from .portrait_service_pb2 import ReleaseRunResponse as ReleaseRunResponse
 from .portrait_service_pb2 import RetireMomentRuleRequest as RetireMomentRuleRequest
 from .portrait_service_pb2 import RetireMomentRuleResponse as RetireMomentRuleResponse
+from .portrait_service_pb2 import RetireTagRequest as RetireTagRequest
+from .portrait_service_pb2 import RetireTagResponse as RetireTagResponse
 from .portrait_service_pb2 import UpdateAudienceRequest as UpdateAudienceRequest
 from .portrait_service_pb2 import UpdateAudienceResponse as UpdateAudienceResponse
 from .portrait_service_pb2 import UpdateCustomerListRequest as UpdateCustomerListRequest
@@ -114,8 +162,12 @@ from .portrait_service_pb2 import WatchRunsResponse as WatchRunsResponse
 from .report_pb2 import Run as Run
 from .report_pb2 import SnapshotFile as SnapshotFile
 from .tag_pb2 import Tag as Tag
+from .tag_pb2 import TagApproval as TagApproval
 from .tag_pb2 import TagCategory as TagCategory
+from .tag_pb2 import TagCount as TagCount
+from .tag_pb2 import TagPast as TagPast
 from .tag_pb2 import TagValue as TagValue
+from .tag_pb2 import TagVersion as TagVersion
 from .tag_pb2 import TAG_CATEGORY_BASIC as TAG_CATEGORY_BASIC
 from .tag_pb2 import TAG_CATEGORY_BUSINESS as TAG_CATEGORY_BUSINESS
 from .tag_pb2 import TAG_CATEGORY_CAMPAIGN_PREFERENCE as TAG_CATEGORY_CAMPAIGN_PREFERENCE
@@ -132,6 +184,8 @@ from .portrait_service_pb2_grpc import add_PortraitServiceServicer_to_server as 
 
 __all__ = [
     "Anchor",
+    "ApproveTagVersionRequest",
+    "ApproveTagVersionResponse",
     "Audience",
     "AudienceExpression",
     "AudiencePart",
@@ -140,17 +194,25 @@ __all__ = [
     "CancelJobRequest",
     "CancelJobResponse",
     "ChurnRisk",
+    "ClassifyPlaceRequest",
+    "ClassifyPlaceResponse",
     "ComputeSpec",
     "CountAudienceRequest",
     "CountAudienceResponse",
     "CountMomentsRequest",
     "CountMomentsResponse",
+    "CountTagRequest",
+    "CountTagResponse",
     "CreateJobRequest",
     "CreateJobResponse",
     "CreateMomentRuleRequest",
     "CreateMomentRuleResponse",
+    "CreateTagVersionRequest",
+    "CreateTagVersionResponse",
+    "CrowdHour",
     "CurrentOffer",
     "CustomerList",
+    "DwellArea",
     "DwellLine",
     "ERROR_REASON_AUDIENCE_INVALID",
     "ERROR_REASON_AUDIENCE_NOT_FOUND",
@@ -166,12 +228,17 @@ __all__ = [
     "ERROR_REASON_MOMENT_RULE_NOT_FOUND",
     "ERROR_REASON_MOMENT_RULE_RETIRED",
     "ERROR_REASON_NOT_ALLOWED",
+    "ERROR_REASON_PLACE_CLASS_UNKNOWN",
     "ERROR_REASON_REQUEST_ID_REUSED",
     "ERROR_REASON_RUN_NOT_FOUND",
+    "ERROR_REASON_RUN_NOT_HELD",
     "ERROR_REASON_SPAN_INVALID",
     "ERROR_REASON_STORE_UNAVAILABLE",
     "ERROR_REASON_STRANGER",
+    "ERROR_REASON_TAG_INVALID",
+    "ERROR_REASON_TAG_NOT_APPROVED",
     "ERROR_REASON_TAG_NOT_FOUND",
+    "ERROR_REASON_TAG_VERSION_CLOSED",
     "ERROR_REASON_UNSPECIFIED",
     "ErrorReason",
     "EventMatch",
@@ -181,6 +248,7 @@ __all__ = [
     "ExplainMomentRuleResponse",
     "ExportAudienceRequest",
     "ExportAudienceResponse",
+    "Feature",
     "FieldTest",
     "FreezeAudienceRequest",
     "FreezeAudienceResponse",
@@ -191,6 +259,8 @@ __all__ = [
     "GetAudienceProfileResponse",
     "GetAudienceRequest",
     "GetAudienceResponse",
+    "GetCrowdRequest",
+    "GetCrowdResponse",
     "GetJobRequest",
     "GetJobResponse",
     "GetMomentRuleRequest",
@@ -199,6 +269,8 @@ __all__ = [
     "GetPortraitResponse",
     "GetSnapshotRequest",
     "GetSnapshotResponse",
+    "GetTagRequest",
+    "GetTagResponse",
     "Interest",
     "Job",
     "JourneyStep",
@@ -209,8 +281,12 @@ __all__ = [
     "ListAudiencesResponse",
     "ListCustomerListsRequest",
     "ListCustomerListsResponse",
+    "ListDwellAreasRequest",
+    "ListDwellAreasResponse",
     "ListDwellRequest",
     "ListDwellResponse",
+    "ListFeaturesRequest",
+    "ListFeaturesResponse",
     "ListJobsRequest",
     "ListJobsResponse",
     "ListJourneyRequest",
@@ -219,21 +295,44 @@ __all__ = [
     "ListMomentRulesResponse",
     "ListMomentsRequest",
     "ListMomentsResponse",
+    "ListPlaceClassesRequest",
+    "ListPlaceClassesResponse",
+    "ListPlaceTasksRequest",
+    "ListPlaceTasksResponse",
+    "ListPlaceVersionsRequest",
+    "ListPlaceVersionsResponse",
+    "ListRunsRequest",
+    "ListRunsResponse",
+    "ListTagHistoryRequest",
+    "ListTagHistoryResponse",
+    "ListTagVersionsRequest",
+    "ListTagVersionsResponse",
     "ListTagsRequest",
     "ListTagsResponse",
+    "ListTrackRequest",
+    "ListTrackResponse",
     "Moment",
     "MomentFinding",
     "MomentPattern",
     "MomentRule",
     "Overlap",
+    "PlaceClass",
+    "PlaceTask",
+    "PlaceVersion",
     "Portrait",
     "PortraitServiceServicer",
     "PortraitServiceStub",
     "ProfileLine",
     "PublishMomentRuleRequest",
     "PublishMomentRuleResponse",
+    "PublishTagVersionRequest",
+    "PublishTagVersionResponse",
+    "ReleaseRunRequest",
+    "ReleaseRunResponse",
     "RetireMomentRuleRequest",
     "RetireMomentRuleResponse",
+    "RetireTagRequest",
+    "RetireTagResponse",
     "Run",
     "SavedAudience",
     "SnapshotFile",
@@ -248,12 +347,17 @@ __all__ = [
     "TAG_CATEGORY_UNSPECIFIED",
     "TAG_CATEGORY_VALUE",
     "Tag",
+    "TagApproval",
     "TagCategory",
+    "TagCount",
+    "TagPast",
     "TagValue",
+    "TagVersion",
     "UpdateAudienceRequest",
     "UpdateAudienceResponse",
     "UpdateCustomerListRequest",
     "UpdateCustomerListResponse",
+    "Visit",
     "WatchMomentsRequest",
     "WatchMomentsResponse",
     "WatchRunsRequest",

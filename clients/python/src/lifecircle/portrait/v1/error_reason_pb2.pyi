@@ -104,6 +104,27 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_INDEX_LOADING: the tags of the first run are still being read into memory; the same call may be sent again. UNAVAILABLE.
     {"reason": "INDEX_LOADING", "domain": "portrait.lifecircle", "metadata": {}}
     """
+    ERROR_REASON_TAG_INVALID: _ErrorReason.ValueType  # 60
+    """ERROR_REASON_TAG_INVALID: the definition cannot be used; the metadata name the path of the first problem. INVALID_ARGUMENT.
+    {"reason": "TAG_INVALID", "domain": "portrait.lifecircle", "metadata": {"path": "T1.rule.dwell.place"}}
+    """
+    ERROR_REASON_TAG_NOT_APPROVED: _ErrorReason.ValueType  # 61
+    """ERROR_REASON_TAG_NOT_APPROVED: regularity or business sense is not approved, or not by other people than the author.
+    FAILED_PRECONDITION.
+    {"reason": "TAG_NOT_APPROVED", "domain": "portrait.lifecircle", "metadata": {"missing": "business"}}
+    """
+    ERROR_REASON_TAG_VERSION_CLOSED: _ErrorReason.ValueType  # 62
+    """ERROR_REASON_TAG_VERSION_CLOSED: the version is not in review any more. FAILED_PRECONDITION.
+    {"reason": "TAG_VERSION_CLOSED", "domain": "portrait.lifecircle", "metadata": {"code": "PR30", "state": "ACTIVE"}}
+    """
+    ERROR_REASON_RUN_NOT_HELD: _ErrorReason.ValueType  # 63
+    """ERROR_REASON_RUN_NOT_HELD: the run is not held. FAILED_PRECONDITION.
+    {"reason": "RUN_NOT_HELD", "domain": "portrait.lifecircle", "metadata": {"run_id": "20260930-…"}}
+    """
+    ERROR_REASON_PLACE_CLASS_UNKNOWN: _ErrorReason.ValueType  # 64
+    """ERROR_REASON_PLACE_CLASS_UNKNOWN: the tree has no such class. INVALID_ARGUMENT.
+    {"reason": "PLACE_CLASS_UNKNOWN", "domain": "portrait.lifecircle", "metadata": {"class_code": "zoo.cage"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -191,5 +212,26 @@ ERROR_REASON_MOMENT_RULE_RETIRED: ErrorReason.ValueType  # 44
 ERROR_REASON_INDEX_LOADING: ErrorReason.ValueType  # 45
 """ERROR_REASON_INDEX_LOADING: the tags of the first run are still being read into memory; the same call may be sent again. UNAVAILABLE.
 {"reason": "INDEX_LOADING", "domain": "portrait.lifecircle", "metadata": {}}
+"""
+ERROR_REASON_TAG_INVALID: ErrorReason.ValueType  # 60
+"""ERROR_REASON_TAG_INVALID: the definition cannot be used; the metadata name the path of the first problem. INVALID_ARGUMENT.
+{"reason": "TAG_INVALID", "domain": "portrait.lifecircle", "metadata": {"path": "T1.rule.dwell.place"}}
+"""
+ERROR_REASON_TAG_NOT_APPROVED: ErrorReason.ValueType  # 61
+"""ERROR_REASON_TAG_NOT_APPROVED: regularity or business sense is not approved, or not by other people than the author.
+FAILED_PRECONDITION.
+{"reason": "TAG_NOT_APPROVED", "domain": "portrait.lifecircle", "metadata": {"missing": "business"}}
+"""
+ERROR_REASON_TAG_VERSION_CLOSED: ErrorReason.ValueType  # 62
+"""ERROR_REASON_TAG_VERSION_CLOSED: the version is not in review any more. FAILED_PRECONDITION.
+{"reason": "TAG_VERSION_CLOSED", "domain": "portrait.lifecircle", "metadata": {"code": "PR30", "state": "ACTIVE"}}
+"""
+ERROR_REASON_RUN_NOT_HELD: ErrorReason.ValueType  # 63
+"""ERROR_REASON_RUN_NOT_HELD: the run is not held. FAILED_PRECONDITION.
+{"reason": "RUN_NOT_HELD", "domain": "portrait.lifecircle", "metadata": {"run_id": "20260930-…"}}
+"""
+ERROR_REASON_PLACE_CLASS_UNKNOWN: ErrorReason.ValueType  # 64
+"""ERROR_REASON_PLACE_CLASS_UNKNOWN: the tree has no such class. INVALID_ARGUMENT.
+{"reason": "PLACE_CLASS_UNKNOWN", "domain": "portrait.lifecircle", "metadata": {"class_code": "zoo.cage"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

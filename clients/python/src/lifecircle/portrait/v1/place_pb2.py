@@ -22,19 +22,35 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"lifecircle/portrait/v1/place.proto\x12\x16lifecircle.portrait.v1\"\x89\x02\n\x06\x41nchor\x12\x31\n\x04role\x18\x01 \x01(\x0e\x32#.lifecircle.portrait.v1.Anchor.Role\x12\x10\n\x08place_id\x18\x02 \x01(\t\x12\x12\n\nplace_name\x18\x03 \x01(\t\x12\x13\n\x0bplace_class\x18\x04 \x01(\t\x12\x0c\n\x04town\x18\x05 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x06 \x01(\x05\x12\x15\n\rdwell_seconds\x18\x07 \x01(\x03\x12\x12\n\nconfidence\x18\x08 \x01(\x01\"J\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_HOME\x10\x01\x12\r\n\tROLE_WORK\x10\x02\x12\x0e\n\nROLE_STUDY\x10\x03\"\x86\x01\n\tDwellLine\x12\x10\n\x08place_id\x18\x01 \x01(\t\x12\x13\n\x0bplace_class\x18\x02 \x01(\t\x12\x10\n\x08\x64\x61y_type\x18\x03 \x01(\t\x12\x0c\n\x04slot\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x05 \x01(\x05\x12\x15\n\rdwell_seconds\x18\x06 \x01(\x03\x12\r\n\x05grade\x18\x07 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"lifecircle/portrait/v1/place.proto\x12\x16lifecircle.portrait.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\x89\x02\n\x06\x41nchor\x12\x31\n\x04role\x18\x01 \x01(\x0e\x32#.lifecircle.portrait.v1.Anchor.Role\x12\x10\n\x08place_id\x18\x02 \x01(\t\x12\x12\n\nplace_name\x18\x03 \x01(\t\x12\x13\n\x0bplace_class\x18\x04 \x01(\t\x12\x0c\n\x04town\x18\x05 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x06 \x01(\x05\x12\x15\n\rdwell_seconds\x18\x07 \x01(\x03\x12\x12\n\nconfidence\x18\x08 \x01(\x01\"J\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_HOME\x10\x01\x12\r\n\tROLE_WORK\x10\x02\x12\x0e\n\nROLE_STUDY\x10\x03\"\x86\x01\n\tDwellLine\x12\x10\n\x08place_id\x18\x01 \x01(\t\x12\x13\n\x0bplace_class\x18\x02 \x01(\t\x12\x10\n\x08\x64\x61y_type\x18\x03 \x01(\t\x12\x0c\n\x04slot\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x05 \x01(\x05\x12\x15\n\rdwell_seconds\x18\x06 \x01(\x03\x12\r\n\x05grade\x18\x07 \x01(\x05\"\xae\x01\n\x05Visit\x12\x10\n\x08place_id\x18\x01 \x01(\t\x12\x12\n\nplace_name\x18\x02 \x01(\t\x12\x13\n\x0bplace_class\x18\x03 \x01(\t\x12\x0c\n\x04town\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\nPlaceClass\x12\x12\n\nclass_code\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x0e\n\x06places\x18\x03 \x01(\x03\"\xfe\x01\n\tPlaceTask\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32&.lifecircle.portrait.v1.PlaceTask.Kind\x12\x10\n\x08place_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x65ll_id\x18\x03 \x01(\x03\x12\x0f\n\x07traffic\x18\x04 \x01(\x03\x12\x0f\n\x07read_as\x18\x05 \x01(\t\x12\x12\n\nkilometres\x18\x06 \x01(\x01\"b\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11KIND_UNCLASSIFIED\x10\x01\x12\x16\n\x12KIND_UNMAPPED_CELL\x10\x02\x12\x15\n\x11KIND_DOUBTFUL_ROW\x10\x03\"\xba\x01\n\x0cPlaceVersion\x12\x10\n\x08place_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x12\n\nclass_code\x18\x03 \x01(\t\x12$\n\tfrom_date\x18\x04 \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06\x61uthor\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\tDwellArea\x12\x10\n\x08place_id\x18\x01 \x01(\t\x12\x12\n\nplace_name\x18\x02 \x01(\t\x12\x13\n\x0bplace_class\x18\x03 \x01(\t\x12\x0c\n\x04town\x18\x04 \x01(\t\x12\x11\n\tcustomers\x18\x05 \x01(\x03\x12\x15\n\rdwell_seconds\x18\x06 \x01(\x03\"G\n\tCrowdHour\x12\x0c\n\x04hour\x18\x01 \x01(\x05\x12\x0e\n\x06people\x18\x02 \x01(\x01\x12\x0c\n\x04peak\x18\x03 \x01(\x08\x12\x0e\n\x06trough\x18\x04 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.portrait.v1.place_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ANCHOR']._serialized_start=63
-  _globals['_ANCHOR']._serialized_end=328
-  _globals['_ANCHOR_ROLE']._serialized_start=254
-  _globals['_ANCHOR_ROLE']._serialized_end=328
-  _globals['_DWELLLINE']._serialized_start=331
-  _globals['_DWELLLINE']._serialized_end=465
+  _globals['_ANCHOR']._serialized_start=120
+  _globals['_ANCHOR']._serialized_end=385
+  _globals['_ANCHOR_ROLE']._serialized_start=311
+  _globals['_ANCHOR_ROLE']._serialized_end=385
+  _globals['_DWELLLINE']._serialized_start=388
+  _globals['_DWELLLINE']._serialized_end=522
+  _globals['_VISIT']._serialized_start=525
+  _globals['_VISIT']._serialized_end=699
+  _globals['_PLACECLASS']._serialized_start=701
+  _globals['_PLACECLASS']._serialized_end=764
+  _globals['_PLACETASK']._serialized_start=767
+  _globals['_PLACETASK']._serialized_end=1021
+  _globals['_PLACETASK_KIND']._serialized_start=923
+  _globals['_PLACETASK_KIND']._serialized_end=1021
+  _globals['_PLACEVERSION']._serialized_start=1024
+  _globals['_PLACEVERSION']._serialized_end=1210
+  _globals['_DWELLAREA']._serialized_start=1212
+  _globals['_DWELLAREA']._serialized_end=1338
+  _globals['_CROWDHOUR']._serialized_start=1340
+  _globals['_CROWDHOUR']._serialized_end=1411
 # @@protoc_insertion_point(module_scope)

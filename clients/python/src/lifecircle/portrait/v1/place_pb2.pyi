@@ -3,9 +3,13 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -139,3 +143,276 @@ class DwellLine(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DwellLine: _TypeAlias = DwellLine  # noqa: Y015
+
+@_typing.final
+class Visit(_message.Message):
+    """Visit is one stay of a customer at one place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_ID_FIELD_NUMBER: _builtins.int
+    PLACE_NAME_FIELD_NUMBER: _builtins.int
+    PLACE_CLASS_FIELD_NUMBER: _builtins.int
+    TOWN_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    place_id: _builtins.str
+    """place_id is the operator's id of the place."""
+    place_name: _builtins.str
+    """place_name is its name."""
+    place_class: _builtins.str
+    """place_class is its class, dotted."""
+    town: _builtins.str
+    """town is the town that it lies in."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """start_time is when it began."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """end_time is when it ended."""
+
+    def __init__(
+        self,
+        *,
+        place_id: _builtins.str = ...,
+        place_name: _builtins.str = ...,
+        place_class: _builtins.str = ...,
+        town: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "place_class", b"place_class", "place_id", b"place_id", "place_name", b"place_name", "start_time", b"start_time", "town", b"town"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Visit: _TypeAlias = Visit  # noqa: Y015
+
+@_typing.final
+class PlaceClass(_message.Message):
+    """PlaceClass is a class of places; the depth of the tree is data."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASS_CODE_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    class_code: _builtins.str
+    """class_code is its path, dotted, coarse to fine."""
+    places: _builtins.int
+    """places counts the places of this very class in the latest run."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """names are its names from coarse to fine, in Chinese."""
+
+    def __init__(
+        self,
+        *,
+        class_code: _builtins.str = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        places: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_code", b"class_code", "names", b"names", "places", b"places"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceClass: _TypeAlias = PlaceClass  # noqa: Y015
+
+@_typing.final
+class PlaceTask(_message.Message):
+    """PlaceTask is something that the map lacks, with the traffic that depends on it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PlaceTask._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: PlaceTask._Kind.ValueType  # 0
+        """KIND_UNSPECIFIED is never given."""
+        KIND_UNCLASSIFIED: PlaceTask._Kind.ValueType  # 1
+        """KIND_UNCLASSIFIED means a place without a class of the tree."""
+        KIND_UNMAPPED_CELL: PlaceTask._Kind.ValueType  # 2
+        """KIND_UNMAPPED_CELL means a cell that is heard and serves no place."""
+        KIND_DOUBTFUL_ROW: PlaceTask._Kind.ValueType  # 3
+        """KIND_DOUBTFUL_ROW means a row of the map that was read as another place, or left out."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kind says what is to be done."""
+
+    KIND_UNSPECIFIED: PlaceTask.Kind.ValueType  # 0
+    """KIND_UNSPECIFIED is never given."""
+    KIND_UNCLASSIFIED: PlaceTask.Kind.ValueType  # 1
+    """KIND_UNCLASSIFIED means a place without a class of the tree."""
+    KIND_UNMAPPED_CELL: PlaceTask.Kind.ValueType  # 2
+    """KIND_UNMAPPED_CELL means a cell that is heard and serves no place."""
+    KIND_DOUBTFUL_ROW: PlaceTask.Kind.ValueType  # 3
+    """KIND_DOUBTFUL_ROW means a row of the map that was read as another place, or left out."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PLACE_ID_FIELD_NUMBER: _builtins.int
+    CELL_ID_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
+    READ_AS_FIELD_NUMBER: _builtins.int
+    KILOMETRES_FIELD_NUMBER: _builtins.int
+    kind: Global___PlaceTask.Kind.ValueType
+    """kind says what is to be done."""
+    place_id: _builtins.str
+    """place_id is the place, or the place that a doubtful row states; empty for a cell."""
+    cell_id: _builtins.int
+    """cell_id is the cell (lac × 2^28 + cell); 0 for a place."""
+    traffic: _builtins.int
+    """traffic is dwell in seconds for places, rows of the examined sample for cells."""
+    read_as: _builtins.str
+    """read_as is the place that a doubtful row was read as; empty when it was left out."""
+    kilometres: _builtins.float
+    """kilometres is how far a doubtful row's cell stands from its stated place."""
+    def __init__(
+        self,
+        *,
+        kind: Global___PlaceTask.Kind.ValueType = ...,
+        place_id: _builtins.str = ...,
+        cell_id: _builtins.int = ...,
+        traffic: _builtins.int = ...,
+        read_as: _builtins.str = ...,
+        kilometres: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell_id", b"cell_id", "kilometres", b"kilometres", "kind", b"kind", "place_id", b"place_id", "read_as", b"read_as", "traffic", b"traffic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceTask: _TypeAlias = PlaceTask  # noqa: Y015
+
+@_typing.final
+class PlaceVersion(_message.Message):
+    """PlaceVersion is a class that was given to a place by hand; it comes before the operator's own from its first day on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CLASS_CODE_FIELD_NUMBER: _builtins.int
+    FROM_DATE_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    place_id: _builtins.str
+    """place_id is the operator's id of the place."""
+    version: _builtins.int
+    """version counts from 1."""
+    class_code: _builtins.str
+    """class_code is its class, dotted; one of the tree."""
+    author: _builtins.str
+    """author is who gave it."""
+    note: _builtins.str
+    """note says why."""
+    @_builtins.property
+    def from_date(self) -> _date_pb2.Date:
+        """from_date is the first day for which it holds."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is when it was given."""
+
+    def __init__(
+        self,
+        *,
+        place_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        class_code: _builtins.str = ...,
+        from_date: _date_pb2.Date | None = ...,
+        author: _builtins.str = ...,
+        note: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "from_date", b"from_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "class_code", b"class_code", "create_time", b"create_time", "from_date", b"from_date", "note", b"note", "place_id", b"place_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceVersion: _TypeAlias = PlaceVersion  # noqa: Y015
+
+@_typing.final
+class DwellArea(_message.Message):
+    """DwellArea is where people are in one slot of one kind of day; never one of fewer than ten customers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_ID_FIELD_NUMBER: _builtins.int
+    PLACE_NAME_FIELD_NUMBER: _builtins.int
+    PLACE_CLASS_FIELD_NUMBER: _builtins.int
+    TOWN_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    DWELL_SECONDS_FIELD_NUMBER: _builtins.int
+    place_id: _builtins.str
+    """place_id is the operator's id of the place."""
+    place_name: _builtins.str
+    """place_name is its name."""
+    place_class: _builtins.str
+    """place_class is its class, dotted."""
+    town: _builtins.str
+    """town is the town that it lies in."""
+    customers: _builtins.int
+    """customers were there in the window."""
+    dwell_seconds: _builtins.int
+    """dwell_seconds is their time there."""
+    def __init__(
+        self,
+        *,
+        place_id: _builtins.str = ...,
+        place_name: _builtins.str = ...,
+        place_class: _builtins.str = ...,
+        town: _builtins.str = ...,
+        customers: _builtins.int = ...,
+        dwell_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customers", b"customers", "dwell_seconds", b"dwell_seconds", "place_class", b"place_class", "place_id", b"place_id", "place_name", b"place_name", "town", b"town"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DwellArea: _TypeAlias = DwellArea  # noqa: Y015
+
+@_typing.final
+class CrowdHour(_message.Message):
+    """CrowdHour is how many people are at the places of a class in one hour of a kind of day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOUR_FIELD_NUMBER: _builtins.int
+    PEOPLE_FIELD_NUMBER: _builtins.int
+    PEAK_FIELD_NUMBER: _builtins.int
+    TROUGH_FIELD_NUMBER: _builtins.int
+    hour: _builtins.int
+    """hour is the local hour, 0 to 23."""
+    people: _builtins.float
+    """people is how many are there at once on an average day: presence in seconds over the days and 3,600."""
+    peak: _builtins.bool
+    """peak is set for the hours of the busiest stretch (波峰): at least 80 % of the busiest hour."""
+    trough: _builtins.bool
+    """trough is set for the quietest hours (波谷) among those in which anybody is there: at most 20 % of the busiest."""
+    def __init__(
+        self,
+        *,
+        hour: _builtins.int = ...,
+        people: _builtins.float = ...,
+        peak: _builtins.bool = ...,
+        trough: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hour", b"hour", "peak", b"peak", "people", b"people", "trough", b"trough"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CrowdHour: _TypeAlias = CrowdHour  # noqa: Y015

@@ -384,3 +384,57 @@ class JourneyStep(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JourneyStep: _TypeAlias = JourneyStep  # noqa: Y015
+
+@_typing.final
+class Feature(_message.Message):
+    """Feature is the definition of one item of the feature catalogue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
+    DERIVATION_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    REFRESH_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """name is the column's name."""
+    type: _builtins.str
+    """type is one of seven: profile, consumption, usage, contact, content, place, product."""
+    definition: _builtins.str
+    """definition says in words what it is."""
+    raw: _builtins.bool
+    """raw is set for a column as the source gives it, not set for one that is derived."""
+    derivation: _builtins.str
+    """derivation is how it is derived: statistics, model or reasoning; empty for a raw one."""
+    source: _builtins.str
+    """source is the feed or table that it comes from."""
+    owner: _builtins.str
+    """owner is who answers for it."""
+    refresh: _builtins.str
+    """refresh is daily, weekly or monthly."""
+    unit: _builtins.str
+    """unit is what it is counted in."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        type: _builtins.str = ...,
+        definition: _builtins.str = ...,
+        raw: _builtins.bool = ...,
+        derivation: _builtins.str = ...,
+        source: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        refresh: _builtins.str = ...,
+        unit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "derivation", b"derivation", "name", b"name", "owner", b"owner", "raw", b"raw", "refresh", b"refresh", "source", b"source", "type", b"type", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Feature: _TypeAlias = Feature  # noqa: Y015

@@ -55,6 +55,96 @@ class PortraitServiceStub:
                 request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagsRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagsResponse.FromString,
                 _registered_method=True)
+        self.GetTag = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/GetTag',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetTagRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetTagResponse.FromString,
+                _registered_method=True)
+        self.CreateTagVersion = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/CreateTagVersion',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateTagVersionRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateTagVersionResponse.FromString,
+                _registered_method=True)
+        self.ApproveTagVersion = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ApproveTagVersion',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveTagVersionRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveTagVersionResponse.FromString,
+                _registered_method=True)
+        self.PublishTagVersion = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/PublishTagVersion',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishTagVersionRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishTagVersionResponse.FromString,
+                _registered_method=True)
+        self.RetireTag = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/RetireTag',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireTagRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireTagResponse.FromString,
+                _registered_method=True)
+        self.ListTagVersions = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListTagVersions',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagVersionsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagVersionsResponse.FromString,
+                _registered_method=True)
+        self.CountTag = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/CountTag',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountTagRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountTagResponse.FromString,
+                _registered_method=True)
+        self.ListTagHistory = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListTagHistory',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryResponse.FromString,
+                _registered_method=True)
+        self.ListRuns = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListRuns',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListRunsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListRunsResponse.FromString,
+                _registered_method=True)
+        self.ReleaseRun = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ReleaseRun',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ReleaseRunRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ReleaseRunResponse.FromString,
+                _registered_method=True)
+        self.ListTrack = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListTrack',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTrackRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTrackResponse.FromString,
+                _registered_method=True)
+        self.ListDwellAreas = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListDwellAreas',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDwellAreasRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDwellAreasResponse.FromString,
+                _registered_method=True)
+        self.GetCrowd = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/GetCrowd',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdResponse.FromString,
+                _registered_method=True)
+        self.ListPlaceClasses = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListPlaceClasses',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceClassesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceClassesResponse.FromString,
+                _registered_method=True)
+        self.ListPlaceTasks = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListPlaceTasks',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceTasksRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceTasksResponse.FromString,
+                _registered_method=True)
+        self.ClassifyPlace = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ClassifyPlace',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ClassifyPlaceRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ClassifyPlaceResponse.FromString,
+                _registered_method=True)
+        self.ListPlaceVersions = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListPlaceVersions',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceVersionsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceVersionsResponse.FromString,
+                _registered_method=True)
+        self.ListFeatures = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListFeatures',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListFeaturesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListFeaturesResponse.FromString,
+                _registered_method=True)
         self.ListJourney = channel.unary_unary(
                 '/lifecircle.portrait.v1.PortraitService/ListJourney',
                 request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListJourneyRequest.SerializeToString,
@@ -224,6 +314,134 @@ class PortraitServiceServicer:
 
     def ListTags(self, request, context):
         """Lists the catalogue's tags with how many customers bear each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTag(self, request, context):
+        """Gives one tag in full, with the definition in force.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateTagVersion(self, request, context):
+        """Makes a version of a tag from its definition as data; a new tag needs no deployment. It is computed when it is published.
+        Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveTagVersion(self, request, context):
+        """Approves one aspect of a version. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishTagVersion(self, request, context):
+        """Puts a version in force: the next run computes it. Refused unless regularity and business sense are approved. Idempotent by
+        request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireTag(self, request, context):
+        """Gives a tag up: no later run computes it. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTagVersions(self, request, context):
+        """Lists the versions of a tag, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountTag(self, request, context):
+        """Says what a definition would give over the latest run's facts, and how that differs from what is live; nothing is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTagHistory(self, request, context):
+        """Lists what a customer was tagged as of an earlier day. Sensitive personal data: every call is audited with its purpose.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRuns(self, request, context):
+        """Lists runs, the latest first, those that are held among them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseRun(self, request, context):
+        """Lets readers see a run that was held because a tag's coverage was outside of its band. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrack(self, request, context):
+        """Lists the visits of one customer in order of time. Sensitive personal data: every call is audited with its purpose.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDwellAreas(self, request, context):
+        """Lists the main dwell areas of the city in one slot, the one with most time first; none of fewer than ten customers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCrowd(self, request, context):
+        """Gives the peaks and troughs (波峰、波谷) of the places of a class over the hours of a kind of day.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlaceClasses(self, request, context):
+        """Lists the tree of place classes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlaceTasks(self, request, context):
+        """Lists what the map lacks, that with most traffic first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClassifyPlace(self, request, context):
+        """Gives a place a class from a day on; the next run reads it. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlaceVersions(self, request, context):
+        """Lists the classes that were given to a place by hand, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFeatures(self, request, context):
+        """Lists the feature catalogue by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -452,6 +670,96 @@ def add_PortraitServiceServicer_to_server(servicer, server):
                     servicer.ListTags,
                     request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagsRequest.FromString,
                     response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagsResponse.SerializeToString,
+            ),
+            'GetTag': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTag,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetTagRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetTagResponse.SerializeToString,
+            ),
+            'CreateTagVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateTagVersion,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateTagVersionRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateTagVersionResponse.SerializeToString,
+            ),
+            'ApproveTagVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveTagVersion,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveTagVersionRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveTagVersionResponse.SerializeToString,
+            ),
+            'PublishTagVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishTagVersion,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishTagVersionRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishTagVersionResponse.SerializeToString,
+            ),
+            'RetireTag': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireTag,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireTagRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireTagResponse.SerializeToString,
+            ),
+            'ListTagVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTagVersions,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagVersionsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagVersionsResponse.SerializeToString,
+            ),
+            'CountTag': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTag,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountTagRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountTagResponse.SerializeToString,
+            ),
+            'ListTagHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTagHistory,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryResponse.SerializeToString,
+            ),
+            'ListRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRuns,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListRunsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'ReleaseRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseRun,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ReleaseRunRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ReleaseRunResponse.SerializeToString,
+            ),
+            'ListTrack': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrack,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTrackRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTrackResponse.SerializeToString,
+            ),
+            'ListDwellAreas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDwellAreas,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDwellAreasRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDwellAreasResponse.SerializeToString,
+            ),
+            'GetCrowd': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCrowd,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdResponse.SerializeToString,
+            ),
+            'ListPlaceClasses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlaceClasses,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceClassesRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceClassesResponse.SerializeToString,
+            ),
+            'ListPlaceTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlaceTasks,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceTasksRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceTasksResponse.SerializeToString,
+            ),
+            'ClassifyPlace': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClassifyPlace,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ClassifyPlaceRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ClassifyPlaceResponse.SerializeToString,
+            ),
+            'ListPlaceVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlaceVersions,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceVersionsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceVersionsResponse.SerializeToString,
+            ),
+            'ListFeatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFeatures,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListFeaturesRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListFeaturesResponse.SerializeToString,
             ),
             'ListJourney': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJourney,
@@ -703,6 +1011,492 @@ class PortraitService:
             '/lifecircle.portrait.v1.PortraitService/ListTags',
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagsRequest.SerializeToString,
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTag(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/GetTag',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetTagRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetTagResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateTagVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/CreateTagVersion',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateTagVersionRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateTagVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveTagVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ApproveTagVersion',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveTagVersionRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveTagVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishTagVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/PublishTagVersion',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishTagVersionRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.PublishTagVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireTag(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/RetireTag',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireTagRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.RetireTagResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTagVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListTagVersions',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagVersionsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTag(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/CountTag',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountTagRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CountTagResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTagHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListTagHistory',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListRuns',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListRunsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ReleaseRun',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ReleaseRunRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ReleaseRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListTrack',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTrackRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTrackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDwellAreas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListDwellAreas',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDwellAreasRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDwellAreasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCrowd(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/GetCrowd',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlaceClasses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListPlaceClasses',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceClassesRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceClassesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlaceTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListPlaceTasks',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceTasksRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyPlace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ClassifyPlace',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ClassifyPlaceRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ClassifyPlaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlaceVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListPlaceVersions',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceVersionsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListFeatures',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListFeaturesRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListFeaturesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,6 +24,46 @@ class PortraitServiceStub:
     """Gives one customer's dwell by place, kind of day and slot. Sensitive personal data: every call is audited with its purpose."""
     ListTags: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListTagsRequest, _portrait_service_pb2.ListTagsResponse]
     """Lists the catalogue's tags with how many customers bear each."""
+    GetTag: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetTagRequest, _portrait_service_pb2.GetTagResponse]
+    """Gives one tag in full, with the definition in force."""
+    CreateTagVersion: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CreateTagVersionRequest, _portrait_service_pb2.CreateTagVersionResponse]
+    """Makes a version of a tag from its definition as data; a new tag needs no deployment. It is computed when it is published.
+    Idempotent by request_id.
+    """
+    ApproveTagVersion: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ApproveTagVersionRequest, _portrait_service_pb2.ApproveTagVersionResponse]
+    """Approves one aspect of a version. Idempotent by request_id."""
+    PublishTagVersion: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.PublishTagVersionRequest, _portrait_service_pb2.PublishTagVersionResponse]
+    """Puts a version in force: the next run computes it. Refused unless regularity and business sense are approved. Idempotent by
+    request_id.
+    """
+    RetireTag: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.RetireTagRequest, _portrait_service_pb2.RetireTagResponse]
+    """Gives a tag up: no later run computes it. Idempotent by request_id."""
+    ListTagVersions: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListTagVersionsRequest, _portrait_service_pb2.ListTagVersionsResponse]
+    """Lists the versions of a tag, the latest first."""
+    CountTag: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CountTagRequest, _portrait_service_pb2.CountTagResponse]
+    """Says what a definition would give over the latest run's facts, and how that differs from what is live; nothing is kept."""
+    ListTagHistory: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListTagHistoryRequest, _portrait_service_pb2.ListTagHistoryResponse]
+    """Lists what a customer was tagged as of an earlier day. Sensitive personal data: every call is audited with its purpose."""
+    ListRuns: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListRunsRequest, _portrait_service_pb2.ListRunsResponse]
+    """Lists runs, the latest first, those that are held among them."""
+    ReleaseRun: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ReleaseRunRequest, _portrait_service_pb2.ReleaseRunResponse]
+    """Lets readers see a run that was held because a tag's coverage was outside of its band. Idempotent by request_id."""
+    ListTrack: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListTrackRequest, _portrait_service_pb2.ListTrackResponse]
+    """Lists the visits of one customer in order of time. Sensitive personal data: every call is audited with its purpose."""
+    ListDwellAreas: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListDwellAreasRequest, _portrait_service_pb2.ListDwellAreasResponse]
+    """Lists the main dwell areas of the city in one slot, the one with most time first; none of fewer than ten customers."""
+    GetCrowd: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetCrowdRequest, _portrait_service_pb2.GetCrowdResponse]
+    """Gives the peaks and troughs (波峰、波谷) of the places of a class over the hours of a kind of day."""
+    ListPlaceClasses: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListPlaceClassesRequest, _portrait_service_pb2.ListPlaceClassesResponse]
+    """Lists the tree of place classes."""
+    ListPlaceTasks: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListPlaceTasksRequest, _portrait_service_pb2.ListPlaceTasksResponse]
+    """Lists what the map lacks, that with most traffic first."""
+    ClassifyPlace: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ClassifyPlaceRequest, _portrait_service_pb2.ClassifyPlaceResponse]
+    """Gives a place a class from a day on; the next run reads it. Idempotent by request_id."""
+    ListPlaceVersions: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListPlaceVersionsRequest, _portrait_service_pb2.ListPlaceVersionsResponse]
+    """Lists the classes that were given to a place by hand, the latest first."""
+    ListFeatures: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListFeaturesRequest, _portrait_service_pb2.ListFeaturesResponse]
+    """Lists the feature catalogue by name."""
     ListJourney: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListJourneyRequest, _portrait_service_pb2.ListJourneyResponse]
     """Lists a customer's journey (客户足迹), the latest step first: visits, moments, contacts, answers, orders. Sensitive personal data: every
     call is audited with its purpose.
@@ -125,6 +165,154 @@ class PortraitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_portrait_service_pb2.ListTagsRequest, _abc.Awaitable[_portrait_service_pb2.ListTagsResponse]],
     ) -> _abc.Awaitable[_portrait_service_pb2.ListTagsResponse]:
         """Lists the catalogue's tags with how many customers bear each."""
+
+    @_abc_1.abstractmethod
+    def GetTag(
+        self,
+        request: _portrait_service_pb2.GetTagRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.GetTagRequest, _abc.Awaitable[_portrait_service_pb2.GetTagResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.GetTagResponse]:
+        """Gives one tag in full, with the definition in force."""
+
+    @_abc_1.abstractmethod
+    def CreateTagVersion(
+        self,
+        request: _portrait_service_pb2.CreateTagVersionRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.CreateTagVersionRequest, _abc.Awaitable[_portrait_service_pb2.CreateTagVersionResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.CreateTagVersionResponse]:
+        """Makes a version of a tag from its definition as data; a new tag needs no deployment. It is computed when it is published.
+        Idempotent by request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def ApproveTagVersion(
+        self,
+        request: _portrait_service_pb2.ApproveTagVersionRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ApproveTagVersionRequest, _abc.Awaitable[_portrait_service_pb2.ApproveTagVersionResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ApproveTagVersionResponse]:
+        """Approves one aspect of a version. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def PublishTagVersion(
+        self,
+        request: _portrait_service_pb2.PublishTagVersionRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.PublishTagVersionRequest, _abc.Awaitable[_portrait_service_pb2.PublishTagVersionResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.PublishTagVersionResponse]:
+        """Puts a version in force: the next run computes it. Refused unless regularity and business sense are approved. Idempotent by
+        request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def RetireTag(
+        self,
+        request: _portrait_service_pb2.RetireTagRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.RetireTagRequest, _abc.Awaitable[_portrait_service_pb2.RetireTagResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.RetireTagResponse]:
+        """Gives a tag up: no later run computes it. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListTagVersions(
+        self,
+        request: _portrait_service_pb2.ListTagVersionsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListTagVersionsRequest, _abc.Awaitable[_portrait_service_pb2.ListTagVersionsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListTagVersionsResponse]:
+        """Lists the versions of a tag, the latest first."""
+
+    @_abc_1.abstractmethod
+    def CountTag(
+        self,
+        request: _portrait_service_pb2.CountTagRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.CountTagRequest, _abc.Awaitable[_portrait_service_pb2.CountTagResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.CountTagResponse]:
+        """Says what a definition would give over the latest run's facts, and how that differs from what is live; nothing is kept."""
+
+    @_abc_1.abstractmethod
+    def ListTagHistory(
+        self,
+        request: _portrait_service_pb2.ListTagHistoryRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListTagHistoryRequest, _abc.Awaitable[_portrait_service_pb2.ListTagHistoryResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListTagHistoryResponse]:
+        """Lists what a customer was tagged as of an earlier day. Sensitive personal data: every call is audited with its purpose."""
+
+    @_abc_1.abstractmethod
+    def ListRuns(
+        self,
+        request: _portrait_service_pb2.ListRunsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListRunsRequest, _abc.Awaitable[_portrait_service_pb2.ListRunsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListRunsResponse]:
+        """Lists runs, the latest first, those that are held among them."""
+
+    @_abc_1.abstractmethod
+    def ReleaseRun(
+        self,
+        request: _portrait_service_pb2.ReleaseRunRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ReleaseRunRequest, _abc.Awaitable[_portrait_service_pb2.ReleaseRunResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ReleaseRunResponse]:
+        """Lets readers see a run that was held because a tag's coverage was outside of its band. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListTrack(
+        self,
+        request: _portrait_service_pb2.ListTrackRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListTrackRequest, _abc.Awaitable[_portrait_service_pb2.ListTrackResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListTrackResponse]:
+        """Lists the visits of one customer in order of time. Sensitive personal data: every call is audited with its purpose."""
+
+    @_abc_1.abstractmethod
+    def ListDwellAreas(
+        self,
+        request: _portrait_service_pb2.ListDwellAreasRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListDwellAreasRequest, _abc.Awaitable[_portrait_service_pb2.ListDwellAreasResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListDwellAreasResponse]:
+        """Lists the main dwell areas of the city in one slot, the one with most time first; none of fewer than ten customers."""
+
+    @_abc_1.abstractmethod
+    def GetCrowd(
+        self,
+        request: _portrait_service_pb2.GetCrowdRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.GetCrowdRequest, _abc.Awaitable[_portrait_service_pb2.GetCrowdResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.GetCrowdResponse]:
+        """Gives the peaks and troughs (波峰、波谷) of the places of a class over the hours of a kind of day."""
+
+    @_abc_1.abstractmethod
+    def ListPlaceClasses(
+        self,
+        request: _portrait_service_pb2.ListPlaceClassesRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListPlaceClassesRequest, _abc.Awaitable[_portrait_service_pb2.ListPlaceClassesResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListPlaceClassesResponse]:
+        """Lists the tree of place classes."""
+
+    @_abc_1.abstractmethod
+    def ListPlaceTasks(
+        self,
+        request: _portrait_service_pb2.ListPlaceTasksRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListPlaceTasksRequest, _abc.Awaitable[_portrait_service_pb2.ListPlaceTasksResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListPlaceTasksResponse]:
+        """Lists what the map lacks, that with most traffic first."""
+
+    @_abc_1.abstractmethod
+    def ClassifyPlace(
+        self,
+        request: _portrait_service_pb2.ClassifyPlaceRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ClassifyPlaceRequest, _abc.Awaitable[_portrait_service_pb2.ClassifyPlaceResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ClassifyPlaceResponse]:
+        """Gives a place a class from a day on; the next run reads it. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListPlaceVersions(
+        self,
+        request: _portrait_service_pb2.ListPlaceVersionsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListPlaceVersionsRequest, _abc.Awaitable[_portrait_service_pb2.ListPlaceVersionsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListPlaceVersionsResponse]:
+        """Lists the classes that were given to a place by hand, the latest first."""
+
+    @_abc_1.abstractmethod
+    def ListFeatures(
+        self,
+        request: _portrait_service_pb2.ListFeaturesRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListFeaturesRequest, _abc.Awaitable[_portrait_service_pb2.ListFeaturesResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListFeaturesResponse]:
+        """Lists the feature catalogue by name."""
 
     @_abc_1.abstractmethod
     def ListJourney(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/portrait/v1/report.proto\x12\x16lifecircle.portrait.v1\x1a\x16google/type/date.proto\"\xab\x01\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12$\n\tfrom_date\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12\"\n\x07to_date\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\x17\n\x0fsignalling_rows\x18\x05 \x01(\x03\x12\x0e\n\x06visits\x18\x06 \x01(\x03\x12\x0e\n\x06sha256\x18\x07 \x01(\t\"I\n\x0cSnapshotFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/portrait/v1/report.proto\x12\x16lifecircle.portrait.v1\x1a\x16google/type/date.proto\"\xd4\x01\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12$\n\tfrom_date\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12\"\n\x07to_date\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\x17\n\x0fsignalling_rows\x18\x05 \x01(\x03\x12\x0e\n\x06visits\x18\x06 \x01(\x03\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\x0c\n\x04held\x18\x08 \x03(\t\x12\x19\n\x11\x63\x61talogue_version\x18\t \x01(\t\"I\n\x0cSnapshotFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.portrait.v1.repo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUN']._serialized_start=88
-  _globals['_RUN']._serialized_end=259
-  _globals['_SNAPSHOTFILE']._serialized_start=261
-  _globals['_SNAPSHOTFILE']._serialized_end=334
+  _globals['_RUN']._serialized_end=300
+  _globals['_SNAPSHOTFILE']._serialized_start=302
+  _globals['_SNAPSHOTFILE']._serialized_end=375
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
 import sys
@@ -30,6 +32,8 @@ class Run(_message.Message):
     SIGNALLING_ROWS_FIELD_NUMBER: _builtins.int
     VISITS_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    CATALOGUE_VERSION_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """run_id names the run."""
     customers: _builtins.int
@@ -40,6 +44,8 @@ class Run(_message.Message):
     """visits counts the visits that it found."""
     sha256: _builtins.str
     """sha256 is the checksum over its dwell table, hex: the same inputs give the same run."""
+    catalogue_version: _builtins.str
+    """catalogue_version is the version of the tag catalogue that it was computed with."""
     @_builtins.property
     def from_date(self) -> _date_pb2.Date:
         """from_date is the first day of the data."""
@@ -47,6 +53,12 @@ class Run(_message.Message):
     @_builtins.property
     def to_date(self) -> _date_pb2.Date:
         """to_date is the last day of the data."""
+
+    @_builtins.property
+    def held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """held says why readers do not see it: tags whose coverage is outside of their band, as `CODE 0.42 not in 0.01..0.2`. Empty for a
+        run that was published or released.
+        """
 
     def __init__(
         self,
@@ -58,10 +70,12 @@ class Run(_message.Message):
         signalling_rows: _builtins.int = ...,
         visits: _builtins.int = ...,
         sha256: _builtins.str = ...,
+        held: _abc.Iterable[_builtins.str] | None = ...,
+        catalogue_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["from_date", b"from_date", "to_date", b"to_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customers", b"customers", "from_date", b"from_date", "run_id", b"run_id", "sha256", b"sha256", "signalling_rows", b"signalling_rows", "to_date", b"to_date", "visits", b"visits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_version", b"catalogue_version", "customers", b"customers", "from_date", b"from_date", "held", b"held", "run_id", b"run_id", "sha256", b"sha256", "signalling_rows", b"signalling_rows", "to_date", b"to_date", "visits", b"visits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,20 +22,33 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/portrait/v1/tag.proto\x12\x16lifecircle.portrait.v1\x1a\x16google/type/date.proto\"x\n\x03Tag\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x05\x12\x13\n\x0bsensitivity\x18\x06 \x01(\t\x12\x11\n\tcustomers\x18\x07 \x01(\x03\"\xf0\x01\n\x08TagValue\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x10\n\x08landmark\x18\x05 \x01(\t\x12\x10\n\x08\x65vidence\x18\x06 \x01(\t\x12$\n\tfrom_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12&\n\x0b\x65xpire_date\x18\x08 \x01(\x0b\x32\x11.google.type.Date\x12\x35\n\x08\x63\x61tegory\x18\t \x01(\x0e\x32#.lifecircle.portrait.v1.TagCategory*\xc0\x02\n\x0bTagCategory\x12\x1c\n\x18TAG_CATEGORY_UNSPECIFIED\x10\x00\x12\x16\n\x12TAG_CATEGORY_BASIC\x10\x01\x12\x18\n\x14TAG_CATEGORY_PACKAGE\x10\x02\x12#\n\x1fTAG_CATEGORY_SERVICE_PREFERENCE\x10\x03\x12\x19\n\x15TAG_CATEGORY_BUSINESS\x10\x04\x12\x16\n\x12TAG_CATEGORY_VALUE\x10\x05\x12$\n TAG_CATEGORY_CAMPAIGN_PREFERENCE\x10\x06\x12\x19\n\x15TAG_CATEGORY_TERMINAL\x10\x07\x12#\n\x1fTAG_CATEGORY_CHANNEL_PREFERENCE\x10\x08\x12#\n\x1fTAG_CATEGORY_CONTENT_PREFERENCE\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/portrait/v1/tag.proto\x12\x16lifecircle.portrait.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\x80\x03\n\x03Tag\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x05\x12\x13\n\x0bsensitivity\x18\x06 \x01(\t\x12\x11\n\tcustomers\x18\x07 \x01(\x03\x12\x14\n\x0c\x65nglish_name\x18\x08 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\t \x01(\t\x12\x0e\n\x06level2\x18\n \x01(\t\x12\x0e\n\x06level3\x18\x0b \x01(\t\x12\r\n\x05owner\x18\x0c \x01(\t\x12\x0f\n\x07refresh\x18\r \x01(\t\x12\x10\n\x08ttl_days\x18\x0e \x01(\x05\x12\x12\n\nhysteresis\x18\x0f \x01(\x01\x12\x10\n\x08\x61pproval\x18\x10 \x01(\t\x12\x12\n\nexpect_low\x18\x11 \x01(\x01\x12\x13\n\x0b\x65xpect_high\x18\x12 \x01(\x01\x12\x0e\n\x06places\x18\x13 \x03(\t\x12\r\n\x05track\x18\x14 \x01(\t\x12\x0f\n\x07lineage\x18\x15 \x03(\t\x12\r\n\x05hints\x18\x16 \x03(\t\"\xd6\x02\n\nTagVersion\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x37\n\x05state\x18\x03 \x01(\x0e\x32(.lifecircle.portrait.v1.TagVersion.State\x12\x12\n\ndefinition\x18\x04 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x36\n\tapprovals\x18\x07 \x03(\x0b\x32#.lifecircle.portrait.v1.TagApproval\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"U\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_REVIEW\x10\x01\x12\x10\n\x0cSTATE_ACTIVE\x10\x02\x12\x11\n\rSTATE_RETIRED\x10\x03\"\xdd\x01\n\x0bTagApproval\x12:\n\x06\x61spect\x18\x01 \x01(\x0e\x32*.lifecircle.portrait.v1.TagApproval.Aspect\x12\x10\n\x08\x61pprover\x18\x02 \x01(\t\x12\x0c\n\x04note\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x06\x41spect\x12\x16\n\x12\x41SPECT_UNSPECIFIED\x10\x00\x12\x11\n\rASPECT_MINING\x10\x01\x12\x13\n\x0f\x41SPECT_BUSINESS\x10\x02\"b\n\x08TagCount\x12\r\n\x05value\x18\x01 \x01(\t\x12\x11\n\tcustomers\x18\x02 \x01(\x03\x12\x16\n\x0elive_customers\x18\x03 \x01(\x03\x12\x0e\n\x06gained\x18\x04 \x01(\x03\x12\x0c\n\x04lost\x18\x05 \x01(\x03\"l\n\x07TagPast\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\"\n\x07to_date\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12-\n\x03tag\x18\x03 \x01(\x0b\x32 .lifecircle.portrait.v1.TagValue\"\xf0\x01\n\x08TagValue\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x10\n\x08landmark\x18\x05 \x01(\t\x12\x10\n\x08\x65vidence\x18\x06 \x01(\t\x12$\n\tfrom_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12&\n\x0b\x65xpire_date\x18\x08 \x01(\x0b\x32\x11.google.type.Date\x12\x35\n\x08\x63\x61tegory\x18\t \x01(\x0e\x32#.lifecircle.portrait.v1.TagCategory*\xc0\x02\n\x0bTagCategory\x12\x1c\n\x18TAG_CATEGORY_UNSPECIFIED\x10\x00\x12\x16\n\x12TAG_CATEGORY_BASIC\x10\x01\x12\x18\n\x14TAG_CATEGORY_PACKAGE\x10\x02\x12#\n\x1fTAG_CATEGORY_SERVICE_PREFERENCE\x10\x03\x12\x19\n\x15TAG_CATEGORY_BUSINESS\x10\x04\x12\x16\n\x12TAG_CATEGORY_VALUE\x10\x05\x12$\n TAG_CATEGORY_CAMPAIGN_PREFERENCE\x10\x06\x12\x19\n\x15TAG_CATEGORY_TERMINAL\x10\x07\x12#\n\x1fTAG_CATEGORY_CHANNEL_PREFERENCE\x10\x08\x12#\n\x1fTAG_CATEGORY_CONTENT_PREFERENCE\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.portrait.v1.tag_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TAGCATEGORY']._serialized_start=450
-  _globals['_TAGCATEGORY']._serialized_end=770
-  _globals['_TAG']._serialized_start=84
-  _globals['_TAG']._serialized_end=204
-  _globals['_TAGVALUE']._serialized_start=207
-  _globals['_TAGVALUE']._serialized_end=447
+  _globals['_TAGCATEGORY']._serialized_start=1527
+  _globals['_TAGCATEGORY']._serialized_end=1847
+  _globals['_TAG']._serialized_start=118
+  _globals['_TAG']._serialized_end=502
+  _globals['_TAGVERSION']._serialized_start=505
+  _globals['_TAGVERSION']._serialized_end=847
+  _globals['_TAGVERSION_STATE']._serialized_start=762
+  _globals['_TAGVERSION_STATE']._serialized_end=847
+  _globals['_TAGAPPROVAL']._serialized_start=850
+  _globals['_TAGAPPROVAL']._serialized_end=1071
+  _globals['_TAGAPPROVAL_ASPECT']._serialized_start=999
+  _globals['_TAGAPPROVAL_ASPECT']._serialized_end=1071
+  _globals['_TAGCOUNT']._serialized_start=1073
+  _globals['_TAGCOUNT']._serialized_end=1171
+  _globals['_TAGPAST']._serialized_start=1173
+  _globals['_TAGPAST']._serialized_end=1281
+  _globals['_TAGVALUE']._serialized_start=1284
+  _globals['_TAGVALUE']._serialized_end=1524
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
@@ -83,6 +86,21 @@ class Tag(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SENSITIVITY_FIELD_NUMBER: _builtins.int
     CUSTOMERS_FIELD_NUMBER: _builtins.int
+    ENGLISH_NAME_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    LEVEL2_FIELD_NUMBER: _builtins.int
+    LEVEL3_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    REFRESH_FIELD_NUMBER: _builtins.int
+    TTL_DAYS_FIELD_NUMBER: _builtins.int
+    HYSTERESIS_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    EXPECT_LOW_FIELD_NUMBER: _builtins.int
+    EXPECT_HIGH_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    TRACK_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
+    HINTS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """code names the tag, for instance `LC_CAMPUS`."""
     name: _builtins.str
@@ -97,6 +115,42 @@ class Tag(_message.Message):
     """sensitivity is normal, personal or sensitive."""
     customers: _builtins.int
     """customers counts who bears it in the latest run."""
+    english_name: _builtins.str
+    """english_name is what people call it, in English."""
+    category: _builtins.str
+    """category is one of the nine of the whole portrait, in Chinese; `位置信息` for a life circle."""
+    level2: _builtins.str
+    """level2 and level3 are the finer branches within the family; level3 may be empty."""
+    level3: _builtins.str
+    """level3 is the finest branch; empty when there is none."""
+    owner: _builtins.str
+    """owner is who answers for it."""
+    refresh: _builtins.str
+    """refresh is daily, weekly or monthly."""
+    ttl_days: _builtins.int
+    """ttl_days is how long a customer keeps it without being confirmed."""
+    hysteresis: _builtins.float
+    """hysteresis is the share of a bound down to which a bearer keeps it; 1: none."""
+    approval: _builtins.str
+    """approval is `auto`, or `four_eyes` when two people must approve."""
+    expect_low: _builtins.float
+    """expect_low is the smallest share of customers that may bear it; below it a run is held. 0 without a band."""
+    expect_high: _builtins.float
+    """expect_high is the largest share; 0 without a band."""
+    track: _builtins.str
+    """track is its track features in words: when, how often, how long."""
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """places are its place features: class selectors and anchors that it looks at."""
+
+    @_builtins.property
+    def lineage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """lineage names what it is made of: tags, stat columns, facts."""
+
+    @_builtins.property
+    def hints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """hints are ideas of products that fit; only hints."""
+
     def __init__(
         self,
         *,
@@ -107,14 +161,241 @@ class Tag(_message.Message):
         version: _builtins.int = ...,
         sensitivity: _builtins.str = ...,
         customers: _builtins.int = ...,
+        english_name: _builtins.str = ...,
+        category: _builtins.str = ...,
+        level2: _builtins.str = ...,
+        level3: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        refresh: _builtins.str = ...,
+        ttl_days: _builtins.int = ...,
+        hysteresis: _builtins.float = ...,
+        approval: _builtins.str = ...,
+        expect_low: _builtins.float = ...,
+        expect_high: _builtins.float = ...,
+        places: _abc.Iterable[_builtins.str] | None = ...,
+        track: _builtins.str = ...,
+        lineage: _abc.Iterable[_builtins.str] | None = ...,
+        hints: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "customers", b"customers", "family", b"family", "kind", b"kind", "name", b"name", "sensitivity", b"sensitivity", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "category", b"category", "code", b"code", "customers", b"customers", "english_name", b"english_name", "expect_high", b"expect_high", "expect_low", b"expect_low", "family", b"family", "hints", b"hints", "hysteresis", b"hysteresis", "kind", b"kind", "level2", b"level2", "level3", b"level3", "lineage", b"lineage", "name", b"name", "owner", b"owner", "places", b"places", "refresh", b"refresh", "sensitivity", b"sensitivity", "track", b"track", "ttl_days", b"ttl_days", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tag: _TypeAlias = Tag  # noqa: Y015
+
+@_typing.final
+class TagVersion(_message.Message):
+    """TagVersion is one version of a tag's definition, which is data: nothing is deployed for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TagVersion._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: TagVersion._State.ValueType  # 0
+        """STATE_UNSPECIFIED is never stored."""
+        STATE_REVIEW: TagVersion._State.ValueType  # 1
+        """STATE_REVIEW means that approvals are missing."""
+        STATE_ACTIVE: TagVersion._State.ValueType  # 2
+        """STATE_ACTIVE means that the next run computes it."""
+        STATE_RETIRED: TagVersion._State.ValueType  # 3
+        """STATE_RETIRED means that another version took its place, or that the tag was given up."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State says how far it is. It is moved by verbs only."""
+
+    STATE_UNSPECIFIED: TagVersion.State.ValueType  # 0
+    """STATE_UNSPECIFIED is never stored."""
+    STATE_REVIEW: TagVersion.State.ValueType  # 1
+    """STATE_REVIEW means that approvals are missing."""
+    STATE_ACTIVE: TagVersion.State.ValueType  # 2
+    """STATE_ACTIVE means that the next run computes it."""
+    STATE_RETIRED: TagVersion.State.ValueType  # 3
+    """STATE_RETIRED means that another version took its place, or that the tag was given up."""
+
+    CODE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """code names the tag."""
+    version: _builtins.int
+    """version counts from 1; those of the shipped catalogue come first."""
+    state: Global___TagVersion.State.ValueType
+    """state is output only."""
+    definition: _builtins.str
+    """definition is the entry in the catalogue's format lct/1, as JSON."""
+    author: _builtins.str
+    """author is who made it."""
+    note: _builtins.str
+    """note says why."""
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___TagApproval]:
+        """approvals are those that were given."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is when it was made."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        version: _builtins.int = ...,
+        state: Global___TagVersion.State.ValueType = ...,
+        definition: _builtins.str = ...,
+        author: _builtins.str = ...,
+        note: _builtins.str = ...,
+        approvals: _abc.Iterable[Global___TagApproval] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "author", b"author", "code", b"code", "create_time", b"create_time", "definition", b"definition", "note", b"note", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagVersion: _TypeAlias = TagVersion  # noqa: Y015
+
+@_typing.final
+class TagApproval(_message.Message):
+    """TagApproval says that somebody found one aspect of a tag right."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Aspect:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _AspectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TagApproval._Aspect.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ASPECT_UNSPECIFIED: TagApproval._Aspect.ValueType  # 0
+        """ASPECT_UNSPECIFIED is refused."""
+        ASPECT_MINING: TagApproval._Aspect.ValueType  # 1
+        """ASPECT_MINING means the regularity in the data: coverage, stability, separation."""
+        ASPECT_BUSINESS: TagApproval._Aspect.ValueType  # 2
+        """ASPECT_BUSINESS means that it makes sense to people who know the business."""
+
+    class Aspect(_Aspect, metaclass=_AspectEnumTypeWrapper):
+        """Aspect is what was looked at. A tag is published when both are approved."""
+
+    ASPECT_UNSPECIFIED: TagApproval.Aspect.ValueType  # 0
+    """ASPECT_UNSPECIFIED is refused."""
+    ASPECT_MINING: TagApproval.Aspect.ValueType  # 1
+    """ASPECT_MINING means the regularity in the data: coverage, stability, separation."""
+    ASPECT_BUSINESS: TagApproval.Aspect.ValueType  # 2
+    """ASPECT_BUSINESS means that it makes sense to people who know the business."""
+
+    ASPECT_FIELD_NUMBER: _builtins.int
+    APPROVER_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    aspect: Global___TagApproval.Aspect.ValueType
+    """aspect is what was looked at."""
+    approver: _builtins.str
+    """approver is who approved; never the author of a four-eyes tag, and not one person for both aspects of it."""
+    note: _builtins.str
+    """note says on what grounds."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """time is when."""
+
+    def __init__(
+        self,
+        *,
+        aspect: Global___TagApproval.Aspect.ValueType = ...,
+        approver: _builtins.str = ...,
+        note: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "aspect", b"aspect", "note", b"note", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagApproval: _TypeAlias = TagApproval  # noqa: Y015
+
+@_typing.final
+class TagCount(_message.Message):
+    """TagCount is what a definition would give over the latest run's facts, and how that differs from what is live."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    LIVE_CUSTOMERS_FIELD_NUMBER: _builtins.int
+    GAINED_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    value: _builtins.str
+    """value is the case of an enum tag; empty for a flag."""
+    customers: _builtins.int
+    """customers would bear it."""
+    live_customers: _builtins.int
+    """live_customers bear it now."""
+    gained: _builtins.int
+    """gained would bear it and do not now."""
+    lost: _builtins.int
+    """lost bear it now and would not."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.str = ...,
+        customers: _builtins.int = ...,
+        live_customers: _builtins.int = ...,
+        gained: _builtins.int = ...,
+        lost: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customers", b"customers", "gained", b"gained", "live_customers", b"live_customers", "lost", b"lost", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagCount: _TypeAlias = TagCount  # noqa: Y015
+
+@_typing.final
+class TagPast(_message.Message):
+    """TagPast is what a customer was tagged as of an earlier run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    TO_DATE_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """run_id names the run."""
+    @_builtins.property
+    def to_date(self) -> _date_pb2.Date:
+        """to_date is the last day of that run's data."""
+
+    @_builtins.property
+    def tag(self) -> Global___TagValue:
+        """tag is what the run said."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        to_date: _date_pb2.Date | None = ...,
+        tag: Global___TagValue | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tag", b"tag", "to_date", b"to_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "tag", b"tag", "to_date", b"to_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagPast: _TypeAlias = TagPast  # noqa: Y015
 
 @_typing.final
 class TagValue(_message.Message):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib
 import json
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -159,21 +158,6 @@ async def test_no_clear_number_stands_in_any_table_or_log(walked: Walked) -> Non
     for log in (walked.run.state / "logs").glob("*.log"):
         said = log.read_text(errors="replace")
         assert not any(number in said for number in numbers), f"{log.name} holds clear numbers"
-
-
-@pytest.mark.parametrize("service", SERVICES)
-async def test_every_method_refuses_a_stranger(walked: Walked, service: str) -> None:
-    described = importlib.import_module(f"lifecircle.{service}.v1.{service}_service_pb2").DESCRIPTOR
-    methods = described.services_by_name[f"{service.capitalize()}Service"].methods
-    async with grpc.aio.insecure_channel(walked.run.front_door) as channel:
-        for method in methods:
-            path = f"/{method.containing_service.full_name}/{method.name}"
-            call = channel.unary_stream(path) if method.server_streaming else channel.unary_unary(path)
-            answer = call(b"", timeout=10)
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await (anext(aiter(answer)) if method.server_streaming else answer)
-            assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED, path
-            assert fault(refused.value).reason == "STRANGER", path
 
 
 async def test_a_missing_and_an_oversized_field_are_named(platform: Lifecircle) -> None:

@@ -18,6 +18,17 @@ class Config:
     server: ServerSettings
     peer_ingest: str = field(metadata={"help": "host:port of ingest"})
     lake_url: str = field(metadata={"help": "where the lake is, as a URL: file:///… or s3://…"})
+    peer_contact: str = field(default="", metadata={"help": "host:port of contact; empty: portraits show no contacts"})
+    peer_recommend: str = field(
+        default="", metadata={"help": "host:port of recommend; empty: portraits show no offers"}
+    )
+    moment_partitions: int = field(
+        default=16, metadata={"help": "shares of customers in the watch for moments; never changed later", "least": 1}
+    )
+    moment_days: int = field(default=30, metadata={"help": "days that the journal of events is kept", "least": 1})
+    map_portraits: bool = field(
+        default=True, metadata={"help": "answer GetPortrait from the memory-mapped pack; false: from Postgres"}
+    )
     lake_buckets: int = field(
         default=8, metadata={"help": "as ingest has it: customer_key modulo this is the bucket", "least": 1}
     )

@@ -79,6 +79,8 @@ portrait = Table(
     Column("customer_key", BigInteger, primary_key=True),
     Column("org_id", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("clear", LargeBinary, nullable=False),
+    Column("masked", LargeBinary, nullable=False),
 )
 
 tag_count = Table(
@@ -87,15 +89,6 @@ tag_count = Table(
     Column("run_no", BigInteger, primary_key=True),
     Column("tag", Text, primary_key=True),
     Column("customers", BigInteger, nullable=False),
-)
-
-tag_bearer = Table(
-    "tag_bearer",
-    metadata,
-    Column("run_no", BigInteger, primary_key=True),
-    Column("tag", Text, primary_key=True),
-    Column("customer_key", BigInteger, primary_key=True),
-    Column("org_id", Text, nullable=False),
 )
 
 dwell_audit = Table(

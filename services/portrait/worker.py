@@ -1,20 +1,34 @@
-"""Inbound time: deliveries are followed, jobs are run, what nobody reads any more is dropped."""
+"""Inbound time: peers are followed, jobs are run, moments are watched for, what nobody reads any more is dropped."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from services.kit import cursors, jobs
 from services.kit.clock import Clock
 from services.kit.cursors import Followed
-from services.kit.db import Database
+from services.kit.db import Database, Write
 from services.kit.waiting import pause
 from services.portrait.domain import track
+from services.portrait.domain.moment import Event
 from services.portrait.domain.readiness import Delivery
-from services.portrait.usecases import KIND, Computing, Plans
+from services.portrait.domain.run import LakeFile
+from services.portrait.store.projections import Contact
+from services.portrait.usecases import KIND, Computing, Journeys, Matching, Plans
+from services.portrait.usecases.journey import Matrix
 
 _CONSUMER = "ingest.deliveries"
 _TIDY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Peers:
+    """What is followed; contact's and recommend's streams only where they are known."""
+
+    events: Callable[[str], AsyncIterator[Followed[list[tuple[Event, int]]]]]
+    outcomes: Callable[[str], AsyncIterator[Followed[list[Contact]]]] | None = None
+    matrices: Callable[[str], AsyncIterator[Followed[Matrix]]] | None = None
+    matrix_files: Callable[[str], Awaitable[list[LakeFile]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -25,13 +39,65 @@ class Worker:
     plans: Plans
     computing: Computing
     watch: Callable[[str], AsyncIterator[Followed[Delivery]]]
+    matching: Matching
+    journeys: Journeys
+    peers: Peers
     owner: str
     clock: Clock
+
+    def background(self) -> list[Callable[[asyncio.Event], Awaitable[None]]]:
+        """Everything that runs beside."""
+        running: list[Callable[[asyncio.Event], Awaitable[None]]]
+        running = [self.follow_deliveries, self.follow_events, self.watch_moments, self.run_jobs, self.tidy]
+        if self.peers.outcomes is not None:
+            running.append(self.follow_contacts)
+        if self.peers.matrices is not None:
+            running.append(self.follow_matrices)
+        return running
 
     async def follow_deliveries(self, stop: asyncio.Event) -> None:
         """Learn of every delivery that ingest loaded, and plan what it makes due."""
         await cursors.follow(
             self.db, consumer=_CONSUMER, owner=self.owner, watch=self.watch, handle=self.plans.learn, stop=stop
+        )
+
+    async def follow_events(self, stop: asyncio.Event) -> None:
+        """Journal every event that ingest learns of."""
+        await cursors.follow(
+            self.db,
+            consumer="ingest.events",
+            owner=self.owner,
+            watch=self.peers.events,
+            handle=self.matching.journal,
+            stop=stop,
+        )
+
+    async def watch_moments(self, stop: asyncio.Event) -> None:
+        """Match the journal's events with the rules, for this process's share of the customers."""
+        await self.matching.run(self.owner, stop)
+
+    async def follow_contacts(self, stop: asyncio.Event) -> None:
+        """Learn what came of contacts."""
+        assert self.peers.outcomes is not None, "is only started with a peer"
+        await cursors.follow(
+            self.db,
+            consumer="contact.outcomes",
+            owner=self.owner,
+            watch=self.peers.outcomes,
+            handle=self.journeys.take_contacts,
+            stop=stop,
+        )
+
+    async def follow_matrices(self, stop: asyncio.Event) -> None:
+        """Pack the offers of each published matrix."""
+        assert self.peers.matrices is not None, "is only started with a peer"
+
+        async def take(tx: Write, matrix: Matrix) -> None:
+            assert self.peers.matrix_files is not None, "comes with the matrices"
+            await self.journeys.take_matrix(tx, matrix, self.peers.matrix_files)
+
+        await cursors.follow(
+            self.db, consumer="recommend.matrices", owner=self.owner, watch=self.peers.matrices, handle=take, stop=stop
         )
 
     async def run_jobs(self, stop: asyncio.Event) -> None:
@@ -45,4 +111,5 @@ class Worker:
         """Drop rows of old runs every minute."""
         while not stop.is_set():
             await self.computing.tidy()
+            await self.matching.tidy()
             await pause(_TIDY_SECONDS, stop)

@@ -9,29 +9,41 @@ import grpc
 import grpc.aio
 import pyarrow as pa
 import pytest
+import yaml
 from google.type.date_pb2 import Date
+from pyroaring import BitMap
 from sqlalchemy import text
 
 from lifecircle.portrait import v1
 from services.kit import outbox
 from services.kit.db import Database
-from services.portrait.api import RIGHTS, PortraitApi, encode_portrait
+from services.portrait.api import RIGHTS, PortraitApi, encode_contacts, encode_offers, encoder
 from services.portrait.domain.readiness import Delivery, ReadinessRule
 from services.portrait.domain.run import AnchorValue, Portrait, Run, TagValue
-from services.portrait.domain.tag import Catalogue
+from services.portrait.domain.tag import Catalogue, parse
 from services.portrait.lake import Lake
 from services.portrait.lake.results import ResultReader
-from services.portrait.store import HotPortraits, Planning, Runs
+from services.portrait.store import Audiences, HotPortraits, Moments, Planning, Projections, Runs
 from services.portrait.store.runs import Published
-from services.portrait.usecases import Plans, Reading
+from services.portrait.usecases import AudienceDesk, Indexes, Journeys, MomentDesk, Plans, Reading, WholePortraits
 from services.portrait.usecases.compute import PUBLISHED, event_of
 from tests.fixtures.serving import Serve, Served, refused, refused_fields
+from tests.portrait.conftest import HERE
 
+ENCODE = encoder(parse(yaml.safe_load((HERE / "catalogue" / "tags.yaml").read_text(encoding="utf-8"))))
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 RULE = ReadinessRule("signalling", {"customers": 1}, "window", 2)
 RUN = Run("20260902-abc", date(2026, 9, 1), date(2026, 9, 2), 2, 10, 4, "ab" * 32)
 TAG = TagValue("HU01", "", 1, 1.0, "大厦", "days=9", date(2026, 9, 2), date(2026, 11, 16))
 HOME = AnchorValue("home", "PL1", "花园", "res.house.community", "莞城", 2, 7200, 0.9)
+BEARERS = {
+    ("@all", ""): BitMap([7, 8]),
+    ("@org", "G1"): BitMap([7]),
+    ("@org", "G2"): BitMap([8]),
+    ("HU01", ""): BitMap([7]),
+    ("VA01", ""): BitMap([8]),
+    ("VA01", "高端"): BitMap([8]),
+}
 PORTRAITS = [
     Portrait(7, "G1", RUN.run_id, (HOME,), (TAG,), {"age": 34.0}),
     Portrait(8, "G2", RUN.run_id, (), (), {}),
@@ -43,17 +55,22 @@ async def served(
     db: Database, serving: Serve, catalogue: Catalogue, ids: Callable[[], str], tmp_path: Any
 ) -> AsyncIterator[Served]:
     async with db.begin() as tx:
-        for table in ("portrait", "tag_bearer", "tag_count", "run_file", "current_run", "run", "delivery", "planned"):
+        for table in ("portrait", "tag_bitmap", "tag_count", "run_file", "current_run", "run", "delivery", "planned"):
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.commit()
     stop, hot, clock = asyncio.Event(), HotPortraits(db.dedicated), lambda: NOW
+    whole = WholePortraits(db, Runs(), hot, Projections(), encode_contacts, clock)
+    indexes = Indexes(db, Runs(), Audiences())
+    desk = AudienceDesk(db, Audiences(), indexes, catalogue, clock, ids)
+    moments = MomentDesk(db, Moments(), desk, clock)
+    journeys = Journeys(db, Moments(), Projections(), Audiences(), encode_offers, tmp_path.as_uri(), clock)
     plans = Plans(db, Planning(), RULE, catalogue.digest, clock, ids)
-    api = PortraitApi(Reading(db, Runs(), hot, catalogue, clock), plans, stop)
+    api = PortraitApi(Reading(db, Runs(), whole, catalogue, clock), plans, desk, moments, journeys, stop)
     async with serving(
         "portrait",
         register=lambda server: v1.add_PortraitServiceServicer_to_server(api, server),
         rights=RIGHTS,
-        background=[hot.run],
+        background=[hot.run, whole.run, indexes.run],
     ) as served:
         yield served
         stop.set()
@@ -64,9 +81,10 @@ async def publish(db: Database) -> None:
     async with db.begin() as tx:
         run_no = await runs.put(tx, Published(RUN, "job", "v", "d", {}), NOW)
         assert run_no is not None
-        rows = [(each.customer_key, each.org_id, encode_portrait(each)) for each in PORTRAITS]
+        rows = [(each.customer_key, each.org_id, ENCODE(each, ())) for each in PORTRAITS]
         await runs.copy_portraits(tx, run_no, rows)
-        await runs.copy_bearers(tx, run_no, [("HU01", 7, "G1"), ("VA01", 8, "G2"), ("VA01=高端", 8, "G2")])
+        await Audiences().put_bitmaps(tx, run_no, BEARERS)
+        await runs.put_counts(tx, run_no, {"HU01": 1, "VA01": 1, "VA01=高端": 1})
         await runs.make_current(tx, run_no)
         await tx.commit()
 

@@ -1,4 +1,4 @@
-"""The moment engine equals the slow reference matcher, whatever happens; and the named examples hold to the boundary."""
+"""The moment engine equals the slow reference matcher, whatever happens; the named examples hold to the boundary."""
 
 import copy
 from collections.abc import Callable
@@ -159,7 +159,7 @@ def test_a_crash_at_any_event_and_a_sweep_change_nothing(
 def test_a_rule_published_in_mid_stream_finds_what_it_would_have_found(
     rule: Rule, pattern: Pattern, drawn: list[tuple[int, str, str, int]], after: int
 ) -> None:
-    """R003-026: it looks back at what it must remember; the rule it replaces matches up to then, and no event is lost."""
+    """R003-026: it looks back at what it must remember; the rule before it matches up to then; no event is lost."""
     told = arrived(drawn, [])
     moved = told[min(after, len(told)) - 1][0] if after else 0
     old = Rule(rule.rule_id, 1, rule.pattern, stale_after=rule.stale_after, retire_time=moved)
@@ -193,10 +193,10 @@ def online(time: int) -> Event:
     return Event(f"o{time}", "internet.access", 7, time, {"host": "example.com"})
 
 
-def run(pattern: Pattern, *told: Event | int, **how: int) -> list[Match]:
+def run(pattern: Pattern, *told: Event | int, cool_down: int = 0) -> list[Match]:
     """What a rule finds in events (each known at once) and instants of the clock."""
     engine, found = Engine(), []
-    engine.set_rules([Rule("named", 1, pattern, **how)])
+    engine.set_rules([Rule("named", 1, pattern, cool_down)])
     for one in told:
         found += engine.advance(one) if isinstance(one, int) else engine.apply(one, one.time)
     return found

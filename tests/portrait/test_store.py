@@ -5,12 +5,14 @@ from datetime import UTC, date, datetime
 
 import asyncpg
 import pytest
+from pyroaring import BitMap
 from sqlalchemy import text
 
 from services.kit.db import Database
+from services.portrait.domain.pack import Encoded
 from services.portrait.domain.readiness import Delivery
 from services.portrait.domain.run import TABLES, LakeFile, Run
-from services.portrait.store import HotPortraits, Planning, Runs
+from services.portrait.store import Audiences, HotPortraits, Planning, Runs
 from services.portrait.store.planning import Planned
 from services.portrait.store.runs import Published
 
@@ -23,7 +25,7 @@ async def clean(db: Database) -> Database:
     async with db.begin() as tx:
         for table in (
             "portrait",
-            "tag_bearer",
+            "tag_bitmap",
             "tag_count",
             "run_file",
             "current_run",
@@ -35,6 +37,10 @@ async def clean(db: Database) -> Database:
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.commit()
     return db
+
+
+def stored(told: str) -> Encoded:
+    return Encoded(told.encode(), b"", b"m")
 
 
 def a_run(run_id: str) -> Published:
@@ -49,8 +55,10 @@ async def publish(db: Database, run_id: str, *, commit: bool = True) -> int:
         assert run_no is not None
         file = LakeFile("file:///x", 5, "cd" * 32, 0)
         await runs.put_files(tx, run_no, {kind: [file] for kind in TABLES})
-        await runs.copy_portraits(tx, run_no, [(key, "G1", f"{run_id} {key}".encode()) for key in range(1, 6)])
-        await runs.copy_bearers(tx, run_no, [(tag, key, "G1") for tag, keys in TAGS.items() for key in keys])
+        await runs.copy_portraits(tx, run_no, [(key, "G1", stored(f"{run_id} {key}")) for key in range(1, 6)])
+        bearers = {(tag.partition("=")[0], tag.partition("=")[2]): BitMap(keys) for tag, keys in TAGS.items()}
+        await Audiences().put_bitmaps(tx, run_no, bearers)
+        await runs.put_counts(tx, run_no, {tag: len(keys) for tag, keys in TAGS.items()})
         await runs.make_current(tx, run_no)
         if commit:
             await tx.commit()
@@ -81,34 +89,28 @@ async def test_a_reader_sees_the_old_run_until_the_new_one_is_whole(clean: Datab
     async with clean.begin() as tx:
         run_no = await runs.put(tx, a_run("two"), NOW)
         assert run_no is not None
-        await runs.copy_portraits(tx, run_no, [(1, "G1", b"two 1")])
+        await runs.copy_portraits(tx, run_no, [(1, "G1", stored("two 1"))])
         await runs.make_current(tx, run_no)
-        assert await hot.get([1, 2]) == {1: b"one 1", 2: b"one 2"}
+        assert await hot.get([1, 2]) == {1: stored("one 1"), 2: stored("one 2")}
         await tx.commit()
-    assert await hot.get([1, 2]) == {1: b"two 1"}
+    assert await hot.get([1, 2]) == {1: stored("two 1")}
     stop.set()
     await reading
 
 
-@pytest.mark.parametrize(
-    ("all_of", "none_of", "members"),
-    [
-        (["A"], [], [1, 2, 3]),
-        (["A", "B"], [], [2, 3]),
-        (["A", "B"], ["C"], [2]),
-        ([], ["A"], [4, 5]),
-        ([], [], [1, 2, 3, 4, 5]),
-        (["B=x"], ["A"], []),
-    ],
-)
-async def test_an_audience_is_counted(
-    clean: Database, all_of: list[str], none_of: list[str], members: list[int]
-) -> None:
-    await publish(clean, "old")
-    run_no = await publish(clean, "one")
+async def test_bitmaps_come_back_whole_and_old_ones_go(clean: Database) -> None:
+    numbers = [await publish(clean, name) for name in ("one", "two", "three", "four")]
+    wide = BitMap([1, 2**22, 2**22 + 5, 2**24 + 1, 2**32 - 1])
+    async with clean.begin() as tx:
+        await Audiences().put_bitmaps(tx, numbers[-1], {("W", ""): wide})
+        await Audiences().drop_bitmaps_of_old(tx, 2)
+        await tx.commit()
     async with clean.read() as read:
-        assert await Runs().audience(read, run_no, all_of, none_of, 2) == (len(members), members[:2])
-        assert await Runs().tag_counts(read, run_no) == {tag: len(keys) for tag, keys in TAGS.items()}
+        found = await Audiences().bitmaps(read, numbers[-1])
+        assert (set(found["W", ""]), set(found["B", "x"])) == (set(wide), {2, 3})
+        assert await Audiences().bitmaps(read, numbers[0]) == {}
+        assert await Audiences().bitmaps(read, numbers[2])
+        assert await Runs().tag_counts(read, numbers[0]) == {tag: len(keys) for tag, keys in TAGS.items()}
 
 
 async def test_rows_of_old_runs_go_in_small_steps_and_those_in_use_stay(clean: Database) -> None:
@@ -161,7 +163,7 @@ async def test_many_callers_share_a_round_trip(clean: Database) -> None:
     answers = await asyncio.gather(*(hot.get([1 + number % 6]) for number in range(300)))
     for number, answer in enumerate(answers):
         key = 1 + number % 6
-        assert answer == ({key: f"one {key}".encode()} if key < 6 else {})
+        assert answer == ({key: stored(f"one {key}")} if key < 6 else {})
     assert statements <= 3
     stop.set()
     await reading
@@ -171,13 +173,13 @@ async def test_the_hot_read_outlives_its_connections(clean: Database, database: 
     await publish(clean, "one")
     stop, hot = asyncio.Event(), HotPortraits(clean.dedicated)
     reading = asyncio.create_task(hot.run(stop))
-    assert await hot.get([1]) == {1: b"one 1"}
+    assert await hot.get([1]) == {1: stored("one 1")}
     for _ in range(3):
         database.admin(  # type: ignore[attr-defined]
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'lc_portrait'"
         )
         answers = await asyncio.gather(*(hot.get([key]) for key in (1, 2, 3)))
-        assert answers == [{key: f"one {key}".encode()} for key in (1, 2, 3)]
+        assert answers == [{key: stored(f"one {key}")} for key in (1, 2, 3)]
     stop.set()
     await reading
 

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from services.kit.config import ConfigProblems
 from services.kit.db import Database
 from services.portrait import app
-from services.portrait.api import encode_portrait
+from services.portrait.api import encoder
 from services.portrait.domain.calendar import WorkCalendar
 from services.portrait.domain.run import LakeFile
 from services.portrait.domain.tag import Catalogue
@@ -167,7 +167,10 @@ def undisturbed(
         for bucket in range(BUCKETS)
     ]
     portraits = [each for outcome in outcomes for each in ResultReader().portraits(run_id, outcome.files)]
-    bodies = [(each.customer_key, each.org_id, hashlib.md5(encode_portrait(each)).hexdigest()) for each in portraits]
+    bodies = [
+        (each.customer_key, each.org_id, hashlib.md5(encoder(catalogue)(each, ()).body).hexdigest())
+        for each in portraits
+    ]
     digest = reduce(add, (each.checksum for each in outcomes)).sha256()
     return (run_id, digest, len(bodies), sum(each.signalling_rows for each in outcomes)), sorted(bodies)
 

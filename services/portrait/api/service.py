@@ -11,9 +11,12 @@ from services.kit import idempotency, paging
 from services.kit.errors import bad_page_token
 from services.kit.interceptors import caller
 from services.kit.server import bytes_method
-from services.portrait.api import translate
+from services.portrait.api import audiences, translate
+from services.portrait.api.audiences import AudienceRpcs
+from services.portrait.api.moments import MomentRpcs
+from services.portrait.api.portrait import merged
 from services.portrait.domain.run import SCHEMA_VERSION
-from services.portrait.usecases import Plans, Reading
+from services.portrait.usecases import AudienceDesk, Journeys, MomentDesk, Plans, Reading
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -57,12 +60,23 @@ RIGHTS: Mapping[str, frozenset[str]] = {
 """Method → roles that may call it."""
 
 
-class PortraitApi(v1.PortraitServiceServicer):
+class PortraitApi(AudienceRpcs, MomentRpcs, v1.PortraitServiceServicer):
     """The servicer; `stop` ends the streams when the process stops."""
 
-    def __init__(self, reading: Reading, plans: Plans, stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        reading: Reading,
+        plans: Plans,
+        audience_desk: AudienceDesk,
+        moment_desk: MomentDesk,
+        journeys: Journeys,
+        stop: asyncio.Event,
+    ) -> None:
         self._reading = reading
         self._plans = plans
+        self._audiences = audience_desk
+        self._moments = moment_desk
+        self._journeys = journeys
         self._stop = stop
 
     @bytes_method
@@ -70,14 +84,14 @@ class PortraitApi(v1.PortraitServiceServicer):
         self, request: v1.GetPortraitRequest, context: Context
     ) -> bytes:
         """One customer's portrait."""
-        return await self._reading.portrait(request.customer_key)
+        return await self._reading.portrait(request.customer_key, audiences.sees_all())
 
     @bytes_method
     async def BatchGetPortraits(  # type: ignore[override]  # stored answers one after the other are the batch's answer
         self, request: v1.BatchGetPortraitsRequest, context: Context
     ) -> bytes:
         """Some customers' portraits."""
-        return b"".join(await self._reading.portraits(request.customer_keys))
+        return b"".join(map(merged, await self._reading.portraits(request.customer_keys, audiences.sees_all())))
 
     async def ListDwell(self, request: v1.ListDwellRequest, context: Context) -> v1.ListDwellResponse:
         """A page of one customer's dwell, audited."""
@@ -97,13 +111,18 @@ class PortraitApi(v1.PortraitServiceServicer):
         token = translate.next_token("ListTags", found[-1][0].code if found else "", len(found) == size)
         return v1.ListTagsResponse(tags=[translate.tag(tag, count) for tag, count in found], next_page_token=token)
 
-    async def CountAudience(self, request: v1.CountAudienceRequest, context: Context) -> v1.CountAudienceResponse:
-        """The size of an audience, and some of it."""
-        count, sample = await self._reading.audience(request.all_of, request.none_of, request.sample_size)
-        audience = v1.Audience(
-            all_of=request.all_of, none_of=request.none_of, customers=count, sample_customer_keys=sample
-        )
-        return v1.CountAudienceResponse(audience=audience)
+    async def ListJourney(self, request: v1.ListJourneyRequest, context: Context) -> v1.ListJourneyResponse:
+        """A page of a customer's journey, audited."""
+        of, size = f"ListJourney {request.customer_key}", paging.clamp(request.page_size)
+        position = translate.page_after(request.page_token, of)
+        if position and not position.isdigit():
+            raise bad_page_token()
+        before = int(position) if position else None
+        stages = [v1.JourneyStep.Stage.Name(each).removeprefix("STAGE_") for each in request.stages]
+        who, purpose = caller().subject, request.purpose
+        steps = await self._journeys.page(request.customer_key, purpose, who, before, size, stages)
+        token = translate.next_token(of, str(steps[-1].time) if steps else "", len(steps) == size)
+        return v1.ListJourneyResponse(steps=map(translate.step, steps), next_page_token=token)
 
     async def CreateJob(self, request: v1.CreateJobRequest, context: Context) -> v1.CreateJobResponse:
         """Queue a computation."""

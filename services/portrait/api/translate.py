@@ -8,31 +8,15 @@ from google.type.date_pb2 import Date
 from lifecircle.portrait import v1
 from services.kit import jobs, paging
 from services.kit.errors import bad_page_token, invalid_field
-from services.portrait.domain.run import AnchorValue, DwellLine, LakeFile, Portrait, Run, TagValue
+from services.portrait.domain.run import AnchorValue, DwellLine, LakeFile, Run, TagValue
 from services.portrait.domain.tag import Tag
+from services.portrait.usecases.journey import Step
 
 _ROLES = {
     "home": v1.Anchor.ROLE_HOME,
     "work": v1.Anchor.ROLE_WORK,
     "study": v1.Anchor.ROLE_STUDY,
 }
-
-
-def encode_portrait(portrait: Portrait) -> bytes:
-    """GetPortraitResponse of a portrait, serialised; the same portrait gives the same bytes.
-
-    Its only field has the number of BatchGetPortraitsResponse.portraits, so that such bytes one after the other are a
-    BatchGetPortraitsResponse.
-    """
-    message = v1.Portrait(
-        customer_key=portrait.customer_key,
-        org_id=portrait.org_id,
-        run_id=portrait.run_id,
-        anchors=[_anchor(each) for each in portrait.anchors],
-        tags=[_tag_value(each) for each in portrait.tags],
-        features=portrait.features,
-    )
-    return v1.GetPortraitResponse(portrait=message).SerializeToString(deterministic=True)
 
 
 def dwell_line(line: DwellLine) -> v1.DwellLine:
@@ -101,6 +85,13 @@ def job(known: jobs.Job) -> v1.Job:
     )
 
 
+def step(known: Step) -> v1.JourneyStep:
+    """A step of a journey."""
+    time = Timestamp(seconds=known.time // 1000, nanos=known.time % 1000 * 1_000_000)
+    stage = v1.JourneyStep.Stage.Value(f"STAGE_{known.stage}")
+    return v1.JourneyStep(stage=stage, time=time, type=known.type, event_id=known.event_id, attributes=known.attributes)
+
+
 def day(message: Date, field: str) -> date:
     """A calendar day; raises invalid_field for one that does not exist."""
     try:
@@ -127,7 +118,8 @@ def next_token(method: str, after: str, full: bool) -> str:
     return paging.encode({"of": method, "after": after}) if full else ""
 
 
-def _anchor(known: AnchorValue) -> v1.Anchor:
+def anchor(known: AnchorValue) -> v1.Anchor:
+    """An anchor."""
     return v1.Anchor(
         role=_ROLES[known.role],
         place_id=known.place_id,
@@ -140,7 +132,8 @@ def _anchor(known: AnchorValue) -> v1.Anchor:
     )
 
 
-def _tag_value(known: TagValue) -> v1.TagValue:
+def tag_value(known: TagValue) -> v1.TagValue:
+    """A tag that is borne."""
     return v1.TagValue(
         code=known.code,
         value=known.value,

@@ -27,6 +27,11 @@ class Lake:
         self._files, self._root = _located(url.rstrip("/"))
         self._url = Path(self._root).as_uri() if url.startswith(_LOCAL) else url.rstrip("/")
 
+    @property
+    def url(self) -> str:
+        """Where it lies, without a slash at the end."""
+        return self._url
+
     def write(self, path: str, table: pa.Table, bucket: int) -> LakeFile:
         """Write a table as Parquet (zstd) at `path` below the URL; a reader sees nothing or the whole file."""
         sink = io.BytesIO()

@@ -15,11 +15,12 @@ import structlog
 from asyncpg.prepared_stmt import PreparedStatement
 
 from services.kit.db import Driver
+from services.portrait.domain.pack import Encoded
 
 _log = structlog.get_logger(__name__)
 
 _READ = """
-    SELECT p.customer_key, p.body FROM current_run c JOIN portrait p ON p.run_no = c.run_no
+    SELECT p.customer_key, p.body, p.clear, p.masked FROM current_run c JOIN portrait p ON p.run_no = c.run_no
     WHERE p.customer_key = ANY($1::bigint[])
 """
 _MOST_KEYS = 1000
@@ -31,7 +32,7 @@ class _Asked:
 
     def __init__(self, keys: list[int], patience: float) -> None:
         self.keys = keys
-        self.answer: asyncio.Future[dict[int, bytes]] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[dict[int, Encoded]] = asyncio.get_running_loop().create_future()
         self.give_up = time.monotonic() + patience
 
 
@@ -47,8 +48,8 @@ class HotPortraits:
         self._asked: list[_Asked] = []
         self._wake = asyncio.Event()
 
-    async def get(self, keys: list[int]) -> dict[int, bytes]:
-        """Bodies by key, those that are not known left out. Raises what Postgres said when patience runs out."""
+    async def get(self, keys: list[int]) -> dict[int, Encoded]:
+        """Portraits by key, those that are not known left out. Raises what Postgres said when patience runs out."""
         asked = _Asked(keys, self._patience)
         self._asked.append(asked)
         self._wake.set()
@@ -117,7 +118,7 @@ class HotPortraits:
 
 async def _answer(batch: list[_Asked], statement: "PreparedStatement[asyncpg.Record]") -> None:
     wanted = sorted({key for asked in batch for key in asked.keys})
-    found = {row[0]: row[1] for row in await statement.fetch(wanted)}
+    found = {row[0]: Encoded(row[1], row[2], row[3]) for row in await statement.fetch(wanted)}
     for asked in batch:
         if not asked.answer.done():
             asked.answer.set_result({key: found[key] for key in asked.keys if key in found})

@@ -28,10 +28,12 @@ _JOURNAL = """
 # A match that is there already was delivered already: only what is new goes to the outbox, in the same statement.
 _FOUND = """
     WITH fresh AS (
-        INSERT INTO moment (moment_id, rule_id, version, customer_key, org_id, match_ms, start_ms, start_event_id, found_ms)
+        INSERT INTO moment
+            (moment_id, rule_id, version, customer_key, org_id, match_ms, start_ms, start_event_id, found_ms)
         SELECT m.moment_id, m.rule_id, m.version, m.customer_key, COALESCE(p.org_id, ''), m.match_ms, m.start_ms,
                m.start_event_id, m.found_ms
-        FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[])
+        FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
+                    $8::bigint[])
              AS m (moment_id, rule_id, version, customer_key, match_ms, start_ms, start_event_id, found_ms)
         LEFT JOIN current_run c ON c.one LEFT JOIN portrait p ON p.run_no = c.run_no AND p.customer_key = m.customer_key
         ON CONFLICT (moment_id) DO NOTHING

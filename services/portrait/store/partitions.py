@@ -36,7 +36,8 @@ _MOVE = text(
     "WHERE p.partition = m.partition AND p.epoch = m.epoch"
 ).bindparams(*(bindparam(name) for name in ("partitions", "epochs", "seqs", "clocks")))
 _KEEP = text(
-    "UPDATE moment_partition SET snapshot = :snapshot, snapshot_seq = seq WHERE partition = :partition AND epoch = :epoch"
+    "UPDATE moment_partition SET snapshot = :snapshot, snapshot_seq = seq "
+    "WHERE partition = :partition AND epoch = :epoch"
 )
 
 
@@ -72,7 +73,7 @@ class Partitions:
     async def take(self, tx: Write, owner: str, seconds: float, count: int, most: int) -> list[Taken]:
         """Take at most `most` partitions whose lease ran out."""
         params = {"owner": owner, "seconds": seconds, "count": count, "most": most}
-        return [Taken(*row) for row in await tx.rows(_TAKE, params)]
+        return [Taken(*tuple(row)) for row in await tx.rows(_TAKE, params)]
 
     async def release(self, tx: Write, partition: int, epoch: int) -> None:
         """Give a lease back."""

@@ -9,8 +9,9 @@ from sqlalchemy import Row, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from services.kit.db import Read, Write
+from services.portrait.domain.pack import Encoded
 from services.portrait.domain.run import LakeFile, Run
-from services.portrait.tables import current_run, dwell_audit, portrait, run, run_file, tag_bearer, tag_count
+from services.portrait.tables import current_run, dwell_audit, portrait, run, run_file, tag_count
 
 _RUN = (
     run.c.run_id,
@@ -22,16 +23,6 @@ _RUN = (
     run.c.sha256,
 )
 _MOVE = text("INSERT INTO current_run (run_no) VALUES (:run_no) ON CONFLICT (one) DO UPDATE SET run_no = :run_no")
-_COUNT = text(
-    "INSERT INTO tag_count (run_no, tag, customers) "
-    "SELECT run_no, tag, count(*) FROM tag_bearer WHERE run_no = :run_no GROUP BY run_no, tag"
-)
-_MEMBERS = """
-    SELECT customer_key FROM tag_bearer WHERE run_no = :run_no AND tag = ANY(:all_of)
-    GROUP BY customer_key HAVING count(*) = cardinality(:all_of)
-"""
-_EVERYBODY = "SELECT customer_key FROM portrait WHERE run_no = :run_no"
-_EXCEPT = "EXCEPT SELECT customer_key FROM tag_bearer WHERE run_no = :run_no AND tag = ANY(:none_of)"
 
 
 @dataclass(frozen=True)
@@ -76,18 +67,6 @@ class Runs:
         found: str | None = await read.value(stmt)
         return found
 
-    async def audience(
-        self, read: Read, run_no: int, all_of: Sequence[str], none_of: Sequence[str], sample: int
-    ) -> tuple[int, list[int]]:
-        """How many bear every tag of `all_of` and none of `none_of`, and the first `sample` of them by key."""
-        params = {"run_no": run_no, "all_of": list(all_of), "none_of": list(none_of), "sample": sample}
-        members = f"({_MEMBERS if all_of else _EVERYBODY}) {_EXCEPT if none_of else ''}"
-        count = await read.value(text(f"SELECT count(*) FROM ({members}) m"), params)
-        if not sample:
-            return int(count), []
-        first = text(f"SELECT customer_key FROM ({members}) m ORDER BY customer_key LIMIT :sample")
-        return int(count), [row.customer_key for row in await read.rows(first, params)]
-
     async def put(self, tx: Write, published: Published, now: datetime) -> int | None:
         """Keep a run; gives its number, or None when it is there already."""
         stmt = insert(run).values(
@@ -123,19 +102,19 @@ class Runs:
         ]
         await tx.execute(insert(run_file), rows)
 
-    async def copy_portraits(self, tx: Write, run_no: int, rows: Iterable[tuple[int, str, bytes]]) -> int:
-        """Add portraits: (customer_key, org_id, body) by key."""
-        records = ((run_no, key, org_id, body) for key, org_id, body in rows)
-        return await tx.copy("portrait", ("run_no", "customer_key", "org_id", "body"), records)
+    async def copy_portraits(self, tx: Write, run_no: int, rows: Iterable[tuple[int, str, Encoded]]) -> int:
+        """Add portraits: (customer_key, org_id, portrait) by key."""
+        records = ((run_no, key, org_id, *portrait) for key, org_id, portrait in rows)
+        return await tx.copy("portrait", ("run_no", "customer_key", "org_id", "body", "clear", "masked"), records)
 
-    async def copy_bearers(self, tx: Write, run_no: int, rows: Iterable[tuple[str, int, str]]) -> int:
-        """Add tag bearers: (tag, customer_key, org_id)."""
-        records = ((run_no, tag, key, org_id) for tag, key, org_id in rows)
-        return await tx.copy("tag_bearer", ("run_no", "tag", "customer_key", "org_id"), records)
+    async def put_counts(self, tx: Write, run_no: int, counts: Mapping[str, int]) -> None:
+        """Keep how many customers bear each tag (CODE) or value (CODE=value)."""
+        rows = [{"run_no": run_no, "tag": tag, "customers": customers} for tag, customers in counts.items()]
+        if rows:
+            await tx.execute(insert(tag_count), rows)
 
     async def make_current(self, tx: Write, run_no: int) -> None:
-        """Count the tags, and let readers see this run from the commit on."""
-        await tx.execute(_COUNT, {"run_no": run_no})
+        """Let readers see this run from the commit on."""
         await tx.execute(_MOVE, {"run_no": run_no})
 
     async def drop_rows_of_old(self, tx: Write, keep: int, most: int) -> int:
@@ -143,17 +122,14 @@ class Runs:
         how many went. What runs and files are stays."""
         latest = select(run.c.run_no).order_by(run.c.run_no.desc()).limit(keep)
         seen = select(current_run.c.run_no)
-        gone = 0
-        for table in (portrait, tag_bearer):
-            old = (
-                select(table.c.run_no, table.c.customer_key)
-                .where(table.c.run_no.not_in(latest), table.c.run_no.not_in(seen))
-                .limit(most)
-                .cte("old")
-            )
-            matches = (table.c.run_no == old.c.run_no) & (table.c.customer_key == old.c.customer_key)
-            gone += max(0, await tx.execute(delete(table).where(matches)))
-        return gone
+        old = (
+            select(portrait.c.run_no, portrait.c.customer_key)
+            .where(portrait.c.run_no.not_in(latest), portrait.c.run_no.not_in(seen))
+            .limit(most)
+            .cte("old")
+        )
+        matches = (portrait.c.run_no == old.c.run_no) & (portrait.c.customer_key == old.c.customer_key)
+        return max(0, await tx.execute(delete(portrait).where(matches)))
 
     async def put_audit(
         self, tx: Write, *, now: datetime, caller: str, customer_key: int, org_id: str, purpose: str

@@ -1,7 +1,25 @@
 """What callers and time can ask of portrait: one method each, the transaction visible in it."""
 
+from services.portrait.usecases.audiences import AudienceDesk
 from services.portrait.usecases.compute import KIND, Computing
+from services.portrait.usecases.index import Indexes
+from services.portrait.usecases.journey import Journeys
+from services.portrait.usecases.matching import Matching, Pace
+from services.portrait.usecases.moment_rules import MomentDesk
 from services.portrait.usecases.planning import Plans
 from services.portrait.usecases.reading import Reading
+from services.portrait.usecases.whole import WholePortraits
 
-__all__ = ["KIND", "Computing", "Plans", "Reading"]
+__all__ = [
+    "KIND",
+    "AudienceDesk",
+    "Computing",
+    "Indexes",
+    "Journeys",
+    "Matching",
+    "MomentDesk",
+    "Pace",
+    "Plans",
+    "Reading",
+    "WholePortraits",
+]

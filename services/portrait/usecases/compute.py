@@ -4,35 +4,43 @@ import asyncio
 import math
 import pickle
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any, BinaryIO
+
+from pyroaring import BitMap
 
 from services.kit import outbox
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.jobs import Running
 from services.portrait.domain.calendar import Window, WorkCalendar
+from services.portrait.domain.interest import Interest
+from services.portrait.domain.pack import Encoded, packed_portrait
 from services.portrait.domain.readiness import Inputs, ReadinessRule
 from services.portrait.domain.run import TABLES, LakeFile, Portrait, Run
 from services.portrait.domain.tag import Catalogue
-from services.portrait.lake import Lake, ResultReader, read_base
+from services.portrait.lake import Lake, ResultReader, packing, read_base
 from services.portrait.refusals import feeds_incomplete
+from services.portrait.store import Audiences
 from services.portrait.store.runs import Published, Runs
 from services.portrait.usecases.bucket import Outcome, Work, compute
 
 KIND = "compute"
 PUBLISHED = "run.published"
+PACK = "packed"
 _PUBLISH_SECONDS = 600.0
 _KEEP_RUNS = 2
 _DROP_AT_ONCE = 20_000
 
 Snapshot = Callable[[str, Inputs], Awaitable[list[LakeFile]]]
 """The lake's files of one feed, of all periods that a run may read."""
-Encoder = Callable[[Portrait], bytes]
-"""A portrait as it is stored and answered."""
+Encoder = Callable[[Portrait, Sequence[Interest]], Encoded]
+"""A portrait with the customer's interests, as it is stored and answered."""
+Bearers = dict[tuple[str, str], BitMap]
+"""Who bears each (tag, value)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class Computing:
         lake: Lake,
         snapshot: Snapshot,
         encode: Encoder,
+        audiences: Audiences,
         settings: Settings,
         clock: Clock,
     ) -> None:
@@ -65,6 +74,7 @@ class Computing:
         self._lake = lake
         self._snapshot = snapshot
         self._encode = encode
+        self._audiences = audiences
         self._settings = settings
         self._clock = clock
         self._results = ResultReader()
@@ -97,6 +107,7 @@ class Computing:
         while gone:
             async with self._db.begin() as tx:
                 gone = await self._runs.drop_rows_of_old(tx, _KEEP_RUNS, _DROP_AT_ONCE)
+                await self._audiences.drop_bitmaps_of_old(tx, _KEEP_RUNS)
                 await tx.commit()
 
     async def _facts(self, inputs: Inputs) -> Mapping[str, Sequence[LakeFile]]:
@@ -149,11 +160,17 @@ class Computing:
         percentiles = {f"{name} p{rank:g}": value for (name, rank), value in known.items()}
         published = Published(run, running.job.job_id, catalogue.version, catalogue.digest, percentiles)
         with tempfile.TemporaryFile() as rows:
-            await asyncio.to_thread(self._spool, rows, run.run_id, outcomes)
-            await self._publish_rows(running, published, outcomes, rows)
+            bearers, pack = await asyncio.to_thread(self._spool, rows, run, outcomes)
+            await self._publish_rows(running, published, outcomes, rows, bearers, pack)
 
     async def _publish_rows(
-        self, running: Running, published: Published, outcomes: Sequence[Outcome], rows: BinaryIO
+        self,
+        running: Running,
+        published: Published,
+        outcomes: Sequence[Outcome],
+        rows: BinaryIO,
+        bearers: Bearers,
+        pack: LakeFile,
     ) -> None:
         run = published.run
         async with self._db.begin(statement_seconds=_PUBLISH_SECONDS) as tx:
@@ -162,24 +179,49 @@ class Computing:
                 await running.succeed(tx, customers=run.customers)
                 await tx.commit()
                 return
-            await self._runs.put_files(tx, run_no, {kind: [each.files[kind] for each in outcomes] for kind in TABLES})
+            tables = {kind: [each.files[kind] for each in outcomes] for kind in TABLES}
+            await self._runs.put_files(tx, run_no, {**tables, PACK: [pack]})
             for _ in outcomes:
-                portraits, bearers = await asyncio.to_thread(pickle.load, rows)
-                await self._runs.copy_portraits(tx, run_no, portraits)
-                await self._runs.copy_bearers(tx, run_no, bearers)
+                await self._runs.copy_portraits(tx, run_no, await asyncio.to_thread(pickle.load, rows))
+            await self._audiences.put_bitmaps(tx, run_no, bearers)
+            await self._runs.put_counts(
+                tx, run_no, {_told(tag, value): len(who) for (tag, value), who in bearers.items()}
+            )
             await self._runs.make_current(tx, run_no)
             await outbox.put(tx, PUBLISHED, run.run_id, event_of(run))
             await running.succeed(tx, customers=run.customers, signalling_rows=run.signalling_rows, visits=run.visits)
             await tx.commit()
 
-    def _spool(self, rows: BinaryIO, run_id: str, outcomes: Sequence[Outcome]) -> None:
-        """What Postgres is to hold, made before the transaction (every Watch waits for it to end), bucket by bucket."""
-        for outcome in outcomes:
-            portraits = self._results.portraits(run_id, outcome.files)
-            encoded = [(each.customer_key, each.org_id, self._encode(each)) for each in portraits]
-            bearers = list(self._results.tag_bearers(outcome.files["tags"]))
-            pickle.dump((encoded, bearers), rows, pickle.HIGHEST_PROTOCOL)
+    def _spool(self, rows: BinaryIO, run: Run, outcomes: Sequence[Outcome]) -> tuple[Bearers, LakeFile]:
+        """What Postgres is to hold, made before the transaction (every Watch waits for it to end), bucket by bucket:
+        the portraits in `rows`, who bears which tag; and the portraits once more as a pack in the lake."""
+        bearers: Bearers = {}
+
+        def values() -> Iterator[tuple[int, bytes]]:
+            for outcome in outcomes:
+                encoded = self._encoded(run, outcome)
+                pickle.dump(encoded, rows, pickle.HIGHEST_PROTOCOL)
+                for held, who in packing.bearers(outcome.files).items():
+                    bearers[held] = bearers.get(held, BitMap()) | who
+                for key, _, portrait in encoded:
+                    yield key, packed_portrait(portrait)
+
+        pack = packing.write_pack(self._lake.url, f"portrait/packed/run={run.run_id}/portraits.pack", values())
         rows.seek(0)
+        return bearers, pack
+
+    def _encoded(self, run: Run, outcome: Outcome) -> list[tuple[int, str, Encoded]]:
+        """The portraits of one bucket, each with its customer's interests."""
+        names = self._settings.catalogue.class_names
+        turned_to = packing.interests_of(outcome.files["dwell"], run.to_date, names)
+        return [
+            (each.customer_key, each.org_id, self._encode(each, turned_to.get(each.customer_key, ())))
+            for each in self._results.portraits(run.run_id, outcome.files)
+        ]
+
+
+def _told(tag: str, value: str) -> str:
+    return f"{tag}={value}" if value else tag
 
 
 def _run(work: Work, outcomes: Sequence[Outcome]) -> Run:

@@ -11,9 +11,10 @@ from services.kit.db import Database, Read
 from services.portrait.domain.run import DwellLine, LakeFile, Run
 from services.portrait.domain.tag import Catalogue, Tag
 from services.portrait.lake import ResultReader
-from services.portrait.refusals import customer_not_found, run_not_found, tag_not_found
-from services.portrait.store import HotPortraits, Runs
+from services.portrait.refusals import customer_not_found, run_not_found
+from services.portrait.store import Runs
 from services.portrait.usecases.compute import PUBLISHED
+from services.portrait.usecases.whole import WholePortraits
 
 
 @dataclass(frozen=True)
@@ -28,25 +29,24 @@ class RunSeen:
 class Reading:
     """Everything that changes nothing (but for the audit)."""
 
-    def __init__(self, db: Database, runs: Runs, hot: HotPortraits, catalogue: Catalogue, clock: Clock) -> None:
+    def __init__(self, db: Database, runs: Runs, whole: WholePortraits, catalogue: Catalogue, clock: Clock) -> None:
         self._db = db
         self._runs = runs
-        self._hot = hot
+        self._whole = whole
         self._catalogue = catalogue
         self._clock = clock
         self._results = ResultReader()
-        self._known = {tag.code: {case.value for case in tag.cases} for tag in catalogue.tags}
 
-    async def portrait(self, customer_key: int) -> bytes:
-        """One stored answer. Raises customer_not_found."""
-        found = await self._hot.get([customer_key])
+    async def portrait(self, customer_key: int, clear: bool) -> bytes:
+        """One answer; `clear` for roles that see everything. Raises customer_not_found."""
+        found = await self._whole.get((customer_key,), clear)
         if customer_key not in found:
             raise customer_not_found(customer_key)
         return found[customer_key]
 
-    async def portraits(self, customer_keys: Sequence[int]) -> list[bytes]:
-        """Stored answers in the order asked, those that are not known left out."""
-        found = await self._hot.get(list(dict.fromkeys(customer_keys)))
+    async def portraits(self, customer_keys: Sequence[int], clear: bool) -> list[bytes]:
+        """Answers in the order asked, those that are not known left out."""
+        found = await self._whole.get(list(dict.fromkeys(customer_keys)), clear)
         return [found[key] for key in customer_keys if key in found]
 
     async def dwell(self, customer_key: int, purpose: str, caller: str, after: int, size: int) -> list[DwellLine]:
@@ -72,17 +72,6 @@ class Reading:
             counts = await self._runs.tag_counts(read, current[0]) if current is not None else {}
         page = [tag for tag in sorted(self._catalogue.tags, key=lambda tag: tag.code) if tag.code > after][:size]
         return [(tag, counts.get(tag.code, 0)) for tag in page]
-
-    async def audience(self, all_of: Sequence[str], none_of: Sequence[str], sample: int) -> tuple[int, list[int]]:
-        """How many customers an audience has, and the first `sample` of them. Raises tag_not_found, run_not_found."""
-        for named in (*all_of, *none_of):
-            code, _, value = named.partition("=")
-            if code not in self._known or (value and self._known[code] and value not in self._known[code]):
-                raise tag_not_found(named)
-        async with self._db.read() as read:
-            run_no, _ = await self._current(read)
-            wanted, unwanted = sorted(set(all_of)), sorted(set(none_of))
-            return await self._runs.audience(read, run_no, wanted, unwanted, sample)
 
     async def snapshot(self, run_id: str, table: str) -> tuple[Run, list[LakeFile]]:
         """The files of one table of a run; "" is the current one. Raises run_not_found."""

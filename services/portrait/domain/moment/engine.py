@@ -1,4 +1,4 @@
-"""The engine: events in, matches out. It holds the histories of its customers and knows no clock but the one it is told.
+"""The engine: events in, matches out. It holds its customers' histories and knows no clock but the one it is told.
 
 An event is found its event matches by an index (type, then value), put in its place in the customer's histories, and
 the rules that look at those are evaluated from its time on, since nothing before it can change. What begins to hold
@@ -221,7 +221,7 @@ class Engine:
         self._rules[rule.rule_id, rule.version] = made
         parts = [part for _, _, part in ast.walk(pattern)]
         dwells = [part for part in parts if isinstance(part, ast.Dwell)]
-        # To be seen outside ends a stay; alone, or under an All, nothing can begin to hold by that, if it is the latest.
+        # To be seen outside ends a stay; alone, or under an All, nothing begins to hold by that, if it is the latest.
         ends_only = not any(isinstance(part, ast.Any | ast.Not) for part in parts)
         outside = {self._numbers[ast.located(dwell)] for dwell in dwells} if ends_only else set()
         others = (part for part in parts if not isinstance(part, ast.All | ast.Any | ast.Not | ast.Dwell))

@@ -106,15 +106,16 @@ def _chains(steps: tuple[int, ...], within: int, remember: int) -> Completed:
             return []
         found = []
         for end in events[bisect_left(events, (since - remember,)) :]:
-            moment: Moment | None = end
+            moment = end
             for step in before:  # the latest of each step before the next gives the shortest chain
                 earlier = history.get(step, ())
                 at = bisect_left(earlier, moment)
-                moment = earlier[at - 1] if at else None
-                if moment is None:
+                if not at:
                     break
-            if moment is not None and end[0] - moment[0] <= within:
-                found.append((end[0], moment))
+                moment = earlier[at - 1]
+            else:
+                if end[0] - moment[0] <= within:
+                    found.append((end[0], moment))
         return found
 
     return completed

@@ -62,7 +62,8 @@ CREATE TABLE access_audit (
     customers bigint NOT NULL,
     purpose text NOT NULL
 );
-COMMENT ON TABLE access_audit IS 'Every journey looked at and every audience exported: who, what, why; written before the answer.';
+COMMENT ON TABLE access_audit IS
+    'Every journey looked at and every audience exported: who, what, why; written before the answer.';
 
 CREATE TABLE moment_rule (
     rule_id text NOT NULL,
@@ -81,7 +82,8 @@ CREATE TABLE moment_rule (
     PRIMARY KEY (rule_id, version)
 );
 CREATE UNIQUE INDEX moment_rule_active ON moment_rule (rule_id) WHERE state = 'ACTIVE';
-COMMENT ON TABLE moment_rule IS 'Moment rules; the pattern of a version is never changed. At most one version is active.';
+COMMENT ON TABLE moment_rule IS
+    'Moment rules; the pattern of a version is never changed. At most one version is active.';
 
 CREATE TABLE moment_event (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -133,7 +135,8 @@ CREATE TABLE moment (
 );
 CREATE INDEX moment_customer ON moment (customer_key, match_ms);
 CREATE INDEX moment_found ON moment (found_ms, moment_id);
-COMMENT ON TABLE moment IS 'What was found; moment_id is a hash of rule, version, customer and first event, so each is there once.';
+COMMENT ON TABLE moment IS
+    'What was found; moment_id is a hash of rule, version, customer and first event, so each is there once.';
 
 CREATE TABLE customer_contact (
     contact_id text PRIMARY KEY,
@@ -164,7 +167,7 @@ ALTER TABLE portrait ADD COLUMN masked bytea NOT NULL DEFAULT '';
 ALTER TABLE portrait ALTER COLUMN clear SET STORAGE EXTERNAL;
 ALTER TABLE portrait ALTER COLUMN masked SET STORAGE EXTERNAL;
 COMMENT ON COLUMN portrait.clear IS
-    'What is put behind body for roles that may see everything: a GetPortraitResponse, since protobuf merges one after the other.';
+    'What is put behind body for roles that may see everything: a GetPortraitResponse; protobuf merges such bytes.';
 COMMENT ON COLUMN portrait.masked IS 'What is put behind body for other roles.';
 
 ALTER TABLE run_file DROP CONSTRAINT run_file_kind_check;

@@ -1,0 +1,111 @@
+"""The whole portrait (360°) as messages, serialised once in parts that merge by standing one after the other."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from lifecircle.portrait import v1
+from services.portrait.api import translate
+from services.portrait.domain.interest import Interest
+from services.portrait.domain.pack import Encoded
+from services.portrait.domain.run import AnchorValue, Portrait
+from services.portrait.domain.tag import Catalogue
+
+_CATEGORIES = ("", "基础", "套餐", "服务偏好", "业务", "消费价值", "营销活动偏好", "终端", "渠道偏好", "互联网内容偏好")
+_WARNING = "预警"
+_VALUE_TIER = "VA01"
+_CHURN = "churn_probability"
+
+Encoder = Callable[[Portrait, Sequence[Interest]], Encoded]
+
+
+def encoder(catalogue: Catalogue) -> Encoder:
+    """How portraits of a catalogue are serialised; the same portrait gives the same bytes.
+
+    The only field of GetPortraitResponse has the number of BatchGetPortraitsResponse.portraits, so that whole answers
+    one after the other are a BatchGetPortraitsResponse.
+    """
+    sensitive = {tag.code for tag in catalogue.tags if tag.sensitivity == "sensitive"}
+    warnings = {tag.code for tag in catalogue.tags if _WARNING in tag.family or _WARNING in tag.name}
+    basic = _CATEGORIES.index("基础")
+    category = {
+        tag.code: _CATEGORIES.index(tag.category) if tag.category in _CATEGORIES and tag.category else basic
+        for tag in catalogue.tags
+    }
+
+    def encode(portrait: Portrait, interests: Sequence[Interest]) -> Encoded:
+        tags = []
+        for each in portrait.tags:
+            told = translate.tag_value(each)
+            told.category = v1.TagCategory.ValueType(category.get(each.code, 0))
+            tags.append((each.code in sensitive, told))
+        features = portrait.features
+        held = {each.code: each.value for each in portrait.tags}
+        warned = sorted(warnings & held.keys())
+        body = v1.Portrait(
+            customer_key=portrait.customer_key,
+            org_id=portrait.org_id,
+            run_id=portrait.run_id,
+            tags=[told for hidden, told in tags if not hidden],
+            features=features,
+        )
+        if "arpu_3m_avg" in features or _VALUE_TIER in held:
+            body.worth.tier = held.get(_VALUE_TIER, "")
+            body.worth.arpu_fen = round(features.get("arpu_3m_avg", 0.0) * 100)
+            body.worth.trend = features.get("arpu_slope_6m", 0.0) * 100
+        if _CHURN in features or warned:
+            body.churn.probability = features.get(_CHURN, 0.0)
+            body.churn.warnings.extend(warned)
+        clear = v1.Portrait(
+            anchors=[translate.anchor(each) for each in portrait.anchors],
+            tags=[told for hidden, told in tags if hidden],
+            interests=[v1.Interest(topic=each.topic, name=each.name, weight=each.weight) for each in interests],
+        )
+        masked = v1.Portrait(anchors=[_masked(each) for each in portrait.anchors], masked=True)
+        return Encoded(_whole(body), _whole(clear), _whole(masked))
+
+    return encode
+
+
+def encode_contacts(contacts: Iterable[tuple[str, datetime, str, str, str]]) -> bytes:
+    """What is put behind a portrait for (contact_id, time, result, channel, campaign_id), the latest first."""
+    return _whole(
+        v1.Portrait(
+            contacts=[
+                v1.LastContact(contact_id=key, time=_time(time), result=result, channel=channel, campaign_id=campaign)
+                for key, time, result, channel, campaign in contacts
+            ]
+        )
+    )
+
+
+def encode_offers(matrix_id: str, offers: Iterable[tuple[str, float, int]]) -> bytes:
+    """What is put behind a portrait for (product_id, score, rank), the best first."""
+    made = [
+        v1.CurrentOffer(product_id=product_id, score=score, rank=rank, matrix_id=matrix_id)
+        for product_id, score, rank in offers
+    ]
+    return _whole(v1.Portrait(offers=made))
+
+
+def merged(answer: bytes) -> bytes:
+    """One GetPortraitResponse of several that stand one after the other, for where each must be one field."""
+    return v1.GetPortraitResponse.FromString(answer).SerializeToString(deterministic=True)
+
+
+def _masked(known: AnchorValue) -> v1.Anchor:
+    """An anchor without its place: class and town."""
+    told = translate.anchor(known)
+    told.place_id = told.place_name = ""
+    return told
+
+
+def _whole(portrait: v1.Portrait) -> bytes:
+    return v1.GetPortraitResponse(portrait=portrait).SerializeToString(deterministic=True)
+
+
+def _time(known: datetime) -> Timestamp:
+    told = Timestamp()
+    told.FromDatetime(known)
+    return told

@@ -1,0 +1,77 @@
+"""What portrait knows of others' doing: the last contacts, and the pack of current offers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from services.kit.db import Read, Write
+from services.portrait.domain.run import LakeFile
+
+_PUT = text("""
+    INSERT INTO customer_contact (contact_id, customer_key, org_id, time, result, channel, campaign_id)
+    VALUES (:contact_id, :customer_key, COALESCE((SELECT p.org_id FROM current_run c JOIN portrait p
+            ON p.run_no = c.run_no AND p.customer_key = :customer_key), ''), :time, :result, :channel, :campaign_id)
+    ON CONFLICT (contact_id) DO UPDATE SET time = EXCLUDED.time, result = EXCLUDED.result,
+        channel = EXCLUDED.channel, campaign_id = EXCLUDED.campaign_id, changed = DEFAULT
+""")
+_CHANGED = text(
+    "SELECT contact_id, customer_key, time, result, channel, campaign_id, changed FROM customer_contact "
+    "WHERE changed > :after AND time >= :since ORDER BY changed LIMIT 200000"
+)
+_OF_CUSTOMER = text(
+    "SELECT contact_id, customer_key, time, result, channel, campaign_id, changed FROM customer_contact "
+    "WHERE customer_key = :customer_key AND time < :before ORDER BY time DESC LIMIT :most"
+)
+_OFFERS = text("SELECT matrix_id, uri, rows, sha256 FROM offer_pack")
+_PUT_OFFERS = text(
+    "INSERT INTO offer_pack (matrix_id, uri, rows, sha256) VALUES (:matrix_id, :uri, :rows, :sha256) ON CONFLICT (one) "
+    "DO UPDATE SET matrix_id = EXCLUDED.matrix_id, uri = EXCLUDED.uri, rows = EXCLUDED.rows, sha256 = EXCLUDED.sha256"
+)
+
+
+@dataclass(frozen=True)
+class Contact:
+    """A contact that had an answer; `changed` grows with every change of any."""
+
+    contact_id: str
+    customer_key: int
+    time: datetime
+    result: str
+    channel: str
+    campaign_id: str
+    changed: int = 0
+
+
+class Projections:
+    """Written by one follower at a time, so that `changed` is the order of commit."""
+
+    async def put_contacts(self, tx: Write, contacts: Sequence[Contact]) -> None:
+        """Keep contacts, each in the place of what was known of it."""
+        rows: list[dict[str, Any]] = [{**vars(each)} for each in contacts if each.customer_key > 0]
+        for row in rows:
+            del row["changed"]
+        if rows:
+            await tx.execute(_PUT, rows)
+
+    async def changed(self, read: Read, after: int, since: datetime) -> list[Contact]:
+        """What changed behind `after`, of contacts made since a time."""
+        rows = await read.rows(_CHANGED, {"after": after, "since": since})
+        return [Contact(*tuple(row)) for row in rows]
+
+    async def of_customer(self, read: Read, customer_key: int, before: datetime, most: int) -> list[Contact]:
+        """A customer's contacts before a time, the latest first."""
+        params = {"customer_key": customer_key, "before": before, "most": most}
+        return [Contact(*tuple(row)) for row in await read.rows(_OF_CUSTOMER, params)]
+
+    async def offers(self, read: Read) -> tuple[str, LakeFile] | None:
+        """(matrix_id, pack) of the current offers."""
+        row = await read.row(_OFFERS)
+        return (row.matrix_id, LakeFile(row.uri, row.rows, row.sha256, -1)) if row is not None else None
+
+    async def put_offers(self, tx: Write, matrix_id: str, pack: LakeFile) -> None:
+        """Let portraits show the offers of a matrix from the commit on."""
+        params = {"matrix_id": matrix_id, "uri": pack.uri, "rows": pack.rows, "sha256": pack.sha256}
+        await tx.execute(_PUT_OFFERS, params)

@@ -1,0 +1,170 @@
+"""Who bears which tag, in memory: loaded whole after each run, and swapped in one step."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+from pyroaring import BitMap, FrozenBitMap
+
+from services.kit.db import Database, Read
+from services.kit.waiting import pause
+from services.portrait.domain.audience import AudienceInvalid, Expression, FeatureBetween, Frozen, Listed, Saved
+from services.portrait.domain.audience.expression import walk
+from services.portrait.domain.run import LakeFile, Run
+from services.portrait.lake import packing
+from services.portrait.refusals import audience_not_found, index_loading
+from services.portrait.store import Audiences, Runs
+from services.portrait.store.audiences import EVERYBODY
+
+_LOOK_SECONDS = 0.5
+_MOST_FEATURES = 16
+_MOST_LISTS = 32
+_MOST_LEVELS = 16
+
+Floats = npt.NDArray[np.float32]
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TagIndex:
+    """The bitmaps of one run."""
+
+    run: Run
+    run_no: int
+    everybody: FrozenBitMap
+    tags: Mapping[tuple[str, str], FrozenBitMap]
+    features: Sequence[LakeFile]
+
+
+@dataclass
+class Prepared:
+    """What one expression needs, fetched: a Source for the domain."""
+
+    index: TagIndex
+    known_features: Mapping[str, tuple[npt.NDArray[np.uint32], Floats]]
+    audiences: dict[tuple[str, int], Expression] = field(default_factory=dict)
+    lists: dict[tuple[str, str], BitMap] = field(default_factory=dict)
+
+    def everybody(self) -> FrozenBitMap:
+        """Every customer of the run."""
+        return self.index.everybody
+
+    def tag(self, code: str, value: str) -> FrozenBitMap:
+        """Who bears a tag, or a value of it."""
+        return self.index.tags.get((code, value), FrozenBitMap())
+
+    def feature(self, name: str, least: float | None, most: float | None) -> BitMap:
+        """Who has a feature within bounds. Floats of 32 bits are compared as such, so that 0.1 is 0.1."""
+        keys, values = self.known_features[name]
+        low = np.float32(-np.inf if least is None else least)
+        high = np.float32(np.inf if most is None else most)
+        return BitMap(keys[(values >= low) & (values <= high)])
+
+    def saved(self, audience_id: str, version: int) -> Expression:
+        """A saved audience."""
+        return self.audiences[audience_id, version]
+
+    def listed(self, kind: str, list_id: str) -> BitMap:
+        """A list or a frozen audience."""
+        return self.lists[kind, list_id]
+
+
+class Indexes:
+    """The index that readers see. `run` keeps it up to date: it must be running for anything to be answered."""
+
+    def __init__(self, db: Database, runs: Runs, audiences: Audiences) -> None:
+        self._db = db
+        self._runs = runs
+        self._audiences = audiences
+        self._current: TagIndex | None = None
+        self._features: OrderedDict[tuple[int, str], tuple[npt.NDArray[np.uint32], Floats]] = OrderedDict()
+        self._lists: OrderedDict[tuple[str, str, int], BitMap] = OrderedDict()
+
+    @property
+    def current(self) -> TagIndex:
+        """The index of the current run. Raises index_loading."""
+        if self._current is None:
+            raise index_loading()
+        return self._current
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Load the bitmaps of each run that becomes the current one, until `stop`."""
+        while not stop.is_set():
+            await self.refresh()
+            await pause(_LOOK_SECONDS, stop)
+
+    async def refresh(self) -> None:
+        """Load the current run, unless it is there."""
+        async with self._db.read() as read:
+            found = await self._runs.current(read)
+            if found is None or (self._current is not None and self._current.run_no == found[0]):
+                return
+            tags = await self._audiences.bitmaps(read, found[0])
+            features = await self._runs.files(read, found[0], "features")
+        everybody = tags.pop((EVERYBODY, ""), FrozenBitMap())
+        self._current = TagIndex(found[1], found[0], everybody, tags, features)
+        _log.info("tags_loaded", run_id=found[1].run_id, customers=len(everybody), tags=len(tags))
+
+    async def prepare(self, *expressions: Expression) -> Prepared:
+        """Fetch what expressions need. Raises audience_not_found, index_loading, AudienceInvalid."""
+        index, found = self.current, Prepared(self.current, {})
+        features: dict[str, tuple[npt.NDArray[np.uint32], Floats]] = {}
+        pending, level = list(expressions), 0
+        while pending:
+            parts = [part for expression in pending for _, _, part in walk(expression)]
+            pending, level = [], level + 1
+            if level > _MOST_LEVELS:
+                raise AudienceInvalid("expression", f"saved audiences name each other more than {_MOST_LEVELS} deep")
+            wanted = [part for part in parts if isinstance(part, Saved | Listed | Frozen)]
+            if wanted:
+                async with self._db.read() as read:
+                    for one in wanted:
+                        await self._fetch(read, one, found, pending)
+            for part in parts:
+                if isinstance(part, FeatureBetween) and part.name not in features:
+                    features[part.name] = await self._feature(index, part.name)
+        found.known_features = features
+        return found
+
+    async def _fetch(
+        self, read: Read, part: Saved | Listed | Frozen, found: Prepared, pending: list[Expression]
+    ) -> None:
+        if isinstance(part, Saved):
+            saved = await self._audiences.saved(read, part.audience_id, part.version)
+            if saved is None:
+                raise audience_not_found(part.audience_id)
+            if found.audiences.setdefault((part.audience_id, part.version), saved.expression) is saved.expression:
+                pending.append(saved.expression)
+        elif isinstance(part, Listed):
+            version = await self._audiences.list_version(read, part.list_id)
+            if not version:
+                raise audience_not_found(part.list_id)
+            key = ("list", part.list_id, version)
+            if key not in self._lists:
+                self._remember(key, await self._audiences.list_members(read, part.list_id))
+            found.lists["list", part.list_id] = self._lists[key]
+        else:
+            key = ("frozen", part.frozen_id, 0)
+            if key not in self._lists:
+                members = await self._audiences.frozen_members(read, part.frozen_id)
+                if members is None:
+                    raise audience_not_found(part.frozen_id)
+                self._remember(key, members)
+            found.lists["frozen", part.frozen_id] = self._lists[key]
+
+    def _remember(self, key: tuple[str, str, int], members: BitMap) -> None:
+        self._lists[key] = members
+        while len(self._lists) > _MOST_LISTS:
+            self._lists.popitem(last=False)
+
+    async def _feature(self, index: TagIndex, name: str) -> tuple[npt.NDArray[np.uint32], Floats]:
+        key = (index.run_no, name)
+        if key not in self._features:
+            self._features[key] = await asyncio.to_thread(packing.feature, index.features, name)
+            while len(self._features) > _MOST_FEATURES:
+                self._features.popitem(last=False)
+        return self._features[key]

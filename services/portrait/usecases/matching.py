@@ -1,0 +1,276 @@
+"""Watching for moments: events are journalled, and partitions of customers, shared by all processes, match them.
+
+A partition is leased and fenced. What its engine learnt stands in a snapshot, what it has not in the journal behind it;
+matches, the place in the journal and the proof of the lease are one transaction. So a process may die anywhere: another
+takes the partition, reads on from the snapshot, finds again what was found (which is there already, by its id), and
+what was not.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from pyroaring import BitMap
+
+from services.kit.clock import Clock
+from services.kit.db import Database, Write
+from services.kit.waiting import pause
+from services.portrait.domain.audience import expression_of
+from services.portrait.domain.moment import Engine, Event, Match, Rule
+from services.portrait.domain.moment.codec import packed, unpacked
+from services.portrait.store import Moments, Partitions
+from services.portrait.store.moments import Journalled, StoredRule
+from services.portrait.store.partitions import Taken
+from services.portrait.usecases.audiences import AudienceDesk
+
+_BATCH = 5000
+_IDLE_SECONDS = 0.1
+_RULES_SECONDS = 1.0
+_MEMBERS_SECONDS = 5.0
+_SHARE_SECONDS = 1.0
+_FORGET_AT_ONCE = 20_000
+_DAY = 86_400_000
+
+_log = structlog.get_logger(__name__)
+
+
+class _Lost(Exception):
+    """A partition went to another process while we worked on it."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How partitions are held: a lease of `lease_seconds`, a snapshot every `snapshot_events` or `snapshot_seconds`."""
+
+    partitions: int = 16
+    lease_seconds: float = 10.0
+    snapshot_events: int = 50_000
+    snapshot_seconds: float = 60.0
+    journal_days: int = 30
+
+
+@dataclass
+class _Held:
+    """A partition that is ours, with its engine."""
+
+    taken: Taken
+    engine: Engine
+    seq: int
+    kept_seq: int
+    kept_at: float
+
+
+class Matching:
+    """The partitions of one process."""
+
+    def __init__(
+        self, db: Database, moments: Moments, partitions: Partitions, audiences: AudienceDesk, clock: Clock, pace: Pace
+    ) -> None:
+        self._db = db
+        self._moments = moments
+        self._partitions = partitions
+        self._audiences = audiences
+        self._clock = clock
+        self._pace = pace
+        self._held: dict[int, _Held] = {}
+        self._rules: list[StoredRule] = []
+        self._members: dict[tuple[str, int], BitMap] = {}
+        self._members_at = float("-inf")
+
+    async def journal(self, tx: Write, events: Sequence[tuple[Event, int]]) -> None:
+        """Take events with the time (milliseconds) at which each became known; the caller commits, with its cursor."""
+        about = [(event, received) for event, received in events if event.customer_key > 0]
+        if about:
+            await self._moments.journal(tx, about)
+
+    async def run(self, owner: str, stop: asyncio.Event) -> None:
+        """Hold a fair share of the partitions and match their customers' events until `stop`."""
+        loop = asyncio.get_running_loop()
+        shared = ruled = float("-inf")
+        try:
+            while not stop.is_set():
+                if loop.time() - shared >= _SHARE_SECONDS:
+                    await self._share(owner)
+                    shared = loop.time()
+                if loop.time() - ruled >= _RULES_SECONDS:
+                    await self._learn_rules()
+                    ruled = loop.time()
+                if not await self._step():
+                    await pause(_IDLE_SECONDS, stop)
+        finally:
+            await self._leave(owner)
+
+    async def tidy(self) -> None:
+        """Delete journalled events that are older than they are kept."""
+        before, gone = self._now() - self._pace.journal_days * _DAY, 1
+        while gone:
+            async with self._db.begin() as tx:
+                gone = await self._moments.forget(tx, before, _FORGET_AT_ONCE)
+                await tx.commit()
+
+    async def _share(self, owner: str) -> None:
+        """Renew what is ours, give back what is more than our share, take what is free."""
+        pace, lost = self._pace, list[int]()
+        async with self._db.begin() as tx:
+            workers = await self._partitions.hello(tx, owner, pace.lease_seconds, pace.partitions)
+            share = -(-pace.partitions // max(1, workers))
+            for number, held in list(self._held.items()):
+                if len(self._held) - len(lost) > share:
+                    await self._partitions.release(tx, number, held.taken.epoch)
+                    lost.append(number)
+                elif not await self._partitions.renew(tx, number, held.taken.epoch, pace.lease_seconds):
+                    lost.append(number)
+            room = share - len(self._held) + len(lost)
+            seconds, count = pace.lease_seconds, pace.partitions
+            taken = await self._partitions.take(tx, owner, seconds, count, room) if room > 0 else []
+            await tx.commit()
+        for number in lost:
+            del self._held[number]
+        for one in taken:
+            self._held[one.partition] = await self._resume(one)
+        if lost or taken:
+            _log.info("partitions", held=sorted(self._held), workers=workers)
+
+    async def _resume(self, taken: Taken) -> _Held:
+        """An engine as it stood at the snapshot, which knows what was delivered since; the journal has the rest."""
+        engine = Engine(self._member)
+        if taken.snapshot is not None:
+            engine.restore(await asyncio.to_thread(unpacked, taken.snapshot))
+        async with self._db.read() as read:
+            since = engine.now - _DAY
+            delivered = await self._moments.found_since(read, since, self._pace.partitions, taken.partition)
+        held = _Held(taken, engine, taken.snapshot_seq, taken.snapshot_seq, asyncio.get_running_loop().time())
+        await self._set_rules(held, [each.rule for each in self._rules])
+        engine.restore_matches(delivered)
+        return held
+
+    async def _learn_rules(self) -> None:
+        """Take up what was published or retired, and who belongs to the audiences now."""
+        async with self._db.read() as read:
+            active = await self._moments.active(read)
+        known = {(each.rule.rule_id, each.rule.version) for each in self._rules}
+        now, members = asyncio.get_running_loop().time(), dict(self._members)
+        again = now - self._members_at >= _MEMBERS_SECONDS
+        self._members_at = now if again else self._members_at
+        for each in active:
+            if each.audience is not None and (again or (each.rule.rule_id, each.rule.version) not in members):
+                try:
+                    found = await self._audiences.bitmap(expression_of(each.audience))
+                except Exception as error:  # no run yet, or a list that is gone: nobody new belongs to it
+                    key = (each.rule.rule_id, each.rule.version)
+                    _log.warning("audience_not_known", rule=key, error=type(error).__name__)
+                    found = self._members.get(key, BitMap())
+                members[each.rule.rule_id, each.rule.version] = found
+        self._members = members  # in one step: a match is judged by the old or the new
+        if {(each.rule.rule_id, each.rule.version) for each in active} != known:
+            self._rules = active
+            for held in self._held.values():
+                await self._set_rules(held, [each.rule for each in active])
+
+    async def _set_rules(self, held: _Held, rules: list[Rule]) -> None:
+        """Look back for rules that are new to an engine, so that they know what came before, and what they missed."""
+        wanting = held.engine.set_rules(rules)
+        if not wanting:
+            return
+        types = sorted({kind for match in wanting for kind in match.types})
+        since, after = (held.engine.now or self._now()) - max(wanting.values()), 0
+        while True:
+            async with self._db.read() as read:
+                page = await self._moments.past(read, types, since, held.seq, after=after)
+            if not page:
+                break
+            after = page[-1].seq
+            for one in page:
+                if one.event.customer_key % self._pace.partitions == held.taken.partition:
+                    held.engine.remember(one.event, wanting)
+        found = held.engine.reconsider(rules)
+        if found:
+            await self._commit([(held, held.seq)], found)
+
+    async def _step(self) -> bool:
+        """Match what is new in the journal, then what time brings; says whether there was anything new."""
+        if not self._held:
+            return False
+        after = min(held.seq for held in self._held.values())
+        async with self._db.read() as read:
+            page = await self._moments.read_on(read, after, _BATCH)
+        found, moved = self._match(page)
+        lagging = len(page) == _BATCH
+        if not lagging:
+            now = self._now()
+            for held in self._held.values():
+                found += held.engine.advance(now)
+        if found or moved:
+            try:
+                await self._commit(moved, found)
+            except _Lost:
+                # Engines are ahead of what is kept: forget them all, and begin again from their snapshots.
+                _log.warning("partitions_lost", held=sorted(self._held))
+                self._held.clear()
+                return True
+        await self._keep()
+        return bool(page)
+
+    def _match(self, page: Sequence[Journalled]) -> tuple[list[Match], list[tuple[_Held, int]]]:
+        found: list[Match] = []
+        for one in page:
+            held = self._held.get(one.event.customer_key % self._pace.partitions)
+            if held is not None and one.seq > held.seq:
+                found += held.engine.apply(one.event, one.received)
+        if not page:
+            return found, []
+        last = page[-1].seq
+        moved = [(held, last) for held in self._held.values() if held.seq < last]
+        return found, moved
+
+    async def _commit(self, moved: Sequence[tuple[_Held, int]], found: Sequence[Match]) -> None:
+        """Matches, places and the proof that all is still ours, at once."""
+        places = dict.fromkeys(self._held, 0) | {held.taken.partition: seq for held, seq in moved}
+        rows = []
+        for number in sorted(places):
+            held = self._held.get(number)
+            if held is not None:
+                rows.append((number, held.taken.epoch, max(held.seq, places[number]), held.engine.now))
+        async with self._db.begin() as tx:
+            if found:
+                await self._moments.put(tx, found)
+            if rows and not await self._partitions.move(tx, rows):
+                raise _Lost
+            await tx.commit()
+        for held, seq in moved:
+            held.seq = max(held.seq, seq)
+
+    async def _keep(self, *, all_of_it: bool = False) -> None:
+        """Snapshot the partitions that went on far or long enough."""
+        now = asyncio.get_running_loop().time()
+        for number, held in list(self._held.items()):
+            behind, due = held.seq - held.kept_seq, now - held.kept_at >= self._pace.snapshot_seconds
+            if behind and (all_of_it or due or behind >= self._pace.snapshot_events):
+                held.engine.forget()
+                snapshot = await asyncio.to_thread(packed, held.engine.snapshot())
+                async with self._db.begin() as tx:
+                    ours = await self._partitions.keep(tx, number, held.taken.epoch, snapshot)
+                    await tx.commit()
+                held.kept_seq, held.kept_at = held.seq, now
+                if not ours:
+                    del self._held[number]
+
+    async def _leave(self, owner: str) -> None:
+        """Keep what was learnt and give everything back, so that nobody need wait."""
+        try:
+            await self._keep(all_of_it=True)
+            async with self._db.begin() as tx:
+                for number, held in self._held.items():
+                    await self._partitions.release(tx, number, held.taken.epoch)
+                await self._partitions.bye(tx, owner)
+                await tx.commit()
+        finally:
+            self._held.clear()
+
+    def _member(self, rule: Rule, customer_key: int) -> bool:
+        members = self._members.get((rule.rule_id, rule.version))
+        return members is None or customer_key in members
+
+    def _now(self) -> int:
+        return int(self._clock().timestamp() * 1000)

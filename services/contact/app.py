@@ -12,7 +12,7 @@ from lifecircle.admin.v1 import AdminServiceStub
 from lifecircle.contact.v1 import ContactServiceServicer, add_ContactServiceServicer_to_server
 from lifecircle.directory import Directory
 from services.contact import lake
-from services.contact.api import RIGHTS, CampaignsApi, ContactApi, OrdersApi, SlotsApi, joined
+from services.contact.api import RIGHTS, CampaignsApi, ContactApi, OrdersApi, ReportsApi, SlotsApi, joined
 from services.contact.config import Config
 from services.contact.peers import Ingest, Points, Recommend
 from services.contact.store import Store
@@ -25,6 +25,7 @@ from services.contact.usecases import (
     Inflow,
     Orders,
     Registry,
+    Reports,
     Slots,
     Work,
 )
@@ -80,6 +81,7 @@ def build(
         CampaignsApi(Campaigns(db, store, clock, ids)),
         OrdersApi(orders),
         SlotsApi(slots),
+        ReportsApi(Reports(db, store, clock, zone)),
     )
     background = backgrounds(
         db=db,

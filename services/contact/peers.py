@@ -20,7 +20,7 @@ from lifecircle.ingest.v1 import (
 from lifecircle.points.v1 import ListAssignmentsRequest, PointsServiceStub
 from lifecircle.recommend.v1 import GetMatrixRequest, RecommendServiceStub, WatchMatricesRequest
 from services.contact import lake
-from services.contact.domain.fact import ConsentChange, Matrix, Opening
+from services.contact.domain.fact import Closing, Complained, ConsentChange, Matrix, Opening
 from services.contact.domain.outcome import RANK, Outcome
 from services.contact.lake import LakeFile
 from services.contact.usecases.inflow import Customers, Fact
@@ -30,7 +30,7 @@ from services.kit.cursors import Followed
 
 _log = structlog.get_logger(__name__)
 
-TYPES = ("consent.changed", "contact.feedback", "business.NEW", "product.ordered")
+TYPES = ("consent.changed", "contact.feedback", "business.NEW", "product.ordered", "complaint.")
 """The events that contact acts on."""
 
 _CUSTOMERS_FEED = "customers"
@@ -140,6 +140,11 @@ def _fact(kind: str, customer_key: int, moment: datetime, told: Mapping[str, Any
         return ConsentChange(customer_key, told["channel"], told["purpose"], told["granted"] == "Y", moment)
     if kind == "product.ordered" and customer_key and told["action"] == "open":
         return Opening(customer_key, told["product_id"], moment)
+    if kind == "product.ordered" and customer_key and told["action"] == "cancel":
+        return Closing(customer_key, told["product_id"], moment)
+    if kind.startswith("complaint.") and customer_key:
+        contact_id, satisfied = told.get("contact_id") or "", told.get("satisfied") or ""
+        return Complained(told["complaint_id"], customer_key, told["kind"], contact_id, moment, satisfied)
     if kind == "business.NEW" and customer_key and told.get("product_id"):
         return Opening(customer_key, told["product_id"], moment)
     if kind == "contact.feedback":

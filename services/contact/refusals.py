@@ -174,3 +174,8 @@ def thing_not_found(kind: str, name: str) -> Refusal:
     """No content, schedule, push or picture has this id."""
     message = f"no {kind} has the id {name}"
     return Refusal(Kind.NOT_FOUND, "THING_NOT_FOUND", message, metadata={"kind": kind, "id": name})
+
+
+def kpi_not_found(name: str) -> Refusal:
+    """The catalogue has no KPI of this name."""
+    return Refusal(Kind.NOT_FOUND, "KPI_NOT_FOUND", f"no KPI has the name {name}", metadata={"name": name})

@@ -1,14 +1,15 @@
 """Inbound gRPC: proto in, plain values, use case, proto out. Each room answers some methods of the one service."""
 
 from lifecircle.contact import v1 as proto
-from services.contact.api import campaigns, orders, servicer, slots
+from services.contact.api import campaigns, orders, reports, servicer, slots
 from services.contact.api.campaigns import CampaignsApi as CampaignsApi
 from services.contact.api.orders import OrdersApi as OrdersApi
+from services.contact.api.reports import ReportsApi as ReportsApi
 from services.contact.api.servicer import ContactApi as ContactApi
 from services.contact.api.slots import SlotsApi as SlotsApi
 from services.kit.interceptors import Rights
 
-RIGHTS: Rights = {**servicer.RIGHTS, **campaigns.RIGHTS, **orders.RIGHTS, **slots.RIGHTS}
+RIGHTS: Rights = {**servicer.RIGHTS, **campaigns.RIGHTS, **orders.RIGHTS, **slots.RIGHTS, **reports.RIGHTS}
 
 
 def joined(*rooms: object) -> proto.ContactServiceServicer:

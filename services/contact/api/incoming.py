@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 from google.type.date_pb2 import Date
 
 from lifecircle.contact import v1 as proto
-from services.contact.domain.outcome import Outcome
+from services.contact.domain.outcome import UNRESOLVED, Outcome
 from services.contact.domain.policy import ChannelLimit, CustomerCap, Policy
 from services.kit.errors import invalid_field
 
@@ -71,7 +71,7 @@ def outcomes(messages: Sequence[proto.Outcome]) -> list[Outcome]:
     """Outcomes told by RPC."""
     return [
         Outcome(
-            contact_id=message.contact_id,
+            contact_id=message.contact_id or _named(message.attribution_token, at),
             result=proto.Outcome.Result.Name(message.result).removeprefix("RESULT_"),
             opened=message.opened,
             open_time=_moment(message, "open_time", at),
@@ -80,6 +80,12 @@ def outcomes(messages: Sequence[proto.Outcome]) -> list[Outcome]:
         )
         for at, message in enumerate(messages)
     ]
+
+
+def _named(attribution_token: str, at: int) -> str:
+    if not attribution_token:
+        raise invalid_field([(f"outcomes[{at}].contact_id", "or attribution_token must be given")])
+    return UNRESOLVED + attribution_token
 
 
 def _moment(message: proto.Outcome, field: str, at: int) -> datetime | None:

@@ -35,3 +35,36 @@ class Matrix:
     matrix_id: str
     as_of_date: date | None
     create_time: datetime
+
+
+@dataclass(frozen=True)
+class Closing:
+    """A customer gave a product up."""
+
+    customer_key: int
+    product_id: str
+    close_time: datetime
+
+
+@dataclass(frozen=True)
+class Complained:
+    """A customer complained, or his complaint was closed; `contact_id` and `satisfied` are "" when nobody says."""
+
+    complaint_id: str
+    customer_key: int
+    kind: str
+    contact_id: str
+    time: datetime
+    satisfied: str
+
+    def with_(self, other: "Complained") -> "Complained":
+        """Both told as one: it began with the earlier, and an answer once given stays."""
+        first, last = sorted((self, other), key=lambda one: one.time)
+        return Complained(
+            first.complaint_id,
+            first.customer_key,
+            first.kind,
+            first.contact_id or last.contact_id,
+            first.time,
+            last.satisfied or first.satisfied,
+        )

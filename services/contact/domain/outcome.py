@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 
 from services.contact.domain.experiment import Rate, newcombe, wilson
 
+UNRESOLVED = "token:"
+"""Before an attribution token that stands where its contact is not known yet."""
+
 RESPONDED, REFUSED, UNREACHED = "RESPONDED", "REFUSED", "UNREACHED"
 RANK = {UNREACHED: 1, REFUSED: 2, RESPONDED: 3}
 

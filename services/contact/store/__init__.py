@@ -9,6 +9,7 @@ from services.contact.store.orders import Orders
 from services.contact.store.outcomes import Outcomes
 from services.contact.store.plans import Plans
 from services.contact.store.projections import Customers, Matrices
+from services.contact.store.reports import Reports
 from services.contact.store.slots import Pushes, SlotEvents, Slots
 
 
@@ -29,3 +30,4 @@ class Store:
     slots: Slots = field(default_factory=Slots)
     pushes: Pushes = field(default_factory=Pushes)
     slot_events: SlotEvents = field(default_factory=SlotEvents)
+    reports: Reports = field(default_factory=Reports)

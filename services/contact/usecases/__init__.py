@@ -7,6 +7,7 @@ from services.contact.usecases.effects import Effects as Effects
 from services.contact.usecases.handovers import Handovers as Handovers
 from services.contact.usecases.inflow import Inflow as Inflow
 from services.contact.usecases.orders import Orders as Orders
+from services.contact.usecases.reports import Reports as Reports
 from services.contact.usecases.slots import Registry as Registry
 from services.contact.usecases.slots import Slots as Slots
 from services.contact.usecases.work import Work as Work

@@ -1,15 +1,16 @@
 """Outcomes told by RPC, and what campaigns achieved."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.contact.domain.outcome import Effect, Kept, Outcome, effect
+from services.contact.domain.outcome import UNRESOLVED, Effect, Kept, Outcome, effect
 from services.contact.refusals import campaign_not_found, outcome_unmatched
 from services.contact.store import Store
 from services.contact.usecases.facts import tell_outcomes
 from services.kit import idempotency
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.db import Database, Read
 from services.kit.idempotency import RequestKey
 
 
@@ -36,6 +37,7 @@ class Effects:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
                 return Recorded(earlier["recorded"], earlier["duplicates"], tuple(earlier["unmatched"]))
+            outcomes = await self._resolved(tx, outcomes)
             new, changed = await self._store.outcomes.put(tx, outcomes, self._clock())
             await tell_outcomes(tx, self._store, changed)
             unmatched = await self._store.outcomes.unmatched(tx, [outcome.contact_id for outcome in outcomes])
@@ -44,6 +46,17 @@ class Effects:
             await idempotency.answer(tx, key, answer)
             await tx.commit()
         return recorded
+
+    async def _resolved(self, read: Read, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Outcomes by contact, also those told by attribution token; a token that nobody knows stays as it is."""
+        tokens = [one.contact_id.removeprefix(UNRESOLVED) for one in outcomes if one.contact_id.startswith(UNRESOLVED)]
+        known = await self._store.attributions.contacts_of_tokens(read, tokens) if tokens else {}
+        return [
+            dataclasses.replace(one, contact_id=known.get(one.contact_id.removeprefix(UNRESOLVED), one.contact_id))
+            if one.contact_id.startswith(UNRESOLVED)
+            else one
+            for one in outcomes
+        ]
 
     async def outcomes(self, contact_id: str, unmatched: bool, after: str, size: int) -> list[Kept]:
         """Outcomes by contact, those after the contact `after`; of one contact, or only the unmatched.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.contact.domain.auction import Customer
-from services.contact.domain.fact import ConsentChange, Opening
+from services.contact.domain.fact import Closing, Complained, ConsentChange, Opening
 from services.contact.domain.outcome import Outcome
 from services.contact.store import Store
 from services.contact.usecases.facts import attribute, tell_outcomes
@@ -13,7 +13,7 @@ from services.kit.db import Write
 Customers = Sequence[tuple[int, Customer]]
 """Customer keys, each once, and who they are."""
 
-Fact = ConsentChange | Opening | Outcome
+Fact = ConsentChange | Opening | Closing | Complained | Outcome
 
 
 class Inflow:
@@ -33,6 +33,8 @@ class Inflow:
         openings = [fact for fact in facts if isinstance(fact, Opening)]
         await self._store.customers.put_openings(tx, openings)
         await attribute(tx, self._store, openings, self._clock())
+        await self._store.reports.put_closings(tx, [fact for fact in facts if isinstance(fact, Closing)])
+        await self._store.reports.put_complaints(tx, [fact for fact in facts if isinstance(fact, Complained)])
         outcomes = [fact for fact in facts if isinstance(fact, Outcome)]
         if outcomes:
             _, changed = await self._store.outcomes.put(tx, outcomes, self._clock())

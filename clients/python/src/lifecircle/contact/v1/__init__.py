@@ -52,20 +52,30 @@ from .contact_service_pb2 import GetPlanRequest as GetPlanRequest
 from .contact_service_pb2 import GetPlanResponse as GetPlanResponse
 from .contact_service_pb2 import GetPolicyRequest as GetPolicyRequest
 from .contact_service_pb2 import GetPolicyResponse as GetPolicyResponse
+from .contact_service_pb2 import GetQuartilesRequest as GetQuartilesRequest
+from .contact_service_pb2 import GetQuartilesResponse as GetQuartilesResponse
 from .contact_service_pb2 import GetSampleSizeRequest as GetSampleSizeRequest
 from .contact_service_pb2 import GetSampleSizeResponse as GetSampleSizeResponse
 from .contact_service_pb2 import GetShowingsRequest as GetShowingsRequest
 from .contact_service_pb2 import GetShowingsResponse as GetShowingsResponse
+from .contact_service_pb2 import ListAssessmentsRequest as ListAssessmentsRequest
+from .contact_service_pb2 import ListAssessmentsResponse as ListAssessmentsResponse
 from .contact_service_pb2 import ListCampaignTypesRequest as ListCampaignTypesRequest
 from .contact_service_pb2 import ListCampaignTypesResponse as ListCampaignTypesResponse
 from .contact_service_pb2 import ListCampaignsRequest as ListCampaignsRequest
 from .contact_service_pb2 import ListCampaignsResponse as ListCampaignsResponse
 from .contact_service_pb2 import ListChannelsRequest as ListChannelsRequest
 from .contact_service_pb2 import ListChannelsResponse as ListChannelsResponse
+from .contact_service_pb2 import ListCohortsRequest as ListCohortsRequest
+from .contact_service_pb2 import ListCohortsResponse as ListCohortsResponse
+from .contact_service_pb2 import ListComplaintsRequest as ListComplaintsRequest
+from .contact_service_pb2 import ListComplaintsResponse as ListComplaintsResponse
 from .contact_service_pb2 import ListContactsRequest as ListContactsRequest
 from .contact_service_pb2 import ListContactsResponse as ListContactsResponse
 from .contact_service_pb2 import ListContentsRequest as ListContentsRequest
 from .contact_service_pb2 import ListContentsResponse as ListContentsResponse
+from .contact_service_pb2 import ListEffectReportsRequest as ListEffectReportsRequest
+from .contact_service_pb2 import ListEffectReportsResponse as ListEffectReportsResponse
 from .contact_service_pb2 import ListEffectsRequest as ListEffectsRequest
 from .contact_service_pb2 import ListEffectsResponse as ListEffectsResponse
 from .contact_service_pb2 import ListEventGuestsRequest as ListEventGuestsRequest
@@ -74,6 +84,10 @@ from .contact_service_pb2 import ListJobsRequest as ListJobsRequest
 from .contact_service_pb2 import ListJobsResponse as ListJobsResponse
 from .contact_service_pb2 import ListKnowledgeRequest as ListKnowledgeRequest
 from .contact_service_pb2 import ListKnowledgeResponse as ListKnowledgeResponse
+from .contact_service_pb2 import ListKpiValuesRequest as ListKpiValuesRequest
+from .contact_service_pb2 import ListKpiValuesResponse as ListKpiValuesResponse
+from .contact_service_pb2 import ListKpisRequest as ListKpisRequest
+from .contact_service_pb2 import ListKpisResponse as ListKpisResponse
 from .contact_service_pb2 import ListOrderAgeingRequest as ListOrderAgeingRequest
 from .contact_service_pb2 import ListOrderAgeingResponse as ListOrderAgeingResponse
 from .contact_service_pb2 import ListOrdersRequest as ListOrdersRequest
@@ -96,6 +110,8 @@ from .contact_service_pb2 import ListSuggestionsRequest as ListSuggestionsReques
 from .contact_service_pb2 import ListSuggestionsResponse as ListSuggestionsResponse
 from .contact_service_pb2 import ListSyncStatusRequest as ListSyncStatusRequest
 from .contact_service_pb2 import ListSyncStatusResponse as ListSyncStatusResponse
+from .contact_service_pb2 import ListTimeSpaceRequest as ListTimeSpaceRequest
+from .contact_service_pb2 import ListTimeSpaceResponse as ListTimeSpaceResponse
 from .contact_service_pb2 import MoveCampaignRequest as MoveCampaignRequest
 from .contact_service_pb2 import MoveCampaignResponse as MoveCampaignResponse
 from .contact_service_pb2 import MoveContentRequest as MoveContentRequest
@@ -104,6 +120,8 @@ from .contact_service_pb2 import MoveOrderRequest as MoveOrderRequest
 from .contact_service_pb2 import MoveOrderResponse as MoveOrderResponse
 from .contact_service_pb2 import MovePushRequest as MovePushRequest
 from .contact_service_pb2 import MovePushResponse as MovePushResponse
+from .contact_service_pb2 import RecordAssessmentRequest as RecordAssessmentRequest
+from .contact_service_pb2 import RecordAssessmentResponse as RecordAssessmentResponse
 from .contact_service_pb2 import RecordOutcomesRequest as RecordOutcomesRequest
 from .contact_service_pb2 import RecordOutcomesResponse as RecordOutcomesResponse
 from .contact_service_pb2 import RecordSlotEventsRequest as RecordSlotEventsRequest
@@ -129,6 +147,7 @@ from .error_reason_pb2 import ERROR_REASON_DEADLINE_EXHAUSTED as ERROR_REASON_DE
 from .error_reason_pb2 import ERROR_REASON_INPUTS_INCOMPLETE as ERROR_REASON_INPUTS_INCOMPLETE
 from .error_reason_pb2 import ERROR_REASON_INVALID_FIELD as ERROR_REASON_INVALID_FIELD
 from .error_reason_pb2 import ERROR_REASON_JOB_NOT_FOUND as ERROR_REASON_JOB_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_KPI_NOT_FOUND as ERROR_REASON_KPI_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_NOBODY_RESPONSIBLE as ERROR_REASON_NOBODY_RESPONSIBLE
 from .error_reason_pb2 import ERROR_REASON_NOT_ALLOWED as ERROR_REASON_NOT_ALLOWED
 from .error_reason_pb2 import ERROR_REASON_NOT_FOUR_EYES as ERROR_REASON_NOT_FOUR_EYES
@@ -160,6 +179,14 @@ from .experiment_pb2 import SuccessRatio as SuccessRatio
 from .job_pb2 import ArbitrateSpec as ArbitrateSpec
 from .job_pb2 import HandoverSpec as HandoverSpec
 from .job_pb2 import Job as Job
+from .kpi_pb2 import Assessment as Assessment
+from .kpi_pb2 import Cohort as Cohort
+from .kpi_pb2 import Complaint as Complaint
+from .kpi_pb2 import EffectReport as EffectReport
+from .kpi_pb2 import Kpi as Kpi
+from .kpi_pb2 import KpiValue as KpiValue
+from .kpi_pb2 import Quartiles as Quartiles
+from .kpi_pb2 import TimeSpaceLine as TimeSpaceLine
 from .order_pb2 import MarketingOrder as MarketingOrder
 from .order_pb2 import OrderAgeing as OrderAgeing
 from .order_pb2 import OrderFeedback as OrderFeedback
@@ -172,6 +199,11 @@ from .outcome_pb2 import Rate as Rate
 from .plan_pb2 import Contact as Contact
 from .plan_pb2 import Plan as Plan
 from .policy_pb2 import Policy as Policy
+from .policy_pb2 import Purpose as Purpose
+from .policy_pb2 import PURPOSE_CARE as PURPOSE_CARE
+from .policy_pb2 import PURPOSE_MARKETING as PURPOSE_MARKETING
+from .policy_pb2 import PURPOSE_SERVICE as PURPOSE_SERVICE
+from .policy_pb2 import PURPOSE_UNSPECIFIED as PURPOSE_UNSPECIFIED
 from .slot_pb2 import ChannelRegistration as ChannelRegistration
 from .slot_pb2 import Content as Content
 from .slot_pb2 import Picture as Picture
@@ -191,6 +223,7 @@ __all__ = [
     "ActivateCampaignRequest",
     "ActivateCampaignResponse",
     "ArbitrateSpec",
+    "Assessment",
     "CHANNEL_APP",
     "CHANNEL_CALL",
     "CHANNEL_ORDER",
@@ -210,6 +243,8 @@ __all__ = [
     "ChannelRegistration",
     "CloseCampaignRequest",
     "CloseCampaignResponse",
+    "Cohort",
+    "Complaint",
     "Contact",
     "ContactServiceServicer",
     "ContactServiceStub",
@@ -240,6 +275,7 @@ __all__ = [
     "ERROR_REASON_INPUTS_INCOMPLETE",
     "ERROR_REASON_INVALID_FIELD",
     "ERROR_REASON_JOB_NOT_FOUND",
+    "ERROR_REASON_KPI_NOT_FOUND",
     "ERROR_REASON_NOBODY_RESPONSIBLE",
     "ERROR_REASON_NOT_ALLOWED",
     "ERROR_REASON_NOT_FOUR_EYES",
@@ -265,6 +301,7 @@ __all__ = [
     "ERROR_REASON_THING_NOT_FOUND",
     "ERROR_REASON_UNSPECIFIED",
     "Effect",
+    "EffectReport",
     "ErrorReason",
     "EventGuest",
     "GetCampaignRequest",
@@ -279,6 +316,8 @@ __all__ = [
     "GetPlanResponse",
     "GetPolicyRequest",
     "GetPolicyResponse",
+    "GetQuartilesRequest",
+    "GetQuartilesResponse",
     "GetSampleSizeRequest",
     "GetSampleSizeResponse",
     "GetShowingsRequest",
@@ -286,17 +325,27 @@ __all__ = [
     "HandoverSpec",
     "Job",
     "KnowledgeEntry",
+    "Kpi",
+    "KpiValue",
     "Lesson",
+    "ListAssessmentsRequest",
+    "ListAssessmentsResponse",
     "ListCampaignTypesRequest",
     "ListCampaignTypesResponse",
     "ListCampaignsRequest",
     "ListCampaignsResponse",
     "ListChannelsRequest",
     "ListChannelsResponse",
+    "ListCohortsRequest",
+    "ListCohortsResponse",
+    "ListComplaintsRequest",
+    "ListComplaintsResponse",
     "ListContactsRequest",
     "ListContactsResponse",
     "ListContentsRequest",
     "ListContentsResponse",
+    "ListEffectReportsRequest",
+    "ListEffectReportsResponse",
     "ListEffectsRequest",
     "ListEffectsResponse",
     "ListEventGuestsRequest",
@@ -305,6 +354,10 @@ __all__ = [
     "ListJobsResponse",
     "ListKnowledgeRequest",
     "ListKnowledgeResponse",
+    "ListKpiValuesRequest",
+    "ListKpiValuesResponse",
+    "ListKpisRequest",
+    "ListKpisResponse",
     "ListOrderAgeingRequest",
     "ListOrderAgeingResponse",
     "ListOrdersRequest",
@@ -327,6 +380,8 @@ __all__ = [
     "ListSuggestionsResponse",
     "ListSyncStatusRequest",
     "ListSyncStatusResponse",
+    "ListTimeSpaceRequest",
+    "ListTimeSpaceResponse",
     "MarketingOrder",
     "MoveCampaignRequest",
     "MoveCampaignResponse",
@@ -343,13 +398,21 @@ __all__ = [
     "Outcome",
     "OutcomeFact",
     "OutcomeRecord",
+    "PURPOSE_CARE",
+    "PURPOSE_MARKETING",
+    "PURPOSE_SERVICE",
+    "PURPOSE_UNSPECIFIED",
     "Picture",
     "Pilot",
     "PilotFinding",
     "Plan",
     "Policy",
+    "Purpose",
     "Push",
+    "Quartiles",
     "Rate",
+    "RecordAssessmentRequest",
+    "RecordAssessmentResponse",
     "RecordOutcomesRequest",
     "RecordOutcomesResponse",
     "RecordSlotEventsRequest",
@@ -365,6 +428,7 @@ __all__ = [
     "SuccessRatio",
     "Suggestion",
     "SyncStatus",
+    "TimeSpaceLine",
     "UpdateChannelRequest",
     "UpdateChannelResponse",
     "UpdatePolicyRequest",

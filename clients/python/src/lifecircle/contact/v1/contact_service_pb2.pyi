@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from lifecircle.contact.v1 import campaign_pb2 as _campaign_pb2
 from lifecircle.contact.v1 import experiment_pb2 as _experiment_pb2
 from lifecircle.contact.v1 import job_pb2 as _job_pb2
+from lifecircle.contact.v1 import kpi_pb2 as _kpi_pb2
 from lifecircle.contact.v1 import order_pb2 as _order_pb2
 from lifecircle.contact.v1 import outcome_pb2 as _outcome_pb2
 from lifecircle.contact.v1 import plan_pb2 as _plan_pb2
@@ -3156,3 +3157,569 @@ class ListSuggestionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSuggestionsResponse: _TypeAlias = ListSuggestionsResponse  # noqa: Y015
+
+@_typing.final
+class ListEffectReportsRequest(_message.Message):
+    """ListEffectReportsRequest pages through the report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Split:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SplitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ListEffectReportsRequest._Split.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SPLIT_UNSPECIFIED: ListEffectReportsRequest._Split.ValueType  # 0
+        """SPLIT_UNSPECIFIED gives one line for each campaign."""
+        SPLIT_CHANNEL: ListEffectReportsRequest._Split.ValueType  # 1
+        """SPLIT_CHANNEL splits by channel."""
+        SPLIT_LEVEL: ListEffectReportsRequest._Split.ValueType  # 2
+        """SPLIT_LEVEL splits by the customers' level: the ROI of each segment."""
+        SPLIT_ORG: ListEffectReportsRequest._Split.ValueType  # 3
+        """SPLIT_ORG splits by the customers' organisation."""
+
+    class Split(_Split, metaclass=_SplitEnumTypeWrapper):
+        """Split says what the lines of a campaign are."""
+
+    SPLIT_UNSPECIFIED: ListEffectReportsRequest.Split.ValueType  # 0
+    """SPLIT_UNSPECIFIED gives one line for each campaign."""
+    SPLIT_CHANNEL: ListEffectReportsRequest.Split.ValueType  # 1
+    """SPLIT_CHANNEL splits by channel."""
+    SPLIT_LEVEL: ListEffectReportsRequest.Split.ValueType  # 2
+    """SPLIT_LEVEL splits by the customers' level: the ROI of each segment."""
+    SPLIT_ORG: ListEffectReportsRequest.Split.ValueType  # 3
+    """SPLIT_ORG splits by the customers' organisation."""
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    campaign_id: _builtins.str
+    """campaign_id keeps one campaign; empty for all."""
+    split: Global___ListEffectReportsRequest.Split.ValueType
+    """split is what the lines are."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        split: Global___ListEffectReportsRequest.Split.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "page_size", b"page_size", "page_token", b"page_token", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEffectReportsRequest: _TypeAlias = ListEffectReportsRequest  # noqa: Y015
+
+@_typing.final
+class ListEffectReportsResponse(_message.Message):
+    """ListEffectReportsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_kpi_pb2.EffectReport]:
+        """lines are by campaign and group."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[_kpi_pb2.EffectReport] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEffectReportsResponse: _TypeAlias = ListEffectReportsResponse  # noqa: Y015
+
+@_typing.final
+class RecordAssessmentRequest(_message.Message):
+    """RecordAssessmentRequest carries a report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    ASSESSMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def assessment(self) -> _kpi_pb2.Assessment:
+        """assessment is what is reported."""
+
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+        assessment: _kpi_pb2.Assessment | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "campaign_id", b"campaign_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordAssessmentRequest: _TypeAlias = RecordAssessmentRequest  # noqa: Y015
+
+@_typing.final
+class RecordAssessmentResponse(_message.Message):
+    """RecordAssessmentResponse answers RecordAssessment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSESSMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def assessment(self) -> _kpi_pb2.Assessment:
+        """assessment is as stored."""
+
+    def __init__(
+        self,
+        *,
+        assessment: _kpi_pb2.Assessment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordAssessmentResponse: _TypeAlias = RecordAssessmentResponse  # noqa: Y015
+
+@_typing.final
+class ListAssessmentsRequest(_message.Message):
+    """ListAssessmentsRequest names a campaign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAssessmentsRequest: _TypeAlias = ListAssessmentsRequest  # noqa: Y015
+
+@_typing.final
+class ListAssessmentsResponse(_message.Message):
+    """ListAssessmentsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSESSMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def assessments(self) -> _containers.RepeatedCompositeFieldContainer[_kpi_pb2.Assessment]:
+        """assessments are in the order in which they were reported."""
+
+    def __init__(
+        self,
+        *,
+        assessments: _abc.Iterable[_kpi_pb2.Assessment] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessments", b"assessments", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAssessmentsResponse: _TypeAlias = ListAssessmentsResponse  # noqa: Y015
+
+@_typing.final
+class GetQuartilesRequest(_message.Message):
+    """GetQuartilesRequest names a campaign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign."""
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuartilesRequest: _TypeAlias = GetQuartilesRequest  # noqa: Y015
+
+@_typing.final
+class GetQuartilesResponse(_message.Message):
+    """GetQuartilesResponse answers GetQuartiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUARTILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quartiles(self) -> _containers.RepeatedCompositeFieldContainer[_kpi_pb2.Quartiles]:
+        """quartiles are four: contacted and control, before and after."""
+
+    def __init__(
+        self,
+        *,
+        quartiles: _abc.Iterable[_kpi_pb2.Quartiles] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quartiles", b"quartiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuartilesResponse: _TypeAlias = GetQuartilesResponse  # noqa: Y015
+
+@_typing.final
+class ListKpisRequest(_message.Message):
+    """ListKpisRequest pages through the catalogue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKpisRequest: _TypeAlias = ListKpisRequest  # noqa: Y015
+
+@_typing.final
+class ListKpisResponse(_message.Message):
+    """ListKpisResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KPIS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def kpis(self) -> _containers.RepeatedCompositeFieldContainer[_kpi_pb2.Kpi]:
+        """kpis are in the catalogue's order."""
+
+    def __init__(
+        self,
+        *,
+        kpis: _abc.Iterable[_kpi_pb2.Kpi] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kpis", b"kpis", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKpisResponse: _TypeAlias = ListKpisResponse  # noqa: Y015
+
+@_typing.final
+class ListKpiValuesRequest(_message.Message):
+    """ListKpiValuesRequest names a KPI."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Split:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SplitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ListKpiValuesRequest._Split.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SPLIT_UNSPECIFIED: ListKpiValuesRequest._Split.ValueType  # 0
+        """SPLIT_UNSPECIFIED gives one value for each month."""
+        SPLIT_LEVEL: ListKpiValuesRequest._Split.ValueType  # 1
+        """SPLIT_LEVEL splits by the customers' level."""
+        SPLIT_TYPE: ListKpiValuesRequest._Split.ValueType  # 2
+        """SPLIT_TYPE splits by the campaigns' type."""
+
+    class Split(_Split, metaclass=_SplitEnumTypeWrapper):
+        """Split says what a month is split by."""
+
+    SPLIT_UNSPECIFIED: ListKpiValuesRequest.Split.ValueType  # 0
+    """SPLIT_UNSPECIFIED gives one value for each month."""
+    SPLIT_LEVEL: ListKpiValuesRequest.Split.ValueType  # 1
+    """SPLIT_LEVEL splits by the customers' level."""
+    SPLIT_TYPE: ListKpiValuesRequest.Split.ValueType  # 2
+    """SPLIT_TYPE splits by the campaigns' type."""
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    name: _builtins.str
+    """name is the KPI, by its name in the catalogue."""
+    split: Global___ListKpiValuesRequest.Split.ValueType
+    """split is what a month is split by."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        name: _builtins.str = ...,
+        split: Global___ListKpiValuesRequest.Split.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "page_size", b"page_size", "page_token", b"page_token", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKpiValuesRequest: _TypeAlias = ListKpiValuesRequest  # noqa: Y015
+
+@_typing.final
+class ListKpiValuesResponse(_message.Message):
+    """ListKpiValuesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[_kpi_pb2.KpiValue]:
+        """values are by group and month."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_kpi_pb2.KpiValue] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKpiValuesResponse: _TypeAlias = ListKpiValuesResponse  # noqa: Y015
+
+@_typing.final
+class ListTimeSpaceRequest(_message.Message):
+    """ListTimeSpaceRequest pages through the report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    campaign_id: _builtins.str
+    """campaign_id keeps one campaign; empty for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTimeSpaceRequest: _TypeAlias = ListTimeSpaceRequest  # noqa: Y015
+
+@_typing.final
+class ListTimeSpaceResponse(_message.Message):
+    """ListTimeSpaceResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_kpi_pb2.TimeSpaceLine]:
+        """lines are by weekday, hour, organisation and channel."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[_kpi_pb2.TimeSpaceLine] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTimeSpaceResponse: _TypeAlias = ListTimeSpaceResponse  # noqa: Y015
+
+@_typing.final
+class ListCohortsRequest(_message.Message):
+    """ListCohortsRequest names a product."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    product_id: _builtins.str
+    """product_id names the product."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCohortsRequest: _TypeAlias = ListCohortsRequest  # noqa: Y015
+
+@_typing.final
+class ListCohortsResponse(_message.Message):
+    """ListCohortsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COHORTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def cohorts(self) -> _containers.RepeatedCompositeFieldContainer[_kpi_pb2.Cohort]:
+        """cohorts are by month."""
+
+    def __init__(
+        self,
+        *,
+        cohorts: _abc.Iterable[_kpi_pb2.Cohort] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cohorts", b"cohorts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCohortsResponse: _TypeAlias = ListCohortsResponse  # noqa: Y015
+
+@_typing.final
+class ListComplaintsRequest(_message.Message):
+    """ListComplaintsRequest pages through complaints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    LINKED_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    campaign_id: _builtins.str
+    """campaign_id keeps one campaign; empty for all."""
+    linked: _builtins.bool
+    """linked keeps those that follow a contact."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        linked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "linked", b"linked", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListComplaintsRequest: _TypeAlias = ListComplaintsRequest  # noqa: Y015
+
+@_typing.final
+class ListComplaintsResponse(_message.Message):
+    """ListComplaintsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLAINTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def complaints(self) -> _containers.RepeatedCompositeFieldContainer[_kpi_pb2.Complaint]:
+        """complaints are ordered by open_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        complaints: _abc.Iterable[_kpi_pb2.Complaint] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complaints", b"complaints", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListComplaintsResponse: _TypeAlias = ListComplaintsResponse  # noqa: Y015

@@ -291,6 +291,51 @@ class ContactServiceStub:
                 request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsResponse.FromString,
                 _registered_method=True)
+        self.ListEffectReports = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListEffectReports',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectReportsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectReportsResponse.FromString,
+                _registered_method=True)
+        self.RecordAssessment = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/RecordAssessment',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordAssessmentRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordAssessmentResponse.FromString,
+                _registered_method=True)
+        self.ListAssessments = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListAssessments',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListAssessmentsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListAssessmentsResponse.FromString,
+                _registered_method=True)
+        self.GetQuartiles = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/GetQuartiles',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetQuartilesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetQuartilesResponse.FromString,
+                _registered_method=True)
+        self.ListKpis = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListKpis',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpisRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpisResponse.FromString,
+                _registered_method=True)
+        self.ListKpiValues = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListKpiValues',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpiValuesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpiValuesResponse.FromString,
+                _registered_method=True)
+        self.ListTimeSpace = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListTimeSpace',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTimeSpaceRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTimeSpaceResponse.FromString,
+                _registered_method=True)
+        self.ListCohorts = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListCohorts',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsResponse.FromString,
+                _registered_method=True)
+        self.ListComplaints = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListComplaints',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsResponse.FromString,
+                _registered_method=True)
 
 
 class ContactServiceServicer:
@@ -660,6 +705,69 @@ class ContactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEffectReports(self, request, context):
+        """Lists the effect of campaigns, split as asked: the report of marketing effect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordAssessment(self, request, context):
+        """Records what people report of a campaign besides its contacts. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAssessments(self, request, context):
+        """Lists what people reported of a campaign.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQuartiles(self, request, context):
+        """Gives the quartiles of openings before and after the first contact, of the contacted and the control.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKpis(self, request, context):
+        """Lists the KPI catalogue.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKpiValues(self, request, context):
+        """Lists a KPI month by month with its trend.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTimeSpace(self, request, context):
+        """Lists contacts by weekday, hour, organisation and channel: the report of marketing in time and space.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCohorts(self, request, context):
+        """Lists who opened a product by month, and who kept it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListComplaints(self, request, context):
+        """Lists complaints with the contacts that they follow, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContactServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -917,6 +1025,51 @@ def add_ContactServiceServicer_to_server(servicer, server):
                     servicer.ListSuggestions,
                     request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsRequest.FromString,
                     response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsResponse.SerializeToString,
+            ),
+            'ListEffectReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEffectReports,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectReportsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectReportsResponse.SerializeToString,
+            ),
+            'RecordAssessment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordAssessment,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordAssessmentRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordAssessmentResponse.SerializeToString,
+            ),
+            'ListAssessments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAssessments,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListAssessmentsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListAssessmentsResponse.SerializeToString,
+            ),
+            'GetQuartiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuartiles,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetQuartilesRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetQuartilesResponse.SerializeToString,
+            ),
+            'ListKpis': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKpis,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpisRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpisResponse.SerializeToString,
+            ),
+            'ListKpiValues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKpiValues,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpiValuesRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpiValuesResponse.SerializeToString,
+            ),
+            'ListTimeSpace': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTimeSpace,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTimeSpaceRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTimeSpaceResponse.SerializeToString,
+            ),
+            'ListCohorts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCohorts,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsResponse.SerializeToString,
+            ),
+            'ListComplaints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListComplaints,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2298,6 +2451,249 @@ class ContactService:
             '/lifecircle.contact.v1.ContactService/ListSuggestions',
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsRequest.SerializeToString,
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListSuggestionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEffectReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListEffectReports',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectReportsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListEffectReportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordAssessment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/RecordAssessment',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordAssessmentRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordAssessmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAssessments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListAssessments',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListAssessmentsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListAssessmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuartiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/GetQuartiles',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetQuartilesRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetQuartilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKpis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListKpis',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpisRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpisResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKpiValues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListKpiValues',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpiValuesRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListKpiValuesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTimeSpace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListTimeSpace',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTimeSpaceRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTimeSpaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCohorts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListCohorts',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListComplaints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListComplaints',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -130,6 +130,24 @@ class ContactServiceStub:
     """Lists what slots and contents brought."""
     ListSuggestions: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListSuggestionsRequest, _contact_service_pb2.ListSuggestionsResponse]
     """Lists the changes that clicks speak for, the latest first."""
+    ListEffectReports: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListEffectReportsRequest, _contact_service_pb2.ListEffectReportsResponse]
+    """Lists the effect of campaigns, split as asked: the report of marketing effect."""
+    RecordAssessment: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.RecordAssessmentRequest, _contact_service_pb2.RecordAssessmentResponse]
+    """Records what people report of a campaign besides its contacts. Idempotent by request_id."""
+    ListAssessments: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListAssessmentsRequest, _contact_service_pb2.ListAssessmentsResponse]
+    """Lists what people reported of a campaign."""
+    GetQuartiles: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.GetQuartilesRequest, _contact_service_pb2.GetQuartilesResponse]
+    """Gives the quartiles of openings before and after the first contact, of the contacted and the control."""
+    ListKpis: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListKpisRequest, _contact_service_pb2.ListKpisResponse]
+    """Lists the KPI catalogue."""
+    ListKpiValues: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListKpiValuesRequest, _contact_service_pb2.ListKpiValuesResponse]
+    """Lists a KPI month by month with its trend."""
+    ListTimeSpace: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListTimeSpaceRequest, _contact_service_pb2.ListTimeSpaceResponse]
+    """Lists contacts by weekday, hour, organisation and channel: the report of marketing in time and space."""
+    ListCohorts: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListCohortsRequest, _contact_service_pb2.ListCohortsResponse]
+    """Lists who opened a product by month, and who kept it."""
+    ListComplaints: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListComplaintsRequest, _contact_service_pb2.ListComplaintsResponse]
+    """Lists complaints with the contacts that they follow, the latest first."""
 
 class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
     """ContactService decides who may be contacted, when, by which channel, for which offer; hands contacts over, takes outcomes back and says what
@@ -553,5 +571,77 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_contact_service_pb2.ListSuggestionsRequest, _abc.Awaitable[_contact_service_pb2.ListSuggestionsResponse]],
     ) -> _abc.Awaitable[_contact_service_pb2.ListSuggestionsResponse]:
         """Lists the changes that clicks speak for, the latest first."""
+
+    @_abc_1.abstractmethod
+    def ListEffectReports(
+        self,
+        request: _contact_service_pb2.ListEffectReportsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListEffectReportsRequest, _abc.Awaitable[_contact_service_pb2.ListEffectReportsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListEffectReportsResponse]:
+        """Lists the effect of campaigns, split as asked: the report of marketing effect."""
+
+    @_abc_1.abstractmethod
+    def RecordAssessment(
+        self,
+        request: _contact_service_pb2.RecordAssessmentRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.RecordAssessmentRequest, _abc.Awaitable[_contact_service_pb2.RecordAssessmentResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.RecordAssessmentResponse]:
+        """Records what people report of a campaign besides its contacts. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListAssessments(
+        self,
+        request: _contact_service_pb2.ListAssessmentsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListAssessmentsRequest, _abc.Awaitable[_contact_service_pb2.ListAssessmentsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListAssessmentsResponse]:
+        """Lists what people reported of a campaign."""
+
+    @_abc_1.abstractmethod
+    def GetQuartiles(
+        self,
+        request: _contact_service_pb2.GetQuartilesRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.GetQuartilesRequest, _abc.Awaitable[_contact_service_pb2.GetQuartilesResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.GetQuartilesResponse]:
+        """Gives the quartiles of openings before and after the first contact, of the contacted and the control."""
+
+    @_abc_1.abstractmethod
+    def ListKpis(
+        self,
+        request: _contact_service_pb2.ListKpisRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListKpisRequest, _abc.Awaitable[_contact_service_pb2.ListKpisResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListKpisResponse]:
+        """Lists the KPI catalogue."""
+
+    @_abc_1.abstractmethod
+    def ListKpiValues(
+        self,
+        request: _contact_service_pb2.ListKpiValuesRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListKpiValuesRequest, _abc.Awaitable[_contact_service_pb2.ListKpiValuesResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListKpiValuesResponse]:
+        """Lists a KPI month by month with its trend."""
+
+    @_abc_1.abstractmethod
+    def ListTimeSpace(
+        self,
+        request: _contact_service_pb2.ListTimeSpaceRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListTimeSpaceRequest, _abc.Awaitable[_contact_service_pb2.ListTimeSpaceResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListTimeSpaceResponse]:
+        """Lists contacts by weekday, hour, organisation and channel: the report of marketing in time and space."""
+
+    @_abc_1.abstractmethod
+    def ListCohorts(
+        self,
+        request: _contact_service_pb2.ListCohortsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListCohortsRequest, _abc.Awaitable[_contact_service_pb2.ListCohortsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListCohortsResponse]:
+        """Lists who opened a product by month, and who kept it."""
+
+    @_abc_1.abstractmethod
+    def ListComplaints(
+        self,
+        request: _contact_service_pb2.ListComplaintsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListComplaintsRequest, _abc.Awaitable[_contact_service_pb2.ListComplaintsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListComplaintsResponse]:
+        """Lists complaints with the contacts that they follow, the latest first."""
 
 def add_ContactServiceServicer_to_server(servicer: ContactServiceServicer, server: _aio.Server) -> None: ...

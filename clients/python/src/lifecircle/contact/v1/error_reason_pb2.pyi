@@ -156,6 +156,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_THING_NOT_FOUND: no content, schedule, push or picture has this id. NOT_FOUND.
     {"reason": "THING_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"kind": "content", "id": "0199…"}}
     """
+    ERROR_REASON_KPI_NOT_FOUND: _ErrorReason.ValueType  # 74
+    """ERROR_REASON_KPI_NOT_FOUND: the catalogue has no KPI of this name. NOT_FOUND.
+    {"reason": "KPI_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"name": "luck"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -295,5 +299,9 @@ ERROR_REASON_PAGE_NOT_PUSHED: ErrorReason.ValueType  # 72
 ERROR_REASON_THING_NOT_FOUND: ErrorReason.ValueType  # 73
 """ERROR_REASON_THING_NOT_FOUND: no content, schedule, push or picture has this id. NOT_FOUND.
 {"reason": "THING_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"kind": "content", "id": "0199…"}}
+"""
+ERROR_REASON_KPI_NOT_FOUND: ErrorReason.ValueType  # 74
+"""ERROR_REASON_KPI_NOT_FOUND: the catalogue has no KPI of this name. NOT_FOUND.
+{"reason": "KPI_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"name": "luck"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

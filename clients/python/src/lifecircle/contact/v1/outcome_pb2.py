@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/contact/v1/outcome.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n\x07Outcome\x12\x1d\n\ncontact_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x41\n\x06result\x18\x02 \x01(\x0e\x32%.lifecircle.contact.v1.Outcome.ResultB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x0e\n\x06opened\x18\x03 \x01(\x08\x12-\n\topen_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ontact_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x14\n\x10RESULT_RESPONDED\x10\x01\x12\x12\n\x0eRESULT_REFUSED\x10\x02\x12\x14\n\x10RESULT_UNREACHED\x10\x03\"\x93\x01\n\rOutcomeRecord\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.lifecircle.contact.v1.Outcome\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0f\n\x07matched\x18\x03 \x01(\x08\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x04Rate\x12\x11\n\tsuccesses\x18\x01 \x01(\x03\x12\x0e\n\x06trials\x18\x02 \x01(\x03\x12\x0c\n\x04rate\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\"\xca\x02\n\x06\x45\x66\x66\x65\x63t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\x08response\x18\x03 \x01(\x0b\x32\x1b.lifecircle.contact.v1.Rate\x12,\n\x07opening\x18\x04 \x01(\x0b\x32\x1b.lifecircle.contact.v1.Rate\x12\x34\n\x0f\x63ontrol_opening\x18\x05 \x01(\x0b\x32\x1b.lifecircle.contact.v1.Rate\x12\x0c\n\x04lift\x18\x06 \x01(\x01\x12\x12\n\ndifference\x18\x07 \x01(\x01\x12\x16\n\x0e\x64ifference_low\x18\x08 \x01(\x01\x12\x17\n\x0f\x64ifference_high\x18\t \x01(\x01\x12\x10\n\x08\x63ost_fen\x18\n \x01(\x03\x12\x12\n\nincome_fen\x18\x0b \x01(\x03\x12\x11\n\tunmatched\x18\x0c \x01(\x03\"\xa5\x05\n\x0bOutcomeFact\x12\x0f\n\x07\x66\x61\x63t_id\x18\x01 \x01(\t\x12\x35\n\x04kind\x18\x02 \x01(\x0e\x32\'.lifecircle.contact.v1.OutcomeFact.Kind\x12\x12\n\ncontact_id\x18\x03 \x01(\t\x12\x10\n\x08order_id\x18\x04 \x01(\t\x12\x14\n\x0c\x63ustomer_key\x18\x05 \x01(\x03\x12\x13\n\x0b\x63\x61mpaign_id\x18\x06 \x01(\t\x12\x10\n\x08offer_id\x18\x07 \x01(\t\x12\x12\n\nproduct_id\x18\x08 \x01(\t\x12\x0f\n\x07\x63hannel\x18\t \x01(\t\x12\x10\n\x08staff_id\x18\n \x01(\t\x12\x35\n\x06result\x18\x0b \x01(\x0e\x32%.lifecircle.contact.v1.Outcome.Result\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x0e\n\x06intent\x18\r \x01(\t\x12H\n\x0b\x63orrections\x18\x0e \x03(\x0b\x32\x33.lifecircle.contact.v1.OutcomeFact.CorrectionsEntry\x12\x0e\n\x06opened\x18\x0f \x01(\x08\x12-\n\topen_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ontact_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x61ttribution_token\x18\x12 \x01(\t\x1a\x32\n\x10\x43orrectionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"S\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_OUTCOME\x10\x01\x12\x11\n\rKIND_FEEDBACK\x10\x02\x12\x10\n\x0cKIND_OPENING\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/contact/v1/outcome.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x02\n\x07Outcome\x12\x1b\n\ncontact_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x41\n\x06result\x18\x02 \x01(\x0e\x32%.lifecircle.contact.v1.Outcome.ResultB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x0e\n\x06opened\x18\x03 \x01(\x08\x12-\n\topen_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ontact_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x11\x61ttribution_token\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\"`\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x14\n\x10RESULT_RESPONDED\x10\x01\x12\x12\n\x0eRESULT_REFUSED\x10\x02\x12\x14\n\x10RESULT_UNREACHED\x10\x03\"\x93\x01\n\rOutcomeRecord\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.lifecircle.contact.v1.Outcome\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0f\n\x07matched\x18\x03 \x01(\x08\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x04Rate\x12\x11\n\tsuccesses\x18\x01 \x01(\x03\x12\x0e\n\x06trials\x18\x02 \x01(\x03\x12\x0c\n\x04rate\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\"\xca\x02\n\x06\x45\x66\x66\x65\x63t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\x08response\x18\x03 \x01(\x0b\x32\x1b.lifecircle.contact.v1.Rate\x12,\n\x07opening\x18\x04 \x01(\x0b\x32\x1b.lifecircle.contact.v1.Rate\x12\x34\n\x0f\x63ontrol_opening\x18\x05 \x01(\x0b\x32\x1b.lifecircle.contact.v1.Rate\x12\x0c\n\x04lift\x18\x06 \x01(\x01\x12\x12\n\ndifference\x18\x07 \x01(\x01\x12\x16\n\x0e\x64ifference_low\x18\x08 \x01(\x01\x12\x17\n\x0f\x64ifference_high\x18\t \x01(\x01\x12\x10\n\x08\x63ost_fen\x18\n \x01(\x03\x12\x12\n\nincome_fen\x18\x0b \x01(\x03\x12\x11\n\tunmatched\x18\x0c \x01(\x03\"\xa5\x05\n\x0bOutcomeFact\x12\x0f\n\x07\x66\x61\x63t_id\x18\x01 \x01(\t\x12\x35\n\x04kind\x18\x02 \x01(\x0e\x32\'.lifecircle.contact.v1.OutcomeFact.Kind\x12\x12\n\ncontact_id\x18\x03 \x01(\t\x12\x10\n\x08order_id\x18\x04 \x01(\t\x12\x14\n\x0c\x63ustomer_key\x18\x05 \x01(\x03\x12\x13\n\x0b\x63\x61mpaign_id\x18\x06 \x01(\t\x12\x10\n\x08offer_id\x18\x07 \x01(\t\x12\x12\n\nproduct_id\x18\x08 \x01(\t\x12\x0f\n\x07\x63hannel\x18\t \x01(\t\x12\x10\n\x08staff_id\x18\n \x01(\t\x12\x35\n\x06result\x18\x0b \x01(\x0e\x32%.lifecircle.contact.v1.Outcome.Result\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x0e\n\x06intent\x18\r \x01(\t\x12H\n\x0b\x63orrections\x18\x0e \x03(\x0b\x32\x33.lifecircle.contact.v1.OutcomeFact.CorrectionsEntry\x12\x0e\n\x06opened\x18\x0f \x01(\x08\x12-\n\topen_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ontact_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x61ttribution_token\x18\x12 \x01(\t\x1a\x32\n\x10\x43orrectionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"S\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_OUTCOME\x10\x01\x12\x11\n\rKIND_FEEDBACK\x10\x02\x12\x10\n\x0cKIND_OPENING\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,25 +34,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.contact.v1.outco
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OUTCOME'].fields_by_name['contact_id']._loaded_options = None
-  _globals['_OUTCOME'].fields_by_name['contact_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_OUTCOME'].fields_by_name['contact_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_OUTCOME'].fields_by_name['result']._loaded_options = None
   _globals['_OUTCOME'].fields_by_name['result']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_OUTCOME'].fields_by_name['attribution_token']._loaded_options = None
+  _globals['_OUTCOME'].fields_by_name['attribution_token']._serialized_options = b'\272H\004r\002\030@'
   _globals['_OUTCOMEFACT_CORRECTIONSENTRY']._loaded_options = None
   _globals['_OUTCOMEFACT_CORRECTIONSENTRY']._serialized_options = b'8\001'
   _globals['_OUTCOME']._serialized_start=125
-  _globals['_OUTCOME']._serialized_end=443
-  _globals['_OUTCOME_RESULT']._serialized_start=347
-  _globals['_OUTCOME_RESULT']._serialized_end=443
-  _globals['_OUTCOMERECORD']._serialized_start=446
-  _globals['_OUTCOMERECORD']._serialized_end=593
-  _globals['_RATE']._serialized_start=595
-  _globals['_RATE']._serialized_end=677
-  _globals['_EFFECT']._serialized_start=680
-  _globals['_EFFECT']._serialized_end=1010
-  _globals['_OUTCOMEFACT']._serialized_start=1013
-  _globals['_OUTCOMEFACT']._serialized_end=1690
-  _globals['_OUTCOMEFACT_CORRECTIONSENTRY']._serialized_start=1555
-  _globals['_OUTCOMEFACT_CORRECTIONSENTRY']._serialized_end=1605
-  _globals['_OUTCOMEFACT_KIND']._serialized_start=1607
-  _globals['_OUTCOMEFACT_KIND']._serialized_end=1690
+  _globals['_OUTCOME']._serialized_end=477
+  _globals['_OUTCOME_RESULT']._serialized_start=381
+  _globals['_OUTCOME_RESULT']._serialized_end=477
+  _globals['_OUTCOMERECORD']._serialized_start=480
+  _globals['_OUTCOMERECORD']._serialized_end=627
+  _globals['_RATE']._serialized_start=629
+  _globals['_RATE']._serialized_end=711
+  _globals['_EFFECT']._serialized_start=714
+  _globals['_EFFECT']._serialized_end=1044
+  _globals['_OUTCOMEFACT']._serialized_start=1047
+  _globals['_OUTCOMEFACT']._serialized_end=1724
+  _globals['_OUTCOMEFACT_CORRECTIONSENTRY']._serialized_start=1589
+  _globals['_OUTCOMEFACT_CORRECTIONSENTRY']._serialized_end=1639
+  _globals['_OUTCOMEFACT_KIND']._serialized_start=1641
+  _globals['_OUTCOMEFACT_KIND']._serialized_end=1724
 # @@protoc_insertion_point(module_scope)

@@ -58,14 +58,17 @@ class Outcome(_message.Message):
     OPENED_FIELD_NUMBER: _builtins.int
     OPEN_TIME_FIELD_NUMBER: _builtins.int
     CONTACT_TIME_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
     contact_id: _builtins.str
-    """contact_id names the contact; it is the natural key of the outcome."""
+    """contact_id names the contact; it is the natural key of the outcome. Empty when the attribution_token names it."""
     result: Global___Outcome.Result.ValueType
     """result is how the customer took it."""
     opened: _builtins.bool
     """opened says that the product was opened by the time of the feedback. It is kept, and counts in no Effect: the control gives no
     feedback.
     """
+    attribution_token: _builtins.str
+    """attribution_token names the contact by its token instead of its id; empty when contact_id names it. Input only."""
     @_builtins.property
     def open_time(self) -> _timestamp_pb2.Timestamp:
         """open_time is when it was opened; unset when it was not."""
@@ -82,10 +85,11 @@ class Outcome(_message.Message):
         opened: _builtins.bool = ...,
         open_time: _timestamp_pb2.Timestamp | None = ...,
         contact_time: _timestamp_pb2.Timestamp | None = ...,
+        attribution_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["contact_time", b"contact_time", "open_time", b"open_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_id", b"contact_id", "contact_time", b"contact_time", "open_time", b"open_time", "opened", b"opened", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "contact_id", b"contact_id", "contact_time", b"contact_time", "open_time", b"open_time", "opened", b"opened", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from lifecircle.contact.v1 import campaign_pb2 as lifecircle_dot_contact_dot_v1_dot_campaign__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"lifecircle/contact/v1/policy.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$lifecircle/contact/v1/campaign.proto\"\xf4\x04\n\x06Policy\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12L\n\rcustomer_caps\x18\x02 \x03(\x0b\x32).lifecircle.contact.v1.Policy.CustomerCapB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 \x12N\n\x0e\x63hannel_limits\x18\x03 \x03(\x0b\x32*.lifecircle.contact.v1.Policy.ChannelLimitB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\x12\x1f\n\x0bholdout_bps\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x88\'(\x00\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1an\n\x0b\x43ustomerCap\x12\x16\n\x05level\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x10\x12\x1d\n\x04most\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00H\x00\x88\x01\x01\x12\x1f\n\x0bwindow_days\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xee\x02(\x01\x42\x07\n\x05_most\x1a\xf8\x01\n\x0c\x43hannelLimit\x12;\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1e\n\x08\x63\x61pacity\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x19\n\x08\x63ost_fen\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x0fquiet_from_hour\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x17(\x00\x12 \n\rquiet_to_hour\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x17(\x00\x12\x1d\n\x08lift_bps\x18\x06 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x42\x0b\n\t_capacityb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"lifecircle/contact/v1/policy.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a$lifecircle/contact/v1/campaign.proto\"\x90\x0b\n\x06Policy\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12L\n\rcustomer_caps\x18\x02 \x03(\x0b\x32).lifecircle.contact.v1.Policy.CustomerCapB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 \x12N\n\x0e\x63hannel_limits\x18\x03 \x03(\x0b\x32*.lifecircle.contact.v1.Policy.ChannelLimitB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\x12\x1f\n\x0bholdout_bps\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x88\'(\x00\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\rcooldown_days\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xee\x02(\x00\x12\x36\n\x07\x66\x61tigue\x18\x07 \x01(\x0b\x32%.lifecircle.contact.v1.Policy.Fatigue\x12\x43\n\tblackouts\x18\x08 \x03(\x0b\x32&.lifecircle.contact.v1.Policy.BlackoutB\x08\xbaH\x05\x92\x01\x02\x10\x64\x1a\xa8\x02\n\x0b\x43ustomerCap\x12\x16\n\x05level\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x10\x12\x1d\n\x04most\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00H\x00\x88\x01\x01\x12\x1f\n\x0bwindow_days\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xee\x02(\x01\x12\x42\n\x08\x63\x61lendar\x18\x04 \x01(\x0e\x32&.lifecircle.contact.v1.Policy.CalendarB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x07\x63hannel\x18\x05 \x01(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x07purpose\x18\x06 \x01(\x0e\x32\x1e.lifecircle.contact.v1.PurposeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x07\n\x05_most\x1ai\n\x07\x46\x61tigue\x12!\n\x0ehalf_life_days\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18Z(\x01\x12\x1b\n\nmost_milli\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1e\n\rrefusal_milli\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x1a\xb9\x01\n\x08\x42lackout\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12,\n\tfrom_date\x18\x02 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12*\n\x07to_date\x18\x03 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12:\n\x08\x63hannels\x18\x04 \x03(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\x08\xbaH\x05\x92\x01\x02\x10\x10\x1a\xb3\x02\n\x0c\x43hannelLimit\x12;\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1e\n\x08\x63\x61pacity\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x19\n\x08\x63ost_fen\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x0fquiet_from_hour\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x17(\x00\x12 \n\rquiet_to_hour\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x17(\x00\x12\x1d\n\x08lift_bps\x18\x06 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12%\n\x0fhourly_capacity\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x01\x88\x01\x01\x42\x0b\n\t_capacityB\x12\n\x10_hourly_capacity\"]\n\x08\x43\x61lendar\x12\x18\n\x14\x43\x41LENDAR_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43\x41LENDAR_DAY\x10\x01\x12\x11\n\rCALENDAR_WEEK\x10\x02\x12\x12\n\x0e\x43\x41LENDAR_MONTH\x10\x03*`\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x15\n\x11PURPOSE_MARKETING\x10\x01\x12\x13\n\x0fPURPOSE_SERVICE\x10\x02\x12\x10\n\x0cPURPOSE_CARE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +41,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICY_CUSTOMERCAP'].fields_by_name['most']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_POLICY_CUSTOMERCAP'].fields_by_name['window_days']._loaded_options = None
   _globals['_POLICY_CUSTOMERCAP'].fields_by_name['window_days']._serialized_options = b'\272H\007\032\005\030\356\002(\001'
+  _globals['_POLICY_CUSTOMERCAP'].fields_by_name['calendar']._loaded_options = None
+  _globals['_POLICY_CUSTOMERCAP'].fields_by_name['calendar']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_POLICY_CUSTOMERCAP'].fields_by_name['channel']._loaded_options = None
+  _globals['_POLICY_CUSTOMERCAP'].fields_by_name['channel']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_POLICY_CUSTOMERCAP'].fields_by_name['purpose']._loaded_options = None
+  _globals['_POLICY_CUSTOMERCAP'].fields_by_name['purpose']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_POLICY_FATIGUE'].fields_by_name['half_life_days']._loaded_options = None
+  _globals['_POLICY_FATIGUE'].fields_by_name['half_life_days']._serialized_options = b'\272H\006\032\004\030Z(\001'
+  _globals['_POLICY_FATIGUE'].fields_by_name['most_milli']._loaded_options = None
+  _globals['_POLICY_FATIGUE'].fields_by_name['most_milli']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_POLICY_FATIGUE'].fields_by_name['refusal_milli']._loaded_options = None
+  _globals['_POLICY_FATIGUE'].fields_by_name['refusal_milli']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_POLICY_BLACKOUT'].fields_by_name['name']._loaded_options = None
+  _globals['_POLICY_BLACKOUT'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030d'
+  _globals['_POLICY_BLACKOUT'].fields_by_name['from_date']._loaded_options = None
+  _globals['_POLICY_BLACKOUT'].fields_by_name['from_date']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_POLICY_BLACKOUT'].fields_by_name['to_date']._loaded_options = None
+  _globals['_POLICY_BLACKOUT'].fields_by_name['to_date']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_POLICY_BLACKOUT'].fields_by_name['channels']._loaded_options = None
+  _globals['_POLICY_BLACKOUT'].fields_by_name['channels']._serialized_options = b'\272H\005\222\001\002\020\020'
   _globals['_POLICY_CHANNELLIMIT'].fields_by_name['channel']._loaded_options = None
   _globals['_POLICY_CHANNELLIMIT'].fields_by_name['channel']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_POLICY_CHANNELLIMIT'].fields_by_name['capacity']._loaded_options = None
@@ -52,16 +73,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICY_CHANNELLIMIT'].fields_by_name['quiet_to_hour']._serialized_options = b'\272H\006\032\004\030\027(\000'
   _globals['_POLICY_CHANNELLIMIT'].fields_by_name['lift_bps']._loaded_options = None
   _globals['_POLICY_CHANNELLIMIT'].fields_by_name['lift_bps']._serialized_options = b'\272H\010\032\006\030\240\215\006(\000'
+  _globals['_POLICY_CHANNELLIMIT'].fields_by_name['hourly_capacity']._loaded_options = None
+  _globals['_POLICY_CHANNELLIMIT'].fields_by_name['hourly_capacity']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_POLICY'].fields_by_name['customer_caps']._loaded_options = None
   _globals['_POLICY'].fields_by_name['customer_caps']._serialized_options = b'\272H\007\222\001\004\010\001\020 '
   _globals['_POLICY'].fields_by_name['channel_limits']._loaded_options = None
   _globals['_POLICY'].fields_by_name['channel_limits']._serialized_options = b'\272H\007\222\001\004\010\001\020\020'
   _globals['_POLICY'].fields_by_name['holdout_bps']._loaded_options = None
   _globals['_POLICY'].fields_by_name['holdout_bps']._serialized_options = b'\272H\007\032\005\030\210\'(\000'
-  _globals['_POLICY']._serialized_start=162
-  _globals['_POLICY']._serialized_end=790
-  _globals['_POLICY_CUSTOMERCAP']._serialized_start=429
-  _globals['_POLICY_CUSTOMERCAP']._serialized_end=539
-  _globals['_POLICY_CHANNELLIMIT']._serialized_start=542
-  _globals['_POLICY_CHANNELLIMIT']._serialized_end=790
+  _globals['_POLICY'].fields_by_name['cooldown_days']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['cooldown_days']._serialized_options = b'\272H\007\032\005\030\356\002(\000'
+  _globals['_POLICY'].fields_by_name['blackouts']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['blackouts']._serialized_options = b'\272H\005\222\001\002\020d'
+  _globals['_PURPOSE']._serialized_start=1612
+  _globals['_PURPOSE']._serialized_end=1708
+  _globals['_POLICY']._serialized_start=186
+  _globals['_POLICY']._serialized_end=1610
+  _globals['_POLICY_CUSTOMERCAP']._serialized_start=614
+  _globals['_POLICY_CUSTOMERCAP']._serialized_end=910
+  _globals['_POLICY_FATIGUE']._serialized_start=912
+  _globals['_POLICY_FATIGUE']._serialized_end=1017
+  _globals['_POLICY_BLACKOUT']._serialized_start=1020
+  _globals['_POLICY_BLACKOUT']._serialized_end=1205
+  _globals['_POLICY_CHANNELLIMIT']._serialized_start=1208
+  _globals['_POLICY_CHANNELLIMIT']._serialized_end=1515
+  _globals['_POLICY_CALENDAR']._serialized_start=1517
+  _globals['_POLICY_CALENDAR']._serialized_end=1610
 # @@protoc_insertion_point(module_scope)

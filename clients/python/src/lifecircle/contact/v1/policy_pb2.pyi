@@ -8,6 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.type import date_pb2 as _date_pb2
 from lifecircle.contact.v1 import campaign_pb2 as _campaign_pb2
 import builtins as _builtins
 import sys
@@ -20,6 +22,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Purpose:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Purpose.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PURPOSE_UNSPECIFIED: _Purpose.ValueType  # 0
+    """PURPOSE_UNSPECIFIED is taken as PURPOSE_MARKETING."""
+    PURPOSE_MARKETING: _Purpose.ValueType  # 1
+    """PURPOSE_MARKETING needs consent, and keeps to every rule."""
+    PURPOSE_SERVICE: _Purpose.ValueType  # 2
+    """PURPOSE_SERVICE is an outage or a bill: made unless refused, at any hour, bounded by caps of its own alone."""
+    PURPOSE_CARE: _Purpose.ValueType  # 3
+    """PURPOSE_CARE is a birthday: as service."""
+
+class Purpose(_Purpose, metaclass=_PurposeEnumTypeWrapper):
+    """Purpose says why a customer is contacted."""
+
+PURPOSE_UNSPECIFIED: Purpose.ValueType  # 0
+"""PURPOSE_UNSPECIFIED is taken as PURPOSE_MARKETING."""
+PURPOSE_MARKETING: Purpose.ValueType  # 1
+"""PURPOSE_MARKETING needs consent, and keeps to every rule."""
+PURPOSE_SERVICE: Purpose.ValueType  # 2
+"""PURPOSE_SERVICE is an outage or a bill: made unless refused, at any hour, bounded by caps of its own alone."""
+PURPOSE_CARE: Purpose.ValueType  # 3
+"""PURPOSE_CARE is a birthday: as service."""
+Global___Purpose: _TypeAlias = Purpose  # noqa: Y015
+
 @_typing.final
 class Policy(_message.Message):
     """Policy is what protects customers from harassment and channels from overload. It is versioned data; a change applies to the next
@@ -27,6 +57,33 @@ class Policy(_message.Message):
     """
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Calendar:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CalendarEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Policy._Calendar.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CALENDAR_UNSPECIFIED: Policy._Calendar.ValueType  # 0
+        """CALENDAR_UNSPECIFIED is a rolling window."""
+        CALENDAR_DAY: Policy._Calendar.ValueType  # 1
+        """CALENDAR_DAY is a business day."""
+        CALENDAR_WEEK: Policy._Calendar.ValueType  # 2
+        """CALENDAR_WEEK is Monday to Sunday."""
+        CALENDAR_MONTH: Policy._Calendar.ValueType  # 3
+        """CALENDAR_MONTH is the first to the last of a month."""
+
+    class Calendar(_Calendar, metaclass=_CalendarEnumTypeWrapper):
+        """Calendar is a window that begins at midnight of business time."""
+
+    CALENDAR_UNSPECIFIED: Policy.Calendar.ValueType  # 0
+    """CALENDAR_UNSPECIFIED is a rolling window."""
+    CALENDAR_DAY: Policy.Calendar.ValueType  # 1
+    """CALENDAR_DAY is a business day."""
+    CALENDAR_WEEK: Policy.Calendar.ValueType  # 2
+    """CALENDAR_WEEK is Monday to Sunday."""
+    CALENDAR_MONTH: Policy.Calendar.ValueType  # 3
+    """CALENDAR_MONTH is the first to the last of a month."""
 
     @_typing.final
     class CustomerCap(_message.Message):
@@ -37,26 +94,104 @@ class Policy(_message.Message):
         LEVEL_FIELD_NUMBER: _builtins.int
         MOST_FIELD_NUMBER: _builtins.int
         WINDOW_DAYS_FIELD_NUMBER: _builtins.int
+        CALENDAR_FIELD_NUMBER: _builtins.int
+        CHANNEL_FIELD_NUMBER: _builtins.int
+        PURPOSE_FIELD_NUMBER: _builtins.int
         level: _builtins.str
         """level is the customer's level; empty for every level without a cap of its own."""
         most: _builtins.int
         """most is the number of contacts in a window; unset for unlimited, 0 for none."""
         window_days: _builtins.int
         """window_days is the length of the rolling window in business days, 1 to 366."""
+        calendar: Global___Policy.Calendar.ValueType
+        """calendar makes the window the business day, week or month instead of a rolling one; window_days is then not looked at."""
+        channel: _campaign_pb2.Channel.ValueType
+        """channel makes the cap count and bind one channel; unspecified for all of them together."""
+        purpose: Global___Purpose.ValueType
+        """purpose is that of the contacts which count and are bound."""
         def __init__(
             self,
             *,
             level: _builtins.str = ...,
             most: _builtins.int | None = ...,
             window_days: _builtins.int = ...,
+            calendar: Global___Policy.Calendar.ValueType = ...,
+            channel: _campaign_pb2.Channel.ValueType = ...,
+            purpose: Global___Purpose.ValueType = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["_most", b"_most", "most", b"most"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_most", b"_most", "level", b"level", "most", b"most", "window_days", b"window_days"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_most", b"_most", "calendar", b"calendar", "channel", b"channel", "level", b"level", "most", b"most", "purpose", b"purpose", "window_days", b"window_days"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__most: _TypeAlias = _typing.Literal["most"]  # noqa: Y015
         _WhichOneofArgType__most: _TypeAlias = _typing.Literal["_most", b"_most"]  # noqa: Y015
         def WhichOneof(self, oneof_group: _WhichOneofArgType__most) -> _WhichOneofReturnType__most | None: ...
+
+    @_typing.final
+    class Fatigue(_message.Message):
+        """Fatigue is how much a customer bears: a contact tires him by 1,000, and it halves with time."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        HALF_LIFE_DAYS_FIELD_NUMBER: _builtins.int
+        MOST_MILLI_FIELD_NUMBER: _builtins.int
+        REFUSAL_MILLI_FIELD_NUMBER: _builtins.int
+        half_life_days: _builtins.int
+        """half_life_days is how many days halve it, 1 to 90."""
+        most_milli: _builtins.int
+        """most_milli is how tired marketing may make him, in thousandths of a contact."""
+        refusal_milli: _builtins.int
+        """refusal_milli is how much more a contact tires that he refused."""
+        def __init__(
+            self,
+            *,
+            half_life_days: _builtins.int = ...,
+            most_milli: _builtins.int = ...,
+            refusal_milli: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["half_life_days", b"half_life_days", "most_milli", b"most_milli", "refusal_milli", b"refusal_milli"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Blackout(_message.Message):
+        """Blackout is a span of business days without marketing."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        FROM_DATE_FIELD_NUMBER: _builtins.int
+        TO_DATE_FIELD_NUMBER: _builtins.int
+        CHANNELS_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """name says why, 1 to 100 characters."""
+        @_builtins.property
+        def from_date(self) -> _date_pb2.Date:
+            """from_date is the first day."""
+
+        @_builtins.property
+        def to_date(self) -> _date_pb2.Date:
+            """to_date is the last day, inclusive."""
+
+        @_builtins.property
+        def channels(self) -> _containers.RepeatedScalarFieldContainer[_campaign_pb2.Channel.ValueType]:
+            """channels are those that pause; empty for all."""
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            from_date: _date_pb2.Date | None = ...,
+            to_date: _date_pb2.Date | None = ...,
+            channels: _abc.Iterable[_campaign_pb2.Channel.ValueType] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["from_date", b"from_date", "to_date", b"to_date"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "from_date", b"from_date", "name", b"name", "to_date", b"to_date"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
     class ChannelLimit(_message.Message):
@@ -70,6 +205,7 @@ class Policy(_message.Message):
         QUIET_FROM_HOUR_FIELD_NUMBER: _builtins.int
         QUIET_TO_HOUR_FIELD_NUMBER: _builtins.int
         LIFT_BPS_FIELD_NUMBER: _builtins.int
+        HOURLY_CAPACITY_FIELD_NUMBER: _builtins.int
         channel: _campaign_pb2.Channel.ValueType
         """channel is the channel."""
         capacity: _builtins.int
@@ -84,6 +220,8 @@ class Policy(_message.Message):
         """quiet_to_hour is the end of the quiet hours."""
         lift_bps: _builtins.int
         """lift_bps scales the acceptance of an offer through this channel: 10,000 leaves it as the matrix says."""
+        hourly_capacity: _builtins.int
+        """hourly_capacity is the number of contacts in one hour; unset for unlimited, 0 for none."""
         def __init__(
             self,
             *,
@@ -93,24 +231,35 @@ class Policy(_message.Message):
             quiet_from_hour: _builtins.int = ...,
             quiet_to_hour: _builtins.int = ...,
             lift_bps: _builtins.int = ...,
+            hourly_capacity: _builtins.int | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "_hourly_capacity", b"_hourly_capacity", "capacity", b"capacity", "hourly_capacity", b"hourly_capacity"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "channel", b"channel", "cost_fen", b"cost_fen", "lift_bps", b"lift_bps", "quiet_from_hour", b"quiet_from_hour", "quiet_to_hour", b"quiet_to_hour"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "_hourly_capacity", b"_hourly_capacity", "capacity", b"capacity", "channel", b"channel", "cost_fen", b"cost_fen", "hourly_capacity", b"hourly_capacity", "lift_bps", b"lift_bps", "quiet_from_hour", b"quiet_from_hour", "quiet_to_hour", b"quiet_to_hour"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__capacity: _TypeAlias = _typing.Literal["capacity"]  # noqa: Y015
         _WhichOneofArgType__capacity: _TypeAlias = _typing.Literal["_capacity", b"_capacity"]  # noqa: Y015
+        _WhichOneofReturnType__hourly_capacity: _TypeAlias = _typing.Literal["hourly_capacity"]  # noqa: Y015
+        _WhichOneofArgType__hourly_capacity: _TypeAlias = _typing.Literal["_hourly_capacity", b"_hourly_capacity"]  # noqa: Y015
+        @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__capacity) -> _WhichOneofReturnType__capacity | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__hourly_capacity) -> _WhichOneofReturnType__hourly_capacity | None: ...
 
     VERSION_FIELD_NUMBER: _builtins.int
     CUSTOMER_CAPS_FIELD_NUMBER: _builtins.int
     CHANNEL_LIMITS_FIELD_NUMBER: _builtins.int
     HOLDOUT_BPS_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    COOLDOWN_DAYS_FIELD_NUMBER: _builtins.int
+    FATIGUE_FIELD_NUMBER: _builtins.int
+    BLACKOUTS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """version counts the changes, from 1. Output only."""
     holdout_bps: _builtins.int
     """holdout_bps is the share of customers, in basis points, whom no campaign ever contacts."""
+    cooldown_days: _builtins.int
+    """cooldown_days is for how many days after an offer neither its product nor another of its exclusive group is offered again."""
     @_builtins.property
     def customer_caps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Policy.CustomerCap]:
         """customer_caps are by level, at least one."""
@@ -123,6 +272,14 @@ class Policy(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """update_time is output only."""
 
+    @_builtins.property
+    def fatigue(self) -> Global___Policy.Fatigue:
+        """fatigue bounds how much a customer bears; unset for no bound."""
+
+    @_builtins.property
+    def blackouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Policy.Blackout]:
+        """blackouts are spans without marketing."""
+
     def __init__(
         self,
         *,
@@ -131,10 +288,13 @@ class Policy(_message.Message):
         channel_limits: _abc.Iterable[Global___Policy.ChannelLimit] | None = ...,
         holdout_bps: _builtins.int = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        cooldown_days: _builtins.int = ...,
+        fatigue: Global___Policy.Fatigue | None = ...,
+        blackouts: _abc.Iterable[Global___Policy.Blackout] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fatigue", b"fatigue", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_limits", b"channel_limits", "customer_caps", b"customer_caps", "holdout_bps", b"holdout_bps", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blackouts", b"blackouts", "channel_limits", b"channel_limits", "cooldown_days", b"cooldown_days", "customer_caps", b"customer_caps", "fatigue", b"fatigue", "holdout_bps", b"holdout_bps", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,290 @@
+"""Moments through real Postgres and a real server: published without a restart, shared, fenced, each told once."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from pyroaring import BitMap
+from sqlalchemy import text
+
+from lifecircle.portrait import v1
+from services.kit.db import Database
+from services.kit.ids import system_ids
+from services.portrait.api import RIGHTS, PortraitApi, encode_contacts, encode_offers
+from services.portrait.domain.moment import Event
+from services.portrait.domain.tag import Catalogue
+from services.portrait.store import Audiences, HotPortraits, Moments, Partitions, Planning, Projections, Runs
+from services.portrait.usecases import (
+    AudienceDesk,
+    Indexes,
+    Journeys,
+    Matching,
+    MomentDesk,
+    Pace,
+    Plans,
+    Reading,
+    WholePortraits,
+)
+from tests.fixtures.serving import Serve, Served, refused
+from tests.portrait.test_api import RULE, publish
+
+PACE = Pace(partitions=4, lease_seconds=1.5, snapshot_events=5, snapshot_seconds=0.5)
+TABLES = (
+    "moment", "moment_event", "moment_rule", "moment_partition", "moment_worker", "outbox", "request", "tag_bitmap",
+    "tag_count", "portrait", "run_file", "current_run", "run", "audience", "customer_list", "frozen_audience",
+    "access_audit", "customer_contact", "offer_pack",
+)  # fmt: skip
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Here:
+    """The service's parts in this process, and as many workers as a test wants."""
+
+    def __init__(self, db: Database, catalogue: Catalogue, lake: Path) -> None:
+        self.db, self.catalogue, self.stop = db, catalogue, asyncio.Event()
+        self.indexes = Indexes(db, Runs(), Audiences())
+        self.desk = AudienceDesk(db, Audiences(), self.indexes, catalogue, now, system_ids)
+        self.moments = MomentDesk(db, Moments(), self.desk, now)
+        self.hot = HotPortraits(db.dedicated)
+        self.whole = WholePortraits(db, Runs(), self.hot, Projections(), encode_contacts, now)
+        self.journeys = Journeys(db, Moments(), Projections(), Audiences(), encode_offers, lake.as_uri(), now)
+        self.sent = 0
+
+    def api(self) -> PortraitApi:
+        plans = Plans(self.db, Planning(), RULE, self.catalogue.digest, now, system_ids)
+        reading = Reading(self.db, Runs(), self.whole, self.catalogue, now)
+        return PortraitApi(reading, plans, self.desk, self.moments, self.journeys, self.stop)
+
+    @contextlib.asynccontextmanager
+    async def worker(self, name: str, *, dies: bool = False) -> AsyncIterator[Matching]:
+        """A worker; one that dies gives nothing back."""
+        matching = Matching(self.db, Moments(), Partitions(), self.desk, now, PACE)
+        stop = asyncio.Event()
+        task = asyncio.create_task(matching.run(name, stop))
+        try:
+            yield matching
+        finally:
+            if dies:
+                matching._partitions = Silent()  # type: ignore[assignment]  # no last word to the database
+                task.cancel()
+            stop.set()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def tell(self, events: Iterable[Event]) -> None:
+        """Let events become known now."""
+        matching = Matching(self.db, Moments(), Partitions(), self.desk, now, PACE)
+        received = int(now().timestamp() * 1000)
+        async with self.db.begin() as tx:
+            await matching.journal(tx, [(event, received) for event in events])
+            await tx.commit()
+
+    def event(self, customer: int, kind: str, **fields: object) -> Event:
+        self.sent += 1
+        return Event(f"e{self.sent}", kind, customer, int(now().timestamp() * 1000), fields)
+
+
+class Silent:
+    """Partitions of a process that is dead."""
+
+    async def release(self, *_: Any) -> None:
+        raise ConnectionError
+
+    bye = keep = release
+
+
+@pytest.fixture
+async def here(db: Database, catalogue: Catalogue, tmp_path: Path) -> Here:
+    async with db.begin() as tx:
+        for table in TABLES:
+            await tx.execute(text(f"DELETE FROM {table}"))
+        await tx.commit()
+    return Here(db, catalogue, tmp_path)
+
+
+@pytest.fixture
+async def served(here: Here, serving: Serve) -> AsyncIterator[Served]:
+    background = [here.hot.run, here.whole.run, here.indexes.run]
+    async with serving(
+        "portrait",
+        register=lambda server: v1.add_PortraitServiceServicer_to_server(here.api(), server),
+        rights=RIGHTS,
+        background=background,
+    ) as served:
+        yield served
+        here.stop.set()
+
+
+def stub(served: Served, role: str = "operator") -> v1.PortraitServiceStub:
+    return v1.PortraitServiceStub(served.channel(roles={role}))
+
+
+def happened(kind: str, **one_of: str) -> v1.MomentPattern:
+    tests = [v1.FieldTest(field=name, one_of=v1.FieldTest.Values(values=[value])) for name, value in one_of.items()]
+    return v1.MomentPattern(happened=v1.MomentPattern.Happened(event=v1.EventMatch(types=[kind], tests=tests)))
+
+
+async def published(ask: v1.PortraitServiceStub, rule_id: str, pattern: v1.MomentPattern, **how: Any) -> v1.MomentRule:
+    rule = v1.MomentRule(rule_id=rule_id, title=rule_id, pattern=pattern, **how)
+    made = await ask.CreateMomentRule(v1.CreateMomentRuleRequest(rule=rule, request_id=system_ids()))
+    assert made.rule.state == v1.MomentRule.STATE_DRAFT
+    request = v1.PublishMomentRuleRequest(rule_id=rule_id, request_id=system_ids())
+    return (await ask.PublishMomentRule(request)).rule
+
+
+async def watched(ask: v1.PortraitServiceStub, count: int, seconds: float = 10) -> list[v1.Moment]:
+    """The first moments of the stream."""
+    found: list[v1.Moment] = []
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            async for seen in ask.WatchMoments(v1.WatchMomentsRequest()):
+                if seen.HasField("moment"):
+                    found.append(seen.moment)
+                if len(found) == count:
+                    break
+    return found
+
+
+async def test_a_rule_is_in_force_without_a_restart_and_no_event_is_lost(here: Here, served: Served) -> None:
+    """R003-026, R003-022, R003-032: published > effective in under 5 s; the version stands on every match."""
+    ask = stub(served)
+    async with here.worker("one"):
+        await asyncio.sleep(1.2)
+        first = await published(ask, "query", happened("behaviour.web", page="fee"))
+        await here.tell([here.event(7, "behaviour.web", page="fee"), here.event(7, "behaviour.web", page="news")])
+        before = await watched(ask, 1, 5)
+        assert [(m.pattern_id, m.rule_version, m.customer_key, m.start_event_id) for m in before] == [
+            ("query", 1, 7, "e1")
+        ]
+        second = await published(ask, "query", happened("behaviour.web", page="news"))
+        assert (first.version, second.version) == (1, 2)
+        await here.tell([here.event(8, "behaviour.web", page="news")])
+        found = await watched(ask, 2, 5)
+        assert [(m.rule_version, m.customer_key) for m in found] == [(1, 7), (2, 8)]
+    gone = await ask.RetireMomentRule(v1.RetireMomentRuleRequest(rule_id="query", request_id="r"))
+    assert gone.rule.state == v1.MomentRule.STATE_RETIRED
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await ask.PublishMomentRule(v1.PublishMomentRuleRequest(rule_id="query", version=1, request_id="again"))
+    assert refused(raised.value)[1] == "MOMENT_RULE_RETIRED"
+
+
+async def test_two_workers_share_and_one_may_die(here: Here, served: Served) -> None:
+    """R003-016: partitions are leased with fencing; every match is told once, whoever finds it."""
+    ask = stub(served)
+    await published(ask, "query", happened("behaviour.web", page="fee"))
+    told = []
+    async with here.worker("stays"):
+        async with here.worker("dies", dies=True):
+            for number in range(12):
+                told.append(here.event(number + 1, "behaviour.web", page="fee"))
+                await here.tell(told[-1:])
+                await asyncio.sleep(0.25)
+            async with here.db.read() as read:
+                owners = await read.rows(text("SELECT owner, count(*) FROM moment_partition GROUP BY 1"))
+            assert {tuple(row) for row in owners} == {("stays", 2), ("dies", 2)}
+        for number in range(12):
+            told.append(here.event(number + 1, "behaviour.web", page="fee"))
+        await here.tell([*told[-12:], *told[:3]])  # some come once more
+        found = await watched(ask, 24, 12)
+    assert sorted(m.start_event_id for m in found) == sorted(event.event_id for event in told)
+    async with here.db.read() as read:
+        assert await read.value(text("SELECT count(*) FROM outbox WHERE kind = 'moment.found'")) == 24
+        assert await read.value(text("SELECT count(*) FROM moment_partition WHERE snapshot IS NOT NULL")) > 0
+
+
+async def test_a_late_owner_is_fenced(here: Here) -> None:
+    partitions = Partitions()
+    async with here.db.begin() as tx:
+        await partitions.hello(tx, "one", 0.01, 4)
+        mine = await partitions.take(tx, "one", 0.01, 4, 1)
+        await tx.commit()
+    await asyncio.sleep(0.05)
+    async with here.db.begin() as tx:
+        theirs = await partitions.take(tx, "two", 5, 4, 1)
+        await tx.commit()
+    assert (mine[0].partition, theirs[0].epoch) == (theirs[0].partition, mine[0].epoch + 1)
+    async with here.db.begin() as tx:
+        assert not await partitions.move(tx, [(mine[0].partition, mine[0].epoch, 9, 9)])
+        assert not await partitions.keep(tx, mine[0].partition, mine[0].epoch, b"x")
+        assert await partitions.move(tx, [(theirs[0].partition, theirs[0].epoch, 9, 9)])
+
+
+async def test_a_list_of_static_customers_keeps_the_others_out(here: Here, served: Served) -> None:
+    """R003-030, R003-031: rule AND list; replacing the list is one step."""
+    await publish(here.db)
+    await here.indexes.refresh()
+    ask = stub(served)
+    keys = v1.UpdateCustomerListRequest(list_id="vip", title="VIP", customer_keys=[7, 99], request_id="l1")
+    assert (await ask.UpdateCustomerList(keys)).list.customers == 2
+    audience = v1.AudienceExpression(list_id="vip")
+    await published(ask, "vip-query", happened("behaviour.web", page="fee"), audience=audience)
+    async with here.worker("one"):
+        await asyncio.sleep(1.2)
+        await here.tell([here.event(who, "behaviour.web", page="fee") for who in (8, 7)])
+        assert [m.customer_key for m in await watched(ask, 2, 2)] == [7]
+    why = await ask.ExplainMoment(v1.ExplainMomentRequest(rule_id="vip-query", customer_key=8))
+    assert not why.matched
+    assert why.because == "he does not belong to the audience now"
+    assert [(line.text, line.holds) for line in why.findings[:2]] == [("in force", True), ("in the audience", False)]
+    listed = (await ask.ListMoments(v1.ListMomentsRequest(rule_id="vip-query"))).moments
+    assert [(m.customer_key, m.org_id, m.title) for m in listed] == [(7, "G1", "vip-query")]
+    roaring = BitMap(np.arange(1, 200_001, dtype=np.uint32)).serialize()
+    again = v1.UpdateCustomerListRequest(list_id="vip", roaring=roaring, request_id="l2")
+    assert (await ask.UpdateCustomerList(again)).list.version == 2
+
+
+async def test_a_dry_run_counts_what_a_rule_would_have_found_and_changes_nothing(here: Here, served: Served) -> None:
+    """R003-022: match counts over the recorded stream before publishing."""
+    ask = stub(served)
+    stays = v1.MomentPattern.Dwell(
+        inside=v1.EventMatch(
+            types=["location.changed"],
+            tests=[v1.FieldTest(field="place_class", starts_with=v1.FieldTest.Values(values=["tra.air"]))],
+        ),
+        lasting=Duration(seconds=600),
+    )
+    began = now() - timedelta(hours=1)
+    start = int(began.timestamp() * 1000)
+
+    def seen(who: int, after: float, place: str) -> Event:
+        return here.event(who, "location.changed", place_class=place)._replace(time=start + int(after * 1000))
+
+    journal = [
+        seen(1, 0, "tra.air.terminal"),
+        seen(1, 599, "res.x"),
+        seen(2, 0, "tra.air.terminal"),
+        seen(2, 600, "a.b"),
+    ]
+    async with here.db.begin() as tx:
+        await Moments().journal(tx, [(event, event.time) for event in journal])
+        await tx.commit()
+    rule = v1.MomentRule(rule_id="airport", pattern=v1.MomentPattern(dwell=stays))
+    span = {"from_time": stamp(began), "to_time": stamp(now())}
+    found = await ask.CountMoments(v1.CountMomentsRequest(rule=rule, sample_size=5, **span))
+    assert (found.matches, found.customers, found.events, found.complete) == (1, 1, 4, True)
+    assert [(m.customer_key, m.match_time.seconds - m.start_time.seconds) for m in found.sample] == [(2, 600)]
+    async with here.db.read() as read:
+        assert await read.value(text("SELECT count(*) FROM moment_rule")) == 0
+    meant = await ask.ExplainMomentRule(v1.ExplainMomentRuleRequest(rule=rule))
+    assert (list(meant.event_types), meant.by_clock, meant.look_back_seconds) == (["location.changed"], True, 600)
+    nothing = v1.MomentPattern(**{"not": happened("a.b")})  # type: ignore[arg-type]
+    wrong = v1.MomentRule(rule_id="never", pattern=nothing)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await ask.CreateMomentRule(v1.CreateMomentRuleRequest(rule=wrong, request_id="n"))
+    assert refused(raised.value)[1] == "MOMENT_RULE_INVALID"
+
+
+def stamp(time: datetime) -> Timestamp:
+    made = Timestamp()
+    made.FromDatetime(time)
+    return made

@@ -14,7 +14,7 @@ DAYS ?= 30
 SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help demo city up down status test lint types imports proto proto-check proto-release permissions tests clean-tree bench peers chaos lock clean
+.PHONY: help demo city up down status observe test lint types imports proto proto-check proto-release permissions tests clean-tree bench peers chaos lock clean
 
 ##@ Use it
 help: ## list the targets
@@ -34,6 +34,9 @@ down: $(READY) ## stop them all; the data stay
 
 status: $(READY) ## what runs, where, and where to look
 	@$(PY) -m deploy.local --state $(STATE) status
+
+observe: $(READY) ## a page with the traces of one machine; run it, then make up with the line it prints
+	@$(PY) -m deploy.observe
 
 ##@ Judge it
 test: lint types imports proto-check tests clean-tree ## everything that must hold (this is what CI runs)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pyroaring import BitMap, FrozenBitMap
 from sqlalchemy import Row, func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from services.kit.db import Read, Write
 from services.portrait.domain.audience import Expression, expression_of, to_json
@@ -110,7 +110,7 @@ class Audiences:
 
     async def page(self, read: Read, after: str, size: int) -> list[SavedAudience]:
         """The latest versions by id."""
-        stmt = select(audience).distinct(audience.c.audience_id).where(audience.c.audience_id > after)
+        stmt = select(audience).ext(distinct_on(audience.c.audience_id)).where(audience.c.audience_id > after)
         rows = await read.rows(stmt.order_by(audience.c.audience_id, audience.c.version.desc()).limit(size))
         return [_saved(row) for row in rows]
 

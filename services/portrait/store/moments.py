@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from services.kit import telemetry
 from services.kit.db import Read, Write
@@ -112,7 +112,7 @@ class Moments:
 
     async def rules(self, read: Read, after: str, size: int) -> list[StoredRule]:
         """The latest versions by id."""
-        stmt = select(moment_rule).distinct(moment_rule.c.rule_id).where(moment_rule.c.rule_id > after)
+        stmt = select(moment_rule).ext(distinct_on(moment_rule.c.rule_id)).where(moment_rule.c.rule_id > after)
         ordered = stmt.order_by(moment_rule.c.rule_id, moment_rule.c.version.desc()).limit(size)
         return [_rule(row) for row in await read.rows(ordered)]
 

@@ -1,0 +1,215 @@
+"""Audiences by RPC, and the whole portrait in one call: masked by role, from the pack as from Postgres."""
+
+import io
+from datetime import timedelta
+from pathlib import Path
+
+import grpc.aio
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from lifecircle.portrait import v1
+from services.portrait.api import encode_offers
+from services.portrait.domain.interest import Interest, interests
+from services.portrait.domain.pack import Encoded, Pack, PackDamaged, packed_portrait, write
+from services.portrait.lake import Lake, packing
+from services.portrait.store import Moments, Runs
+from services.portrait.store.projections import Contact, Projections
+from services.portrait.usecases.compute import PACK
+from services.portrait.usecases.journey import Matrix
+from tests.fixtures.serving import Served, refused
+from tests.portrait.test_api import ENCODE, PORTRAITS, publish
+from tests.portrait.test_matching import Here, here, now, served, stub
+
+__all__ = ["here", "served"]  # fixtures
+
+
+async def ready(here: Here) -> v1.Portrait:
+    """A published run, in memory."""
+    await publish(here.db)
+    await here.indexes.refresh()
+    await here.whole.refresh()
+    return v1.Portrait()
+
+
+async def test_an_audience_is_counted_by_text_with_its_parts(here: Here, served: Served) -> None:
+    """R001-067, R001-066: by what people write; each part says where the audience becomes small."""
+    await ready(here)
+    ask = stub(served)
+    request = v1.CountAudienceRequest(text='HU01 OR "价值分段" = 高端', sample_size=5, with_parts=True)
+    found = (await ask.CountAudience(request)).audience
+    assert (found.customers, list(found.sample_customer_keys), found.run_id) == (2, [7, 8], PORTRAITS[0].run_id)
+    assert [(part.depth, part.text, part.customers) for part in found.parts] == [
+        (0, "HU01 OR VA01 = 高端", 2),
+        (1, "HU01", 1),
+        (1, "VA01 = 高端", 1),
+    ]
+    again = (await ask.CountAudience(v1.CountAudienceRequest(expression=found.expression))).audience
+    assert (again.customers, again.text) == (2, found.text)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await ask.CountAudience(v1.CountAudienceRequest(text="HU01 AND"))
+    assert refused(raised.value)[1:] == (
+        "AUDIENCE_INVALID",
+        {"at": "8", "why": "expected a tag, a feature, NOT or (, found the end"},
+    )
+
+
+async def test_a_saved_audience_has_versions_and_can_be_frozen(here: Here, served: Served) -> None:
+    await ready(here)
+    ask = stub(served)
+
+    async def save(told: str, request_id: str) -> v1.SavedAudience:
+        request = v1.UpdateAudienceRequest(audience_id="people", title="人", text=told, request_id=request_id)
+        return (await ask.UpdateAudience(request)).audience
+
+    assert [(await save(told, told)).version for told in ("HU01", "HU01 ", "VA01")] == [1, 1, 2]
+    old = (await ask.GetAudience(v1.GetAudienceRequest(audience_id="people", version=1))).audience
+    assert (old.text, old.owner) == ("HU01", "test")
+    listed = (await ask.ListAudiences(v1.ListAudiencesRequest())).audiences
+    assert [(each.audience_id, each.version) for each in listed] == [("people", 2)]
+    freeze = v1.FreezeAudienceRequest(text="AUDIENCE 'people' VERSION 1", purpose="campaign 9", request_id="f")
+    frozen = (await ask.FreezeAudience(freeze)).frozen
+    assert frozen == (await ask.FreezeAudience(freeze)).frozen
+    assert frozen.customers == 1
+    both = f"FROZEN '{frozen.frozen_id}' OR AUDIENCE 'people'"
+    assert (await ask.CountAudience(v1.CountAudienceRequest(text=both))).audience.customers == 2
+    for unknown in ("AUDIENCE 'nobody'", "LIST 'nobody'", "FROZEN 'nobody'"):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await ask.CountAudience(v1.CountAudienceRequest(text=unknown))
+        assert refused(raised.value)[1:] == ("AUDIENCE_NOT_FOUND", {"audience_id": "nobody"})
+
+
+async def test_members_are_paged_and_exported_as_arrow_with_their_tags(here: Here, served: Served) -> None:
+    """R001-068, R003-041: the list carries all tags, and goes to planning."""
+    await ready(here)
+    ask = stub(served)
+    page = await ask.ListAudienceMembers(v1.ListAudienceMembersRequest(text="EVERYBODY", page_size=1, with_tags=True))
+    assert [(one.customer_key, list(one.tags)) for one in page.members] == [(7, ["HU01"])]
+    rest = v1.ListAudienceMembersRequest(text="EVERYBODY", page_size=1, page_token=page.next_page_token, with_tags=True)
+    assert [(one.customer_key, list(one.tags)) for one in (await ask.ListAudienceMembers(rest)).members] == [
+        (8, ["VA01=高端"])
+    ]
+    parts = [part async for part in ask.ExportAudience(v1.ExportAudienceRequest(text="EVERYBODY", purpose="plan 4"))]
+    table = pa.ipc.open_stream(io.BytesIO(b"".join(part.arrow for part in parts))).read_all()
+    assert table.to_pylist() == [
+        {"customer_key": 7, "org_id": "G1", "tags": ["HU01"]},
+        {"customer_key": 8, "org_id": "G2", "tags": ["VA01=高端"]},
+    ]
+    async with here.db.read() as read:
+        audits = await read.rows(text("SELECT what, customers, purpose FROM access_audit"))
+    assert [tuple(row) for row in audits] == [("audience EVERYBODY", 2, "plan 4")]
+
+
+async def test_audiences_are_compared_with_the_base_and_with_each_other(here: Here, served: Served) -> None:
+    await ready(here)
+    ask = stub(served)
+    profile = await ask.GetAudienceProfile(v1.GetAudienceProfileRequest(text="HU01"))
+    assert (profile.customers, profile.base_customers) == (1, 2)
+    assert {(line.code, line.value): line.customers for line in profile.lines} == {
+        ("HU01", ""): 0, ("VA01", ""): 0, ("VA01", "高端"): 0,
+    }, "groups below ten are not shown"  # fmt: skip
+    tag = v1.AudienceExpression(tag=v1.AudienceExpression.TagIs(code="HU01"))
+    everybody = v1.AudienceExpression(everybody=v1.AudienceExpression.Everybody())
+    met = await ask.GetAudienceOverlap(v1.GetAudienceOverlapRequest(expressions=[tag, everybody]))
+    assert (list(met.customers), met.any, met.all) == ([1, 2], 2, 1)
+    assert (met.overlaps[0].customers, met.overlaps[0].jaccard) == (1, 0.5)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+async def test_the_whole_portrait_in_one_call_masked_by_role(
+    here: Here, served: Served, tmp_path: Path, mapped: bool
+) -> None:
+    """R003-035, R003-040: one view returns all; what is sensitive only for those who may see it."""
+    await publish(here.db)
+    if mapped:
+        turned_to = (Interest("fun.av.ktv", "KTV", 3.5),)
+        values = [(each.customer_key, packed_portrait(ENCODE(each, turned_to))) for each in PORTRAITS]
+        async with here.db.begin() as tx:
+            current = await Runs().current(tx)
+            assert current is not None
+            pack = packing.write_pack(tmp_path.as_uri(), "portraits.pack", values)
+            await Runs().put_files(tx, current[0], {PACK: [pack]})
+            await tx.commit()
+    cells = pa.table({"customer_key": [7, 7], "product_id": ["P1", "P2"], "score": [0.5, 0.4], "rank": [1, 2]})
+    file = Lake(tmp_path.as_uri()).write("matrix.parquet", cells, 0)
+
+    async def files(matrix_id: str) -> list[object]:
+        return [file]
+
+    async with here.db.begin() as tx:
+        contacts = [Contact(f"c{day}", 7, now() - timedelta(days=day), "refused", "sms", "camp") for day in range(25)]
+        await here.journeys.take_contacts(tx, contacts)
+        await here.journeys.take_matrix(tx, Matrix("m1"), files)  # type: ignore[arg-type]
+        await tx.commit()
+    await here.whole.refresh()
+    ask, viewer = stub(served), stub(served, "viewer")
+    full = (await ask.GetPortrait(v1.GetPortraitRequest(customer_key=7))).portrait
+    assert (full.anchors[0].place_name, full.anchors[0].town, full.masked) == ("花园", "莞城", False)
+    assert [each.product_id for each in full.offers] == ["P1", "P2"]
+    assert [each.contact_id for each in full.contacts][:2] == ["c0", "c1"]
+    assert len(full.contacts) == 20
+    assert full.tags[0].category != v1.TAG_CATEGORY_UNSPECIFIED
+    assert [each.topic for each in full.interests] == (["fun.av.ktv"] if mapped else [])
+    seen = (await viewer.GetPortrait(v1.GetPortraitRequest(customer_key=7))).portrait
+    assert (seen.anchors[0].place_name, seen.anchors[0].place_id, seen.anchors[0].town) == ("", "", "莞城")
+    assert seen.masked
+    assert not seen.interests
+    both = (await ask.BatchGetPortraits(v1.BatchGetPortraitsRequest(customer_keys=[8, 7]))).portraits
+    assert [each.customer_key for each in both] == [8, 7]
+    assert both[1] == full
+    assert encode_offers("m", [])
+
+
+async def test_a_journey_goes_from_visit_to_feedback_and_every_look_is_audited(here: Here, served: Served) -> None:
+    """R003-083: the path from visit to display to feedback, the latest step first."""
+    told = [
+        here.event(7, "behaviour.web", page="home")._replace(time=1_000),
+        here.event(7, "display.shown", offer_id="O1")._replace(time=2_000),
+        here.event(7, "product.ordered", product_id="P1")._replace(time=4_000),
+        here.event(8, "behaviour.web")._replace(time=1_500),
+    ]
+    async with here.db.begin() as tx:
+        await Moments().journal(tx, [(event, event.time) for event in told])
+        await Projections().put_contacts(tx, [Contact("c1", 7, now().replace(year=2001), "responded", "app", "camp")])
+        await tx.commit()
+    ask = stub(served)
+    asked = v1.ListJourneyRequest(customer_key=7, purpose="complaint 3", page_size=2)
+    first = await ask.ListJourney(asked)
+    rest = await ask.ListJourney(
+        v1.ListJourneyRequest(customer_key=7, purpose="complaint 3", page_size=2, page_token=first.next_page_token)
+    )
+    stage = v1.JourneyStep.Stage.Name
+    assert [(stage(step.stage), step.event_id) for step in (*first.steps, *rest.steps)] == [
+        ("STAGE_FEEDBACK", "c1"),
+        ("STAGE_ORDER", "e3"),
+        ("STAGE_DISPLAY", "e2"),
+        ("STAGE_VISIT", "e1"),
+    ]
+    async with here.db.read() as read:
+        assert await read.value(text("SELECT count(*) FROM access_audit WHERE what = 'journey 7'")) == 2
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub(served, "viewer").ListJourney(asked)
+    assert refused(raised.value)[1] == "NOT_ALLOWED"
+
+
+@given(st.dictionaries(st.integers(1, 500), st.tuples(*[st.binary(max_size=20)] * 3).filter(lambda one: bool(one[0]))))
+def test_a_pack_gives_back_what_was_packed(kept: dict[int, tuple[bytes, bytes, bytes]]) -> None:
+    sink = io.BytesIO()
+    values = {key: Encoded(*told) for key, told in kept.items()}
+    assert write([(key, packed_portrait(told)) for key, told in values.items()], sink) == len(kept)
+    pack = Pack(memoryview(sink.getvalue()))
+    for key in range(-1, 502):
+        told = values.get(key)
+        assert pack.portrait(key, True) == (None if told is None else told.body + told.clear)
+        assert pack.portrait(key, False) == (None if told is None else told.body + told.masked)
+    with pytest.raises(PackDamaged):
+        Pack(memoryview(sink.getvalue()[:-1]))
+
+
+def test_interests_leave_out_duty_and_name_what_they_are() -> None:
+    hours = [("res.house.community", 300.0), ("fun.av.cinema", 2.0), ("spo.fit.gym", 9.0), ("lei.green.park", 0.4)]
+    found = interests(hours, {"fun.av.cinema": ("娱乐", "影音", "电影院")})
+    assert [(each.topic, each.name) for each in found] == [("spo.fit.gym", "spo.fit.gym"), ("fun.av.cinema", "电影院")]

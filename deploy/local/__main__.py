@@ -154,7 +154,7 @@ def _rows(run: Run) -> list[tuple[str, bool, str, int]]:
     for service, replica in run.processes:
         name, port = runs.process_name(service, replica), run.replicas[service][replica]
         alive = name in run.children and processes.alive(run.children[name])
-        serves = alive and services.serving(port, secure=run.certificates)
+        serves = alive and services.serving(port, secure=run.secure)
         rows.append((name, serves, "serves" if serves else "does not serve" if alive else "ended", port))
     alive = ENVOY in run.children and processes.alive(run.children[ENVOY])
     return [*rows, (ENVOY, alive, "runs" if alive else "ended", run.port)]

@@ -51,13 +51,15 @@ def up(
     port: int | None = None,
     database_url: str = "",
     environ: Mapping[str, str] | None = None,
+    mutual: bool = True,
     step: Step = _silent,
 ) -> tuple[Run, list[str]]:
     """Brings the platform up; gives it with the names of what had to be started.
 
     `chosen` are the services, `replicas` how many of each (1), `port` the front door's (None: 8088 or a free one, 0: a
     free one), `database_url` an administrator's URL of a PostgreSQL >= 15 ("": the embedded one), `environ` further
-    variables for every service. `step` hears of each step when it is done.
+    variables for every service, `mutual` whether services speak mutual TLS to one another. `step` hears of each step
+    when it is done.
 
     Where a run is up already only what died is started again, on its old port, and the choices are not looked at.
     Raises PlatformFailed, PostgresFailed, ServiceFailed or KeysLost.
@@ -68,6 +70,7 @@ def up(
         if run is not None and any(processes.alive(child) for child in run.children.values()):
             return run, _raise(run, step)
         run = _plan(state, chosen, replicas or {}, port, environ or {})
+        run.mutual = mutual
         run.database_url = re.sub("^postgres:", "postgresql:", database_url)  # libpq takes both names, drivers one
         _put_logs_aside(run)
         try:
@@ -184,7 +187,7 @@ def _front_door(run: Run) -> list[str]:
         admin_port=run.admin_port,
         replicas=run.replicas,
         files=files,
-        mutual=envoy.Mutual(run.mesh_port, run.certificates.sds, certificates.spiffe),
+        mutual=envoy.Mutual(run.mesh_port, run.certificates.sds, certificates.spiffe) if run.mutual else None,
     )
     run.children[ENVOY] = processes.spawn(envoy.command(config), log=run.log(ENVOY))
     run.save()

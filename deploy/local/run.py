@@ -41,6 +41,7 @@ class Run:
     postgres_port: int = 0  # 0: the database is not ours
     environ: dict[str, str] = field(default_factory=dict)  # given to every service beside our own variables
     children: dict[str, Child] = field(default_factory=dict)
+    mutual: bool = True  # services speak mutual TLS; False leaves that to a mesh, or to nobody (benchmarks)
     complete: bool = False  # `up` came to its end once: schemas are migrated, everything answered
 
     @property
@@ -50,8 +51,13 @@ class Run:
 
     @property
     def mesh(self) -> str:
-        """Where services call one another, by mutual TLS, as host:port."""
-        return f"{HOST}:{self.mesh_port}"
+        """Where services call one another, as host:port."""
+        return f"{HOST}:{self.mesh_port}" if self.mutual else self.front_door
+
+    @property
+    def secure(self) -> Certificates | None:
+        """The certificates that replicas ask for; None where they speak plaintext."""
+        return self.certificates if self.mutual else None
 
     @property
     def certificates(self) -> Certificates:
@@ -105,6 +111,7 @@ class Run:
             "database_url": self.database_url,
             "postgres_port": self.postgres_port,
             "environ": self.environ,
+            "mutual": self.mutual,
             "children": {name: asdict(child) for name, child in self.children.items()},
             "complete": self.complete,
         }
@@ -129,6 +136,7 @@ def load(state: Path) -> Run | None:
         database_url=said["database_url"],
         postgres_port=said["postgres_port"],
         environ=said["environ"],
+        mutual=said["mutual"],
         children={name: Child(**child) for name, child in said["children"].items()},
         complete=said["complete"],
     )

@@ -80,7 +80,7 @@ def wait(run: Run, replicas: Sequence[tuple[str, int]]) -> None:
     deadline = time.monotonic() + _PATIENCE
     for service, replica in replicas:
         name = process_name(service, replica)
-        while not serving(run.replicas[service][replica], secure=run.certificates):
+        while not serving(run.replicas[service][replica], secure=run.secure):
             ended = not processes.alive(run.children[name])
             if ended or time.monotonic() > deadline:
                 why = "ended" if ended else f"does not serve after {_PATIENCE:.0f} s"
@@ -131,11 +131,14 @@ def environment(run: Run, service: str, replica: int) -> dict[str, str]:
         "JWT_KEYS": str(keys.jwks),
         "SERVICE_TOKEN_FILE": str(keys.token(service)),
         "LAKE_URL": f"file://{run.lake}",  # not as_uri(): fsspec takes the path as it stands
-        "TLS_CERTIFICATE": str(run.certificates.certificate(service)),
-        "TLS_KEY": str(run.certificates.key(service)),
-        "TLS_AUTHORITIES": str(run.certificates.authority),
         **{f"PEER_{peer.upper()}": run.mesh for peer in SERVICES},
     }
+    if run.mutual:
+        ours |= {
+            "TLS_CERTIFICATE": str(run.certificates.certificate(service)),
+            "TLS_KEY": str(run.certificates.key(service)),
+            "TLS_AUTHORITIES": str(run.certificates.authority),
+        }
     if service == "ingest":
         ours |= {"LANDING": str(run.landing), "VAULT_KEYS": str(keys.vault)}
     if service == "admin":

@@ -1,4 +1,4 @@
-"""GetPortrait by gRPC, from PostgreSQL and from the mapped pack, against a bare echo, in turns, all in own processes."""
+"""GetPortrait by gRPC, from PostgreSQL and from the mapped pack, against a bare echo, each in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""`python -m services.recommend serve [--work] | work | migrate`."""
+"""`python -m services.recommend serve [--work] | work | migrate | evaluate …`."""
 
 import sys
 
 from services.kit import command
-from services.recommend import app
+from services.recommend import app, offline
 
 if __name__ == "__main__":
-    sys.exit(command.main("recommend", app.run))
+    sys.exit(command.main("recommend", app.run, offline={"evaluate": offline.evaluate}))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from services.recommend.domain import acceptance, evaluation
+from services.recommend.domain import acceptance, baseline, evaluation
 
 
 def test_the_rank_counts_only_what_is_allowed_and_ties_go_to_the_lower_index() -> None:
@@ -53,7 +53,7 @@ def test_brier_and_calibration_error_by_hand() -> None:
 @settings(max_examples=50)
 def test_user_knn_skips_neighbours_who_hold_nothing_new(owned: Any, neighbours: int) -> None:
     rest = owned[0] & np.array([True, True, False, False, False])
-    votes = evaluation.user_knn(owned, rest[None, :], neighbours)[0]
+    votes = baseline.user_knn(owned, rest[None, :], neighbours)[0]
     similar = []
     for row in owned:
         if (row & ~rest).any():
@@ -63,7 +63,7 @@ def test_user_knn_skips_neighbours_who_hold_nothing_new(owned: Any, neighbours: 
         assert votes[~rest].max() < 1e-6  # nothing but the tie-break by popularity
         return
     # The whole neighbourhood, whose votes do not depend on how ties are cut.
-    whole = evaluation.user_knn(owned, rest[None, :], len(owned))[0]
+    whole = baseline.user_knn(owned, rest[None, :], len(owned))[0]
     expected = sum((similarity + 1e-6) * row for similarity, row in similar)
     assert np.allclose(whole, expected + 1e-9 * owned.sum(axis=0))
 
@@ -71,10 +71,10 @@ def test_user_knn_skips_neighbours_who_hold_nothing_new(owned: Any, neighbours: 
 def test_item_knn_and_ease_find_the_companion() -> None:
     owned = np.array([[1, 1, 0, 0]] * 20 + [[0, 0, 1, 1]] * 30, dtype=bool)
     rest = np.array([[True, False, False, False]])
-    for score in (evaluation.item_knn, evaluation.ease):
+    for score in (baseline.item_knn, baseline.ease):
         found = score(owned, rest)[0]
         assert found[1] > max(found[2], found[3])
-    assert evaluation.popularity(owned, rest)[0].tolist() == [20, 20, 30, 30]
+    assert baseline.popularity(owned, rest)[0].tolist() == [20, 20, 30, 30]
 
 
 def test_calibration_finds_a_planted_sigmoid_and_leaves_a_product_without_cases_to_the_others() -> None:

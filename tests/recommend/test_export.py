@@ -15,18 +15,23 @@ from services.recommend.domain import acceptance, reason, rf_cf
 from services.recommend.domain.acceptance import Calibration
 from services.recommend.domain.matrix import UNFIT
 from services.recommend.model import Graph, WrongHash, pack_trees, unpack_trees
-from services.recommend.training import export, fit, parity
-from services.recommend.training.fit import Data, Fitted
+from services.recommend.training import boosting, export, linear, parity
+from services.recommend.training.fit import Data, Ensemble, Fitted
+from services.recommend.training.forests import grow
 from tests.recommend.town import CATALOGUE, town
 
 P = len(CATALOGUE)
 
 
-def fitted(data: Data, leaf: int, trees: int, seed: int) -> Fitted:
-    """Forests without tuning, and a calibration that is not the identity."""
+def fitted(data: Data, leaf: int, trees: int, seed: int, parts: tuple[float, float, float] = (1, 0, 0)) -> Fitted:
+    """The parts that have a weight, without tuning, and a calibration that is not the identity."""
     rng = np.random.default_rng(seed)
-    forests = fit._grow(data, np.ones(len(data.owned), dtype=bool), leaf=leaf, trees=trees, seed=seed, threads=1)
-    return Fitted(forests, Calibration(rng.uniform(0.3, 2, (2, P)), rng.normal(size=(2, P))), {})
+    forests = grow(data.profile, data.owned, CATALOGUE, leaf=leaf, trees=trees, seed=seed, threads=1)
+    filter_ = linear.fit(data.profile, data.owned, 10.0, 1, CATALOGUE.eligible(data.owned))
+    rounds = [trees] * (2 * P) if parts[2] else [0] * (2 * P)
+    boosted = boosting.fit(data.profile, data.owned, seed=seed, threads=1, rounds=rounds)
+    ensemble = Ensemble(forests, filter_, boosted, np.array([parts, parts[::-1] if parts[2] else parts], dtype=float))
+    return Fitted(ensemble, Calibration(rng.uniform(0.3, 2, (2, P)), rng.normal(size=(2, P))), {}, [])
 
 
 def made(content: bytes) -> Graph:
@@ -45,10 +50,11 @@ def test_a_threshold_rounded_down_decides_every_float32_as_before(threshold: flo
     trees=st.integers(1, 6),
     coarse=st.booleans(),
     gaps=st.sampled_from([0.0, 0.2]),
+    parts=st.sampled_from([(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.3, 0.3, 0.5), (0.5, 0.0, 0.5)]),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_graph_ranks_and_scores_like_scikit_learn(
-    seed: int, leaf: int, trees: int, coarse: bool, gaps: float
+    seed: int, leaf: int, trees: int, coarse: bool, gaps: float, parts: tuple[float, float, float]
 ) -> None:
     rng = np.random.default_rng(seed)
     place = town(60, seed=seed % 1000)
@@ -56,9 +62,9 @@ def test_the_graph_ranks_and_scores_like_scikit_learn(
     profile[rng.random(profile.shape) < gaps] = np.nan
     data = Data(profile, place.owned, CATALOGUE)
     assume(place.owned.any(axis=0).sum() >= 2)
-    model = fitted(data, leaf, trees, seed)
-    forest = export.forest_of(model.forests, profile.shape[1])
-    content = export.graph(forest, model.calibration, CATALOGUE.ids, profile.shape[1])
+    model = fitted(data, leaf, trees, seed, parts)
+    forest = export.forest_of(model.ensemble.forests, profile.shape[1])
+    content = export.graph(model.ensemble, forest, model.calibration, CATALOGUE.ids, profile.shape[1])
     asked, owned = profile.copy(), place.owned.copy()
     parity._move_onto_thresholds(asked, forest, rng, 40)
     asked[rng.random(asked.shape) < 0.1] = np.nan
@@ -68,7 +74,7 @@ def test_the_graph_ranks_and_scores_like_scikit_learn(
     assert found.difference <= parity.TOLERANCE
     # The third form, by which answers are explained, walks the same paths.
     told = forest.distribution(rf_cf.inputs(asked, owned))
-    assert np.abs(told - model.forests.distribution(asked, owned)).max() < 1e-6
+    assert np.abs(told - model.ensemble.forests.distribution(asked, owned)).max() < 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +82,19 @@ def small() -> tuple[Data, Fitted, rf_cf.Forest, bytes]:
     place = town(300)
     data = Data(place.profile, place.owned, CATALOGUE)
     model = fitted(data, 5, 10, 1)
-    forest = export.forest_of(model.forests, place.profile.shape[1])
-    return data, model, forest, export.graph(forest, model.calibration, CATALOGUE.ids, place.profile.shape[1])
+    forest = export.forest_of(model.ensemble.forests, place.profile.shape[1])
+    return (
+        data,
+        model,
+        forest,
+        export.graph(model.ensemble, forest, model.calibration, CATALOGUE.ids, place.profile.shape[1]),
+    )
 
 
 def test_a_graph_that_computes_something_else_has_no_parity(small: Any) -> None:
     data, model, forest, _ = small
     crooked = Calibration(model.calibration.slope * 1.001, model.calibration.intercept)
-    content = export.graph(forest, crooked, CATALOGUE.ids, data.profile.shape[1])
+    content = export.graph(model.ensemble, forest, crooked, CATALOGUE.ids, data.profile.shape[1])
     with pytest.raises(parity.NoParity):
         parity.prove(model, forest, content, data, seed=1)
 
@@ -180,6 +191,6 @@ def test_the_single_row_costs_a_fraction_of_a_millisecond(small: Any) -> None:
 def test_the_same_forest_gives_the_same_bytes(small: Any, tmp_path: Path) -> None:
     data, _, forest, content = small
     again = fitted(data, 5, 10, 1)
-    same = export.forest_of(again.forests, data.profile.shape[1])
-    assert export.graph(same, again.calibration, CATALOGUE.ids, data.profile.shape[1]) == content
+    same = export.forest_of(again.ensemble.forests, data.profile.shape[1])
+    assert export.graph(again.ensemble, same, again.calibration, CATALOGUE.ids, data.profile.shape[1]) == content
     assert pack_trees(same) == pack_trees(forest)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from services.kit.errors import Refusal
-from services.recommend.domain import acceptance, rf_cf
+from services.recommend.domain import rf_cf
 from services.recommend.domain.evaluation import auc
 from services.recommend.lake import workbench
 from services.recommend.training import fit, program
@@ -88,9 +88,7 @@ def test_it_beats_the_baselines_and_its_scores_mean_what_they_say() -> None:
     assert found.metrics["cold_start_ndcg@5"] > found.metrics["cold_start_popularity_ndcg@5"] + 0.02
     assert found.metrics["calibration_error"] < 0.05
     owns = np.asarray(place.owned.any(axis=1))
-    scores = found.calibration.apply(
-        acceptance.log_odds(found.forests.distribution(place.profile, place.owned), owns), owns
-    )
+    scores = found.calibration.apply(found.ensemble.odds(place.profile, place.owned), owns)
     free = CATALOGUE.eligible(place.owned)
     drawn = np.random.default_rng(5).random(place.chance.shape) < place.chance
     planted = auc(place.chance[free], drawn[free])

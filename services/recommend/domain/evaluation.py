@@ -1,4 +1,4 @@
-"""Held-out quality: what is measured, and the baselines that a model has to beat on the same questions.
+"""Held-out quality: what is measured of answers to questions.
 
 A question hides one holding of a held-out customer; a recommender scores the products; those that the customer still
 has are left out, and the rank of the hidden one counts (equal scores: the lower index first, as in the graph).
@@ -8,8 +8,6 @@ Questions are averaged per customer first, so that everybody counts once.
 import numpy as np
 
 from services.recommend.domain.product import Flags, Floats, Ints
-
-NEIGHBOURS = 50
 
 
 def ranks(scores: Floats, allowed: Flags, hidden: Ints) -> Ints:
@@ -61,47 +59,3 @@ def auc(scores: Floats, positive: Flags) -> float:
     yes = int(positive.sum())
     no = len(positive) - yes
     return float((place[positive].sum() - yes * (yes + 1) / 2.0) / (yes * no)) if yes and no else float("nan")
-
-
-def popularity(owned: Flags, rest: Flags) -> Floats:
-    """How many of the training customers own each product, the same for every question."""
-    return np.broadcast_to(owned.sum(axis=0).astype(np.float64), rest.shape)
-
-
-def item_knn(owned: Flags, rest: Flags) -> Floats:
-    """Sum of cosine similarities to the remaining products (Sarwar et al. 2001); ties go by popularity."""
-    ones = owned.astype(np.float64)
-    together = ones.T @ ones
-    length = np.sqrt(np.maximum(np.diag(together), 1.0))
-    similarity = together / length / length[:, None]
-    np.fill_diagonal(similarity, 0.0)
-    return rest @ similarity + 1e-9 * popularity(owned, rest)
-
-
-def ease(owned: Flags, rest: Flags, ridge: float = 100.0) -> Floats:
-    """EASE (Steck 2019): the closed-form linear autoencoder without a diagonal."""
-    ones = owned.astype(np.float64)
-    inverse = np.linalg.inv(ones.T @ ones + ridge * np.eye(ones.shape[1]))
-    weights = -inverse / np.diag(inverse)
-    np.fill_diagonal(weights, 0.0)
-    return rest @ weights + 1e-9 * popularity(owned, rest)
-
-
-def user_knn(owned: Flags, rest: Flags, neighbours: int = NEIGHBOURS) -> Floats:
-    """Votes of the nearest training customers by cosine of ownership, ties by popularity.
-
-    Neighbours that hold nothing beyond the remaining products are skipped: they could vote for nothing. Customers of
-    the same holdings are alike, so they are counted as one row with a weight.
-    """
-    kinds, count = np.unique(owned, axis=0, return_counts=True)
-    ones, length = kinds.astype(np.float64), np.sqrt(np.maximum(kinds.sum(axis=1), 1))
-    asked, back = np.unique(rest, axis=0, return_inverse=True)
-    popular = popularity(owned, asked[:1])[0] if len(asked) else np.zeros(owned.shape[1])
-    votes = np.zeros(asked.shape)
-    for number, remaining in enumerate(asked):
-        similarity = ones @ remaining / length / max(np.sqrt(remaining.sum()), 1.0)
-        telling = np.flatnonzero((kinds & ~remaining).any(axis=1))
-        order = telling[np.lexsort((-count[telling], -similarity[telling]))]
-        room = np.clip(neighbours - (np.cumsum(count[order]) - count[order]), 0, count[order])
-        votes[number] = ((similarity[order] + 1e-6) * room) @ ones[order]
-    return (votes + 1e-9 * popular)[back.reshape(-1)]

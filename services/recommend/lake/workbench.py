@@ -32,6 +32,7 @@ class Task:
     trees: int
     threads: int
     most_customers: int
+    algorithm: str = "rf_cf"
 
     @property
     def sha256(self) -> str:
@@ -56,6 +57,7 @@ def write_input(folder: Path, task: Task) -> None:
         "trees": task.trees,
         "threads": task.threads,
         "most_customers": task.most_customers,
+        "algorithm": task.algorithm,
     }
     write_json(folder / _TASK, plain)
 
@@ -72,6 +74,7 @@ def read_input(folder: Path) -> Task:
         plain["trees"],
         plain["threads"],
         plain["most_customers"],
+        plain["algorithm"],
     )
 
 

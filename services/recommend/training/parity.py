@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.recommend.domain import acceptance
 from services.recommend.domain.matrix import UNFIT
 from services.recommend.domain.product import Flags, Singles
 from services.recommend.domain.rf_cf import Forest
@@ -35,7 +34,7 @@ def compare(fitted: Fitted, content: bytes, profile: Singles, owned: Flags, elig
     graph = Graph(content, hashlib.sha256(content).hexdigest())
     told = graph.rank(profile, owned, eligible)
     owns = np.asarray(owned.any(axis=1))
-    odds = acceptance.log_odds(fitted.forests.distribution(profile, owned), owns)
+    odds = fitted.ensemble.odds(profile, owned)
     reference = np.where(eligible & ~owned, fitted.calibration.apply(odds, owns), UNFIT)
     order = np.argsort(-reference, axis=1, kind="stable")
     best = np.take_along_axis(reference, order, axis=1)

@@ -41,10 +41,10 @@ def _train(folder: Path, task: workbench.Task) -> dict[str, Any]:
         task.owned[who],
         task.catalogue,
     )
-    fitted = fit(data, seed=task.seed, trees=task.trees, threads=task.threads, say=_say)
+    fitted = fit(data, seed=task.seed, trees=task.trees, threads=task.threads, say=_say, algorithm=task.algorithm)
     _say("exporting")
-    forest = export.forest_of(fitted.forests, len(choice.kept))
-    content = export.graph(forest, fitted.calibration, task.catalogue.ids, len(choice.kept))
+    forest = export.forest_of(fitted.ensemble.forests, len(choice.kept))
+    content = export.graph(fitted.ensemble, forest, fitted.calibration, task.catalogue.ids, len(choice.kept))
     _say("proving")
     proof = parity.prove(fitted, forest, content, data, task.seed)
     trees = pack_trees(forest)
@@ -59,6 +59,8 @@ def _train(folder: Path, task: workbench.Task) -> dict[str, Any]:
         "dropped": choice.dropped,
         "customers": len(who),
         "metrics": {name: value for name, value in {**fitted.metrics, **found}.items() if np.isfinite(value)},
+        "algorithm": task.algorithm,
+        "curve": fitted.curve,
         "slope": fitted.calibration.slope.tolist(),
         "intercept": fitted.calibration.intercept.tolist(),
     }

@@ -1,0 +1,79 @@
+"""The two forests of scikit-learn: the next-product forest, and the one on the profile alone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+from services.recommend.domain import acceptance, rf_cf
+from services.recommend.domain.neighbourhood import Leaves, Situations
+from services.recommend.domain.product import Catalogue, Flags, Floats, Singles
+from services.recommend.domain.rf_cf import Questions
+
+
+@dataclass(frozen=True)
+class Forests:
+    """`warm` on [profile | rest] → hidden or NONE, `cold` on the profile → who owns what."""
+
+    warm: RandomForestClassifier
+    cold: RandomForestRegressor
+    products: int
+
+    def distribution(self, profile: Singles, rest: Flags) -> Floats:
+        """The reference for every other form of the forest, in float64, shape (n, p + 1)."""
+        shares = np.zeros((len(rest), self.products + 1))
+        owns = np.asarray(rest.any(axis=1))
+        if owns.any():
+            told = self.warm.predict_proba(np.hstack([profile[owns], rest[owns]]))
+            shares[np.ix_(owns, self.warm.classes_)] = told
+        if not owns.all():
+            shares[~owns, :-1] = self.cold.predict(profile[~owns]).reshape(-1, self.products)
+            shares[~owns, -1] = 1.0
+        return shares
+
+    def odds(self, profile: Singles, rest: Flags) -> Floats:
+        """Log-odds, shape (n, p)."""
+        return acceptance.log_odds(self.distribution(profile, rest), np.asarray(rest.any(axis=1)))
+
+    def leaves(self, profile: Singles, rest: Flags) -> Leaves:
+        """The leaf in every tree, shape (n, trees), of the warm forest."""
+        return np.asarray(self.warm.apply(np.hstack([profile, rest])))
+
+    def situations(self, profile: Singles, owned: Flags, catalogue: Catalogue) -> Situations:
+        """The training customers with each holding hidden, as neighbours of who owns something."""
+        asked = rf_cf.hide_each(owned, catalogue)
+        return Situations(self.leaves(profile[asked.row], asked.rest), asked.row, asked.hidden, len(owned))
+
+    def cold_situations(self, profile: Singles, owned: Flags) -> Situations:
+        """The training customers with every holding, as neighbours of whom only the profile is known."""
+        row, held = np.nonzero(owned)
+        return Situations(np.asarray(self.cold.apply(profile))[row], row, held, len(owned))
+
+
+def grow(
+    profile: Singles, owned: Flags, catalogue: Catalogue, *, leaf: int, trees: int, seed: int, threads: int
+) -> Forests:
+    """Learn from customers: `profile` (n, f) with NaN for missing, `owned` (n, p)."""
+    asked = joined(rf_cf.hide_each(owned, catalogue), rf_cf.hide_nothing(owned))
+    recipe: dict[str, Any] = {
+        "n_estimators": trees,
+        "min_samples_leaf": leaf,
+        "max_features": "sqrt",
+        "random_state": seed % 2**32,
+        "n_jobs": threads,
+    }
+    warm = RandomForestClassifier(**recipe).fit(np.hstack([profile[asked.row], asked.rest]), asked.hidden)
+    cold = RandomForestRegressor(**recipe).fit(profile, owned.astype(np.float64))
+    for forest in (warm, cold):  # threads add up in any order, and the order shows in the last bit
+        forest.set_params(n_jobs=1)
+    return Forests(warm, cold, owned.shape[1])
+
+
+def joined(first: Questions, second: Questions) -> Questions:
+    """Both, one after the other."""
+    return Questions(
+        np.concatenate([first.row, second.row]),
+        np.concatenate([first.rest, second.rest]),
+        np.concatenate([first.hidden, second.hidden]),
+    )

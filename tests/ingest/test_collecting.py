@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import asyncssh
-import boto3
+import boto3  # type: ignore[import-untyped]
 import pytest
 from moto.server import ThreadedMotoServer
 

@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from tests.fixtures.counts import FULL, seeds
 from tests.fixtures.postgres import Databases, Fresh
 from tests.fixtures.serving import Keys
 from tests.ingest.made import drop
@@ -34,13 +36,19 @@ def files() -> dict[str, bytes]:
     orders = [f"O{row}|138{row:08d}|P01|open|20260901120000\n" for row in range(8000, 12000)]
     small = [f"138{row:08d}|20260902000000|5|40976|1\n" for row in range(11000, 14000)]
     named = {"SIGNAL_20260901_001.TXT": day, "SIGNAL_20260902_001.TXT": small, "ORDER_20260901_001.TXT": orders}
+    for day_number in seeds(0, 47):  # 50 deliveries in all
+        period = date(2026, 9, 3) + timedelta(days=day_number)
+        named[f"SIGNAL_{period:%Y%m%d}_001.TXT"] = [
+            f"138{row % (9000 + 100 * day_number):08d}|{period:%Y%m%d}{row // 3600 % 24:02d}0000|4|40976|1\n"
+            for row in range(60_000)
+        ]
     return {name: "".join(rows).encode() for name, rows in named.items()}
 
 
 class Process:
     """Ingest as a process of its own over one database and one folder."""
 
-    def __init__(self, database: Fresh, keys: Keys, root: Path) -> None:
+    def __init__(self, database: Fresh, keys: Keys, root: Path, **settings: str) -> None:
         self.root = root
         self.landing = root / "landing"
         self.landing.mkdir(parents=True)
@@ -48,7 +56,7 @@ class Process:
         vault.write_text(json.dumps({"version": 1, "token_key": "ab" * 32, "vault_key": "cd" * 32}))
         ours = {"DATABASE_URL": database.url, "JWT_KEYS": keys.path, "VAULT_KEYS": vault, "LANDING": self.landing,
                 "LAKE_URL": (root / "lake").as_uri(), "LISTEN": "127.0.0.1:0", "JOB_LEASE": "1",
-                "LANDING_POLL": "0.1", "POLARS_MAX_THREADS": "1"}  # fmt: skip
+                "LANDING_POLL": "0.1", "POLARS_MAX_THREADS": "1", **settings}  # fmt: skip
         self._environ = os.environ | {name: str(value) for name, value in ours.items()}
         self.start()
 
@@ -56,6 +64,15 @@ class Process:
         command = [sys.executable, "-m", "services.ingest", "serve", "--work"]
         with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=self._environ, stdout=log, stderr=log)
+
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def most_memory(self) -> int:
+        """The most resident bytes that it ever had."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
@@ -73,26 +90,26 @@ async def until(what: str, holds: Callable[[], Awaitable[Any]], patience: float 
         await asyncio.sleep(0.005)
 
 
-async def load(database: Fresh, keys: Keys, root: Path, kills: list[float]) -> dict[str, Any]:
-    """Load the files, with a kill so many seconds after a load was seen running; gives what there is in the end."""
+async def load(database: Fresh, keys: Keys, root: Path, kills: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Load the deliveries one after the other, each with kills so many seconds after a load was seen running; gives
+    what there is in the end."""
     process = Process(database, keys, root)
     connection = await asyncpg.connect(database.admin_url, server_settings={"search_path": "ingest"})
     try:
-        for name, data in files().items():
+        for number, (name, data) in enumerate(files().items(), 1):
             drop(process.landing, name, data)
-        for seconds in kills:
             running = "SELECT count(*) FROM job WHERE state = 'RUNNING' AND lease_until > clock_timestamp()"
-            done = "SELECT count(*) = 3 FROM delivery WHERE state = 'LOADED'"
-            await until("a load runs", lambda: connection.fetchval(f"SELECT ({running}) > 0 OR ({done})"))  # noqa: B023
-            await asyncio.sleep(seconds)
-            process.kill()
-            process.start()
-        loaded = "SELECT count(*) = 3 FROM delivery WHERE state = 'LOADED'"
-        await until("all is loaded", lambda: connection.fetchval(loaded))
+            done = f"SELECT count(*) = {number} FROM delivery WHERE state = 'LOADED'"
+            for seconds in kills[number - 1]:
+                await until("a load runs", lambda: connection.fetchval(f"SELECT ({running}) > 0 OR ({done})"))  # noqa: B023
+                await asyncio.sleep(seconds)
+                process.kill()
+                process.start()
+            await until("it is loaded", lambda: connection.fetchval(done))  # noqa: B023
         taken = root / "landing" / ".taken"
         await until("all is put away", lambda: asyncio.to_thread(lambda: not list(taken.iterdir())))
         attempts = await connection.fetchval("SELECT max(attempt) FROM job")
-        assert (attempts > 1) == bool(kills), "no load was struck"
+        assert (attempts > 1) == any(kills), "no load was struck"
         return await found(connection, root)
     finally:
         process.stop()
@@ -121,14 +138,18 @@ async def found(connection: Any, root: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(1800 if FULL else 180)
 async def test_killed_in_mid_load_it_resumes_and_ends_as_if_nothing_had_happened(
     databases: Databases, keys: Keys, tmp_path: Path
 ) -> None:
-    calm = await load(databases.fresh("ingest"), keys, tmp_path / "calm", [])
+    """R000-014: at full count 100 kills over 50 deliveries."""
+    count = len(files())
+    calm = await load(databases.fresh("ingest"), keys, tmp_path / "calm", [[]] * count)
     seed = random.randrange(10**6)
     moments = random.Random(seed)
-    kills = [0, moments.uniform(0, 0.4), moments.uniform(0, 0.8)]
+    kills = [[0, moments.uniform(0, 0.4)], [], [moments.uniform(0, 0.4)]]
+    if FULL:
+        kills = [[moments.uniform(0, 0.8), moments.uniform(0, 0.8)] for _ in range(count)]
     shaken = await load(databases.fresh("ingest"), keys, tmp_path / "shaken", kills)
     assert calm["delivery"][1] == ("SIGNAL_20260901_001.TXT", "LOADED", ROWS, ROWS - 40, 40)
     for name in calm:

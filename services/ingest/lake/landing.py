@@ -175,7 +175,8 @@ class Landing:
 
     def drop_upload(self, upload_id: str) -> None:
         """Remove what was uploaded; nothing happens when it is not there."""
-        (self._root / ".uploads" / upload_id).unlink(missing_ok=True)
+        for name in (upload_id, f"{upload_id}.control"):
+            (self._root / ".uploads" / name).unlink(missing_ok=True)
 
     def forget(self, before: datetime) -> int:
         """Remove what was archived before an instant; gives how many deliveries that were."""

@@ -39,7 +39,7 @@ CREATE TABLE public.plain_event (
 
 
 def lane(target: str, token: str, pids: list[int], seed: str) -> dict[str, float]:
-    """Publishes with one process over some streams; gives events/s, acknowledgement times and CPU of the server side."""
+    """Publishes with one process over some streams; gives events/s, times and the server side's CPU."""
     before = spent(pids)
     order = {"target": target, "method": METHOD, "token": token, "streams": STREAMS, "batches": BATCHES}
     publisher = subprocess.run(
@@ -63,7 +63,8 @@ def lane(target: str, token: str, pids: list[int], seed: str) -> dict[str, float
 def pgbench(url: str, folder: Path) -> float:
     """Inserts the same number of rows with pgbench; gives rows/s."""
     row = (
-        "('0199aaaa-0000-7000-8000-000000000000-{0}', 'boss', ':r-:client_id-{0}', 'business.NEW', 0, '2026-09-01', now(), "
+        "('0199aaaa-0000-7000-8000-000000000000-{0}', 'boss', ':r-:client_id-{0}', 'business.NEW', 0, "
+        "'2026-09-01', now(), "
         '\'{{"product_id": "P01", "staff_id": "S0001", "channel": "store", "amount_fen": "3900"}}\')'
     )
     values = ",\n".join(row.format(number) for number in range(SIZE))

@@ -1,7 +1,7 @@
 """The other side of the event lane: streams of batches, each acknowledgement looked at.
 
 Run as a process: it reads one JSON line {target, method, token, streams, batches, size, under_way, seed} and prints
-{"events": n, "seconds": s, "cpu_seconds": c, "milliseconds": {"p50": …, "p99": …}}; an event that was not written ends it.
+{"events": n, "seconds": s, "cpu_seconds": c, "milliseconds": {"p50": …, "p99": …}}; a batch not wholly written ends it.
 """
 
 from __future__ import annotations

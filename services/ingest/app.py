@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -11,11 +12,23 @@ from lifecircle.ingest.v1 import add_IngestServiceServicer_to_server
 from services.ingest import store, usecases
 from services.ingest.api import RIGHTS, IngestApi, Supplying
 from services.ingest.config import Config
+from services.ingest.lake.files import Files
 from services.ingest.lake.landing import Landing
 from services.ingest.lake.parquet import Lake
 from services.ingest.lake.remote import place_of
+from services.ingest.peers import sink_of, source_of
+from services.ingest.store.erasures import Erasures
+from services.ingest.store.layers import Layers
+from services.ingest.usecases.bridge import Bridge
 from services.ingest.usecases.intake import Patience
-from services.ingest.worker import load_deliveries, watch_landing, watch_source, watch_supply
+from services.ingest.worker import (
+    bridge_brokers,
+    keep_stores,
+    load_deliveries,
+    watch_landing,
+    watch_source,
+    watch_supply,
+)
 from services.kit import config as settings
 from services.kit import server
 from services.kit.clock import system_clock
@@ -38,13 +51,19 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
         feeds, deliveries, events, identities = store.Feeds(), store.Deliveries(), store.Events(), store.Identities()
         clock, ids, keys = system_clock, system_ids, config.keys()
         landing = Landing(config.landing)
-        lake = Lake(config.lake_root(), config.lake_buckets)
+        lake = Lake(Files(config.lake_url), config.lake_buckets)
         feed_cases = usecases.Feeds(db, feeds, clock)
+        layers, erasures = Layers(), Erasures()
+        writer = usecases.Writer(db, events, keys, clock, ids)
+        identity_cases = usecases.Identities(db, identities, events, keys, clock, ids)
+        upkeep = usecases.Upkeep(
+            db, layers, deliveries, feeds, identities, lake, config.landing, keys, config.ages(), clock, ids
+        )
         api = IngestApi(
             feed_cases,
             usecases.Deliveries(db, deliveries, feeds),
-            usecases.Events(db, events, usecases.Writer(db, events, keys, clock, ids)),
-            usecases.Identities(db, identities, keys, clock, ids),
+            event_cases := usecases.Events(db, events, layers, writer, clock),
+            identity_cases,
             Supplying(
                 supply := usecases.Supply(db, feeds, store.Alarms(), config.business_timezone, clock, ids),
                 uploads := usecases.Uploads(db, store.Uploads(), feeds, landing, clock, ids),
@@ -53,6 +72,9 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             ),
             lake.uri,
             stop,
+            erasures=usecases.Asking(db, erasures, identities, events, keys, clock, ids),
+            layers=usecases.Layers(db, layers, deliveries, feeds, lake.files, clock, ids),
+            upkeep=upkeep,
         )
         background = []
         await feed_cases.ship([path.read_text(encoding="utf-8") for path in sorted(_FEEDS.glob("*.yaml"))])
@@ -64,24 +86,28 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             load = usecases.Load(
                 db, deliveries, feeds, identities, events, landing, lake, keys, config.business_timezone, clock
             )
+            erasing = usecases.Erasing(db, erasures, lake, config.landing, keys, upkeep.collect, clock)
             background = [
                 watch_landing(intake, uploads, config.landing_poll),
                 watch_supply(supply, config.alarm_poll),
                 *[watch_source(collecting, source, place_of(source)) for source in config.remote_sources()],
                 load_deliveries(db, load, clock, lease=config.job_lease, at_once=config.loads_at_once),
+                *_brokers(config, db, Bridge(db, events, writer), event_cases),
+                *keep_stores(db, identity_cases, erasing, upkeep, clock, config.job_lease, config.ages()),
             ]
 
         def register(target: grpc.aio.Server) -> None:
             add_IngestServiceServicer_to_server(api, target)
 
         await server.serve(
-            service=_SERVICE,
-            settings=config.server,
-            register=register if serve else None,
-            rights=RIGHTS,
-            background=background,
-            ready=db.ping,
-            stop=stop,
-        )
+            service=_SERVICE, settings=config.server, register=register if serve else None, rights=RIGHTS,
+            background=background, ready=db.ping, stop=stop,
+        )  # fmt: skip
     finally:
         await db.close()
+
+
+def _brokers(config: Config, db: Database, bridge: Bridge, events: usecases.Events) -> list[server.Background]:
+    source = partial(source_of, config.event_source_url) if config.event_source_url else None
+    sink = partial(sink_of, config.event_sink_url) if config.event_sink_url else None
+    return bridge_brokers(db, bridge, events, source, sink)

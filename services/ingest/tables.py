@@ -100,9 +100,37 @@ vault = Table(
     "vault",
     metadata,
     Column("customer_key", BigInteger, primary_key=True),
-    Column("token", LargeBinary, nullable=False),
+    Column("token", LargeBinary),
     Column("sealed", LargeBinary, nullable=False),
     Column("key_version", Integer, nullable=False),
+    Column("retire_time", DateTime(timezone=True)),
+    Column("erase_time", DateTime(timezone=True)),
+)
+
+merge = Table(
+    "merge",
+    metadata,
+    Column("customer_key", BigInteger, primary_key=True),
+    Column("into_key", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("merge_time", DateTime(timezone=True), nullable=False),
+)
+
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("erasure_id", Text, primary_key=True),
+    Column("customer_keys", ARRAY(BigInteger), nullable=False),
+    Column("sealed", ARRAY(LargeBinary), nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("job_id", Text, nullable=False),
+    Column("removed", JSONB, nullable=False),
+    Column("proof", JSONB, nullable=False),
+    Column("request_time", DateTime(timezone=True), nullable=False),
+    Column("end_time", DateTime(timezone=True)),
 )
 
 customer = Table(

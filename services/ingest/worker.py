@@ -1,24 +1,36 @@
-"""Inbound time: the landing folder is looked at, and deliveries are loaded."""
+"""Inbound time: the landing folder is looked at, deliveries are loaded, and the stores are kept."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 
 import structlog
 
+from services.ingest.domain.age import Ages
 from services.ingest.domain.upload import Source
 from services.ingest.lake.remote import Place
-from services.ingest.usecases import Collecting, Intake, Load, Supply, Uploads
+from services.ingest.store.events import Wanted
+from services.ingest.usecases import Collecting, Erasing, Events, Identities, Intake, Load, Supply, Upkeep, Uploads
+from services.ingest.usecases.bridge import MOST, Bridge, Sink
+from services.ingest.usecases.bridge import Source as BrokerSource
+from services.ingest.usecases.deliveries import LOADED
+from services.ingest.usecases.erasure import ERASE
+from services.ingest.usecases.identities import ROTATE
 from services.ingest.usecases.intake import LOAD
-from services.kit import jobs
+from services.ingest.usecases.upkeep import COMPACT, LAND, ROLL_OFF
+from services.kit import cursors, jobs, outbox
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.cursors import Followed
+from services.kit.db import Database, Write
 from services.kit.ids import system_ids
+from services.kit.server import Background
 from services.kit.waiting import pause
 
 _JOB_POLL_SECONDS = 0.1
 _TIDY_SECONDS = 10.0
+_SCHEDULE_SECONDS = 60.0
+_RESTORE_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -80,3 +92,85 @@ def load_deliveries(
         )
 
     return loading
+
+
+def keep_stores(
+    db: Database,
+    identities: Identities,
+    erasing: Erasing,
+    upkeep: Upkeep,
+    clock: Clock,
+    lease: timedelta,
+    ages: Ages,
+) -> list[Background]:
+    """The landed layer after each load, erasures, rotation; and once a day what is due then."""
+    owner = system_ids()
+    handlers: Mapping[str, jobs.Handler] = {
+        LAND: upkeep.land,
+        ROLL_OFF: upkeep.roll_off,
+        COMPACT: upkeep.compact,
+        ERASE: erasing.erase,
+        ROTATE: identities.rotate,
+    }
+
+    async def loaded(cursor: str) -> AsyncIterator[Followed[outbox.Event]]:
+        async for item in outbox.follow(db, cursor=cursor, kinds=[LOADED]):
+            if isinstance(item, outbox.Event):
+                yield Followed(item.cursor, item, item.traceparent)
+            else:
+                yield Followed(item.cursor, None)
+
+    async def follow_loads(stop: asyncio.Event) -> None:
+        await cursors.follow(db, consumer="layers", owner=owner, watch=loaded, handle=upkeep.loaded, stop=stop)
+
+    async def run_upkeep(stop: asyncio.Event) -> None:
+        await jobs.work(db, handlers, owner=owner, clock=clock, stop=stop, lease_seconds=lease.total_seconds())
+
+    async def tick(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await upkeep.schedule([ROLL_OFF, COMPACT] if ages.compacts else [ROLL_OFF])
+            await identities.recycle(clock() - timedelta(days=ages.recycle_days))
+            await upkeep.collect(clock())
+            await pause(_SCHEDULE_SECONDS, stop)
+
+    async def restore(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await upkeep.restore()
+            await pause(_RESTORE_SECONDS, stop)
+
+    return [follow_loads, run_upkeep, tick, restore]
+
+
+def bridge_brokers(
+    db: Database,
+    bridge: Bridge,
+    events: Events,
+    source: Callable[[], BrokerSource] | None,
+    sink: Callable[[], Sink] | None,
+) -> list[Background]:
+    """Takes events in from a broker, and sends all to one; each only where it is configured."""
+    owner = system_ids()
+
+    async def take_in(stop: asyncio.Event) -> None:
+        assert source is not None
+        await bridge.take_in(source(), stop)
+
+    async def send(stop: asyncio.Event) -> None:
+        assert sink is not None
+        to = sink()
+
+        async def sent(cursor: str) -> AsyncIterator[Followed[object]]:
+            async for seen in events.watch(cursor, Wanted(), MOST, stop, subject="broker"):
+                if seen.events:  # it is with the broker before the cursor moves
+                    await bridge.send(to, seen.events)
+                yield Followed(seen.cursor, None, seen.traceparent)
+
+        async def nothing(_: Write, __: object) -> None:
+            """The effect is at the broker."""
+
+        try:
+            await cursors.follow(db, consumer="broker", owner=owner, watch=sent, handle=nothing, stop=stop)
+        finally:
+            await to.close()
+
+    return [work for work, on in ((take_in, source), (send, sink)) if on is not None]

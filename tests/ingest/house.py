@@ -12,18 +12,26 @@ from sqlalchemy import text
 
 from services.ingest import store, usecases
 from services.ingest.api import IngestApi, Supplying
+from services.ingest.domain.age import Ages
 from services.ingest.domain.delivery import Delivery
 from services.ingest.domain.identity import VaultKeys
+from services.ingest.lake.files import Files
 from services.ingest.lake.landing import Landing
 from services.ingest.lake.parquet import Lake
+from services.ingest.store.erasures import Erasures
+from services.ingest.store.layers import Layers
+from services.ingest.usecases.erasure import ERASE
+from services.ingest.usecases.identities import ROTATE
 from services.ingest.usecases.intake import LOAD, Patience
-from services.kit import jobs
+from services.ingest.usecases.upkeep import COMPACT, LAND, ROLL_OFF
+from services.kit import jobs, outbox
 from services.kit.db import Database
 from services.kit.ids import system_ids
 from tests.ingest.made import FEEDS, ZONE, drop
 
 KEYS = VaultKeys(1, b"t" * 32, b"v" * 32)
 BUCKETS = 4
+AGES = Ages(grace=timedelta())
 PATIENCE = Patience(control=timedelta(seconds=20), settle=timedelta(seconds=2))
 
 
@@ -34,10 +42,11 @@ class House:
     db: Database
     root: Path
     ahead: timedelta = timedelta()
+    keys: VaultKeys = KEYS
 
     def __post_init__(self) -> None:
         self.landing = self.root / "landing"
-        self.lake = Lake(self.root / "lake", BUCKETS)
+        self.lake = Lake(Files((self.root / "lake").as_uri()), BUCKETS)
         self.files = Landing(self.landing)
         deliveries, feeds, events, identities = (
             store.Deliveries(),
@@ -47,25 +56,53 @@ class House:
         )
         self.feeds = usecases.Feeds(self.db, feeds, self.clock)
         self.deliveries = usecases.Deliveries(self.db, deliveries, feeds)
-        self.event_store, self.ids = events, system_ids
-        self.writer = usecases.Writer(self.db, events, KEYS, self.clock, system_ids)
-        self.events = usecases.Events(self.db, events, self.writer)
-        self.identities = usecases.Identities(self.db, identities, KEYS, self.clock, system_ids)
+        self.event_store, self.ids, layers, erasures = events, system_ids, Layers(), Erasures()
+        self.layer_store = layers
+        self.writer = usecases.Writer(self.db, events, self.keys, self.clock, system_ids)
+        self.events = usecases.Events(self.db, events, layers, self.writer, self.clock)
+        self.identities = usecases.Identities(self.db, identities, events, self.keys, self.clock, system_ids)
+        self.upkeep = usecases.Upkeep(
+            self.db,
+            layers,
+            deliveries,
+            feeds,
+            identities,
+            self.lake,
+            self.landing,
+            self.keys,
+            AGES,
+            self.clock,
+            system_ids,
+        )
+        self.layers = usecases.Layers(self.db, layers, deliveries, feeds, self.lake.files, self.clock, system_ids)
+        self.asking = usecases.Asking(self.db, erasures, identities, events, self.keys, self.clock, system_ids)
+        self.erasing = usecases.Erasing(
+            self.db, erasures, self.lake, self.landing, self.keys, self.upkeep.collect, self.clock
+        )
         self.intake = usecases.Intake(self.db, deliveries, feeds, self.files, PATIENCE, self.clock, system_ids)
         self.supply = usecases.Supply(self.db, feeds, store.Alarms(), ZONE, self.clock, system_ids)
         self.uploads = usecases.Uploads(self.db, store.Uploads(), feeds, self.files, self.clock, system_ids)
-        self.replays = usecases.Replays(self.db, deliveries, feeds, self.files, KEYS, self.clock, system_ids)
+        self.replays = usecases.Replays(self.db, deliveries, feeds, self.files, self.keys, self.clock, system_ids)
         self.collecting = usecases.Collecting(self.db, store.Uploads(), feeds, self.files, self.clock, system_ids)
         self.work_cases = usecases.Work(self.db, self.clock)
         self.load = usecases.Load(
-            self.db, deliveries, feeds, identities, events, self.files, self.lake, KEYS, ZONE, self.clock
+            self.db, deliveries, feeds, identities, events, self.files, self.lake, self.keys, ZONE, self.clock
         )
 
     def api(self) -> IngestApi:
         """The servicer over these use cases."""
         supplying = Supplying(self.supply, self.uploads, self.replays, self.work_cases)
         return IngestApi(
-            self.feeds, self.deliveries, self.events, self.identities, supplying, self.lake.uri, asyncio.Event()
+            self.feeds,
+            self.deliveries,
+            self.events,
+            self.identities,
+            supplying,
+            self.lake.uri,
+            asyncio.Event(),
+            erasures=self.asking,
+            layers=self.layers,
+            upkeep=self.upkeep,
         )
 
     def clock(self) -> datetime:
@@ -82,9 +119,10 @@ class House:
 
     async def work(self) -> None:
         """Run the jobs that wait."""
+        await self.upkeep.restore()
         stop = asyncio.Event()
         working = asyncio.create_task(
-            jobs.work(self.db, {LOAD: self.load.load}, owner="t", clock=self.clock, stop=stop, poll=0.01, at_once=2)
+            jobs.work(self.db, self.handlers(), owner="t", clock=self.clock, stop=stop, poll=0.01, at_once=2)
         )
         try:
             while await self.value("SELECT count(*) FROM job WHERE state IN ('QUEUED', 'RUNNING')"):
@@ -94,6 +132,25 @@ class House:
             stop.set()
             await working
         await self.intake.tidy()  # a load that is stopped after its commit leaves the file to the next process
+
+    def handlers(self) -> dict[str, jobs.Handler]:
+        """All jobs."""
+        return {
+            LOAD: self.load.load,
+            LAND: self.upkeep.land,
+            ROLL_OFF: self.upkeep.roll_off,
+            COMPACT: self.upkeep.compact,
+            ERASE: self.erasing.erase,
+            ROTATE: self.identities.rotate,
+        }
+
+    async def land(self) -> None:
+        """Write the landed files of what is loaded."""
+        for (delivery_id,) in await self.rows("SELECT delivery_id FROM delivery WHERE state = 'LOADED'"):
+            async with self.db.begin() as tx:
+                await self.upkeep.loaded(tx, outbox.Event("", "", delivery_id, {}, self.clock(), ""))
+                await tx.commit()
+        await self.work()
 
     async def deliver(self, name: str, data: bytes | str, control: bytes | None = None) -> Delivery:
         """Drop a file, settle, and give what became of it."""
@@ -129,19 +186,10 @@ class House:
 
 
 _TABLES = (
-    "alarm",
-    "upload",
-    "collected",
-    "lake_file",
-    "reject",
-    "customer",
-    "event",
-    "event_key",
-    "event_reject",
-    "disclosure",
-    "delivery",
-    "vault",
-)
+    "alarm", "upload", "collected", "lake_part", "lake_file", "lake_garbage", "lake_lease", "ods_file", "reject",
+    "customer", "event", "event_key", "event_reject", "event_follower", "event_rolled", "broker_position",
+    "disclosure", "erasure", "merge", "delivery", "vault",
+)  # fmt: skip
 _KIT_TABLES = ("job", "outbox", "request", "consumer_cursor")
 
 

@@ -130,7 +130,9 @@ async def found(connection: Any, root: Path) -> dict[str, Any]:
     }.items():
         rows[name] = [tuple(row) for row in await connection.fetch(query)]
     manifest = await connection.fetch("SELECT path, sha256 FROM lake_file")
-    lake = {str(path.relative_to(root / "lake")): path for path in (root / "lake").rglob("*") if path.is_file()}
+    lake = {
+        str(path.relative_to(root / "lake")): path for path in (root / "lake" / "ingest").rglob("*") if path.is_file()
+    }
     assert set(lake) == {row["path"] for row in manifest}, "a file too many, or one that is missing"
     for row in manifest:
         assert hashlib.sha256(lake[row["path"]].read_bytes()).hexdigest() == row["sha256"]

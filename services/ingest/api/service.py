@@ -8,8 +8,9 @@ import grpc.aio
 
 from lifecircle.ingest import v1
 from services.ingest.api import lane, supply, translate
-from services.ingest.domain.delivery import LakeFile
-from services.ingest.usecases import Deliveries, Events, Feeds, Identities
+from services.ingest.api.privacy import PrivacyApi
+from services.ingest.api.stores import StoresApi
+from services.ingest.usecases import Asking, Deliveries, Events, Feeds, Identities, Layers, Upkeep
 from services.kit import idempotency, paging
 from services.kit.interceptors import caller
 
@@ -51,7 +52,7 @@ RIGHTS: Mapping[str, frozenset[str]] = {
 """Method → roles that may call it."""
 
 
-class IngestApi(supply.SupplyApi):
+class IngestApi(supply.SupplyApi, PrivacyApi, StoresApi):
     """The servicer; `uri` gives readers the place of a lake file, `stop` ends the streams when the process stops."""
 
     def __init__(
@@ -61,14 +62,21 @@ class IngestApi(supply.SupplyApi):
         events: Events,
         identities: Identities,
         supplying: supply.Supplying,
-        uri: Callable[[LakeFile], str],
+        uri: Callable[[str], str],
         stop: asyncio.Event,
+        *,
+        erasures: Asking,
+        layers: Layers,
+        upkeep: Upkeep,
     ) -> None:
         super().__init__(supplying)
         self._feeds = feeds
         self._deliveries = deliveries
         self._events = events
         self._identities = identities
+        self._erasures = erasures
+        self._layers = layers
+        self._upkeep = upkeep
         self._uri = uri
         self._stop = stop
 
@@ -133,14 +141,6 @@ class IngestApi(supply.SupplyApi):
             delivery = translate.delivery(seen.delivery) if seen.delivery else None
             yield v1.WatchDeliveriesResponse(cursor=seen.cursor, delivery=delivery, traceparent=seen.traceparent)
 
-    async def GetSnapshot(self, request: v1.GetSnapshotRequest, context: Context) -> v1.GetSnapshotResponse:
-        """The lake's files of one feed over a span of periods."""
-        since = translate.day(request.from_date, "from_date") if request.HasField("from_date") else None
-        until = translate.day(request.to_date, "to_date") if request.HasField("to_date") else None
-        found = await self._deliveries.snapshot(request.feed_id, since, until)
-        files = [translate.lake_file(file, self._uri) for file in found.files]
-        return v1.GetSnapshotResponse(files=files, schema_version=found.schema_version)
-
     async def PublishEvent(self, request: v1.PublishEventRequest, context: Context) -> v1.PublishEventResponse:
         """Write one event, once for ever."""
         published = await self._events.publish(translate.told(request.event), caller=caller().subject)
@@ -169,7 +169,7 @@ class IngestApi(supply.SupplyApi):
     ) -> AsyncIterator[v1.WatchEventsResponse]:
         """The event log in commit order."""
         wanted, at_once = translate.wanted(request), max(request.batch_size, 1)
-        async for seen in self._events.watch(request.cursor, wanted, at_once, self._stop):
+        async for seen in self._events.watch(request.cursor, wanted, at_once, self._stop, subject=caller().subject):
             response = v1.WatchEventsResponse(cursor=seen.cursor, traceparent=seen.traceparent)
             if request.batch_size:
                 response.events.extend(map(translate.event, seen.events))

@@ -1,7 +1,7 @@
 """Between protos and plain values."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, TypedDict
 
@@ -11,12 +11,16 @@ from google.type.date_pb2 import Date
 
 from lifecircle.ingest.v1 import (
     Delivery,
+    Disclosure,
+    Erasure,
     Event,
     EventProblem,
     EventReject,
     Feed,
+    GetLineageResponse,
     LakeFile,
     ListDeliveriesRequest,
+    Merge,
     Problem,
     PublishEventsRequest,
     PublishEventsResponse,
@@ -27,6 +31,7 @@ from services.ingest.domain import delivery as deliveries
 from services.ingest.domain import event as events
 from services.ingest.domain import feed as feeds
 from services.ingest.store.events import Wanted
+from services.ingest.usecases.layers import Origin
 from services.ingest.usecases.writing import Batch, Outcome
 from services.kit import paging
 from services.kit.errors import Refusal, bad_page_token, invalid_field
@@ -97,15 +102,66 @@ def reject(of: deliveries.Delivery, row: deliveries.Reject) -> Reject:
     )
 
 
-def lake_file(file: deliveries.LakeFile, uri: Callable[[deliveries.LakeFile], str]) -> LakeFile:
-    """A file of a snapshot."""
+def lake_file(file: deliveries.LakeFile, uri: Callable[[str], str], parts: Sequence[str] = ()) -> LakeFile:
+    """A file of a snapshot; `parts` are the deliveries of a compacted one."""
     return LakeFile(
-        uri=uri(file),
+        uri=uri(file.path),
         rows=file.rows,
         sha256=file.sha256,
         period=_date(file.period),
         bucket=file.bucket,
         delivery_id=file.delivery_id,
+        delivery_ids=parts,
+    )
+
+
+def origin(found: Origin, uri: Callable[[str], str]) -> GetLineageResponse.Origin:
+    """Where a row came from."""
+    return GetLineageResponse.Origin(
+        delivery=delivery(found.delivery),
+        line=found.line,
+        uri=uri(found.path),
+        landed_uri=uri(found.landed) if found.landed else "",
+        customer_key=found.customer_key,
+    )
+
+
+def disclosure(row: Any) -> Disclosure:
+    """A row of the audit."""
+    return Disclosure(
+        disclosure_id=row.disclosure_id,
+        caller=row.caller,
+        method=row.method,
+        purpose=row.purpose,
+        asked=row.asked,
+        told=row.told,
+        disclose_time=timestamp(row.disclose_time),
+    )
+
+
+def merge(row: Any) -> Merge:
+    """A declared merge."""
+    return Merge(
+        customer_key=row.customer_key,
+        into_key=row.into_key,
+        reason=row.reason,
+        caller=row.caller,
+        merge_time=timestamp(row.merge_time),
+    )
+
+
+def erasure(row: Any) -> Erasure:
+    """An erasure with its proof."""
+    return Erasure(
+        erasure_id=row.erasure_id,
+        customer_keys=row.customer_keys,
+        reason=row.reason,
+        caller=row.caller,
+        job_id=row.job_id,
+        removed=[Erasure.Removed(place=place, count=count) for place, count in sorted(row.removed.items())],
+        proof=[Erasure.Scan(**each) for each in row.proof],
+        request_time=timestamp(row.request_time),
+        end_time=_timestamp(row.end_time),
     )
 
 

@@ -57,13 +57,26 @@ def masked_all(texts: pl.Expr) -> pl.Expr:
     return pl.when(holds_numbers(texts)).then(twice).otherwise(texts)
 
 
+class KeysMissing(Exception):
+    """Something was sealed under keys that this process was not given."""
+
+
 @dataclass(frozen=True)
 class VaultKeys:
-    """The keys of one version: 32 bytes to make tokens, 32 bytes to seal."""
+    """The keys of the version in force: 32 bytes to make tokens, 32 bytes to seal."""
 
     version: int
     token_key: bytes = field(repr=False)
     vault_key: bytes = field(repr=False)
+    earlier: tuple["VaultKeys", ...] = ()
+    """Keys that the vault may still be under, the latest first; needed until a rotation has ended."""
+
+    def of(self, version: int) -> "VaultKeys":
+        """The keys of a version. Raises KeysMissing."""
+        for keys in (self, *self.earlier):
+            if keys.version == version:
+                return keys
+        raise KeysMissing(f"the keys of version {version} are not among the vault's keys")
 
     def token(self, number: str) -> bytes:
         """Keyed BLAKE2b of a number, 16 bytes: the same number always gives the same token under one key."""

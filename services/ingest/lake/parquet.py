@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from services.ingest.domain.delivery import Delivery, LakeFile
 from services.ingest.domain.feed import Feed
+from services.ingest.lake.files import Files
 
 ORDINAL = "@ordinal"
 _ROUND_ROWS = 2_000_000
@@ -32,19 +33,23 @@ _DELTA = {"time", "line"}  # grow within a bucket: differences pack best
 
 
 class Lake:
-    """The files under one root, in `buckets` buckets. All methods block: call them in a thread."""
+    """The files under one URL, in `buckets` buckets. All methods block: call them in a thread."""
 
-    def __init__(self, root: Path, buckets: int) -> None:
-        self._root = root
-        self._buckets = buckets
+    def __init__(self, files: Files, buckets: int) -> None:
+        self.files = files
+        self._root = files.local
+        self.buckets = buckets
 
-    def uri(self, file: LakeFile) -> str:
+    def uri(self, path: str) -> str:
         """Where readers find a file."""
-        return (self._root / file.path).as_uri()
+        return self.files.uri(path)
 
     def values(self, files: Sequence[LakeFile], column: str) -> pl.Series:
         """The distinct values of one column of text."""
-        frames = [pl.read_parquet(self._root / file.path, columns=[column]).unique() for file in files]
+        frames = []
+        for file in files:
+            with self.files.open(file.path) as opened:
+                frames.append(pl.read_parquet(opened, columns=[column]).unique())
         return pl.concat(frames).unique().to_series().cast(pl.String)
 
     def spill(self, delivery_id: str) -> "Spill":
@@ -62,7 +67,7 @@ class Lake:
         assert delivery.period is not None
         if feed.target.bucketed:
             day = f"ingest/{feed.feed_id}/day={delivery.period:%Y-%m-%d}"
-            paths = [f"{day}/bucket={bucket:02d}/{delivery.delivery_id}.parquet" for bucket in range(self._buckets)]
+            paths = [f"{day}/bucket={bucket:02d}/{delivery.delivery_id}.parquet" for bucket in range(self.buckets)]
         else:
             paths = [f"ingest/{feed.feed_id}/period={delivery.period:%Y%m%d}/{delivery.delivery_id}.parquet"]
         with contextlib.ExitStack() as stack:
@@ -72,14 +77,17 @@ class Lake:
                 if not feed.target.bucketed:
                     writers[0].add(rows)
                     continue
-                bucket = pl.col("customer_key") % self._buckets
+                bucket = pl.col("customer_key") % self.buckets
                 for number, writer in enumerate(writers):
                     writer.add(rows.filter(bucket == number))
-        return [
-            LakeFile(path, writer.rows, _sha256(self._root / path), delivery.period, number, delivery.delivery_id)
+        written = [
+            LakeFile(path, writer.rows, sha256_of(self._root / path), delivery.period, number, delivery.delivery_id)
             for number, (path, writer) in enumerate(zip(paths, writers, strict=True), 0 if feed.target.bucketed else -1)
             if writer.rows
         ]
+        for file in written:
+            self.files.publish(file.path)
+        return written
 
 
 class Spill:
@@ -139,7 +147,7 @@ class _Writer:
         table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
         if self._writer is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = _parquet_writer(self._part, table.schema)
+            self._writer = parquet_writer(self._part, table.schema)
         self._writer.write_table(table)
         self.rows += rows.height
 
@@ -160,17 +168,20 @@ class _Writer:
         self._part.rename(self._path)
 
 
-def _parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes one file the way all files of the lake are written."""
+    delta = {field.name for field in schema if field.name in _DELTA and not pa.types.is_large_string(field.type)}
     return pq.ParquetWriter(
         path,
         schema,
         compression="zstd",
         compression_level=3,
-        use_dictionary=[name for name in schema.names if name not in _DELTA],
-        column_encoding={name: "DELTA_BINARY_PACKED" for name in schema.names if name in _DELTA},
+        use_dictionary=[name for name in schema.names if name not in delta],
+        column_encoding={name: "DELTA_BINARY_PACKED" for name in schema.names if name in delta},
     )
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Checksum of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

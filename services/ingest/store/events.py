@@ -170,7 +170,7 @@ WITH told AS (
 ), fit AS (
     SELECT told.*, coalesce(customer.org_id, '') AS org_id
     FROM told LEFT JOIN vault USING (customer_key) LEFT JOIN customer USING (customer_key)
-    WHERE told.customer_key = 0 OR vault.customer_key IS NOT NULL
+    WHERE told.customer_key = 0 OR (vault.customer_key IS NOT NULL AND vault.erase_time IS NULL)
 ), fresh AS (
     INSERT INTO event_key (source, source_event_id, event_id, digest, receive_time)
     SELECT source, source_event_id, event_id, event_digest(type, customer_key, occur_time, attributes), $8

@@ -1,6 +1,7 @@
 """The event log: tell events, follow them all."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,16 @@ from sqlalchemy import Row
 from services.ingest import refusals, store
 from services.ingest.domain.event import Event, Told, problems_of
 from services.ingest.store.events import Logged, Wanted
+from services.ingest.store.layers import Layers
 from services.ingest.usecases.writing import Batch, Outcome, Writer
 from services.kit import log
+from services.kit.clock import Clock
 from services.kit.db import Database, Read
 from services.kit.errors import invalid_field
 
 _STREAM = "ingest.event"
 _CHECKPOINT_SECONDS = 5.0
+_STREAM_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,12 @@ class Watched:
 class Events:
     """The event log."""
 
-    def __init__(self, db: Database, events: store.Events, writer: Writer) -> None:
+    def __init__(self, db: Database, events: store.Events, layers: Layers, writer: Writer, clock: Clock) -> None:
         self._db = db
         self._events = events
+        self._layers = layers
         self._writer = writer
+        self._clock = clock
 
     async def publish(self, told: Told, *, caller: str) -> Published:
         """Write an event once for ever; it is durable when this returns.
@@ -68,8 +74,16 @@ class Events:
         async with self._db.read() as read:
             return await self._events.rejects(read, source=source, before=before, size=size)
 
-    async def watch(self, cursor: str, wanted: Wanted, at_once: int, stop: asyncio.Event) -> AsyncIterator[Watched]:
-        """Events in the order of their commits, for ever, at most `at_once` together. Raises cursor_invalid."""
+    async def watch(
+        self, cursor: str, wanted: Wanted, at_once: int, stop: asyncio.Event, *, subject: str
+    ) -> AsyncIterator[Watched]:
+        """Events in the order of their commits, for an hour, at most `at_once` together.
+
+        A follower opens the stream again with the cursor that it has kept; so it is known how far it is. Raises
+        cursor_invalid, cursor_expired.
+        """
+        await self._seen(cursor, wanted, subject)
+        until = time.monotonic() + _STREAM_SECONDS
 
         async def fetch(read: Read, after: log.Position) -> log.Page[Logged]:
             return await self._events.after(read, after, wanted)
@@ -85,3 +99,13 @@ class Events:
         ):
             first = seen.facts[0].traceparent if seen.facts else ""
             yield Watched(seen.cursor, tuple(each.event for each in seen.facts), first)
+            if time.monotonic() > until:
+                return
+
+    async def _seen(self, cursor: str, wanted: Wanted, subject: str) -> None:
+        place = log.decode(cursor, _STREAM)
+        async with self._db.begin() as tx:
+            if (0, 0) < place < await self._layers.rolled(tx):
+                raise refusals.cursor_expired(cursor)
+            await self._layers.seen(tx, subject, str(wanted), place, self._clock())
+            await tx.commit()

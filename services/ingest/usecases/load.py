@@ -29,6 +29,7 @@ from services.ingest.domain.overlap import Signature
 from services.ingest.domain.reconciliation import EVENT_ID_REUSED, Tally
 from services.ingest.lake.landing import Changed, Landing
 from services.ingest.lake.parquet import ORDINAL, Lake, Spill, with_keys
+from services.ingest.usecases import numbers
 from services.ingest.usecases.deliveries import LOADED, to_payload
 from services.kit import jobs, outbox, telemetry
 from services.kit.clock import Clock
@@ -253,17 +254,9 @@ class Load:
         parts = [await self._assign_some(ordinals.numbers(start, _NUMBERS_AT_ONCE)) for start in starts]
         return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
-    async def _assign_some(self, numbers: list[str]) -> Keys:
-        tokens = await asyncio.to_thread(self._keys.tokens, numbers)
-        async with self._db.read() as read:
-            known = await self._identities.keys(read, tokens)
-        fresh = [number for number, token in zip(numbers, tokens, strict=True) if token not in known]
-        if fresh:
-            sealed = await asyncio.to_thread(self._keys.seal_numbers, fresh, secrets.token_bytes)
-            async with self._db.begin() as tx:
-                known |= await self._identities.assign(tx, sealed, self._keys.version)
-                await tx.commit()
-        return np.array([known[token] for token in tokens], dtype=np.int64)
+    async def _assign_some(self, batch: list[str]) -> Keys:
+        known = await numbers.assigned(self._db, self._identities, self._keys, batch)
+        return np.array([known[number] for number in batch], dtype=np.int64)
 
     async def _conflicts(self, feed: Feed, delivery: Delivery, judged: _Judged, keys: Keys) -> list[int]:
         """Reject the rows whose source told another event under the same id before; gives their lines."""

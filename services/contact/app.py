@@ -12,12 +12,13 @@ from lifecircle.admin.v1 import AdminServiceStub
 from lifecircle.contact.v1 import ContactServiceServicer, add_ContactServiceServicer_to_server
 from lifecircle.directory import Directory
 from services.contact import lake
-from services.contact.api import RIGHTS, CampaignsApi, ContactApi, OrdersApi, ReportsApi, SlotsApi, joined
+from services.contact.api import RIGHTS, BenefitsApi, CampaignsApi, ContactApi, OrdersApi, ReportsApi, SlotsApi, joined
 from services.contact.config import Config
-from services.contact.peers import Ingest, Points, Recommend
+from services.contact.peers import Ingest, Points, Recommend, folder_gateway, http_gateway
 from services.contact.store import Store
 from services.contact.usecases import (
     Auctions,
+    Benefits,
     Campaigns,
     Desk,
     Effects,
@@ -26,9 +27,11 @@ from services.contact.usecases import (
     Orders,
     Registry,
     Reports,
+    Sender,
     Slots,
     Work,
 )
+from services.contact.usecases.benefits import Gateway
 from services.contact.worker import backgrounds
 from services.kit import config, directory
 from services.kit.channel import open_channel, token_file
@@ -61,6 +64,7 @@ def build(
     *,
     folder: Path,
     zone: tzinfo,
+    gateways: Mapping[str, Gateway] | None = None,
     clock: Clock = system_clock,
     ids: Ids = system_ids,
 ) -> Built:
@@ -82,6 +86,7 @@ def build(
         OrdersApi(orders),
         SlotsApi(slots),
         ReportsApi(Reports(db, store, clock, zone)),
+        BenefitsApi(Benefits(db, store, clock, ids, zone), clock),
     )
     background = backgrounds(
         db=db,
@@ -95,8 +100,18 @@ def build(
         facts=ingest.facts,
         orders=orders,
         slots=slots,
+        sender=Sender(db, store, clock, zone, {**(gateways or {}), "order": orders.take}),
     )
     return Built(api, background)
+
+
+def gateways(settings: Config) -> dict[str, Gateway]:
+    """The gateways of the channels that are set; messages of the others wait."""
+    urls = {"sms": settings.gateway_sms, "app": settings.gateway_app, "web": settings.gateway_web}
+    found = {channel: http_gateway(url) for channel, url in urls.items() if url}
+    if settings.gateway_lists:
+        found |= {one: folder_gateway(Path(settings.gateway_lists) / one) for one in ("call", "store")}
+    return found
 
 
 async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
@@ -120,7 +135,15 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             points = await closing.enter_async_context(
                 open_channel(settings.peer_points, token=token, tls=settings.server.tls())
             )
-        built = build(db, ingest, recommend, points, folder=settings.ocrm_out, zone=settings.business_timezone)
+        built = build(
+            db,
+            ingest,
+            recommend,
+            points,
+            folder=settings.ocrm_out,
+            zone=settings.business_timezone,
+            gateways=gateways(settings),
+        )
         background = [*built.background] if working else []
         known = Known()
         background += await directory.background(

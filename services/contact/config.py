@@ -21,3 +21,7 @@ class Config:
     peer_points: str = field(
         default="", metadata={"help": "points, host:port; without it orders go to the employee that is given"}
     )
+    gateway_sms: str = field(default="", metadata={"help": "URL of the SMS gateway; without it recurring SMS wait"})
+    gateway_app: str = field(default="", metadata={"help": "URL of the app's gateway"})
+    gateway_web: str = field(default="", metadata={"help": "URL of the web hall's gateway"})
+    gateway_lists: str = field(default="", metadata={"help": "folder in which call centre and stores find their lists"})

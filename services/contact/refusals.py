@@ -179,3 +179,16 @@ def thing_not_found(kind: str, name: str) -> Refusal:
 def kpi_not_found(name: str) -> Refusal:
     """The catalogue has no KPI of this name."""
     return Refusal(Kind.NOT_FOUND, "KPI_NOT_FOUND", f"no KPI has the name {name}", metadata={"name": name})
+
+
+def benefits_exhausted(campaign_id: str, kind: str) -> Refusal:
+    """The campaign has issued as many benefits of the kind as it may."""
+    message = f"campaign {campaign_id} has no {kind} left"
+    metadata = {"campaign_id": campaign_id, "kind": kind}
+    return Refusal(Kind.RESOURCE_EXHAUSTED, "BENEFITS_EXHAUSTED", message, metadata=metadata)
+
+
+def benefit_state(benefit_id: str, state: str) -> Refusal:
+    """The benefit is redeemed, or has run out."""
+    message = f"benefit {benefit_id} is {state}"
+    return Refusal(Kind.FAILED_PRECONDITION, "BENEFIT_STATE", message, metadata={"id": benefit_id, "state": state})

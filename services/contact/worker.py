@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from services.contact.domain.fact import Matrix
-from services.contact.usecases import Auctions, Handovers, Inflow, Orders, Slots
+from services.contact.usecases import Auctions, Handovers, Inflow, Orders, Sender, Slots
 from services.contact.usecases.inflow import Customers, Fact
 from services.contact.usecases.work import ARBITRATE, HANDOVER
 from services.kit import cursors, jobs
@@ -35,6 +35,7 @@ def backgrounds(
     facts: Callable[[str], AsyncIterator[Followed[Sequence[Fact]]]],
     orders: Orders,
     slots: Slots,
+    sender: Sender,
 ) -> list[Background]:
     """Everything that runs beside the RPCs, each until it is told to stop."""
     handlers: Mapping[str, Handler] = {ARBITRATE: auctions.arbitrate, HANDOVER: handovers.hand_over}
@@ -60,9 +61,14 @@ def backgrounds(
             moved = await orders.sweep() + await orders.dispatch_waiting()
             await pause(0 if moved else _PACE, stop)
 
+    async def send(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            done = await sender.queue() + await sender.send()
+            await pause(0 if done else _PACE, stop)
+
     async def learn_from_clicks(stop: asyncio.Event) -> None:
         while not stop.is_set():
             await slots.suggest()
             await pause(_LESSONS, stop)
 
-    return [follow_matrices, follow_deliveries, follow_facts, work, keep_orders_moving, learn_from_clicks]
+    return [follow_matrices, follow_deliveries, follow_facts, work, keep_orders_moving, learn_from_clicks, send]

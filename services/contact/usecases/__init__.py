@@ -1,6 +1,8 @@
 """What callers, jobs and streams can ask of contact, told as stories; each opens its transaction and commits it."""
 
 from services.contact.usecases.auctions import Auctions as Auctions
+from services.contact.usecases.benefits import Benefits as Benefits
+from services.contact.usecases.benefits import Sender as Sender
 from services.contact.usecases.campaigns import Campaigns as Campaigns
 from services.contact.usecases.desk import Desk as Desk
 from services.contact.usecases.effects import Effects as Effects

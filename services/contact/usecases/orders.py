@@ -7,6 +7,7 @@ from datetime import datetime
 
 from services.contact.domain import order as orders
 from services.contact.domain.attribution import FEEDBACK, OutcomeFact
+from services.contact.domain.benefit import Message, Receipt
 from services.contact.domain.order import Ageing, Draft, Move, Order, Step, created, history, moved
 from services.contact.refusals import nobody_responsible, order_invalid, order_not_found, plan_not_found
 from services.contact.store import Store
@@ -149,6 +150,16 @@ class Orders:
     def follow(self, cursor: str, stop: asyncio.Event | None = None) -> AsyncIterator[Followed[Sequence[OutcomeFact]]]:
         """What is learned of contacts, after the cursor."""
         return facts.follow(self._db, cursor, stop)
+
+    async def take(self, messages: Sequence[Message]) -> list[Receipt]:
+        """The gateway of work orders: each message becomes one order, which is dispatched by itself."""
+        receipts = []
+        for one in messages:
+            key = RequestKey(orders.PLATFORM, "gateway", one.message_id, one.message_id.encode())
+            draft = Draft(one.customer_key, one.campaign_id, "", one.content)
+            made = await self.create(key, [draft], dispatch=True)
+            receipts.append(Receipt(one.message_id, True, made.orders[0].order_id))
+        return receipts
 
     async def sweep(self) -> int:
         """Move the orders whose time has run out; gives how many. Two who sweep at once share the work."""

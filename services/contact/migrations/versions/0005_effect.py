@@ -88,7 +88,7 @@ CREATE TABLE subscription (
     next_time timestamptz,
     UNIQUE (campaign_id, customer_key)
 );
-COMMENT ON TABLE subscription IS 'Recurring sends (定时接收): who gets a campaign''s content at which hour of which days.
+COMMENT ON TABLE subscription IS 'Recurring sends (定时接收): who gets a content at which hour of which days.
 next_time is null once it ended.';
 CREATE INDEX subscription_due ON subscription (next_time) WHERE next_time IS NOT NULL;
 

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lifecircle.contact.v1 import benefit_pb2 as _benefit_pb2
 from lifecircle.contact.v1 import campaign_pb2 as _campaign_pb2
 from lifecircle.contact.v1 import experiment_pb2 as _experiment_pb2
 from lifecircle.contact.v1 import job_pb2 as _job_pb2
@@ -3723,3 +3724,545 @@ class ListComplaintsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListComplaintsResponse: _TypeAlias = ListComplaintsResponse  # noqa: Y015
+
+@_typing.final
+class CreateBenefitPoolRequest(_message.Message):
+    """CreateBenefitPoolRequest carries a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def pool(self) -> _benefit_pb2.BenefitPool:
+        """pool is the pool."""
+
+    def __init__(
+        self,
+        *,
+        pool: _benefit_pb2.BenefitPool | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateBenefitPoolRequest: _TypeAlias = CreateBenefitPoolRequest  # noqa: Y015
+
+@_typing.final
+class CreateBenefitPoolResponse(_message.Message):
+    """CreateBenefitPoolResponse answers CreateBenefitPool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pool(self) -> _benefit_pb2.BenefitPool:
+        """pool is as stored."""
+
+    def __init__(
+        self,
+        *,
+        pool: _benefit_pb2.BenefitPool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateBenefitPoolResponse: _TypeAlias = CreateBenefitPoolResponse  # noqa: Y015
+
+@_typing.final
+class ListBenefitPoolsRequest(_message.Message):
+    """ListBenefitPoolsRequest names a campaign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBenefitPoolsRequest: _TypeAlias = ListBenefitPoolsRequest  # noqa: Y015
+
+@_typing.final
+class ListBenefitPoolsResponse(_message.Message):
+    """ListBenefitPoolsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOLS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[_benefit_pb2.BenefitPool]:
+        """pools are by kind."""
+
+    def __init__(
+        self,
+        *,
+        pools: _abc.Iterable[_benefit_pb2.BenefitPool] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBenefitPoolsResponse: _TypeAlias = ListBenefitPoolsResponse  # noqa: Y015
+
+@_typing.final
+class IssueBenefitRequest(_message.Message):
+    """IssueBenefitRequest names a customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign."""
+    kind: _benefit_pb2.Benefit.Kind.ValueType
+    """kind is what to issue."""
+    customer_key: _builtins.int
+    """customer_key is the customer."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+        kind: _benefit_pb2.Benefit.Kind.ValueType = ...,
+        customer_key: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "customer_key", b"customer_key", "kind", b"kind", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueBenefitRequest: _TypeAlias = IssueBenefitRequest  # noqa: Y015
+
+@_typing.final
+class IssueBenefitResponse(_message.Message):
+    """IssueBenefitResponse answers IssueBenefit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BENEFIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def benefit(self) -> _benefit_pb2.Benefit:
+        """benefit is the one that he has."""
+
+    def __init__(
+        self,
+        *,
+        benefit: _benefit_pb2.Benefit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["benefit", b"benefit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benefit", b"benefit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueBenefitResponse: _TypeAlias = IssueBenefitResponse  # noqa: Y015
+
+@_typing.final
+class RedeemBenefitRequest(_message.Message):
+    """RedeemBenefitRequest names a benefit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BENEFIT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    benefit_id: _builtins.str
+    """benefit_id names the benefit."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        benefit_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benefit_id", b"benefit_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedeemBenefitRequest: _TypeAlias = RedeemBenefitRequest  # noqa: Y015
+
+@_typing.final
+class RedeemBenefitResponse(_message.Message):
+    """RedeemBenefitResponse answers RedeemBenefit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BENEFIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def benefit(self) -> _benefit_pb2.Benefit:
+        """benefit is as redeemed."""
+
+    def __init__(
+        self,
+        *,
+        benefit: _benefit_pb2.Benefit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["benefit", b"benefit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benefit", b"benefit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedeemBenefitResponse: _TypeAlias = RedeemBenefitResponse  # noqa: Y015
+
+@_typing.final
+class ListBenefitsRequest(_message.Message):
+    """ListBenefitsRequest names a customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    customer_key: _builtins.int
+    """customer_key is the customer."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        customer_key: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBenefitsRequest: _TypeAlias = ListBenefitsRequest  # noqa: Y015
+
+@_typing.final
+class ListBenefitsResponse(_message.Message):
+    """ListBenefitsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BENEFITS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def benefits(self) -> _containers.RepeatedCompositeFieldContainer[_benefit_pb2.Benefit]:
+        """benefits are ordered by issue_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        benefits: _abc.Iterable[_benefit_pb2.Benefit] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benefits", b"benefits", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBenefitsResponse: _TypeAlias = ListBenefitsResponse  # noqa: Y015
+
+@_typing.final
+class CreateSubscriptionRequest(_message.Message):
+    """CreateSubscriptionRequest carries a subscription."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def subscription(self) -> _benefit_pb2.Subscription:
+        """subscription is the subscription."""
+
+    def __init__(
+        self,
+        *,
+        subscription: _benefit_pb2.Subscription | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSubscriptionRequest: _TypeAlias = CreateSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class CreateSubscriptionResponse(_message.Message):
+    """CreateSubscriptionResponse answers CreateSubscription."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription(self) -> _benefit_pb2.Subscription:
+        """subscription is as stored."""
+
+    def __init__(
+        self,
+        *,
+        subscription: _benefit_pb2.Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSubscriptionResponse: _TypeAlias = CreateSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class EndSubscriptionRequest(_message.Message):
+    """EndSubscriptionRequest names a subscription."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """subscription_id names the subscription."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndSubscriptionRequest: _TypeAlias = EndSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class EndSubscriptionResponse(_message.Message):
+    """EndSubscriptionResponse answers EndSubscription."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription(self) -> _benefit_pb2.Subscription:
+        """subscription is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        subscription: _benefit_pb2.Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndSubscriptionResponse: _TypeAlias = EndSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class ListMessagesRequest(_message.Message):
+    """ListMessagesRequest names a campaign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMessagesRequest: _TypeAlias = ListMessagesRequest  # noqa: Y015
+
+@_typing.final
+class ListMessagesResponse(_message.Message):
+    """ListMessagesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_benefit_pb2.OutboundMessage]:
+        """messages are ordered by due_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[_benefit_pb2.OutboundMessage] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMessagesResponse: _TypeAlias = ListMessagesResponse  # noqa: Y015
+
+@_typing.final
+class RecordForwardRequest(_message.Message):
+    """RecordForwardRequest names giver and receiver."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    FROM_CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    TO_CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign."""
+    from_customer_key: _builtins.int
+    """from_customer_key is who passed it on."""
+    to_customer_key: _builtins.int
+    """to_customer_key is who got it."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+        from_customer_key: _builtins.int = ...,
+        to_customer_key: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "from_customer_key", b"from_customer_key", "request_id", b"request_id", "to_customer_key", b"to_customer_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordForwardRequest: _TypeAlias = RecordForwardRequest  # noqa: Y015
+
+@_typing.final
+class RecordForwardResponse(_message.Message):
+    """RecordForwardResponse answers RecordForward."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPTH_FIELD_NUMBER: _builtins.int
+    EXISTING_FIELD_NUMBER: _builtins.int
+    depth: _builtins.int
+    """depth is how many hands it went through to the receiver, from 1."""
+    existing: _builtins.bool
+    """existing is true when he had it already."""
+    def __init__(
+        self,
+        *,
+        depth: _builtins.int = ...,
+        existing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "existing", b"existing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordForwardResponse: _TypeAlias = RecordForwardResponse  # noqa: Y015
+
+@_typing.final
+class GetReferralReportRequest(_message.Message):
+    """GetReferralReportRequest names a campaign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """campaign_id names the campaign."""
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReferralReportRequest: _TypeAlias = GetReferralReportRequest  # noqa: Y015
+
+@_typing.final
+class GetReferralReportResponse(_message.Message):
+    """GetReferralReportResponse answers GetReferralReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> _benefit_pb2.ReferralReport:
+        """report is the report."""
+
+    def __init__(
+        self,
+        *,
+        report: _benefit_pb2.ReferralReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReferralReportResponse: _TypeAlias = GetReferralReportResponse  # noqa: Y015

@@ -336,6 +336,56 @@ class ContactServiceStub:
                 request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsResponse.FromString,
                 _registered_method=True)
+        self.CreateBenefitPool = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/CreateBenefitPool',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateBenefitPoolRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateBenefitPoolResponse.FromString,
+                _registered_method=True)
+        self.ListBenefitPools = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListBenefitPools',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitPoolsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitPoolsResponse.FromString,
+                _registered_method=True)
+        self.IssueBenefit = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/IssueBenefit',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.IssueBenefitRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.IssueBenefitResponse.FromString,
+                _registered_method=True)
+        self.RedeemBenefit = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/RedeemBenefit',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RedeemBenefitRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RedeemBenefitResponse.FromString,
+                _registered_method=True)
+        self.ListBenefits = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListBenefits',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitsResponse.FromString,
+                _registered_method=True)
+        self.CreateSubscription = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/CreateSubscription',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSubscriptionRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.EndSubscription = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/EndSubscription',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.EndSubscriptionRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.EndSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.ListMessages = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListMessages',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListMessagesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListMessagesResponse.FromString,
+                _registered_method=True)
+        self.RecordForward = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/RecordForward',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordForwardRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordForwardResponse.FromString,
+                _registered_method=True)
+        self.GetReferralReport = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/GetReferralReport',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetReferralReportRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetReferralReportResponse.FromString,
+                _registered_method=True)
 
 
 class ContactServiceServicer:
@@ -768,6 +818,76 @@ class ContactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateBenefitPool(self, request, context):
+        """Sets how many benefits of a kind a campaign may issue. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBenefitPools(self, request, context):
+        """Lists the pools of a campaign with what came of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IssueBenefit(self, request, context):
+        """Issues a benefit to a customer: the one he has, or a new one while the cap allows. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedeemBenefit(self, request, context):
+        """Redeems a benefit, once. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBenefits(self, request, context):
+        """Lists the benefits of a customer, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSubscription(self, request, context):
+        """Subscribes a customer to a recurring campaign. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndSubscription(self, request, context):
+        """Ends a subscription. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMessages(self, request, context):
+        """Lists the messages of a campaign by due time, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordForward(self, request, context):
+        """Records that a customer passed a content on to another. Idempotent by request_id, and each receiver once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReferralReport(self, request, context):
+        """Gives how a content went from hand to hand.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContactServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1070,6 +1190,56 @@ def add_ContactServiceServicer_to_server(servicer, server):
                     servicer.ListComplaints,
                     request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsRequest.FromString,
                     response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsResponse.SerializeToString,
+            ),
+            'CreateBenefitPool': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBenefitPool,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateBenefitPoolRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateBenefitPoolResponse.SerializeToString,
+            ),
+            'ListBenefitPools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBenefitPools,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitPoolsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitPoolsResponse.SerializeToString,
+            ),
+            'IssueBenefit': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueBenefit,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.IssueBenefitRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.IssueBenefitResponse.SerializeToString,
+            ),
+            'RedeemBenefit': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedeemBenefit,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RedeemBenefitRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RedeemBenefitResponse.SerializeToString,
+            ),
+            'ListBenefits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBenefits,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitsResponse.SerializeToString,
+            ),
+            'CreateSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSubscription,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSubscriptionRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSubscriptionResponse.SerializeToString,
+            ),
+            'EndSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndSubscription,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.EndSubscriptionRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.EndSubscriptionResponse.SerializeToString,
+            ),
+            'ListMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMessages,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListMessagesRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListMessagesResponse.SerializeToString,
+            ),
+            'RecordForward': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordForward,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordForwardRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordForwardResponse.SerializeToString,
+            ),
+            'GetReferralReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReferralReport,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetReferralReportRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetReferralReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2694,6 +2864,276 @@ class ContactService:
             '/lifecircle.contact.v1.ContactService/ListComplaints',
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsRequest.SerializeToString,
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateBenefitPool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/CreateBenefitPool',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateBenefitPoolRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateBenefitPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBenefitPools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListBenefitPools',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitPoolsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitPoolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueBenefit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/IssueBenefit',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.IssueBenefitRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.IssueBenefitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedeemBenefit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/RedeemBenefit',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RedeemBenefitRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RedeemBenefitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBenefits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListBenefits',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListBenefitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/CreateSubscription',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSubscriptionRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.CreateSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/EndSubscription',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.EndSubscriptionRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.EndSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListMessages',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListMessagesRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordForward(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/RecordForward',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordForwardRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.RecordForwardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReferralReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/GetReferralReport',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetReferralReportRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetReferralReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

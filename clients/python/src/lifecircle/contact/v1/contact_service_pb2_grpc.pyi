@@ -148,6 +148,26 @@ class ContactServiceStub:
     """Lists who opened a product by month, and who kept it."""
     ListComplaints: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListComplaintsRequest, _contact_service_pb2.ListComplaintsResponse]
     """Lists complaints with the contacts that they follow, the latest first."""
+    CreateBenefitPool: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreateBenefitPoolRequest, _contact_service_pb2.CreateBenefitPoolResponse]
+    """Sets how many benefits of a kind a campaign may issue. Idempotent by request_id."""
+    ListBenefitPools: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListBenefitPoolsRequest, _contact_service_pb2.ListBenefitPoolsResponse]
+    """Lists the pools of a campaign with what came of them."""
+    IssueBenefit: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.IssueBenefitRequest, _contact_service_pb2.IssueBenefitResponse]
+    """Issues a benefit to a customer: the one he has, or a new one while the cap allows. Idempotent by request_id."""
+    RedeemBenefit: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.RedeemBenefitRequest, _contact_service_pb2.RedeemBenefitResponse]
+    """Redeems a benefit, once. Idempotent by request_id."""
+    ListBenefits: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListBenefitsRequest, _contact_service_pb2.ListBenefitsResponse]
+    """Lists the benefits of a customer, the latest first."""
+    CreateSubscription: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreateSubscriptionRequest, _contact_service_pb2.CreateSubscriptionResponse]
+    """Subscribes a customer to a recurring campaign. Idempotent by request_id."""
+    EndSubscription: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.EndSubscriptionRequest, _contact_service_pb2.EndSubscriptionResponse]
+    """Ends a subscription. Idempotent by request_id."""
+    ListMessages: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListMessagesRequest, _contact_service_pb2.ListMessagesResponse]
+    """Lists the messages of a campaign by due time, the latest first."""
+    RecordForward: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.RecordForwardRequest, _contact_service_pb2.RecordForwardResponse]
+    """Records that a customer passed a content on to another. Idempotent by request_id, and each receiver once."""
+    GetReferralReport: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.GetReferralReportRequest, _contact_service_pb2.GetReferralReportResponse]
+    """Gives how a content went from hand to hand."""
 
 class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
     """ContactService decides who may be contacted, when, by which channel, for which offer; hands contacts over, takes outcomes back and says what
@@ -643,5 +663,85 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_contact_service_pb2.ListComplaintsRequest, _abc.Awaitable[_contact_service_pb2.ListComplaintsResponse]],
     ) -> _abc.Awaitable[_contact_service_pb2.ListComplaintsResponse]:
         """Lists complaints with the contacts that they follow, the latest first."""
+
+    @_abc_1.abstractmethod
+    def CreateBenefitPool(
+        self,
+        request: _contact_service_pb2.CreateBenefitPoolRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.CreateBenefitPoolRequest, _abc.Awaitable[_contact_service_pb2.CreateBenefitPoolResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.CreateBenefitPoolResponse]:
+        """Sets how many benefits of a kind a campaign may issue. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListBenefitPools(
+        self,
+        request: _contact_service_pb2.ListBenefitPoolsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListBenefitPoolsRequest, _abc.Awaitable[_contact_service_pb2.ListBenefitPoolsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListBenefitPoolsResponse]:
+        """Lists the pools of a campaign with what came of them."""
+
+    @_abc_1.abstractmethod
+    def IssueBenefit(
+        self,
+        request: _contact_service_pb2.IssueBenefitRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.IssueBenefitRequest, _abc.Awaitable[_contact_service_pb2.IssueBenefitResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.IssueBenefitResponse]:
+        """Issues a benefit to a customer: the one he has, or a new one while the cap allows. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def RedeemBenefit(
+        self,
+        request: _contact_service_pb2.RedeemBenefitRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.RedeemBenefitRequest, _abc.Awaitable[_contact_service_pb2.RedeemBenefitResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.RedeemBenefitResponse]:
+        """Redeems a benefit, once. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListBenefits(
+        self,
+        request: _contact_service_pb2.ListBenefitsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListBenefitsRequest, _abc.Awaitable[_contact_service_pb2.ListBenefitsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListBenefitsResponse]:
+        """Lists the benefits of a customer, the latest first."""
+
+    @_abc_1.abstractmethod
+    def CreateSubscription(
+        self,
+        request: _contact_service_pb2.CreateSubscriptionRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.CreateSubscriptionRequest, _abc.Awaitable[_contact_service_pb2.CreateSubscriptionResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.CreateSubscriptionResponse]:
+        """Subscribes a customer to a recurring campaign. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def EndSubscription(
+        self,
+        request: _contact_service_pb2.EndSubscriptionRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.EndSubscriptionRequest, _abc.Awaitable[_contact_service_pb2.EndSubscriptionResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.EndSubscriptionResponse]:
+        """Ends a subscription. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListMessages(
+        self,
+        request: _contact_service_pb2.ListMessagesRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListMessagesRequest, _abc.Awaitable[_contact_service_pb2.ListMessagesResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListMessagesResponse]:
+        """Lists the messages of a campaign by due time, the latest first."""
+
+    @_abc_1.abstractmethod
+    def RecordForward(
+        self,
+        request: _contact_service_pb2.RecordForwardRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.RecordForwardRequest, _abc.Awaitable[_contact_service_pb2.RecordForwardResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.RecordForwardResponse]:
+        """Records that a customer passed a content on to another. Idempotent by request_id, and each receiver once."""
+
+    @_abc_1.abstractmethod
+    def GetReferralReport(
+        self,
+        request: _contact_service_pb2.GetReferralReportRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.GetReferralReportRequest, _abc.Awaitable[_contact_service_pb2.GetReferralReportResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.GetReferralReportResponse]:
+        """Gives how a content went from hand to hand."""
 
 def add_ContactServiceServicer_to_server(servicer: ContactServiceServicer, server: _aio.Server) -> None: ...

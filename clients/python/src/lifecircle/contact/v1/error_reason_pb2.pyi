@@ -160,6 +160,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_KPI_NOT_FOUND: the catalogue has no KPI of this name. NOT_FOUND.
     {"reason": "KPI_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"name": "luck"}}
     """
+    ERROR_REASON_BENEFITS_EXHAUSTED: _ErrorReason.ValueType  # 75
+    """ERROR_REASON_BENEFITS_EXHAUSTED: the campaign has issued as many benefits of the kind as it may. RESOURCE_EXHAUSTED.
+    {"reason": "BENEFITS_EXHAUSTED", "domain": "contact.lifecircle", "metadata": {"campaign_id": "0199…", "kind": "COUPON"}}
+    """
+    ERROR_REASON_BENEFIT_STATE: _ErrorReason.ValueType  # 76
+    """ERROR_REASON_BENEFIT_STATE: the benefit is redeemed, or has run out. FAILED_PRECONDITION.
+    {"reason": "BENEFIT_STATE", "domain": "contact.lifecircle", "metadata": {"state": "EXPIRED"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -303,5 +311,13 @@ ERROR_REASON_THING_NOT_FOUND: ErrorReason.ValueType  # 73
 ERROR_REASON_KPI_NOT_FOUND: ErrorReason.ValueType  # 74
 """ERROR_REASON_KPI_NOT_FOUND: the catalogue has no KPI of this name. NOT_FOUND.
 {"reason": "KPI_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"name": "luck"}}
+"""
+ERROR_REASON_BENEFITS_EXHAUSTED: ErrorReason.ValueType  # 75
+"""ERROR_REASON_BENEFITS_EXHAUSTED: the campaign has issued as many benefits of the kind as it may. RESOURCE_EXHAUSTED.
+{"reason": "BENEFITS_EXHAUSTED", "domain": "contact.lifecircle", "metadata": {"campaign_id": "0199…", "kind": "COUPON"}}
+"""
+ERROR_REASON_BENEFIT_STATE: ErrorReason.ValueType  # 76
+"""ERROR_REASON_BENEFIT_STATE: the benefit is redeemed, or has run out. FAILED_PRECONDITION.
+{"reason": "BENEFIT_STATE", "domain": "contact.lifecircle", "metadata": {"state": "EXPIRED"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,4 +1,4 @@
-"""`python -m deploy.local up | down | status | env`: the platform on this machine."""
+"""`python -m deploy.local up | down | status | env | rotate | backup | restore`: the platform on this machine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -15,8 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deploy.local import platform, processes, services
+from deploy.local import backup, platform, processes, services
 from deploy.local import run as runs
+from deploy.local.backup import BackupFailed
 from deploy.local.certificates import Certificates
 from deploy.local.keys import SERVICES, KeysLost
 from deploy.local.platform import PlatformFailed, Step
@@ -33,9 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, soft_wrap=True)
     state = Path(arguments.state).absolute()
     verbs = {"up": _up, "down": _down, "status": _status, "env": _env, "rotate": _rotate}
+    verbs |= {"backup": _backup, "restore": _restore}
     try:
         return verbs[arguments.verb](state, arguments, console)
-    except (PlatformFailed, PostgresFailed, ServiceFailed, KeysLost) as failure:
+    except (PlatformFailed, PostgresFailed, ServiceFailed, KeysLost, BackupFailed) as failure:
         print(f"{arguments.verb}: {failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -58,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("status", help="what runs, where, and where to look")
     verbs.add_parser("env", help='what a client needs, as lines for a shell: eval "$(… env)"')
     verbs.add_parser("rotate", help="renew the certificates between the services; nothing is interrupted")
+    save = verbs.add_parser("backup", help="save database, lake and keys; with --follow every change after it")
+    save.add_argument("--to", required=True, type=Path, help="folder of the backup; on another disk")
+    save.add_argument("--follow", action="store_true", help="go on receiving changes until Ctrl-C")
+    back = verbs.add_parser("restore", help="make --state anew from a backup; then `up`")
+    back.add_argument("--from", required=True, type=Path, dest="source", help="folder of the backup")
+    back.add_argument("--until", type=datetime.fromisoformat, help="the moment to go back to, with its zone")
     return parser
 
 
@@ -96,6 +105,26 @@ def _down(state: Path, _: argparse.Namespace, console: Console) -> int:
 def _rotate(state: Path, _: argparse.Namespace, console: Console) -> int:
     made = Certificates(state).prepare(renew=True)
     console.print(f"Renewed: {', '.join(made)}. Every process takes up its own within seconds.")
+    return 0
+
+
+def _backup(state: Path, arguments: argparse.Namespace, console: Console) -> int:
+    run = runs.load(state)
+    if run is None:
+        raise BackupFailed("nothing is up: start it first, and then take the backup")
+    if not arguments.follow:
+        console.print(f"Saved: {backup.take(run, arguments.to)}")
+        return 0
+    console.print(f"Following into {arguments.to}; Ctrl-C ends it.")
+    backup.follow(run, arguments.to, lambda: True, console.print)
+    return 0
+
+
+def _restore(state: Path, arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.until is not None and arguments.until.tzinfo is None:
+        raise BackupFailed("--until needs its zone, for instance 2026-03-01T08:00:00+08:00")
+    restored = backup.restore(arguments.source, state, arguments.until)
+    console.print(f"Restored from {restored.base.name} in {restored.seconds:.1f} s. Start it with `up`.")
     return 0
 
 

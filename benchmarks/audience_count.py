@@ -1,4 +1,4 @@
-"""Counting audiences of 3–5 tags over 10 M customers × 200 tags in memory, against DuckDB over columns of the same tags."""
+"""Counting audiences of 3–5 tags over 10 M customers × 200 tags in memory, against DuckDB over columns of the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moment engine in memory: events per core-second with 50, 200 and 1,000 value-indexed rules, one process, no I/O."""
+"""The moment engine in memory: events per core-second with 50, 200 and 1,000 value-indexed rules, one process."""
 
 from __future__ import annotations
 

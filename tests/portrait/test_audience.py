@@ -113,7 +113,7 @@ EXPRESSIONS = st.recursive(LEAVES, _grown, max_leaves=10)
 PEOPLE_SETS = st.lists(st.sets(st.integers(1, PEOPLE)), min_size=6, max_size=6)
 
 
-@settings(max_examples=2000 if FULL else 150, deadline=None)
+@settings(max_examples=2000 if FULL else 60, deadline=None)
 @given(EXPRESSIONS, PEOPLE_SETS, st.lists(st.integers(-6, 6).map(float), min_size=PEOPLE, max_size=PEOPLE))
 def test_audience_algebra_equals_set_algebra(told: Expression, drawn: list[set[int]], numbers: list[float]) -> None:
     """R001-067: AND, OR, NOT, n of m, values, ranges, saved audiences and lists."""
@@ -123,7 +123,7 @@ def test_audience_algebra_equals_set_algebra(told: Expression, drawn: list[set[i
     assert parts(told, source)[0].customers == len(plain(told, source))
 
 
-@settings(max_examples=2000 if FULL else 150, deadline=None)
+@settings(max_examples=2000 if FULL else 60, deadline=None)
 @given(EXPRESSIONS)
 def test_the_text_says_the_same_as_the_expression(told: Expression) -> None:
     assert parse(text(told), TAGS, NAMES) == told

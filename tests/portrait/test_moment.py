@@ -32,7 +32,7 @@ from tests.fixtures.counts import FULL
 from tests.portrait.reference_matcher import Reference
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
-EXAMPLES = 2000 if FULL else 80
+EXAMPLES = 2000 if FULL else 50
 
 VALUES = ("x", "y", "z")
 MATCHES = st.builds(

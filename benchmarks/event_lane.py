@@ -97,7 +97,7 @@ def measure(console: Console) -> dict[str, Any]:
     """Measures both in turns; gives the medians and the ratio round by round."""
     state = Path(tempfile.mkdtemp(prefix="lifecircle-bench-"))
     try:
-        run, _ = platform.up(state, chosen=("ingest",), port=0)
+        run, _ = platform.up(state, chosen=("ingest",), port=0, mutual=False)
         url = make_url(run.database_url).render_as_string(False)
         asyncio.run(prepare(url))
         token = run.keys.token("ingest").read_text().strip()

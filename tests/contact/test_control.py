@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from lifecircle.contact import v1 as proto
 from tests.contact.conftest import Running
-from tests.contact.desk import until
+from tests.contact.desk import campaign, until
 from tests.contact.test_journey import PEOPLE, handed_over, planned, settle, written
 from tests.contact.town import number
 
@@ -168,9 +168,11 @@ async def test_what_a_caller_makes_carries_his_organisation(running: Running) ->
     [first, *_] = await running.desk.contacts(plan.plan_id)
     told = [proto.Outcome(contact_id=name, result=proto.Outcome.RESULT_REFUSED) for name in (first.contact_id, "no")]
     await running.desk.stub.RecordOutcomes(proto.RecordOutcomesRequest(outcomes=told, request_id="r1"))
+    branch = proto.ContactServiceStub(running.served.channel(roles={"operator"}, org="HQ"))
+    await branch.CreateCampaign(proto.CreateCampaignRequest(campaign=campaign("分公司"), request_id="r2"))
     found = {}
     async with running.db.read() as read:
         for table in ("campaign", "offer", "outcome"):
             rows = await read.rows(text(f"SELECT org_id FROM {table} ORDER BY org_id"))
             found[table] = [row.org_id for row in rows]
-    assert found == {"campaign": ["HQ"], "offer": ["HQ"], "outcome": ["", "G01"]}
+    assert found == {"campaign": ["", "HQ"], "offer": ["", "HQ"], "outcome": ["", "G01"]}

@@ -7,7 +7,7 @@ import grpc.aio
 import pytest
 
 from lifecircle.ingest.v1 import Event
-from services.contact.domain.fact import ConsentChange, Opening
+from services.contact.domain.fact import Closing, Complained, ConsentChange, Opening
 from services.contact.domain.outcome import Outcome
 from services.contact.peers import Ingest, understood
 from tests.contact.town import Town
@@ -39,6 +39,10 @@ def test_events_become_facts() -> None:
     assert understood(event("business.NEW", {"product_id": "P01"})) == [Opening(7, "P01", NOON)]
     order = {"product_id": "P01", "action": "open"}
     assert understood(event("product.ordered", order)) == [Opening(7, "P01", NOON)]
+    given_up = {"product_id": "P01", "action": "cancel"}
+    assert understood(event("product.ordered", given_up)) == [Closing(7, "P01", NOON)]
+    complaint = {"complaint_id": "k1", "kind": "marketing", "contact_id": "c", "satisfied": "N"}
+    assert understood(event("complaint.closed", complaint)) == [Complained("k1", 7, "marketing", "c", NOON, "N")]
     answer = {"contact_id": "c", "result": "responded", "opened": "Y", "open_time": "2026-10-01T05:00:00Z"}
     opened = datetime(2026, 10, 1, 5, tzinfo=UTC)
     assert understood(event("contact.feedback", answer, 0)) == [
@@ -52,7 +56,8 @@ def test_events_become_facts() -> None:
         ("consent.changed", {"channel": "sms"}, 7),
         ("consent.changed", {"channel": "sms", "purpose": "marketing", "granted": "Y"}, 0),
         ("business.NEW", {}, 7),
-        ("product.ordered", {"product_id": "P01", "action": "cancel"}, 7),
+        ("complaint.opened", {"kind": "marketing"}, 7),
+        ("complaint.opened", {"complaint_id": "k1", "kind": "marketing"}, 0),
         ("contact.feedback", {"contact_id": "c", "result": "danced", "opened": "N"}, 0),
         ("contact.feedback", {"contact_id": "c", "result": "refused", "opened": "N", "open_time": "soon"}, 0),
     ],

@@ -90,14 +90,19 @@ class Matching:
         shared = ruled = float("-inf")
         try:
             while not stop.is_set():
-                if loop.time() - shared >= _SHARE_SECONDS:
-                    await self._share(owner)
-                    shared = loop.time()
-                if loop.time() - ruled >= _RULES_SECONDS:
-                    await self._learn_rules()
-                    ruled = loop.time()
-                if not await self._step():
-                    await pause(_IDLE_SECONDS, stop)
+                try:
+                    if loop.time() - shared >= _SHARE_SECONDS:
+                        await self._share(owner)
+                        shared = loop.time()
+                    if loop.time() - ruled >= _RULES_SECONDS:
+                        await self._learn_rules()
+                        ruled = loop.time()
+                    if not await self._step():
+                        await pause(_IDLE_SECONDS, stop)
+                except _Lost:
+                    # Engines are ahead of what is kept: forget them all, and begin again from their snapshots.
+                    _log.warning("partitions_lost", held=sorted(self._held))
+                    self._held.clear()
         finally:
             await self._leave(owner)
 
@@ -202,13 +207,7 @@ class Matching:
             for held in self._held.values():
                 found += held.engine.advance(now)
         if found or moved:
-            try:
-                await self._commit(moved, found)
-            except _Lost:
-                # Engines are ahead of what is kept: forget them all, and begin again from their snapshots.
-                _log.warning("partitions_lost", held=sorted(self._held))
-                self._held.clear()
-                return True
+            await self._commit(moved, found)
         await self._keep()
         return bool(page)
 

@@ -20,7 +20,19 @@ from services.recommend.api import RIGHTS, RecommendApi
 from services.recommend.config import Config
 from services.recommend.lake import Lake
 from services.recommend.peers import Ingest, Portrait
-from services.recommend.usecases import Asking, Keeper, Learning, Reading, Recipe, Recommending, Scoring, Taking
+from services.recommend.usecases import (
+    Asking,
+    Browsing,
+    Governing,
+    Guiding,
+    Keeper,
+    Learning,
+    Reading,
+    Recipe,
+    Recommending,
+    Scoring,
+    Taking,
+)
 from services.recommend.worker import Worker, run_training
 
 
@@ -42,16 +54,20 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         asking = Asking(db, inputs, models, clock, ids)
         keeper = Keeper(db, inputs, knowledge, models, lake)
         reading = Reading(db, knowledge, models, matrices, stop)
-        api = RecommendApi(Recommending(db, knowledge, keeper, ids), reading, asking)
+        api = RecommendApi(
+            Recommending(db, knowledge, keeper, clock, ids),
+            reading,
+            asking,
+            Guiding(db, knowledge, inputs, clock),
+            Governing(db, models, clock),
+            Browsing(db, knowledge, matrices, lake),
+        )
         background: list[server.Background] = []
         if working and token is not None:
             shown = token_file(token)
-            door = await closing.enter_async_context(
-                open_channel(settings.peer_ingest, token=shown, tls=settings.server.tls())
-            )
-            other = await closing.enter_async_context(
-                open_channel(settings.peer_portrait, token=shown, tls=settings.server.tls())
-            )
+            tls = settings.server.tls()
+            door = await closing.enter_async_context(open_channel(settings.peer_ingest, token=shown, tls=tls))
+            other = await closing.enter_async_context(open_channel(settings.peer_portrait, token=shown, tls=tls))
             taking = Taking(inputs, knowledge, asking, lake.orders, lake.products, clock, settings.training_seed)
             ingest = Ingest(IngestServiceStub(door), taking.read_ahead)
             portrait = Portrait(PortraitServiceStub(other), ingest)

@@ -38,6 +38,18 @@ def training_data_unfit(why: str) -> Refusal:
     return Refusal(Kind.FAILED_PRECONDITION, "TRAINING_DATA_UNFIT", message, metadata={"why": why})
 
 
+def model_state(model_id: str, state: str) -> Refusal:
+    """The model's state does not allow this."""
+    message = f"model {model_id or '(none)'} is {state}"
+    return Refusal(Kind.FAILED_PRECONDITION, "MODEL_STATE", message, metadata={"model_id": model_id, "state": state})
+
+
+def circle_not_found(circle: str) -> Refusal:
+    """No customer of the latest run has this tag, and no expert named products for it."""
+    message = f"no circle has the tag {circle}"
+    return Refusal(Kind.NOT_FOUND, "CIRCLE_NOT_FOUND", message, metadata={"circle": circle})
+
+
 def inputs_incomplete(missing: str) -> Refusal:
     """Features, products or orders of the period are missing."""
     message = f"inputs are missing: {missing}"

@@ -69,15 +69,51 @@ ownership = Table(
     Column("order_id", Text, nullable=False),
 )
 
-association = Table(
-    "association",
+pattern = Table(
+    "pattern",
     metadata,
-    Column("left_product_id", Text, primary_key=True),
-    Column("right_product_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("left_id", Text, primary_key=True),
+    Column("right_id", Text, primary_key=True),
+    Column("left_name", Text, nullable=False),
+    Column("right_name", Text, nullable=False),
     Column("both_count", BigInteger, nullable=False),
     Column("support", Double, nullable=False),
     Column("confidence", Double, nullable=False),
     Column("lift", Double, nullable=False),
+    Column("p_value", Double, nullable=False),
+    Column("q_value", Double, nullable=False),
+)
+
+product_terms = Table(
+    "product_terms",
+    metadata,
+    Column("product_id", Text, primary_key=True),
+    Column("terms", JSONB, nullable=False),
+    Column("update_time", _Time, nullable=False),
+)
+
+expert_list = Table(
+    "expert_list",
+    metadata,
+    Column("number", BigInteger, primary_key=True),
+    Column("circle", Text, nullable=False),
+    Column("product_ids", JSONB, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)
+
+circle_count = Table(
+    "circle_count",
+    metadata,
+    Column("circle", Text, primary_key=True),
+    Column("product_id", Text, primary_key=True),
+    Column("members", BigInteger, nullable=False),
+    Column("contacted", BigInteger, nullable=False),
+    Column("accepted", BigInteger, nullable=False),
+    Column("opened", BigInteger, nullable=False),
+    Column("still", BigInteger, nullable=False),
 )
 
 model = Table(
@@ -98,6 +134,7 @@ model = Table(
     Column("metrics", JSONB, nullable=False),
     Column("report", JSONB, nullable=False),
     Column("create_time", _Time, nullable=False),
+    Column("promote_time", _Time),
 )
 
 matrix = Table(
@@ -110,6 +147,7 @@ matrix = Table(
     Column("customers", BigInteger, nullable=False),
     Column("cells", BigInteger, nullable=False),
     Column("create_time", _Time, nullable=False),
+    Column("drift", JSONB, nullable=False),
 )
 
 matrix_file = Table(

@@ -5,7 +5,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from services.recommend.domain.association import associations
 from services.recommend.domain.registry import Matrix, Model
 from services.recommend.lake import model_path, workbench
 from services.recommend.training import program
-from services.recommend.usecases import Asking, Keeper, Reading, Recommending, Taking
+from services.recommend.usecases import Asking, Browsing, Governing, Guiding, Keeper, Reading, Recommending, Taking
 from services.recommend.usecases.scoring import PUBLISHED
 from tests.fixtures.ids import counting_ids
 from tests.fixtures.serving import Serve, Served, refused, refused_fields
@@ -54,19 +54,28 @@ class House:
         self.db = db
         self.lake = SlowLake((folder / "lake").as_uri())
         self.folder = folder
+        self.seconds = 0
         ids = counting_ids()
         self.inputs, self.knowledge, self.models = store.Inputs(), store.Knowledge(), store.Models()
-        self.matrices = store.Matrices()
+        self.matrices, self.guiding = store.Matrices(), store.Guidance()
         self.asking = asking = Asking(db, self.inputs, self.models, lambda: NOW, ids)
         self.keeper = Keeper(db, self.inputs, self.knowledge, self.models, self.lake)
         self.taking = Taking(
             self.inputs, self.knowledge, asking, self.lake.orders, self.lake.products, lambda: NOW, seed=1
         )
         self.api = RecommendApi(
-            Recommending(db, self.knowledge, self.keeper, ids),
+            Recommending(db, self.knowledge, self.keeper, lambda: NOW, ids),
             Reading(db, self.knowledge, self.models, self.matrices, asyncio.Event()),
             asking,
+            Guiding(db, self.knowledge, self.inputs, lambda: NOW),
+            Governing(db, self.models, self.tick),
+            Browsing(db, self.knowledge, self.matrices, self.lake),
         )
+
+    def tick(self) -> datetime:
+        """A second later each time."""
+        self.seconds += 1
+        return NOW + timedelta(seconds=self.seconds)
 
     async def learn(self, place: Town = PLACE) -> None:
         """Products, orders and a run with its profiles."""
@@ -96,7 +105,7 @@ class House:
         async with self.db.begin() as tx:
             await self.models.put(tx, model)
             if promote:
-                await self.models.promote(tx, model_id)
+                await self.models.promote(tx, model_id, self.tick())
             await tx.commit()
 
     def forget(self) -> None:
@@ -108,9 +117,9 @@ class House:
 @pytest.fixture
 async def house(db: Database, tmp_path: Path) -> House:
     async with db.begin() as tx:
-        for table in ("matrix_file", "matrix", "model", "association", "ownership", "product", "profile", "run"):
+        for table in ("matrix_file", "matrix", "model", "pattern", "ownership", "product", "profile", "run"):
             await tx.execute(text(f"DELETE FROM {table}"))
-        for table in ("delivery", "job", "request"):
+        for table in ("delivery", "job", "request", "product_terms", "expert_list", "circle_count"):
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.commit()
     return House(db, tmp_path)
@@ -238,7 +247,7 @@ async def test_a_champion_whose_file_was_touched_is_not_loaded_and_the_last_good
     path = model_path("bad", workbench.GRAPH)
     house.lake.put(path, house.lake.get(path) + b"\0")
     async with house.db.begin() as tx:
-        await house.models.promote(tx, "bad")
+        await house.models.promote(tx, "bad", house.tick())
         await tx.commit()
     house.forget()
     after = await stub.Recommend(request)

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ PLACE = town(60)
 @pytest.fixture(autouse=True)
 async def empty(db: Database) -> None:
     async with db.begin() as tx:
-        for table in ("matrix_file", "matrix", "model", "association", "ownership", "product", "profile", "run"):
+        for table in ("matrix_file", "matrix", "model", "pattern", "ownership", "product", "profile", "run"):
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.execute(text("DELETE FROM delivery"))
         await tx.execute(text("DELETE FROM job"))
@@ -178,8 +178,8 @@ async def test_one_champion_serves_and_the_one_before_retires(db: Database) -> N
     async with db.begin() as tx:
         for name in ("m1", "m2", "m3"):
             await models.put(tx, model(name))
-        await models.promote(tx, "m1")
-        await models.promote(tx, "m2")
+        await models.promote(tx, "m1", NOW)
+        await models.promote(tx, "m2", NOW + timedelta(seconds=1))
         await tx.commit()
     async with db.read() as read:
         page = await models.page(read, "", 10)
@@ -199,7 +199,7 @@ async def test_two_trainings_that_end_together_leave_one_champion(db: Database) 
         try:
             async with db.begin() as tx:
                 await models.put(tx, model(name))
-                await models.promote(tx, name)
+                await models.promote(tx, name, NOW)
                 await asyncio.sleep(0.1)
                 await tx.commit()
         except sqlalchemy.exc.IntegrityError:
@@ -230,7 +230,7 @@ async def test_the_run_that_answers_is_swapped_whole_and_tells_ownership_the_org
     async with db.read() as read:
         known = await knowledge.known(read, 3)
         assert known == Known("new", "G1", b"new", ("A1",))
-        assert (await knowledge.known(read, 6)) == Known("new", "G2", b"", ())
+        assert (await knowledge.known(read, 6)) == Known("new", "G2", b"", (), {"A1": 0.001})
         assert await knowledge.known(read, 4) is None
         served = await inputs.served(read)
         assert served is not None

@@ -9,9 +9,9 @@ import grpc.aio
 from lifecircle.recommend import v1
 from services.kit import paging
 from services.kit.idempotency import key_of
-from services.recommend.api import answers
+from services.recommend.api import answers, cells
 from services.recommend.lake import MATRIX_VERSION
-from services.recommend.usecases import Ask, Asking, Reading, Recommending
+from services.recommend.usecases import Ask, Asking, Browsing, Governing, Guiding, Reading, Recommending
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -30,6 +30,17 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "CancelJob": _WRITERS,
     "WatchMatrices": frozenset({"operator", "service"}),
     "GetMatrix": frozenset({"operator", "service"}),
+    "PromoteModel": _WRITERS,
+    "ShadowModel": _WRITERS,
+    "RetireModel": _WRITERS,
+    "UpdateProductTerms": _WRITERS,
+    "ListBestCustomers": frozenset({"operator", "service"}),
+    "ListCustomerProducts": _READERS,
+    "GetMatrixChanges": _READERS,
+    "ExportMatrix": frozenset({"operator", "service"}),
+    "CreateExpertList": _WRITERS,
+    "ListExpertLists": _READERS,
+    "GetShortlist": _READERS,
 }
 """Who may call what."""
 
@@ -41,6 +52,9 @@ class RecommendApi(v1.RecommendServiceServicer):
     recommending: Recommending
     reading: Reading
     asking: Asking
+    guiding: Guiding
+    governing: Governing
+    browsing: Browsing
 
     async def Recommend(self, request: v1.RecommendRequest, context: Context) -> v1.RecommendResponse:
         """Products for one customer."""
@@ -63,13 +77,14 @@ class RecommendApi(v1.RecommendServiceServicer):
     ) -> v1.ListAssociationsResponse:
         """Associations, the highest lift first."""
         size, after = paging.clamp(request.page_size), answers.lift_place(request.page_token)
-        found = await self.reading.associations(request.product_id, after, size + 1)
+        kind, only = answers.kind_of(request.kind), request.significant_only
+        found = await self.reading.associations(kind, request.product_id, only, after, size + 1)
         token = answers.next_token(found, size, lambda last: [last.lift, last.left, last.right])
         return v1.ListAssociationsResponse(associations=map(answers.association, found[:size]), next_page_token=token)
 
     async def GetModel(self, request: v1.GetModelRequest, context: Context) -> v1.GetModelResponse:
         """One model, or the champion."""
-        return v1.GetModelResponse(model=answers.model(await self.reading.model(request.model_id)))
+        return v1.GetModelResponse(model=answers.whole_model(await self.reading.model(request.model_id)))
 
     async def ListModels(self, request: v1.ListModelsRequest, context: Context) -> v1.ListModelsResponse:
         """Models, the latest first."""
@@ -82,7 +97,8 @@ class RecommendApi(v1.RecommendServiceServicer):
         """Start training or scoring."""
         key, spec = key_of(request, context), request.WhichOneof("spec")
         if spec == "train":
-            job = await self.asking.create_train(key, request.train.run_id, request.train.seed)
+            asked = request.train
+            job = await self.asking.create_train(key, asked.run_id, asked.seed, asked.algorithm, asked.shadow)
         else:
             job = await self.asking.create_matrix(key, request.matrix.model_id, request.matrix.run_id)
         return v1.CreateJobResponse(job=answers.job(job))
@@ -114,3 +130,84 @@ class RecommendApi(v1.RecommendServiceServicer):
         matrix, files = await self.reading.matrix(request.matrix_id)
         told = map(answers.matrix_file, files)
         return v1.GetMatrixResponse(matrix=answers.matrix(matrix), files=told, schema_version=MATRIX_VERSION)
+
+    async def PromoteModel(self, request: v1.PromoteModelRequest, context: Context) -> v1.PromoteModelResponse:
+        """Make a model champion, or roll back."""
+        model = await self.governing.promote(key_of(request, context), request.model_id)
+        return v1.PromoteModelResponse(model=answers.model(model))
+
+    async def ShadowModel(self, request: v1.ShadowModelRequest, context: Context) -> v1.ShadowModelResponse:
+        """Watch a model beside the champion."""
+        model = await self.governing.shadow(key_of(request, context), request.model_id)
+        return v1.ShadowModelResponse(model=answers.model(model))
+
+    async def RetireModel(self, request: v1.RetireModelRequest, context: Context) -> v1.RetireModelResponse:
+        """Take a model out of use."""
+        model = await self.governing.retire(key_of(request, context), request.model_id)
+        return v1.RetireModelResponse(model=answers.model(model))
+
+    async def UpdateProductTerms(
+        self, request: v1.UpdateProductTermsRequest, context: Context
+    ) -> v1.UpdateProductTermsResponse:
+        """Keep a product's terms."""
+        key, told = key_of(request, context), cells.terms_of(request.terms)
+        held = await self.guiding.update_terms(key, request.product_id, told)
+        return v1.UpdateProductTermsResponse(product=answers.product(held))
+
+    async def ListBestCustomers(
+        self, request: v1.ListBestCustomersRequest, context: Context
+    ) -> v1.ListBestCustomersResponse:
+        """A product's best customers."""
+        size, (matrix_id, after) = paging.clamp(request.page_size), cells.place(request.page_token, request.matrix_id)
+        told, found = await self.browsing.best_customers(request.product_id, matrix_id, after, size + 1)
+        token = cells.next_place(found, size, told, after)
+        return v1.ListBestCustomersResponse(cells=map(cells.cell, found[:size]), next_page_token=token, matrix_id=told)
+
+    async def ListCustomerProducts(
+        self, request: v1.ListCustomerProductsRequest, context: Context
+    ) -> v1.ListCustomerProductsResponse:
+        """A customer's products by rank."""
+        size, (matrix_id, after) = paging.clamp(request.page_size), cells.place(request.page_token, request.matrix_id)
+        told, found = await self.browsing.customer_products(request.customer_key, matrix_id, after, size + 1)
+        token = cells.next_place(found, size, told, after)
+        return v1.ListCustomerProductsResponse(
+            cells=map(cells.cell, found[:size]), next_page_token=token, matrix_id=told
+        )
+
+    async def GetMatrixChanges(
+        self, request: v1.GetMatrixChangesRequest, context: Context
+    ) -> v1.GetMatrixChangesResponse:
+        """The difference of two matrices."""
+        later, earlier, found = await self.browsing.compare(request.later_matrix_id, request.earlier_matrix_id)
+        changes = map(cells.change, found)
+        return v1.GetMatrixChangesResponse(
+            later=answers.matrix(later), earlier=answers.matrix(earlier), changes=changes
+        )
+
+    async def ExportMatrix(
+        self, request: v1.ExportMatrixRequest, context: Context
+    ) -> AsyncIterator[v1.ExportMatrixResponse]:
+        """A matrix as one Arrow stream, in pieces."""
+        async for piece in self.browsing.export(request.matrix_id, request.product_ids, request.most_rank):
+            yield v1.ExportMatrixResponse(piece=piece)
+
+    async def CreateExpertList(
+        self, request: v1.CreateExpertListRequest, context: Context
+    ) -> v1.CreateExpertListResponse:
+        """Keep an expert's list."""
+        made = await self.guiding.add_list(key_of(request, context), cells.list_of(request.list))
+        return v1.CreateExpertListResponse(list=cells.expert_list(made))
+
+    async def ListExpertLists(self, request: v1.ListExpertListsRequest, context: Context) -> v1.ListExpertListsResponse:
+        """Experts' lists, the latest first."""
+        size, after = paging.clamp(request.page_size), cells.number_place(request.page_token)
+        found = await self.guiding.lists(request.circle, after, size + 1)
+        token = answers.next_token(found, size, lambda last: last[0])
+        lists = [cells.expert_list(each) for _, each in found[:size]]
+        return v1.ListExpertListsResponse(lists=lists, next_page_token=token)
+
+    async def GetShortlist(self, request: v1.GetShortlistRequest, context: Context) -> v1.GetShortlistResponse:
+        """A circle's shortlist."""
+        told = await self.guiding.shortlist(request.circle, cells.weights_of(request.weights))
+        entries, weights, run_id = told
+        return v1.GetShortlistResponse(entries=map(cells.entry, entries), weights=cells.weights(weights), run_id=run_id)

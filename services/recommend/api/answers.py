@@ -1,5 +1,6 @@
 """Plain values → proto, and the places that page tokens hold."""
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Any, TypeVar
@@ -12,7 +13,9 @@ from services.kit import paging
 from services.kit.errors import bad_page_token
 from services.kit.jobs import Job, State
 from services.kit.outbox import Checkpoint, Event
-from services.recommend.domain.association import Association
+from services.recommend.api import cells
+from services.recommend.domain.association import FALSE_DISCOVERY, Association
+from services.recommend.domain.card import card
 from services.recommend.domain.product import Held
 from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import File
@@ -51,6 +54,7 @@ def product(held: Held) -> v1.Product:
         requires_product_id=each.requires_product_id,
         exclusive_group=each.exclusive_group,
         owners=held.owners,
+        terms=cells.terms(each.terms) if each.terms else None,
     )
 
 
@@ -63,7 +67,18 @@ def association(each: Association) -> v1.Association:
         support=each.support,
         confidence=each.confidence,
         lift=each.lift,
+        kind=v1.Association.Kind.Value(f"KIND_{each.kind}"),
+        p_value=each.p_value,
+        q_value=each.q_value,
+        significant=each.q_value <= FALSE_DISCOVERY,
+        left_name=each.left_name,
+        right_name=each.right_name,
     )
+
+
+def kind_of(told: v1.Association.Kind.ValueType) -> str:
+    """The table that a caller means."""
+    return v1.Association.Kind.Name(told or v1.Association.KIND_PRODUCT_PRODUCT).removeprefix("KIND_")
 
 
 def model(each: Model) -> v1.Model:
@@ -85,6 +100,14 @@ def model(each: Model) -> v1.Model:
     )
 
 
+def whole_model(each: Model) -> v1.Model:
+    """A model with its report and card."""
+    told = model(each)
+    told.report = json.dumps(each.report, ensure_ascii=False, sort_keys=True)
+    told.card = card(each)
+    return told
+
+
 def matrix(each: Matrix) -> v1.Matrix:
     """A matrix."""
     return v1.Matrix(
@@ -95,6 +118,7 @@ def matrix(each: Matrix) -> v1.Matrix:
         cells=each.cells,
         create_time=_time(each.create_time),
         as_of_date=_date(each.as_of_date),
+        drift=each.drift,
     )
 
 
@@ -128,6 +152,7 @@ def job(each: Job) -> v1.Job:
     )
     if each.kind == "train":
         told.train.run_id, told.train.seed = each.spec["run_id"], each.spec["seed"]
+        told.train.algorithm, told.train.shadow = each.spec.get("algorithm", ""), bool(each.spec.get("shadow"))
     else:
         told.matrix.run_id, told.matrix.model_id = each.spec["run_id"], each.spec["model_id"]
     return told

@@ -1,7 +1,7 @@
 """What is known of the customers: the run that answers, and one of them in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,13 @@ class Served:
 
 @dataclass(frozen=True)
 class Known:
-    """One customer: `features` are little-endian float32 in the order of the served run's columns."""
+    """One customer: `features` are little-endian float32 in the order of the served run's columns.
+
+    `gone` are the products that he cancelled, with the second since 1970 when.
+    """
 
     run_id: str
     org_id: str
     features: bytes
     owned: tuple[str, ...]
+    gone: Mapping[str, float] = field(default_factory=dict)

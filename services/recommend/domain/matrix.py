@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.recommend.domain.product import Ints, Singles
+from services.recommend.domain.product import Floats, Ints, Singles
 
 UNFIT = -1.0
 """The score that the graph gives to a product that is owned or not eligible."""
@@ -25,3 +25,48 @@ def cells(ids: Ints, scores: Singles) -> Cells:
     """The eligible cells of the graph's answer: `ids` and `scores` of shape (n, k), best first, UNFIT at the end."""
     row, place = np.nonzero(scores > UNFIT)
     return Cells(row, ids[row, place], (place + 1).astype(np.int16), scores[row, place])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One customer and product; `rank` from 1 among the customer's products."""
+
+    customer_key: int
+    product_id: str
+    org_id: str
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """One product in two matrices; `mean_change` of the score over the cells of both."""
+
+    product_id: str
+    cells_before: int
+    cells_after: int
+    appeared: int
+    disappeared: int
+    first_before: int
+    first_after: int
+    mean_change: float
+
+
+def stability(edges: Floats, shares: Floats, column: Singles) -> float:
+    """Population stability index of a column against what was learned from: sum of (now - then) × log(now / then).
+
+    `edges` (b - 1,) part what is known into b classes of the `shares` (b + 1,), the last one of the missing.
+    """
+    known = column[~np.isnan(column)]
+    count = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1).astype(np.float64)
+    now = (np.append(count, len(column) - len(known)) + 0.5) / (len(column) + 0.5 * (len(shares)))
+    then = np.maximum(shares, 1e-4)
+    return float(((now - then) * np.log(now / then)).sum())
+
+
+def classes(column: Singles, parts: int = 10) -> tuple[Floats, Floats]:
+    """Edges and shares of a column's quantile classes, the last share of what is missing; for `stability`."""
+    known = column[~np.isnan(column)].astype(np.float64)
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, parts + 1)[1:-1])) if len(known) else known
+    count = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1).astype(np.float64)
+    return edges, np.append(count, len(column) - len(known)) / max(len(column), 1)

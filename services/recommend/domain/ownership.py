@@ -52,6 +52,33 @@ class Folded:
     unknown_products: int
 
 
+def cooling(orders: Orders, customers: Ints, catalogue: Catalogue, now: int) -> Flags:
+    """What each of `customers` (ascending keys) cancelled less than its cool-down ago; `now` in milliseconds."""
+    days = np.array([product.terms.cool_down_days if product.terms else 0 for product in catalogue.products])
+    cool = np.zeros((len(customers), len(catalogue)), dtype=bool)
+    if not days.any() or not len(customers):
+        return cool
+    state = latest(orders)
+    column = np.array([catalogue.index.get(each, -1) for each in state.product_id.tolist()], dtype=np.int64)
+    row = np.minimum(np.searchsorted(customers, state.customer_key), len(customers) - 1)
+    mine = ~state.opens & (column >= 0) & (customers[row] == state.customer_key)
+    recent = mine & (state.time > now - days[np.maximum(column, 0)] * 86_400_000)
+    cool[row[recent], column[recent]] = True
+    return cool
+
+
+def ever(orders: Orders, customers: Ints, catalogue: Catalogue) -> Flags:
+    """What each of `customers` (ascending keys) opened at any time, whether he holds it still or not."""
+    column = np.array([catalogue.index.get(each, -1) for each in orders.product_id.tolist()], dtype=np.int64)
+    opened = np.zeros((len(customers), len(catalogue)), dtype=bool)
+    if not len(customers):
+        return opened
+    row = np.minimum(np.searchsorted(customers, orders.customer_key), len(customers) - 1)
+    known = orders.opens & (column >= 0) & (customers[row] == orders.customer_key)
+    opened[row[known], column[known]] = True
+    return opened
+
+
 def fold(orders: Orders, customers: Ints, catalogue: Catalogue) -> Folded:
     """Who of `customers` (ascending keys) owns what; holdings of others and of unknown products are only counted."""
     state = latest(orders)

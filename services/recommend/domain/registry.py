@@ -1,14 +1,16 @@
 """What the registry holds: models, and the matrices that they scored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
+
+CANDIDATE, SHADOW, CHAMPION, RETIRED = "CANDIDATE", "SHADOW", "CHAMPION", "RETIRED"
 
 
 @dataclass(frozen=True)
 class Model:
-    """One model; `state` is CANDIDATE, CHAMPION or RETIRED, `report` what the training program wrote."""
+    """One model; `state` is CANDIDATE, SHADOW, CHAMPION or RETIRED, `report` what the training program wrote."""
 
     model_id: str
     state: str
@@ -38,3 +40,4 @@ class Matrix:
     customers: int
     cells: int
     create_time: datetime
+    drift: Mapping[str, float] = field(default_factory=dict)

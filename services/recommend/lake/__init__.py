@@ -50,7 +50,7 @@ class Lake:
 
     def features(self, files: Sequence[File]) -> Features:
         """Portrait's features, ascending by customer. Columns that are not numbers are left out."""
-        table = _joined([self._table(file) for file in files])
+        table = _joined([self.table(file) for file in files])
         table = table.take(pc.sort_indices(table, [("customer_key", "ascending")]))
         names = tuple(
             field.name
@@ -67,7 +67,7 @@ class Lake:
     def orders(self, files: Sequence[File]) -> Orders:
         """The orders of all the files; rows without a customer (none is known by that number) are left out."""
         columns = ["customer_key", "product_id", "order_id", "time", "action"]
-        table = _joined([self._table(file).select(columns) for file in files])
+        table = _joined([self.table(file).select(columns) for file in files])
         table = table.filter(pc.is_valid(table["customer_key"]))
         time = table["time"].cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64())
         return Orders(
@@ -82,7 +82,7 @@ class Lake:
         """The products of the files; a later file has the last word on a product."""
         found = {}
         for file in files:
-            for row in self._table(file).to_pylist():
+            for row in self.table(file).to_pylist():
                 found[row["product_id"]] = Product(
                     row["product_id"],
                     row["name"],
@@ -130,7 +130,8 @@ class Lake:
             content: bytes = stream.read()
         return content
 
-    def _table(self, file: File) -> pa.Table:
+    def table(self, file: File) -> pa.Table:
+        """A Parquet file as it lies there. Raises BrokenFile when its checksum is not the manifest's."""
         filesystem, path = pyarrow.fs.FileSystem.from_uri(file.uri)
         with filesystem.open_input_stream(path) as stream:
             content = stream.read()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from services.recommend.domain.product import Catalogue, Flags, Product, Singles
+from services.recommend.domain.product import Catalogue, Flags, Product, Singles, Terms
 
 GRAPH, TREES, REPORT = "graph.onnx", "trees.bin", "report.json"
 _PROFILE, _OWNED, _TASK = "profile.npy", "owned.npy", "task.json"
@@ -69,13 +69,18 @@ def read_input(folder: Path) -> Task:
         tuple(plain["features"]),
         np.load(folder / _PROFILE, allow_pickle=False),
         np.load(folder / _OWNED, allow_pickle=False),
-        Catalogue.of([Product(**each) for each in plain["products"]]),
+        Catalogue.of([_product(each) for each in plain["products"]]),
         plain["seed"],
         plain["trees"],
         plain["threads"],
         plain["most_customers"],
         plain["algorithm"],
     )
+
+
+def _product(plain: Mapping[str, Any]) -> Product:
+    terms = plain.get("terms")
+    return Product(**{**plain, "terms": Terms.of(terms) if terms is not None else None})
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
 """The SQL of recommend; never commits."""
 
+from services.recommend.store.guidance import Guidance
 from services.recommend.store.inputs import Inputs
 from services.recommend.store.knowledge import Knowledge
 from services.recommend.store.models import Matrices, Models
 
-__all__ = ["Inputs", "Knowledge", "Matrices", "Models"]
+__all__ = ["Guidance", "Inputs", "Knowledge", "Matrices", "Models"]

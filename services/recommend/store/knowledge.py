@@ -9,10 +9,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.kit.db import Read, Write
 from services.recommend import tables as t
-from services.recommend.domain.association import Association
+from services.recommend.domain.association import FALSE_DISCOVERY, PRODUCTS, Association
 from services.recommend.domain.customer import Known
 from services.recommend.domain.ownership import Orders
-from services.recommend.domain.product import Held, Product
+from services.recommend.domain.product import Held, Product, Terms
 
 BATCH_SECONDS = 300.0
 """Statement timeout of the folding of a large delivery."""
@@ -119,12 +119,21 @@ class Knowledge:
             .where(t.ownership.c.customer_key == customer_key, t.ownership.c.owned)
             .scalar_subquery()
         )
+        gone = (
+            select(func.jsonb_object_agg(t.ownership.c.product_id, func.extract("epoch", t.ownership.c.time)))
+            .where(t.ownership.c.customer_key == customer_key, ~t.ownership.c.owned)
+            .scalar_subquery()
+        )
         row = await read.row(
-            select(t.profile, owned.label("owned"))
+            select(t.profile, owned.label("owned"), gone.label("gone"))
             .join(t.run, t.run.c.run_id == t.profile.c.run_id)
             .where(t.run.c.serves, t.profile.c.customer_key == customer_key)
         )
-        return None if row is None else Known(row.run_id, row.org_id, row.features, tuple(sorted(row.owned or ())))
+        return (
+            None
+            if row is None
+            else Known(row.run_id, row.org_id, row.features, tuple(sorted(row.owned or ())), row.gone or {})
+        )
 
     async def customers(self, read: Read) -> int:
         """How many customers the run that answers knows."""
@@ -132,31 +141,53 @@ class Knowledge:
 
     async def put_associations(self, tx: Write, found: Sequence[Association]) -> None:
         """Put these in the place of those that are there."""
-        await tx.execute(delete(t.association))
-        columns = ["left_product_id", "right_product_id", "both_count", "support", "confidence", "lift"]
-        records = [(each.left, each.right, each.both, each.support, each.confidence, each.lift) for each in found]
-        await tx.copy("association", columns, records)
+        await tx.execute(delete(t.pattern))
+        records = [
+            (e.kind, e.left, e.right, e.left_name, e.right_name, e.both, e.support, e.confidence, e.lift, e.p_value,
+             e.q_value) for e in found
+        ]  # fmt: skip
+        await tx.copy("pattern", [column.name for column in t.pattern.columns], records)
 
     async def associations(
-        self, read: Read, *, left: str = "", after: tuple[float, str, str] | None = None, size: int | None = None
+        self,
+        read: Read,
+        *,
+        kind: str = PRODUCTS,
+        left: str = "",
+        significant: bool = False,
+        after: tuple[float, str, str] | None = None,
+        size: int | None = None,
     ) -> list[Association]:
-        """Associations by falling lift, then ids; of one left product if given; those after a place if given."""
-        a = t.association.c
-        stmt = select(t.association).order_by(a.lift.desc(), a.left_product_id, a.right_product_id)
+        """One table by falling lift, then ids; of one left side if given; those after a place if given."""
+        a = t.pattern.c
+        stmt = select(t.pattern).where(a.kind == kind).order_by(a.lift.desc(), a.left_id, a.right_id)
         if left:
-            stmt = stmt.where(a.left_product_id == left)
+            stmt = stmt.where(a.left_id == left)
+        if significant:
+            stmt = stmt.where(a.q_value <= FALSE_DISCOVERY)
         if after is not None:
-            stmt = stmt.where(tuple_(-a.lift, a.left_product_id, a.right_product_id) > (-after[0], *after[1:]))
+            stmt = stmt.where(tuple_(-a.lift, a.left_id, a.right_id) > (-after[0], *after[1:]))
         return [
             Association(
-                row.left_product_id, row.right_product_id, row.both_count, row.support, row.confidence, row.lift
+                row.left_id,
+                row.right_id,
+                row.both_count,
+                row.support,
+                row.confidence,
+                row.lift,
+                row.p_value,
+                row.q_value,
+                row.kind,
+                row.left_name,
+                row.right_name,
             )
             for row in await read.rows(stmt if size is None else stmt.limit(size))
         ]
 
 
 def _products() -> Select[Any]:
-    return select(t.product).order_by(t.product.c.product_id)
+    told = t.product.outerjoin(t.product_terms, t.product_terms.c.product_id == t.product.c.product_id)
+    return select(t.product, t.product_terms.c.terms).select_from(told).order_by(t.product.c.product_id)
 
 
 def _held(row: Row[Any]) -> Held:
@@ -168,5 +199,6 @@ def _held(row: Row[Any]) -> Held:
         row.worth_fen,
         row.requires_product_id,
         row.exclusive_group,
+        Terms.of(row.terms) if row.terms is not None else None,
     )
     return Held(product, row.owners)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, insert, select, tuple_, update
 
 from services.kit.db import Read, Write
 from services.recommend import tables as t
-from services.recommend.domain.registry import Matrix, Model
+from services.recommend.domain.registry import CHAMPION, RETIRED, Matrix, Model
 from services.recommend.domain.snapshot import File
 
 
@@ -20,10 +21,27 @@ class Models:
         row = asdict(model) | {"features": list(model.features), "product_ids": list(model.product_ids)}
         await tx.execute(insert(t.model).values(row))
 
-    async def promote(self, tx: Write, model_id: str) -> None:
+    async def promote(self, tx: Write, model_id: str, now: datetime) -> None:
         """Make a model the champion; the one before retires."""
-        await tx.execute(update(t.model).where(t.model.c.state == "CHAMPION").values(state="RETIRED"))
-        await tx.execute(update(t.model).where(t.model.c.model_id == model_id).values(state="CHAMPION"))
+        champion = t.model.c.state == CHAMPION
+        await tx.execute(update(t.model).where(champion, t.model.c.model_id != model_id).values(state=RETIRED))
+        promoted = {"state": CHAMPION, "promote_time": now}
+        await tx.execute(update(t.model).where(~champion, t.model.c.model_id == model_id).values(promoted))
+
+    async def move(self, tx: Write, model_id: str, state: str) -> None:
+        """Put a model into a state other than champion."""
+        await tx.execute(update(t.model).where(t.model.c.model_id == model_id).values(state=state))
+
+    async def former_champion_id(self, read: Read) -> str:
+        """The retired model that was promoted last before the champion was; empty when there is none."""
+        since = select(t.model.c.promote_time).where(t.model.c.state == CHAMPION).scalar_subquery()
+        stmt = (
+            select(t.model.c.model_id)
+            .where(t.model.c.state == RETIRED, t.model.c.promote_time < since)
+            .order_by(t.model.c.promote_time.desc())
+            .limit(1)
+        )
+        return await read.value(stmt) or ""
 
     async def model(self, read: Read, model_id: str) -> Model | None:
         """One model; the champion for an empty id."""
@@ -64,6 +82,17 @@ class Matrices:
         row = await read.row(stmt.where(t.matrix.c.matrix_id == matrix_id) if matrix_id else stmt)
         return None if row is None else Matrix(**row._asdict())
 
+    async def before(self, read: Read, later: Matrix) -> str:
+        """The matrix to compare with: the latest of an earlier day, else the one made before; empty without one."""
+        m = t.matrix.c
+        stmt = (
+            select(m.matrix_id)
+            .where(tuple_(m.create_time, m.matrix_id) < (later.create_time, later.matrix_id))
+            .order_by((m.as_of_date < later.as_of_date).desc(), m.create_time.desc(), m.matrix_id.desc())
+            .limit(1)
+        )
+        return await read.value(stmt) or ""
+
     async def files(self, read: Read, matrix_id: str) -> list[File]:
         """Its files by bucket."""
         stmt = select(t.matrix_file).where(t.matrix_file.c.matrix_id == matrix_id).order_by(t.matrix_file.c.bucket)
@@ -72,4 +101,5 @@ class Matrices:
 
 def _model(row: Row[Any]) -> Model:
     fields = row._asdict()
+    del fields["promote_time"]
     return Model(**fields | {"features": tuple(row.features), "product_ids": tuple(row.product_ids)})

@@ -58,10 +58,14 @@ def _als(owned: Flags, catalogue: Catalogue) -> Floats:
 
 
 def _content(owned: Flags, catalogue: Catalogue) -> Floats:
-    """Likeness of products by what the catalogue says: the same category or group, a like fee (R002-076)."""
+    """Likeness of products by what the catalogue says: category, group, tags, a like fee (R002-076)."""
     fee = np.log1p([max(product.fee_fen, 0) for product in catalogue.products])
     near = np.exp(-np.abs(fee[:, None] - fee))
-    words = [{product.category, product.exclusive_group} - {""} for product in catalogue.products]
+    tags = [set(product.terms.tags) if product.terms else set() for product in catalogue.products]
+    words = [
+        {product.category, product.exclusive_group, *mine} - {""}
+        for product, mine in zip(catalogue.products, tags, strict=True)
+    ]
     alike = np.array([[len(one & two) / max(len(one | two), 1) for two in words] for one in words])
     return _without_own(alike + 0.5 * near)
 

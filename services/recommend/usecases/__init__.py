@@ -1,6 +1,9 @@
 """What a caller, or time, can ask of recommend; each opens its transaction."""
 
 from services.recommend.usecases.asking import Asking
+from services.recommend.usecases.browsing import Browsing
+from services.recommend.usecases.governing import Governing
+from services.recommend.usecases.guiding import Guiding
 from services.recommend.usecases.keeping import Keeper
 from services.recommend.usecases.learning import Learning, Recipe
 from services.recommend.usecases.reading import Reading
@@ -12,7 +15,10 @@ __all__ = [
     "Answer",
     "Ask",
     "Asking",
+    "Browsing",
     "Given",
+    "Governing",
+    "Guiding",
     "Keeper",
     "Learning",
     "Reading",

@@ -27,7 +27,9 @@ class Asking:
         self._clock = clock
         self._ids = ids
 
-    async def create_train(self, key: RequestKey, run_id: str, seed: int) -> Job:
+    async def create_train(
+        self, key: RequestKey, run_id: str, seed: int, algorithm: str = "", shadow: bool = False
+    ) -> Job:
         """A training of one run (empty: the latest), a new one after a failed or cancelled one.
 
         Raises inputs_incomplete.
@@ -36,7 +38,9 @@ class Asking:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
                 return await jobs.get(tx, earlier["job_id"])
-            job = await self.queue_train(tx, await self._resolved(tx, run_id), seed, again=True)
+            job = await self.queue_train(
+                tx, await self._resolved(tx, run_id), seed, algorithm=algorithm, shadow=shadow, again=True
+            )
             await idempotency.answer(tx, key, {"job_id": job.job_id})
             await tx.commit()
         return job
@@ -58,14 +62,25 @@ class Asking:
             await tx.commit()
         return job
 
-    async def queue_train(self, tx: Write, inputs: Inputs, seed: int, *, again: bool = False) -> Job:
+    async def queue_train(
+        self,
+        tx: Write,
+        inputs: Inputs,
+        seed: int,
+        *,
+        algorithm: str = "",
+        shadow: bool = False,
+        again: bool = False,
+    ) -> Job:
         """Queue a training in the transaction of what made it possible; the same inputs give the job that is there.
 
         With `again`, as somebody asked for it: a new one in the place of one that failed or was cancelled. What begins
         by itself does without, and so never repeats what failed.
         """
-        spec = {**inputs.plain, "seed": seed}
-        return await self._queue(tx, TRAIN, inputs.key(seed=seed), spec, again)
+        asked = {} if algorithm in ("", "rf_cf") else {"algorithm": algorithm}
+        asked |= {"shadow": "yes"} if shadow else {}
+        spec = {**inputs.plain, "seed": seed, **asked}
+        return await self._queue(tx, TRAIN, inputs.key(seed=seed, **asked), spec, again)
 
     async def queue_matrix(self, tx: Write, inputs: Inputs, model_id: str, *, again: bool = False) -> Job:
         """Queue a scoring; the same inputs give the job that is there, `again` as with trainings."""

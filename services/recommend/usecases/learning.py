@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,10 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.jobs import Running
 from services.recommend import refusals, store
-from services.recommend.domain import association, ownership
+from services.recommend.domain import association, feature, matrix, ownership, shortlist
 from services.recommend.domain.ownership import Folded
-from services.recommend.domain.product import Catalogue
-from services.recommend.domain.registry import Model
+from services.recommend.domain.product import Catalogue, Flags
+from services.recommend.domain.registry import SHADOW, Model
 from services.recommend.domain.snapshot import FEEDS, Inputs
 from services.recommend.lake import Features, Lake, model_path, workbench
 from services.recommend.model import check
@@ -30,6 +31,7 @@ Train = Callable[[Path, Callable[[str], Awaitable[None]]], Awaitable[None]]
 
 _STEPS = ("reading", "profiles", "tuning", "measuring", "fitting", "exporting", "proving", "publishing")
 _SLICE = 20_000
+_STALE_SECONDS = 24 * 3600
 MARGIN = 0.01
 """How much NDCG@5 a new champion may lack to popularity on the same questions."""
 
@@ -42,6 +44,14 @@ class Recipe:
     threads: int
     most_customers: int
     scratch: Path
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """Who owns what, and what each opened at any time, (n, p)."""
+
+    folded: Folded
+    opened: Flags
 
 
 class Learning:
@@ -63,6 +73,7 @@ class Learning:
         self._inputs = inputs
         self._knowledge = knowledge
         self._models = models
+        self._guidance = store.Guidance()
         self._asking = asking
         self._lake = lake
         self._train = train
@@ -74,7 +85,7 @@ class Learning:
         spec = running.job.spec
         inputs = Inputs(spec["run_id"], spec["deliveries"])
         await self._tell(running, "reading")
-        features, catalogue, folded = await self._read(inputs)
+        features, catalogue, folded, opened = await self._read(inputs)
         await self._tell(running, "profiles")
         await self._load_profiles(inputs.run_id, features, running)
         folder = self._recipe.scratch / running.job.job_id
@@ -87,27 +98,27 @@ class Learning:
             self._recipe.trees,
             self._recipe.threads,
             self._recipe.most_customers,
+            spec.get("algorithm") or "rf_cf",
         )
+        await asyncio.to_thread(self._sweep, folder)
         report = await self._trained(running, folder, task)
         await self._tell(running, "publishing")
-        await self._publish(running, inputs, features, task, folded, report)
+        await self._publish(running, inputs, features, task, Holdings(folded, opened), report)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _read(self, inputs: Inputs) -> tuple[Features, Catalogue, Folded]:
+    async def _read(self, inputs: Inputs) -> tuple[Features, Catalogue, Folded, Flags]:
         async with self._db.read() as read:
             run = await self._inputs.run(read, inputs.run_id)
             files = {feed: await self._inputs.files(read, inputs.deliveries[feed]) for feed in FEEDS}
         if run is None:
             raise refusals.inputs_incomplete(f"run {inputs.run_id}")
 
-        def read_all() -> tuple[Features, Catalogue, Folded]:
+        def read_all() -> tuple[Features, Catalogue, Folded, Flags]:
             features = self._lake.features(run.files)
             catalogue = Catalogue.of(self._lake.products(files["products"]))
-            return (
-                features,
-                catalogue,
-                ownership.fold(self._lake.orders(files["orders"]), features.customer_key, catalogue),
-            )
+            orders, keys = self._lake.orders(files["orders"]), features.customer_key
+            opened = ownership.ever(orders, keys, catalogue)
+            return features, catalogue, ownership.fold(orders, keys, catalogue), opened
 
         return await asyncio.to_thread(read_all)
 
@@ -139,13 +150,13 @@ class Learning:
         inputs: Inputs,
         features: Features,
         task: workbench.Task,
-        folded: Folded,
+        held: Holdings,
         report: Mapping[str, Any],
     ) -> None:
         model = Model(
             model_id=running.job.job_id,
             state="CANDIDATE",
-            algorithm="rf_cf",
+            algorithm=report["algorithm"],
             run_id=inputs.run_id,
             sha256=report["sha256"],
             trees_sha256=report["trees_sha256"],
@@ -158,18 +169,29 @@ class Learning:
             metrics=report["metrics"],
             report={
                 **report,
-                "unknown_customers": folded.unknown_customers,
-                "unknown_products": folded.unknown_products,
+                "unknown_customers": held.folded.unknown_customers,
+                "unknown_products": held.folded.unknown_products,
+                "classes": _classes(features, report["features"]),
             },
             create_time=self._clock(),
         )
         await asyncio.to_thread(self._keep_files, model, self._recipe.scratch / model.model_id)
-        found = await asyncio.to_thread(association.associations, folded.owned, task.catalogue)
+        owned, names, shadow = held.folded.owned, features.names, bool(running.job.spec.get("shadow"))
+        async with self._db.read() as read:
+            run = await self._inputs.run(read, inputs.run_id)
+        labels = run.labels if run is not None else {}
+        found = await asyncio.to_thread(
+            association.four_tables, owned, task.catalogue, names, feature.cleaned(features.values), labels
+        )
+        counts = shortlist.counts(names, features.values, held.opened, owned, task.catalogue.ids)
         async with self._db.begin(statement_seconds=300) as tx:
             await self._models.put(tx, model)
-            if worthy(model.metrics):
-                await self._models.promote(tx, model.model_id)
+            if shadow:
+                await self._models.move(tx, model.model_id, SHADOW)
+            elif worthy(model.metrics):
+                await self._models.promote(tx, model.model_id, self._clock())
             await self._knowledge.put_associations(tx, found)
+            await self._guidance.put_counts(tx, counts)
             if await self._inputs.is_newer(tx, inputs.run_id):
                 await self._inputs.serve_run(tx, inputs.run_id, features.names)
             champion = await self._models.champion_id(tx)
@@ -185,9 +207,25 @@ class Learning:
             check(content, sha256)
             self._lake.put(model_path(model.model_id, name), content)
 
+    def _sweep(self, mine: Path) -> None:
+        """Remove what trainings left that failed or were cancelled; nobody trains beside us on this scratch."""
+        for other in self._recipe.scratch.glob("*/"):
+            if other != mine and time.time() - other.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(other, ignore_errors=True)
+
     async def _tell(self, running: Running, step: str, **counts: int) -> None:
         done = _STEPS.index(step) if step in _STEPS else running.job.done
         await running.progress(done, len(_STEPS), message=step, **counts)
+
+
+def _classes(features: Features, names: Sequence[str]) -> dict[str, Any]:
+    """Quantile classes of the features that a model learned from, to tell later whether the customers are others."""
+    place = {name: number for number, name in enumerate(features.names)}
+    found = {}
+    for name in names:
+        edges, shares = matrix.classes(feature.cleaned(features.values[:, place[name]]))
+        found[name] = {"edges": edges.tolist(), "shares": shares.tolist()}
+    return found
 
 
 def worthy(metrics: Mapping[str, float]) -> bool:

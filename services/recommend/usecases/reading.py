@@ -9,7 +9,7 @@ from services.kit.errors import bad_page_token
 from services.kit.jobs import Job
 from services.kit.outbox import Checkpoint, Event
 from services.recommend import refusals, store
-from services.recommend.domain.association import Association
+from services.recommend.domain.association import PRODUCTS, Association
 from services.recommend.domain.product import Held
 from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import File
@@ -46,12 +46,16 @@ class Reading:
         async with self._db.read() as read:
             return await self._knowledge.page(read, after, size)
 
-    async def associations(self, left: str, after: tuple[float, str, str] | None, size: int) -> list[Association]:
-        """A page of associations, the highest lift first. Raises product_not_found."""
+    async def associations(
+        self, kind: str, left: str, significant: bool, after: tuple[float, str, str] | None, size: int
+    ) -> list[Association]:
+        """A page of one table, the highest lift first. Raises product_not_found."""
         async with self._db.read() as read:
-            if left and await self._knowledge.product(read, left) is None:
+            if left and kind == PRODUCTS and await self._knowledge.product(read, left) is None:
                 raise refusals.product_not_found(left)
-            return await self._knowledge.associations(read, left=left, after=after, size=size)
+            return await self._knowledge.associations(
+                read, kind=kind, left=left, significant=significant, after=after, size=size
+            )
 
     async def model(self, model_id: str) -> Model:
         """One model; the champion for an empty id. Raises model_not_found, model_missing."""

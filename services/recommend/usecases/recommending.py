@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.kit import paging
+from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.ids import Ids
 from services.recommend import refusals, store
@@ -50,10 +51,11 @@ class Answer:
 class Recommending:
     """Answers Recommend."""
 
-    def __init__(self, db: Database, knowledge: store.Knowledge, keeper: Keeper, ids: Ids) -> None:
+    def __init__(self, db: Database, knowledge: store.Knowledge, keeper: Keeper, clock: Clock, ids: Ids) -> None:
         self._db = db
         self._knowledge = knowledge
         self._keeper = keeper
+        self._clock = clock
         self._ids = ids
 
     async def recommend(self, ask: Ask) -> Answer:
@@ -70,10 +72,11 @@ class Recommending:
             champion(view)
         if known is None:
             raise refusals.customer_not_found(ask.customer_key)
+        now = self._clock().timestamp()
         if ask.no_profile:
-            return self._answer(ask, _popular(view, known, ask), "", known.run_id)
+            return self._answer(ask, _popular(view, known, ask, now), "", known.run_id)
         loaded = champion(view)
-        return self._answer(ask, _personal(view, loaded, known, ask), loaded.model.model_id, known.run_id)
+        return self._answer(ask, _personal(view, loaded, known, ask, now), loaded.model.model_id, known.run_id)
 
     def _answer(self, ask: Ask, given: Sequence[Given], model_id: str, run_id: str) -> Answer:
         names = [each.product.product_id for each in given]
@@ -81,9 +84,9 @@ class Recommending:
         return Answer(tuple(given), model_id, paging.encode(token))
 
 
-def _personal(view: View, loaded: Loaded, known: Known, ask: Ask) -> list[Given]:
+def _personal(view: View, loaded: Loaded, known: Known, ask: Ask, now: float) -> list[Given]:
     profile, owned = _profile(view, known), _owned(view.catalogue, known)
-    eligible = view.catalogue.eligible(owned)
+    eligible = view.catalogue.eligible(owned) & ~_cooling(view.catalogue, known, now)
     if ask.categories:
         eligible &= np.array([product.category in ask.categories for product in view.catalogue.products])
     ranking = loaded.graph.rank(profile, owned, eligible)
@@ -120,10 +123,10 @@ def _personal(view: View, loaded: Loaded, known: Known, ask: Ask) -> list[Given]
     return given
 
 
-def _popular(view: View, known: Known, ask: Ask) -> list[Given]:
+def _popular(view: View, known: Known, ask: Ask, now: float) -> list[Given]:
     """By the share of customers who own it, of what could be opened; nothing personal but what is owned."""
     catalogue = Catalogue.of(list(view.products.values()))
-    eligible = catalogue.eligible(_owned(catalogue, known))[0]
+    eligible = (catalogue.eligible(_owned(catalogue, known)) & ~_cooling(catalogue, known, now))[0]
     open_to = [
         product
         for product, possible in zip(catalogue.products, eligible.tolist(), strict=True)
@@ -144,6 +147,13 @@ def _profile(view: View, known: Known) -> Singles:
     told = np.append(np.frombuffer(known.features, dtype="<f4"), np.float32(np.nan))
     profile = told[view.places][None, :]  # place -1 is the NaN at the end
     return np.where(np.isfinite(profile), profile, np.float32(np.nan))
+
+
+def _cooling(catalogue: Catalogue, known: Known, now: float) -> Flags:
+    """What he cancelled less than its cool-down ago, shape (1, p); `now` in seconds since 1970."""
+    days = np.array([[product.terms.cool_down_days if product.terms else 0 for product in catalogue.products]])
+    left = np.array([[known.gone.get(product_id, -np.inf) for product_id in catalogue.ids]])
+    return np.asarray(left + 86_400.0 * days > now) & (days > 0)
 
 
 def _owned(catalogue: Catalogue, known: Known) -> Flags:

@@ -1,6 +1,7 @@
 """The job `matrix`: every customer of a run × every product he could open, by the graph, published at once."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import structlog
@@ -12,7 +13,7 @@ from services.kit.jobs import Running
 from services.recommend import refusals, store
 from services.recommend.domain import matrix, ownership
 from services.recommend.domain.ownership import Orders
-from services.recommend.domain.product import Catalogue
+from services.recommend.domain.product import Catalogue, Singles
 from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import FEEDS, File, Inputs
 from services.recommend.lake import Features, Lake, model_path, workbench
@@ -50,22 +51,29 @@ class Scoring:
             run = await self._inputs.run(read, inputs.run_id)
             model = await self._models.model(read, running.job.spec["model_id"])
             sources = {feed: await self._inputs.files(read, inputs.deliveries[feed]) for feed in FEEDS}
+            terms = await store.Guidance().terms(read)
         if run is None or model is None:
             raise refusals.inputs_incomplete("run or model")
         matrix_id = running.job.job_id
         graph = await asyncio.to_thread(self._graph, model)
         products = await asyncio.to_thread(self._lake.products, sources["products"])
-        catalogue = Catalogue.of(products).aligned(model.product_ids)
+        catalogue = Catalogue.of(products).with_terms(terms).aligned(model.product_ids)
+        drifts: list[dict[str, float]] = []
+        until = datetime.combine(run.to_date + timedelta(days=1), datetime.min.time(), UTC)
         orders = await asyncio.to_thread(lambda: ownership.latest(self._lake.orders(sources["orders"])))
         files: list[File] = []
         customers = 0
         for number, source in enumerate(sorted(run.files, key=lambda file: file.bucket), 1):
-            file, scored = await asyncio.to_thread(self._bucket, matrix_id, graph, model, catalogue, orders, source)
+            part = await asyncio.to_thread(
+                self._bucket, matrix_id, graph, model, catalogue, orders, source, int(until.timestamp() * 1000)
+            )
+            file, scored, drift = part
             files.append(file)
+            drifts.append(drift)
             customers += scored
             await running.progress(number, len(run.files), customers=customers)
         cells = sum(file.rows for file in files)
-        made = Matrix(matrix_id, model.model_id, run.run_id, run.to_date, customers, cells, self._clock())
+        made = Matrix(matrix_id, model.model_id, run.run_id, run.to_date, customers, cells, self._clock(), mean(drifts))
         async with self._db.begin() as tx:
             await self._matrices.publish(tx, made, files)
             await outbox.put(tx, PUBLISHED, matrix_id, {"matrix_id": matrix_id})
@@ -77,11 +85,18 @@ class Scoring:
         return Graph(self._lake.get(model_path(model.model_id, workbench.GRAPH)), model.sha256)
 
     def _bucket(
-        self, matrix_id: str, graph: Graph, model: Model, catalogue: Catalogue, orders: Orders, source: File
-    ) -> tuple[File, int]:
+        self,
+        matrix_id: str,
+        graph: Graph,
+        model: Model,
+        catalogue: Catalogue,
+        orders: Orders,
+        source: File,
+        now: int,
+    ) -> tuple[File, int, dict[str, float]]:
         features = self._lake.features([source])
         owned = ownership.fold(orders, features.customer_key, catalogue).owned
-        eligible = catalogue.eligible(owned)
+        eligible = catalogue.eligible(owned) & ~ownership.cooling(orders, features.customer_key, catalogue, now)
         profile = aligned(features, model.features)
         parts = [
             graph.rank(profile[start : start + _ROWS], owned[start : start + _ROWS], eligible[start : start + _ROWS])
@@ -92,7 +107,23 @@ class Scoring:
         scores = np.concatenate([part.scores for part in parts] or [empty.astype(np.float32)])
         found = matrix.cells(ids, scores)
         file = self._lake.write_matrix(matrix_id, source.bucket, features, found, model.product_ids)
-        return file, len(profile)
+        return file, len(profile), drift_of(model, profile)
+
+
+def drift_of(model: Model, profile: Singles) -> dict[str, float]:
+    """The population stability index by feature, of the customers scored against those learned from."""
+    known = model.report.get("classes", {})
+    return {
+        name: round(matrix.stability(np.array(known[name]["edges"]), np.array(known[name]["shares"]), profile[:, n]), 4)
+        for n, name in enumerate(model.features)
+        if name in known and len(profile)
+    }
+
+
+def mean(drifts: list[dict[str, float]]) -> dict[str, float]:
+    """The mean over the buckets, each of which is a sample of the customers by key."""
+    told = [each for each in drifts if each]
+    return {name: round(sum(each[name] for each in told) / len(told), 4) for name in (told[0] if told else ())}
 
 
 def aligned(features: Features, names: tuple[str, ...]) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":

@@ -3,6 +3,7 @@
 from .association_pb2 import Association as Association
 from .error_reason_pb2 import ErrorReason as ErrorReason
 from .error_reason_pb2 import ERROR_REASON_BAD_PAGE_TOKEN as ERROR_REASON_BAD_PAGE_TOKEN
+from .error_reason_pb2 import ERROR_REASON_CIRCLE_NOT_FOUND as ERROR_REASON_CIRCLE_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_CURSOR_INVALID as ERROR_REASON_CURSOR_INVALID
 from .error_reason_pb2 import ERROR_REASON_CUSTOMER_NOT_FOUND as ERROR_REASON_CUSTOMER_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_DEADLINE_EXHAUSTED as ERROR_REASON_DEADLINE_EXHAUSTED
@@ -12,6 +13,7 @@ from .error_reason_pb2 import ERROR_REASON_JOB_NOT_FOUND as ERROR_REASON_JOB_NOT
 from .error_reason_pb2 import ERROR_REASON_MATRIX_NOT_FOUND as ERROR_REASON_MATRIX_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_MODEL_MISSING as ERROR_REASON_MODEL_MISSING
 from .error_reason_pb2 import ERROR_REASON_MODEL_NOT_FOUND as ERROR_REASON_MODEL_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_MODEL_STATE as ERROR_REASON_MODEL_STATE
 from .error_reason_pb2 import ERROR_REASON_NOT_ALLOWED as ERROR_REASON_NOT_ALLOWED
 from .error_reason_pb2 import ERROR_REASON_PRODUCT_NOT_FOUND as ERROR_REASON_PRODUCT_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_REQUEST_ID_REUSED as ERROR_REASON_REQUEST_ID_REUSED
@@ -23,34 +25,62 @@ from .job_pb2 import Job as Job
 from .job_pb2 import MatrixSpec as MatrixSpec
 from .job_pb2 import TrainSpec as TrainSpec
 from .matrix_pb2 import Matrix as Matrix
+from .matrix_pb2 import MatrixCell as MatrixCell
+from .matrix_pb2 import MatrixChange as MatrixChange
 from .matrix_pb2 import MatrixFile as MatrixFile
 from .matrix_pb2 import Recommendation as Recommendation
 from .model_pb2 import Model as Model
 from .product_pb2 import Product as Product
+from .product_pb2 import ProductTerms as ProductTerms
 from .recommend_service_pb2 import CancelJobRequest as CancelJobRequest
 from .recommend_service_pb2 import CancelJobResponse as CancelJobResponse
+from .recommend_service_pb2 import CreateExpertListRequest as CreateExpertListRequest
+from .recommend_service_pb2 import CreateExpertListResponse as CreateExpertListResponse
 from .recommend_service_pb2 import CreateJobRequest as CreateJobRequest
 from .recommend_service_pb2 import CreateJobResponse as CreateJobResponse
+from .recommend_service_pb2 import ExportMatrixRequest as ExportMatrixRequest
+from .recommend_service_pb2 import ExportMatrixResponse as ExportMatrixResponse
 from .recommend_service_pb2 import GetJobRequest as GetJobRequest
 from .recommend_service_pb2 import GetJobResponse as GetJobResponse
+from .recommend_service_pb2 import GetMatrixChangesRequest as GetMatrixChangesRequest
+from .recommend_service_pb2 import GetMatrixChangesResponse as GetMatrixChangesResponse
 from .recommend_service_pb2 import GetMatrixRequest as GetMatrixRequest
 from .recommend_service_pb2 import GetMatrixResponse as GetMatrixResponse
 from .recommend_service_pb2 import GetModelRequest as GetModelRequest
 from .recommend_service_pb2 import GetModelResponse as GetModelResponse
 from .recommend_service_pb2 import GetProductRequest as GetProductRequest
 from .recommend_service_pb2 import GetProductResponse as GetProductResponse
+from .recommend_service_pb2 import GetShortlistRequest as GetShortlistRequest
+from .recommend_service_pb2 import GetShortlistResponse as GetShortlistResponse
 from .recommend_service_pb2 import ListAssociationsRequest as ListAssociationsRequest
 from .recommend_service_pb2 import ListAssociationsResponse as ListAssociationsResponse
+from .recommend_service_pb2 import ListBestCustomersRequest as ListBestCustomersRequest
+from .recommend_service_pb2 import ListBestCustomersResponse as ListBestCustomersResponse
+from .recommend_service_pb2 import ListCustomerProductsRequest as ListCustomerProductsRequest
+from .recommend_service_pb2 import ListCustomerProductsResponse as ListCustomerProductsResponse
+from .recommend_service_pb2 import ListExpertListsRequest as ListExpertListsRequest
+from .recommend_service_pb2 import ListExpertListsResponse as ListExpertListsResponse
 from .recommend_service_pb2 import ListJobsRequest as ListJobsRequest
 from .recommend_service_pb2 import ListJobsResponse as ListJobsResponse
 from .recommend_service_pb2 import ListModelsRequest as ListModelsRequest
 from .recommend_service_pb2 import ListModelsResponse as ListModelsResponse
 from .recommend_service_pb2 import ListProductsRequest as ListProductsRequest
 from .recommend_service_pb2 import ListProductsResponse as ListProductsResponse
+from .recommend_service_pb2 import PromoteModelRequest as PromoteModelRequest
+from .recommend_service_pb2 import PromoteModelResponse as PromoteModelResponse
 from .recommend_service_pb2 import RecommendRequest as RecommendRequest
 from .recommend_service_pb2 import RecommendResponse as RecommendResponse
+from .recommend_service_pb2 import RetireModelRequest as RetireModelRequest
+from .recommend_service_pb2 import RetireModelResponse as RetireModelResponse
+from .recommend_service_pb2 import ShadowModelRequest as ShadowModelRequest
+from .recommend_service_pb2 import ShadowModelResponse as ShadowModelResponse
+from .recommend_service_pb2 import UpdateProductTermsRequest as UpdateProductTermsRequest
+from .recommend_service_pb2 import UpdateProductTermsResponse as UpdateProductTermsResponse
 from .recommend_service_pb2 import WatchMatricesRequest as WatchMatricesRequest
 from .recommend_service_pb2 import WatchMatricesResponse as WatchMatricesResponse
+from .shortlist_pb2 import ExpertList as ExpertList
+from .shortlist_pb2 import ShortlistEntry as ShortlistEntry
+from .shortlist_pb2 import Weights as Weights
 from .recommend_service_pb2_grpc import RecommendServiceStub as RecommendServiceStub
 from .recommend_service_pb2_grpc import RecommendServiceServicer as RecommendServiceServicer
 from .recommend_service_pb2_grpc import add_RecommendServiceServicer_to_server as add_RecommendServiceServicer_to_server
@@ -59,9 +89,12 @@ __all__ = [
     "Association",
     "CancelJobRequest",
     "CancelJobResponse",
+    "CreateExpertListRequest",
+    "CreateExpertListResponse",
     "CreateJobRequest",
     "CreateJobResponse",
     "ERROR_REASON_BAD_PAGE_TOKEN",
+    "ERROR_REASON_CIRCLE_NOT_FOUND",
     "ERROR_REASON_CURSOR_INVALID",
     "ERROR_REASON_CUSTOMER_NOT_FOUND",
     "ERROR_REASON_DEADLINE_EXHAUSTED",
@@ -71,6 +104,7 @@ __all__ = [
     "ERROR_REASON_MATRIX_NOT_FOUND",
     "ERROR_REASON_MODEL_MISSING",
     "ERROR_REASON_MODEL_NOT_FOUND",
+    "ERROR_REASON_MODEL_STATE",
     "ERROR_REASON_NOT_ALLOWED",
     "ERROR_REASON_PRODUCT_NOT_FOUND",
     "ERROR_REASON_REQUEST_ID_REUSED",
@@ -79,17 +113,30 @@ __all__ = [
     "ERROR_REASON_TRAINING_DATA_UNFIT",
     "ERROR_REASON_UNSPECIFIED",
     "ErrorReason",
+    "ExpertList",
+    "ExportMatrixRequest",
+    "ExportMatrixResponse",
     "GetJobRequest",
     "GetJobResponse",
+    "GetMatrixChangesRequest",
+    "GetMatrixChangesResponse",
     "GetMatrixRequest",
     "GetMatrixResponse",
     "GetModelRequest",
     "GetModelResponse",
     "GetProductRequest",
     "GetProductResponse",
+    "GetShortlistRequest",
+    "GetShortlistResponse",
     "Job",
     "ListAssociationsRequest",
     "ListAssociationsResponse",
+    "ListBestCustomersRequest",
+    "ListBestCustomersResponse",
+    "ListCustomerProductsRequest",
+    "ListCustomerProductsResponse",
+    "ListExpertListsRequest",
+    "ListExpertListsResponse",
     "ListJobsRequest",
     "ListJobsResponse",
     "ListModelsRequest",
@@ -97,17 +144,30 @@ __all__ = [
     "ListProductsRequest",
     "ListProductsResponse",
     "Matrix",
+    "MatrixCell",
+    "MatrixChange",
     "MatrixFile",
     "MatrixSpec",
     "Model",
     "Product",
+    "ProductTerms",
+    "PromoteModelRequest",
+    "PromoteModelResponse",
     "RecommendRequest",
     "RecommendResponse",
     "RecommendServiceServicer",
     "RecommendServiceStub",
     "Recommendation",
+    "RetireModelRequest",
+    "RetireModelResponse",
+    "ShadowModelRequest",
+    "ShadowModelResponse",
+    "ShortlistEntry",
     "TrainSpec",
+    "UpdateProductTermsRequest",
+    "UpdateProductTermsResponse",
     "WatchMatricesRequest",
     "WatchMatricesResponse",
+    "Weights",
     "add_RecommendServiceServicer_to_server",
 ]

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)lifecircle/recommend/v1/association.proto\x12\x17lifecircle.recommend.v1\"\x81\x01\n\x0b\x41ssociation\x12\x17\n\x0fleft_product_id\x18\x01 \x01(\t\x12\x18\n\x10right_product_id\x18\x02 \x01(\t\x12\x0c\n\x04\x62oth\x18\x03 \x01(\x03\x12\x0f\n\x07support\x18\x04 \x01(\x01\x12\x12\n\nconfidence\x18\x05 \x01(\x01\x12\x0c\n\x04lift\x18\x06 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)lifecircle/recommend/v1/association.proto\x12\x17lifecircle.recommend.v1\"\x97\x03\n\x0b\x41ssociation\x12\x17\n\x0fleft_product_id\x18\x01 \x01(\t\x12\x18\n\x10right_product_id\x18\x02 \x01(\t\x12\x0c\n\x04\x62oth\x18\x03 \x01(\x03\x12\x0f\n\x07support\x18\x04 \x01(\x01\x12\x12\n\nconfidence\x18\x05 \x01(\x01\x12\x0c\n\x04lift\x18\x06 \x01(\x01\x12\x37\n\x04kind\x18\x07 \x01(\x0e\x32).lifecircle.recommend.v1.Association.Kind\x12\x0f\n\x07p_value\x18\x08 \x01(\x01\x12\x0f\n\x07q_value\x18\t \x01(\x01\x12\x13\n\x0bsignificant\x18\n \x01(\x08\x12\x11\n\tleft_name\x18\x0b \x01(\t\x12\x12\n\nright_name\x18\x0c \x01(\t\"}\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14KIND_PRODUCT_PRODUCT\x10\x01\x12\x17\n\x13KIND_BEARER_PRODUCT\x10\x02\x12\x17\n\x13KIND_PERSON_PRODUCT\x10\x03\x12\x13\n\x0fKIND_DATA_VOICE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.recommend.v1.ass
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ASSOCIATION']._serialized_start=71
-  _globals['_ASSOCIATION']._serialized_end=200
+  _globals['_ASSOCIATION']._serialized_end=478
+  _globals['_ASSOCIATION_KIND']._serialized_start=353
+  _globals['_ASSOCIATION_KIND']._serialized_end=478
 # @@protoc_insertion_point(module_scope)

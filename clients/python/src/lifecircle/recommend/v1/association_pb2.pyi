@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,16 +23,53 @@ class Association(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Association._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Association._Kind.ValueType  # 0
+        """KIND_UNSPECIFIED is never stored; in a request it means PRODUCT_PRODUCT."""
+        KIND_PRODUCT_PRODUCT: Association._Kind.ValueType  # 1
+        """KIND_PRODUCT_PRODUCT is service with service."""
+        KIND_BEARER_PRODUCT: Association._Kind.ValueType  # 2
+        """KIND_BEARER_PRODUCT is bearer (plan, terminal, network) with service."""
+        KIND_PERSON_PRODUCT: Association._Kind.ValueType  # 3
+        """KIND_PERSON_PRODUCT is personal information with service."""
+        KIND_DATA_VOICE: Association._Kind.ValueType  # 4
+        """KIND_DATA_VOICE is data behaviour with voice behaviour."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kind says what stands on the left and on the right."""
+
+    KIND_UNSPECIFIED: Association.Kind.ValueType  # 0
+    """KIND_UNSPECIFIED is never stored; in a request it means PRODUCT_PRODUCT."""
+    KIND_PRODUCT_PRODUCT: Association.Kind.ValueType  # 1
+    """KIND_PRODUCT_PRODUCT is service with service."""
+    KIND_BEARER_PRODUCT: Association.Kind.ValueType  # 2
+    """KIND_BEARER_PRODUCT is bearer (plan, terminal, network) with service."""
+    KIND_PERSON_PRODUCT: Association.Kind.ValueType  # 3
+    """KIND_PERSON_PRODUCT is personal information with service."""
+    KIND_DATA_VOICE: Association.Kind.ValueType  # 4
+    """KIND_DATA_VOICE is data behaviour with voice behaviour."""
+
     LEFT_PRODUCT_ID_FIELD_NUMBER: _builtins.int
     RIGHT_PRODUCT_ID_FIELD_NUMBER: _builtins.int
     BOTH_FIELD_NUMBER: _builtins.int
     SUPPORT_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     LIFT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    Q_VALUE_FIELD_NUMBER: _builtins.int
+    SIGNIFICANT_FIELD_NUMBER: _builtins.int
+    LEFT_NAME_FIELD_NUMBER: _builtins.int
+    RIGHT_NAME_FIELD_NUMBER: _builtins.int
     left_product_id: _builtins.str
-    """left_product_id is the product that is owned."""
+    """left_product_id is the product that is owned; in the other tables the trait, such as `age=[30, 40)`."""
     right_product_id: _builtins.str
-    """right_product_id is the product that goes with it."""
+    """right_product_id is the product that goes with it; in the table DATA_VOICE a trait as well."""
     both: _builtins.int
     """both counts the customers who own both."""
     support: _builtins.float
@@ -40,6 +78,18 @@ class Association(_message.Message):
     """confidence is the share of the left product's owners who own the right one, 0 to 1."""
     lift: _builtins.float
     """lift is confidence divided by the share of all customers who own the right product."""
+    kind: Global___Association.Kind.ValueType
+    """kind is the table that it belongs to."""
+    p_value: _builtins.float
+    """p_value is that of Fisher's exact test (one-sided: together more often than by chance), by the hypergeometric distribution."""
+    q_value: _builtins.float
+    """q_value is p_value corrected for the number of associations of its table (Benjamini and Hochberg): the false discovery rate."""
+    significant: _builtins.bool
+    """significant is q_value <= 0.05."""
+    left_name: _builtins.str
+    """left_name is what people call the left side."""
+    right_name: _builtins.str
+    """right_name is what people call the right side."""
     def __init__(
         self,
         *,
@@ -49,10 +99,16 @@ class Association(_message.Message):
         support: _builtins.float = ...,
         confidence: _builtins.float = ...,
         lift: _builtins.float = ...,
+        kind: Global___Association.Kind.ValueType = ...,
+        p_value: _builtins.float = ...,
+        q_value: _builtins.float = ...,
+        significant: _builtins.bool = ...,
+        left_name: _builtins.str = ...,
+        right_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["both", b"both", "confidence", b"confidence", "left_product_id", b"left_product_id", "lift", b"lift", "right_product_id", b"right_product_id", "support", b"support"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["both", b"both", "confidence", b"confidence", "kind", b"kind", "left_name", b"left_name", "left_product_id", b"left_product_id", "lift", b"lift", "p_value", b"p_value", "q_value", b"q_value", "right_name", b"right_name", "right_product_id", b"right_product_id", "significant", b"significant", "support", b"support"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

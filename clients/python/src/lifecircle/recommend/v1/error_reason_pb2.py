@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*lifecircle/recommend/v1/error_reason.proto\x12\x17lifecircle.recommend.v1*\xcb\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45RROR_REASON_STRANGER\x10\x01\x12\x1c\n\x18\x45RROR_REASON_NOT_ALLOWED\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x03\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x04\x12#\n\x1f\x45RROR_REASON_DEADLINE_EXHAUSTED\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_BAD_PAGE_TOKEN\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_JOB_NOT_FOUND\x10\x07\x12\x1f\n\x1b\x45RROR_REASON_CURSOR_INVALID\x10\x08\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\t\x12#\n\x1f\x45RROR_REASON_CUSTOMER_NOT_FOUND\x10\x14\x12\"\n\x1e\x45RROR_REASON_PRODUCT_NOT_FOUND\x10\x15\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x16\x12\x1e\n\x1a\x45RROR_REASON_MODEL_MISSING\x10\x17\x12!\n\x1d\x45RROR_REASON_MATRIX_NOT_FOUND\x10\x18\x12$\n ERROR_REASON_TRAINING_DATA_UNFIT\x10\x19\x12\"\n\x1e\x45RROR_REASON_INPUTS_INCOMPLETE\x10\x1a\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*lifecircle/recommend/v1/error_reason.proto\x12\x17lifecircle.recommend.v1*\x8c\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45RROR_REASON_STRANGER\x10\x01\x12\x1c\n\x18\x45RROR_REASON_NOT_ALLOWED\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x03\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x04\x12#\n\x1f\x45RROR_REASON_DEADLINE_EXHAUSTED\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_BAD_PAGE_TOKEN\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_JOB_NOT_FOUND\x10\x07\x12\x1f\n\x1b\x45RROR_REASON_CURSOR_INVALID\x10\x08\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\t\x12#\n\x1f\x45RROR_REASON_CUSTOMER_NOT_FOUND\x10\x14\x12\"\n\x1e\x45RROR_REASON_PRODUCT_NOT_FOUND\x10\x15\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x16\x12\x1e\n\x1a\x45RROR_REASON_MODEL_MISSING\x10\x17\x12!\n\x1d\x45RROR_REASON_MATRIX_NOT_FOUND\x10\x18\x12$\n ERROR_REASON_TRAINING_DATA_UNFIT\x10\x19\x12\"\n\x1e\x45RROR_REASON_INPUTS_INCOMPLETE\x10\x1a\x12\x1c\n\x18\x45RROR_REASON_MODEL_STATE\x10\x1b\x12!\n\x1d\x45RROR_REASON_CIRCLE_NOT_FOUND\x10\x1c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.recommend.v1.err
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=72
-  _globals['_ERRORREASON']._serialized_end=659
+  _globals['_ERRORREASON']._serialized_end=724
 # @@protoc_insertion_point(module_scope)

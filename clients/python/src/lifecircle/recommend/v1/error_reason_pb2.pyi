@@ -88,6 +88,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_INPUTS_INCOMPLETE: features, products or orders of the period are missing. FAILED_PRECONDITION.
     {"reason": "INPUTS_INCOMPLETE", "domain": "recommend.lifecircle", "metadata": {"missing": "products"}}
     """
+    ERROR_REASON_MODEL_STATE: _ErrorReason.ValueType  # 27
+    """ERROR_REASON_MODEL_STATE: the model's state does not allow this. FAILED_PRECONDITION.
+    {"reason": "MODEL_STATE", "domain": "recommend.lifecircle", "metadata": {"model_id": "0199…", "state": "CHAMPION"}}
+    """
+    ERROR_REASON_CIRCLE_NOT_FOUND: _ErrorReason.ValueType  # 28
+    """ERROR_REASON_CIRCLE_NOT_FOUND: no customer of the latest run has this tag, and no expert named products for it. NOT_FOUND.
+    {"reason": "CIRCLE_NOT_FOUND", "domain": "recommend.lifecircle", "metadata": {"circle": "ZZ01"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -159,5 +167,13 @@ ERROR_REASON_TRAINING_DATA_UNFIT: ErrorReason.ValueType  # 25
 ERROR_REASON_INPUTS_INCOMPLETE: ErrorReason.ValueType  # 26
 """ERROR_REASON_INPUTS_INCOMPLETE: features, products or orders of the period are missing. FAILED_PRECONDITION.
 {"reason": "INPUTS_INCOMPLETE", "domain": "recommend.lifecircle", "metadata": {"missing": "products"}}
+"""
+ERROR_REASON_MODEL_STATE: ErrorReason.ValueType  # 27
+"""ERROR_REASON_MODEL_STATE: the model's state does not allow this. FAILED_PRECONDITION.
+{"reason": "MODEL_STATE", "domain": "recommend.lifecircle", "metadata": {"model_id": "0199…", "state": "CHAMPION"}}
+"""
+ERROR_REASON_CIRCLE_NOT_FOUND: ErrorReason.ValueType  # 28
+"""ERROR_REASON_CIRCLE_NOT_FOUND: no customer of the latest run has this tag, and no expert named products for it. NOT_FOUND.
+{"reason": "CIRCLE_NOT_FOUND", "domain": "recommend.lifecircle", "metadata": {"circle": "ZZ01"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

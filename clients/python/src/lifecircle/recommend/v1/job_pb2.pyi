@@ -171,19 +171,27 @@ class TrainSpec(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """run_id is the portrait run to learn from; empty for the latest."""
     seed: _builtins.int
     """seed makes the training reproducible to the bit."""
+    algorithm: _builtins.str
+    """algorithm is one of rf_cf (default), forest, log_linear, lightgbm, rf_x_lightgbm, popularity, item_knn, user_knn, ease, als, content."""
+    shadow: _builtins.bool
+    """shadow keeps the model beside the champion: it does not serve until PromoteModel."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         seed: _builtins.int = ...,
+        algorithm: _builtins.str = ...,
+        shadow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "run_id", b"run_id", "seed", b"seed", "shadow", b"shadow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,17 +26,25 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lifecircle/recommend/v1/matrix.proto\x12\x17lifecircle.recommend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xb7\x01\n\x06Matrix\x12\x11\n\tmatrix_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\r\n\x05\x63\x65lls\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\nas_of_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\"G\n\nMatrixFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\x05\"`\n\x0eRecommendation\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x0f\n\x07reasons\x18\x05 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lifecircle/recommend/v1/matrix.proto\x12\x17lifecircle.recommend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xa0\x02\n\x06Matrix\x12\x11\n\tmatrix_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\r\n\x05\x63\x65lls\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\nas_of_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12\x39\n\x05\x64rift\x18\x08 \x03(\x0b\x32*.lifecircle.recommend.v1.Matrix.DriftEntry\x1a,\n\nDriftEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"G\n\nMatrixFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\x05\"`\n\x0eRecommendation\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x0f\n\x07reasons\x18\x05 \x03(\t\"c\n\nMatrixCell\x12\x14\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x0e\n\x06org_id\x18\x03 \x01(\t\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\r\n\x05score\x18\x05 \x01(\x01\"\xb4\x01\n\x0cMatrixChange\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x65lls_before\x18\x02 \x01(\x03\x12\x13\n\x0b\x63\x65lls_after\x18\x03 \x01(\x03\x12\x10\n\x08\x61ppeared\x18\x04 \x01(\x03\x12\x13\n\x0b\x64isappeared\x18\x05 \x01(\x03\x12\x14\n\x0c\x66irst_before\x18\x06 \x01(\x03\x12\x13\n\x0b\x66irst_after\x18\x07 \x01(\x03\x12\x13\n\x0bmean_change\x18\x08 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.recommend.v1.matrix_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MATRIX_DRIFTENTRY']._loaded_options = None
+  _globals['_MATRIX_DRIFTENTRY']._serialized_options = b'8\001'
   _globals['_MATRIX']._serialized_start=123
-  _globals['_MATRIX']._serialized_end=306
-  _globals['_MATRIXFILE']._serialized_start=308
-  _globals['_MATRIXFILE']._serialized_end=379
-  _globals['_RECOMMENDATION']._serialized_start=381
-  _globals['_RECOMMENDATION']._serialized_end=477
+  _globals['_MATRIX']._serialized_end=411
+  _globals['_MATRIX_DRIFTENTRY']._serialized_start=367
+  _globals['_MATRIX_DRIFTENTRY']._serialized_end=411
+  _globals['_MATRIXFILE']._serialized_start=413
+  _globals['_MATRIXFILE']._serialized_end=484
+  _globals['_RECOMMENDATION']._serialized_start=486
+  _globals['_RECOMMENDATION']._serialized_end=582
+  _globals['_MATRIXCELL']._serialized_start=584
+  _globals['_MATRIXCELL']._serialized_end=683
+  _globals['_MATRIXCHANGE']._serialized_start=686
+  _globals['_MATRIXCHANGE']._serialized_end=866
 # @@protoc_insertion_point(module_scope)

@@ -26,6 +26,26 @@ class Matrix(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class DriftEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MATRIX_ID_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
@@ -33,6 +53,7 @@ class Matrix(_message.Message):
     CELLS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     AS_OF_DATE_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
     matrix_id: _builtins.str
     """matrix_id names the version."""
     model_id: _builtins.str
@@ -51,6 +72,12 @@ class Matrix(_message.Message):
     def as_of_date(self) -> _date_pb2.Date:
         """as_of_date is the last business day of the data behind it; contacts of the next day go by it."""
 
+    @_builtins.property
+    def drift(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """drift says by feature how far the customers scored are from those learned from, as population stability index: below 0.1 alike,
+        above 0.25 another population. Features without a figure are left out.
+        """
+
     def __init__(
         self,
         *,
@@ -61,10 +88,11 @@ class Matrix(_message.Message):
         cells: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         as_of_date: _date_pb2.Date | None = ...,
+        drift: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "cells", b"cells", "create_time", b"create_time", "customers", b"customers", "matrix_id", b"matrix_id", "model_id", b"model_id", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "cells", b"cells", "create_time", b"create_time", "customers", b"customers", "drift", b"drift", "matrix_id", b"matrix_id", "model_id", b"model_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -147,3 +175,91 @@ class Recommendation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Recommendation: _TypeAlias = Recommendation  # noqa: Y015
+
+@_typing.final
+class MatrixCell(_message.Message):
+    """MatrixCell is one customer and product of a matrix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    customer_key: _builtins.int
+    """customer_key is the customer."""
+    product_id: _builtins.str
+    """product_id is the product."""
+    org_id: _builtins.str
+    """org_id is the customer's organisation."""
+    rank: _builtins.int
+    """rank is the product's place for this customer, from 1."""
+    score: _builtins.float
+    """score is as in Recommendation, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        customer_key: _builtins.int = ...,
+        product_id: _builtins.str = ...,
+        org_id: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "org_id", b"org_id", "product_id", b"product_id", "rank", b"rank", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatrixCell: _TypeAlias = MatrixCell  # noqa: Y015
+
+@_typing.final
+class MatrixChange(_message.Message):
+    """MatrixChange compares one product in two matrices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    CELLS_BEFORE_FIELD_NUMBER: _builtins.int
+    CELLS_AFTER_FIELD_NUMBER: _builtins.int
+    APPEARED_FIELD_NUMBER: _builtins.int
+    DISAPPEARED_FIELD_NUMBER: _builtins.int
+    FIRST_BEFORE_FIELD_NUMBER: _builtins.int
+    FIRST_AFTER_FIELD_NUMBER: _builtins.int
+    MEAN_CHANGE_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """product_id is the product."""
+    cells_before: _builtins.int
+    """cells_before counts the customers to whom it could be offered in the earlier matrix."""
+    cells_after: _builtins.int
+    """cells_after counts them in the later one."""
+    appeared: _builtins.int
+    """appeared counts the cells of the later matrix that the earlier one lacks."""
+    disappeared: _builtins.int
+    """disappeared counts the cells of the earlier matrix that the later one lacks, such as products opened since."""
+    first_before: _builtins.int
+    """first_before counts the customers whose first product it was."""
+    first_after: _builtins.int
+    """first_after counts the customers whose first product it is."""
+    mean_change: _builtins.float
+    """mean_change is the mean difference of the score over the cells of both."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        cells_before: _builtins.int = ...,
+        cells_after: _builtins.int = ...,
+        appeared: _builtins.int = ...,
+        disappeared: _builtins.int = ...,
+        first_before: _builtins.int = ...,
+        first_after: _builtins.int = ...,
+        mean_change: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appeared", b"appeared", "cells_after", b"cells_after", "cells_before", b"cells_before", "disappeared", b"disappeared", "first_after", b"first_after", "first_before", b"first_before", "mean_change", b"mean_change", "product_id", b"product_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatrixChange: _TypeAlias = MatrixChange  # noqa: Y015

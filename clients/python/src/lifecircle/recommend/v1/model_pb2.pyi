@@ -40,6 +40,8 @@ class Model(_message.Message):
         """STATE_CHAMPION means that it serves."""
         STATE_RETIRED: Model._State.ValueType  # 3
         """STATE_RETIRED means that another champion took its place."""
+        STATE_SHADOW: Model._State.ValueType  # 4
+        """STATE_SHADOW means that it is watched beside the champion and does not serve."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """State says whether the model serves."""
@@ -52,6 +54,8 @@ class Model(_message.Message):
     """STATE_CHAMPION means that it serves."""
     STATE_RETIRED: Model.State.ValueType  # 3
     """STATE_RETIRED means that another champion took its place."""
+    STATE_SHADOW: Model.State.ValueType  # 4
+    """STATE_SHADOW means that it is watched beside the champion and does not serve."""
 
     @_typing.final
     class MetricsEntry(_message.Message):
@@ -86,6 +90,8 @@ class Model(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    CARD_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """model_id is assigned by the platform."""
     state: Global___Model.State.ValueType
@@ -104,6 +110,10 @@ class Model(_message.Message):
     """customers counts the customers that it learned from."""
     bytes: _builtins.int
     """bytes is the size of the ONNX graph."""
+    report: _builtins.str
+    """report is what the training program wrote, as JSON: dropped columns, ablation, accuracy against K, weights. GetModel only."""
+    card: _builtins.str
+    """card is the model card, as Markdown: what it is for, what it was made from, how good it is, where it must not be used. GetModel only."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """features are the profile features in the graph's order."""
@@ -136,10 +146,12 @@ class Model(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         bytes: _builtins.int = ...,
+        report: _builtins.str = ...,
+        card: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "bytes", b"bytes", "create_time", b"create_time", "customers", b"customers", "data_sha256", b"data_sha256", "features", b"features", "metrics", b"metrics", "model_id", b"model_id", "product_ids", b"product_ids", "run_id", b"run_id", "seed", b"seed", "sha256", b"sha256", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "bytes", b"bytes", "card", b"card", "create_time", b"create_time", "customers", b"customers", "data_sha256", b"data_sha256", "features", b"features", "metrics", b"metrics", "model_id", b"model_id", "product_ids", b"product_ids", "report", b"report", "run_id", b"run_id", "seed", b"seed", "sha256", b"sha256", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

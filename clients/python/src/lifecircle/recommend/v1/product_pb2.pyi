@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -30,6 +33,7 @@ class Product(_message.Message):
     REQUIRES_PRODUCT_ID_FIELD_NUMBER: _builtins.int
     EXCLUSIVE_GROUP_FIELD_NUMBER: _builtins.int
     OWNERS_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """product_id is the operator's id."""
     name: _builtins.str
@@ -46,6 +50,10 @@ class Product(_message.Message):
     """exclusive_group names products of which a customer may own only one; empty for none."""
     owners: _builtins.int
     """owners counts the customers who own it."""
+    @_builtins.property
+    def terms(self) -> Global___ProductTerms:
+        """terms are what product managers keep; unset when nobody has."""
+
     def __init__(
         self,
         *,
@@ -57,11 +65,105 @@ class Product(_message.Message):
         requires_product_id: _builtins.str = ...,
         exclusive_group: _builtins.str = ...,
         owners: _builtins.int = ...,
+        terms: Global___ProductTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "exclusive_group", b"exclusive_group", "fee_fen", b"fee_fen", "name", b"name", "owners", b"owners", "product_id", b"product_id", "requires_product_id", b"requires_product_id", "worth_fen", b"worth_fen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "exclusive_group", b"exclusive_group", "fee_fen", b"fee_fen", "name", b"name", "owners", b"owners", "product_id", b"product_id", "requires_product_id", b"requires_product_id", "terms", b"terms", "worth_fen", b"worth_fen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Product: _TypeAlias = Product  # noqa: Y015
+
+@_typing.final
+class ProductTerms(_message.Message):
+    """ProductTerms are how a product is sold, and who may be offered it, as data."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Frequency:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FrequencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ProductTerms._Frequency.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FREQUENCY_UNSPECIFIED: ProductTerms._Frequency.ValueType  # 0
+        """FREQUENCY_UNSPECIFIED means that it is not known."""
+        FREQUENCY_MONTHLY: ProductTerms._Frequency.ValueType  # 1
+        """FREQUENCY_MONTHLY means every month."""
+        FREQUENCY_ONCE: ProductTerms._Frequency.ValueType  # 2
+        """FREQUENCY_ONCE means once."""
+        FREQUENCY_PER_USE: ProductTerms._Frequency.ValueType  # 3
+        """FREQUENCY_PER_USE means with every use."""
+        FREQUENCY_YEARLY: ProductTerms._Frequency.ValueType  # 4
+        """FREQUENCY_YEARLY means every year."""
+
+    class Frequency(_Frequency, metaclass=_FrequencyEnumTypeWrapper):
+        """frequency says how often the fee is due."""
+
+    FREQUENCY_UNSPECIFIED: ProductTerms.Frequency.ValueType  # 0
+    """FREQUENCY_UNSPECIFIED means that it is not known."""
+    FREQUENCY_MONTHLY: ProductTerms.Frequency.ValueType  # 1
+    """FREQUENCY_MONTHLY means every month."""
+    FREQUENCY_ONCE: ProductTerms.Frequency.ValueType  # 2
+    """FREQUENCY_ONCE means once."""
+    FREQUENCY_PER_USE: ProductTerms.Frequency.ValueType  # 3
+    """FREQUENCY_PER_USE means with every use."""
+    FREQUENCY_YEARLY: ProductTerms.Frequency.ValueType  # 4
+    """FREQUENCY_YEARLY means every year."""
+
+    FREQUENCY_FIELD_NUMBER: _builtins.int
+    FREE_TRIAL_DAYS_FIELD_NUMBER: _builtins.int
+    HOW_TO_ORDER_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    BUNDLED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    PREREQUISITE_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    EXCLUDED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    COOL_DOWN_DAYS_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    frequency: Global___ProductTerms.Frequency.ValueType
+    """frequency is how often the fee is due."""
+    free_trial_days: _builtins.int
+    """free_trial_days is how long it costs nothing at first: 0 to 366."""
+    how_to_order: _builtins.str
+    """how_to_order tells the customer what to do, such as `发送KTCL到10086`."""
+    cool_down_days: _builtins.int
+    """cool_down_days is how long after its cancellation it is not offered again: 0 to 1,000."""
+    withdrawn: _builtins.bool
+    """withdrawn takes it out of every recommendation."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """tags are free words for content-based matching. At most 32, each at most 64 characters."""
+
+    @_builtins.property
+    def bundled_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """bundled_product_ids are sold together with it. At most 32."""
+
+    @_builtins.property
+    def prerequisite_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """prerequisite_product_ids must all be owned first, beside the operator's requires_product_id. At most 8."""
+
+    @_builtins.property
+    def excluded_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """excluded_product_ids rule it out when one of them is owned, beside the operator's exclusive_group. At most 64."""
+
+    def __init__(
+        self,
+        *,
+        frequency: Global___ProductTerms.Frequency.ValueType = ...,
+        free_trial_days: _builtins.int = ...,
+        how_to_order: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        bundled_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        prerequisite_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        excluded_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        cool_down_days: _builtins.int = ...,
+        withdrawn: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundled_product_ids", b"bundled_product_ids", "cool_down_days", b"cool_down_days", "excluded_product_ids", b"excluded_product_ids", "free_trial_days", b"free_trial_days", "frequency", b"frequency", "how_to_order", b"how_to_order", "prerequisite_product_ids", b"prerequisite_product_ids", "tags", b"tags", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProductTerms: _TypeAlias = ProductTerms  # noqa: Y015

@@ -12,6 +12,7 @@ from lifecircle.recommend.v1 import job_pb2 as _job_pb2
 from lifecircle.recommend.v1 import matrix_pb2 as _matrix_pb2
 from lifecircle.recommend.v1 import model_pb2 as _model_pb2
 from lifecircle.recommend.v1 import product_pb2 as _product_pb2
+from lifecircle.recommend.v1 import shortlist_pb2 as _shortlist_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -200,22 +201,30 @@ class ListAssociationsRequest(_message.Message):
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SIGNIFICANT_ONLY_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """product_id keeps the associations of one left product; empty for all."""
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
     """page_token is the next_page_token of the page before; empty for the first."""
+    kind: _association_pb2.Association.Kind.ValueType
+    """kind is the table; unset for service with service."""
+    significant_only: _builtins.bool
+    """significant_only leaves out what may be chance (q_value above 0.05)."""
     def __init__(
         self,
         *,
         product_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        kind: _association_pb2.Association.Kind.ValueType = ...,
+        significant_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id", "significant_only", b"significant_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -668,3 +677,629 @@ class GetMatrixResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetMatrixResponse: _TypeAlias = GetMatrixResponse  # noqa: Y015
+
+@_typing.final
+class PromoteModelRequest(_message.Message):
+    """PromoteModelRequest names a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """model_id names the model; empty for the champion before this one."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteModelRequest: _TypeAlias = PromoteModelRequest  # noqa: Y015
+
+@_typing.final
+class PromoteModelResponse(_message.Message):
+    """PromoteModelResponse answers PromoteModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> _model_pb2.Model:
+        """model is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        model: _model_pb2.Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteModelResponse: _TypeAlias = PromoteModelResponse  # noqa: Y015
+
+@_typing.final
+class ShadowModelRequest(_message.Message):
+    """ShadowModelRequest names a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """model_id names the model."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowModelRequest: _TypeAlias = ShadowModelRequest  # noqa: Y015
+
+@_typing.final
+class ShadowModelResponse(_message.Message):
+    """ShadowModelResponse answers ShadowModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> _model_pb2.Model:
+        """model is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        model: _model_pb2.Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowModelResponse: _TypeAlias = ShadowModelResponse  # noqa: Y015
+
+@_typing.final
+class RetireModelRequest(_message.Message):
+    """RetireModelRequest names a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """model_id names the model."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireModelRequest: _TypeAlias = RetireModelRequest  # noqa: Y015
+
+@_typing.final
+class RetireModelResponse(_message.Message):
+    """RetireModelResponse answers RetireModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> _model_pb2.Model:
+        """model is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        model: _model_pb2.Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireModelResponse: _TypeAlias = RetireModelResponse  # noqa: Y015
+
+@_typing.final
+class UpdateProductTermsRequest(_message.Message):
+    """UpdateProductTermsRequest gives all the terms of one product; what is unset is emptied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """product_id is the operator's id."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def terms(self) -> _product_pb2.ProductTerms:
+        """terms are the new ones."""
+
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        terms: _product_pb2.ProductTerms | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_id", b"product_id", "request_id", b"request_id", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateProductTermsRequest: _TypeAlias = UpdateProductTermsRequest  # noqa: Y015
+
+@_typing.final
+class UpdateProductTermsResponse(_message.Message):
+    """UpdateProductTermsResponse answers UpdateProductTerms."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def product(self) -> _product_pb2.Product:
+        """product is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        product: _product_pb2.Product | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateProductTermsResponse: _TypeAlias = UpdateProductTermsResponse  # noqa: Y015
+
+@_typing.final
+class ListBestCustomersRequest(_message.Message):
+    """ListBestCustomersRequest names a product in a matrix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    MATRIX_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """product_id is the product."""
+    matrix_id: _builtins.str
+    """matrix_id names the version; empty for the latest."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        matrix_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix_id", b"matrix_id", "page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBestCustomersRequest: _TypeAlias = ListBestCustomersRequest  # noqa: Y015
+
+@_typing.final
+class ListBestCustomersResponse(_message.Message):
+    """ListBestCustomersResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MATRIX_ID_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    matrix_id: _builtins.str
+    """matrix_id is the version that answers; the next pages are of the same one."""
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[_matrix_pb2.MatrixCell]:
+        """cells are ordered by score, the highest first, then by customer."""
+
+    def __init__(
+        self,
+        *,
+        cells: _abc.Iterable[_matrix_pb2.MatrixCell] | None = ...,
+        next_page_token: _builtins.str = ...,
+        matrix_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "matrix_id", b"matrix_id", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBestCustomersResponse: _TypeAlias = ListBestCustomersResponse  # noqa: Y015
+
+@_typing.final
+class ListCustomerProductsRequest(_message.Message):
+    """ListCustomerProductsRequest names a customer in a matrix. A page holds all of his products."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    MATRIX_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    customer_key: _builtins.int
+    """customer_key is the customer."""
+    matrix_id: _builtins.str
+    """matrix_id names the version; empty for the latest."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        customer_key: _builtins.int = ...,
+        matrix_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "matrix_id", b"matrix_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCustomerProductsRequest: _TypeAlias = ListCustomerProductsRequest  # noqa: Y015
+
+@_typing.final
+class ListCustomerProductsResponse(_message.Message):
+    """ListCustomerProductsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MATRIX_ID_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    matrix_id: _builtins.str
+    """matrix_id is the version that answers; the next pages are of the same one."""
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[_matrix_pb2.MatrixCell]:
+        """cells are ordered by rank."""
+
+    def __init__(
+        self,
+        *,
+        cells: _abc.Iterable[_matrix_pb2.MatrixCell] | None = ...,
+        next_page_token: _builtins.str = ...,
+        matrix_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "matrix_id", b"matrix_id", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCustomerProductsResponse: _TypeAlias = ListCustomerProductsResponse  # noqa: Y015
+
+@_typing.final
+class GetMatrixChangesRequest(_message.Message):
+    """GetMatrixChangesRequest names two matrices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LATER_MATRIX_ID_FIELD_NUMBER: _builtins.int
+    EARLIER_MATRIX_ID_FIELD_NUMBER: _builtins.int
+    later_matrix_id: _builtins.str
+    """later_matrix_id names the later one; empty for the latest."""
+    earlier_matrix_id: _builtins.str
+    """earlier_matrix_id names the earlier one; empty for the one before the later one, of another month where there is one."""
+    def __init__(
+        self,
+        *,
+        later_matrix_id: _builtins.str = ...,
+        earlier_matrix_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier_matrix_id", b"earlier_matrix_id", "later_matrix_id", b"later_matrix_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMatrixChangesRequest: _TypeAlias = GetMatrixChangesRequest  # noqa: Y015
+
+@_typing.final
+class GetMatrixChangesResponse(_message.Message):
+    """GetMatrixChangesResponse answers GetMatrixChanges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LATER_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def later(self) -> _matrix_pb2.Matrix:
+        """later is the later matrix."""
+
+    @_builtins.property
+    def earlier(self) -> _matrix_pb2.Matrix:
+        """earlier is the earlier matrix."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_matrix_pb2.MatrixChange]:
+        """changes are ordered by product_id."""
+
+    def __init__(
+        self,
+        *,
+        later: _matrix_pb2.Matrix | None = ...,
+        earlier: _matrix_pb2.Matrix | None = ...,
+        changes: _abc.Iterable[_matrix_pb2.MatrixChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "later", b"later"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "earlier", b"earlier", "later", b"later"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMatrixChangesResponse: _TypeAlias = GetMatrixChangesResponse  # noqa: Y015
+
+@_typing.final
+class ExportMatrixRequest(_message.Message):
+    """ExportMatrixRequest names a matrix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATRIX_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    MOST_RANK_FIELD_NUMBER: _builtins.int
+    matrix_id: _builtins.str
+    """matrix_id names the version; empty for the latest."""
+    most_rank: _builtins.int
+    """most_rank keeps a customer's first products, from 1; 0 for all."""
+    @_builtins.property
+    def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """product_ids keeps these products; empty for all. At most 100."""
+
+    def __init__(
+        self,
+        *,
+        matrix_id: _builtins.str = ...,
+        product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        most_rank: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix_id", b"matrix_id", "most_rank", b"most_rank", "product_ids", b"product_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportMatrixRequest: _TypeAlias = ExportMatrixRequest  # noqa: Y015
+
+@_typing.final
+class ExportMatrixResponse(_message.Message):
+    """ExportMatrixResponse is one piece."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIECE_FIELD_NUMBER: _builtins.int
+    piece: _builtins.bytes
+    """piece is a part of the Arrow IPC stream with the columns of the Parquet files; at most 3 MiB."""
+    def __init__(
+        self,
+        *,
+        piece: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportMatrixResponse: _TypeAlias = ExportMatrixResponse  # noqa: Y015
+
+@_typing.final
+class CreateExpertListRequest(_message.Message):
+    """CreateExpertListRequest gives a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def list(self) -> _shortlist_pb2.ExpertList:
+        """list is the expert's list; create_time is ignored."""
+
+    def __init__(
+        self,
+        *,
+        list: _shortlist_pb2.ExpertList | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["list", b"list", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateExpertListRequest: _TypeAlias = CreateExpertListRequest  # noqa: Y015
+
+@_typing.final
+class CreateExpertListResponse(_message.Message):
+    """CreateExpertListResponse answers CreateExpertList."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def list(self) -> _shortlist_pb2.ExpertList:
+        """list is as it is kept."""
+
+    def __init__(
+        self,
+        *,
+        list: _shortlist_pb2.ExpertList | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateExpertListResponse: _TypeAlias = CreateExpertListResponse  # noqa: Y015
+
+@_typing.final
+class ListExpertListsRequest(_message.Message):
+    """ListExpertListsRequest pages through lists."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIRCLE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    circle: _builtins.str
+    """circle keeps the lists of one circle; empty for all."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        circle: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circle", b"circle", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExpertListsRequest: _TypeAlias = ListExpertListsRequest  # noqa: Y015
+
+@_typing.final
+class ListExpertListsResponse(_message.Message):
+    """ListExpertListsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def lists(self) -> _containers.RepeatedCompositeFieldContainer[_shortlist_pb2.ExpertList]:
+        """lists are ordered by create_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        lists: _abc.Iterable[_shortlist_pb2.ExpertList] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lists", b"lists", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExpertListsResponse: _TypeAlias = ListExpertListsResponse  # noqa: Y015
+
+@_typing.final
+class GetShortlistRequest(_message.Message):
+    """GetShortlistRequest names a circle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIRCLE_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    circle: _builtins.str
+    """circle is the tag code."""
+    @_builtins.property
+    def weights(self) -> _shortlist_pb2.Weights:
+        """weights say how the components are combined."""
+
+    def __init__(
+        self,
+        *,
+        circle: _builtins.str = ...,
+        weights: _shortlist_pb2.Weights | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["weights", b"weights"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circle", b"circle", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShortlistRequest: _TypeAlias = GetShortlistRequest  # noqa: Y015
+
+@_typing.final
+class GetShortlistResponse(_message.Message):
+    """GetShortlistResponse answers GetShortlist."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """run_id is the portrait run whose circles were counted."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_shortlist_pb2.ShortlistEntry]:
+        """entries are ordered by rank."""
+
+    @_builtins.property
+    def weights(self) -> _shortlist_pb2.Weights:
+        """weights are those that were used, summing to 1."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_shortlist_pb2.ShortlistEntry] | None = ...,
+        weights: _shortlist_pb2.Weights | None = ...,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["weights", b"weights"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "run_id", b"run_id", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShortlistResponse: _TypeAlias = GetShortlistResponse  # noqa: Y015

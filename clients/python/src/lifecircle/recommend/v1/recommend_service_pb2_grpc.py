@@ -95,6 +95,61 @@ class RecommendServiceStub:
                 request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixResponse.FromString,
                 _registered_method=True)
+        self.PromoteModel = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/PromoteModel',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.PromoteModelRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.PromoteModelResponse.FromString,
+                _registered_method=True)
+        self.ShadowModel = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/ShadowModel',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ShadowModelRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ShadowModelResponse.FromString,
+                _registered_method=True)
+        self.RetireModel = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/RetireModel',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.RetireModelRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.RetireModelResponse.FromString,
+                _registered_method=True)
+        self.UpdateProductTerms = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/UpdateProductTerms',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.UpdateProductTermsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.UpdateProductTermsResponse.FromString,
+                _registered_method=True)
+        self.ListBestCustomers = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/ListBestCustomers',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListBestCustomersRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListBestCustomersResponse.FromString,
+                _registered_method=True)
+        self.ListCustomerProducts = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/ListCustomerProducts',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListCustomerProductsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListCustomerProductsResponse.FromString,
+                _registered_method=True)
+        self.GetMatrixChanges = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/GetMatrixChanges',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesResponse.FromString,
+                _registered_method=True)
+        self.ExportMatrix = channel.unary_stream(
+                '/lifecircle.recommend.v1.RecommendService/ExportMatrix',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ExportMatrixRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ExportMatrixResponse.FromString,
+                _registered_method=True)
+        self.CreateExpertList = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/CreateExpertList',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.CreateExpertListRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.CreateExpertListResponse.FromString,
+                _registered_method=True)
+        self.ListExpertLists = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/ListExpertLists',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListExpertListsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListExpertListsResponse.FromString,
+                _registered_method=True)
+        self.GetShortlist = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/GetShortlist',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistResponse.FromString,
+                _registered_method=True)
 
 
 class RecommendServiceServicer:
@@ -187,6 +242,84 @@ class RecommendServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PromoteModel(self, request, context):
+        """Makes a model the champion; the one before retires. Without a model_id it rolls back to the champion before this one. Idempotent by
+        request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShadowModel(self, request, context):
+        """Puts a candidate or a retired model beside the champion, to be watched. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireModel(self, request, context):
+        """Retires a model that is not the champion. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateProductTerms(self, request, context):
+        """Keeps how a product is sold and who may be offered it; holds from the next answer on. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBestCustomers(self, request, context):
+        """Lists the best customers of one product in a matrix, the highest score first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCustomerProducts(self, request, context):
+        """Lists the products of one customer in a matrix, by rank.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMatrixChanges(self, request, context):
+        """Gives the changes between two matrices, product by product: the difference to last month.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportMatrix(self, request, context):
+        """Exports a matrix as one Arrow IPC stream. Server streaming since it moves a large result: the pieces one after the other are the stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateExpertList(self, request, context):
+        """Keeps an expert's product list of a circle, with author and date. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExpertLists(self, request, context):
+        """Lists the experts' lists, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetShortlist(self, request, context):
+        """Gives a circle's shortlist: the expert's list and the observed rates, with written weights.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommendServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -249,6 +382,61 @@ def add_RecommendServiceServicer_to_server(servicer, server):
                     servicer.GetMatrix,
                     request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixRequest.FromString,
                     response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixResponse.SerializeToString,
+            ),
+            'PromoteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteModel,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.PromoteModelRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.PromoteModelResponse.SerializeToString,
+            ),
+            'ShadowModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShadowModel,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ShadowModelRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ShadowModelResponse.SerializeToString,
+            ),
+            'RetireModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireModel,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.RetireModelRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.RetireModelResponse.SerializeToString,
+            ),
+            'UpdateProductTerms': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateProductTerms,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.UpdateProductTermsRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.UpdateProductTermsResponse.SerializeToString,
+            ),
+            'ListBestCustomers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBestCustomers,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListBestCustomersRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListBestCustomersResponse.SerializeToString,
+            ),
+            'ListCustomerProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCustomerProducts,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListCustomerProductsRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListCustomerProductsResponse.SerializeToString,
+            ),
+            'GetMatrixChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMatrixChanges,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesResponse.SerializeToString,
+            ),
+            'ExportMatrix': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportMatrix,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ExportMatrixRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ExportMatrixResponse.SerializeToString,
+            ),
+            'CreateExpertList': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateExpertList,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.CreateExpertListRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.CreateExpertListResponse.SerializeToString,
+            ),
+            'ListExpertLists': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExpertLists,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListExpertListsRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListExpertListsResponse.SerializeToString,
+            ),
+            'GetShortlist': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShortlist,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -576,6 +764,303 @@ class RecommendService:
             '/lifecircle.recommend.v1.RecommendService/GetMatrix',
             lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixRequest.SerializeToString,
             lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/PromoteModel',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.PromoteModelRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.PromoteModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShadowModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/ShadowModel',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ShadowModelRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ShadowModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/RetireModel',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.RetireModelRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.RetireModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateProductTerms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/UpdateProductTerms',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.UpdateProductTermsRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.UpdateProductTermsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBestCustomers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/ListBestCustomers',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListBestCustomersRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListBestCustomersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCustomerProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/ListCustomerProducts',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListCustomerProductsRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListCustomerProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMatrixChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/GetMatrixChanges',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportMatrix(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/ExportMatrix',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ExportMatrixRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ExportMatrixResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateExpertList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/CreateExpertList',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.CreateExpertListRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.CreateExpertListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExpertLists(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/ListExpertLists',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListExpertListsRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListExpertListsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShortlist(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/GetShortlist',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,30 @@ class RecommendServiceStub:
     """
     GetMatrix: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetMatrixRequest, _recommend_service_pb2.GetMatrixResponse]
     """Gives the Parquet files of one matrix, for batch consumers."""
+    PromoteModel: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.PromoteModelRequest, _recommend_service_pb2.PromoteModelResponse]
+    """Makes a model the champion; the one before retires. Without a model_id it rolls back to the champion before this one. Idempotent by
+    request_id.
+    """
+    ShadowModel: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ShadowModelRequest, _recommend_service_pb2.ShadowModelResponse]
+    """Puts a candidate or a retired model beside the champion, to be watched. Idempotent by request_id."""
+    RetireModel: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.RetireModelRequest, _recommend_service_pb2.RetireModelResponse]
+    """Retires a model that is not the champion. Idempotent by request_id."""
+    UpdateProductTerms: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.UpdateProductTermsRequest, _recommend_service_pb2.UpdateProductTermsResponse]
+    """Keeps how a product is sold and who may be offered it; holds from the next answer on. Idempotent by request_id."""
+    ListBestCustomers: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListBestCustomersRequest, _recommend_service_pb2.ListBestCustomersResponse]
+    """Lists the best customers of one product in a matrix, the highest score first."""
+    ListCustomerProducts: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListCustomerProductsRequest, _recommend_service_pb2.ListCustomerProductsResponse]
+    """Lists the products of one customer in a matrix, by rank."""
+    GetMatrixChanges: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetMatrixChangesRequest, _recommend_service_pb2.GetMatrixChangesResponse]
+    """Gives the changes between two matrices, product by product: the difference to last month."""
+    ExportMatrix: _aio.UnaryStreamMultiCallable[_recommend_service_pb2.ExportMatrixRequest, _recommend_service_pb2.ExportMatrixResponse]
+    """Exports a matrix as one Arrow IPC stream. Server streaming since it moves a large result: the pieces one after the other are the stream."""
+    CreateExpertList: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.CreateExpertListRequest, _recommend_service_pb2.CreateExpertListResponse]
+    """Keeps an expert's product list of a circle, with author and date. Idempotent by request_id."""
+    ListExpertLists: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListExpertListsRequest, _recommend_service_pb2.ListExpertListsResponse]
+    """Lists the experts' lists, the latest first."""
+    GetShortlist: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetShortlistRequest, _recommend_service_pb2.GetShortlistResponse]
+    """Gives a circle's shortlist: the expert's list and the observed rates, with written weights."""
 
 class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
     """RecommendService says which product, for whom, how likely, and why."""
@@ -147,5 +171,95 @@ class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_recommend_service_pb2.GetMatrixRequest, _abc.Awaitable[_recommend_service_pb2.GetMatrixResponse]],
     ) -> _abc.Awaitable[_recommend_service_pb2.GetMatrixResponse]:
         """Gives the Parquet files of one matrix, for batch consumers."""
+
+    @_abc_1.abstractmethod
+    def PromoteModel(
+        self,
+        request: _recommend_service_pb2.PromoteModelRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.PromoteModelRequest, _abc.Awaitable[_recommend_service_pb2.PromoteModelResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.PromoteModelResponse]:
+        """Makes a model the champion; the one before retires. Without a model_id it rolls back to the champion before this one. Idempotent by
+        request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def ShadowModel(
+        self,
+        request: _recommend_service_pb2.ShadowModelRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ShadowModelRequest, _abc.Awaitable[_recommend_service_pb2.ShadowModelResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.ShadowModelResponse]:
+        """Puts a candidate or a retired model beside the champion, to be watched. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def RetireModel(
+        self,
+        request: _recommend_service_pb2.RetireModelRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.RetireModelRequest, _abc.Awaitable[_recommend_service_pb2.RetireModelResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.RetireModelResponse]:
+        """Retires a model that is not the champion. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def UpdateProductTerms(
+        self,
+        request: _recommend_service_pb2.UpdateProductTermsRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.UpdateProductTermsRequest, _abc.Awaitable[_recommend_service_pb2.UpdateProductTermsResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.UpdateProductTermsResponse]:
+        """Keeps how a product is sold and who may be offered it; holds from the next answer on. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListBestCustomers(
+        self,
+        request: _recommend_service_pb2.ListBestCustomersRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ListBestCustomersRequest, _abc.Awaitable[_recommend_service_pb2.ListBestCustomersResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.ListBestCustomersResponse]:
+        """Lists the best customers of one product in a matrix, the highest score first."""
+
+    @_abc_1.abstractmethod
+    def ListCustomerProducts(
+        self,
+        request: _recommend_service_pb2.ListCustomerProductsRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ListCustomerProductsRequest, _abc.Awaitable[_recommend_service_pb2.ListCustomerProductsResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.ListCustomerProductsResponse]:
+        """Lists the products of one customer in a matrix, by rank."""
+
+    @_abc_1.abstractmethod
+    def GetMatrixChanges(
+        self,
+        request: _recommend_service_pb2.GetMatrixChangesRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.GetMatrixChangesRequest, _abc.Awaitable[_recommend_service_pb2.GetMatrixChangesResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.GetMatrixChangesResponse]:
+        """Gives the changes between two matrices, product by product: the difference to last month."""
+
+    @_abc_1.abstractmethod
+    def ExportMatrix(
+        self,
+        request: _recommend_service_pb2.ExportMatrixRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ExportMatrixRequest, _abc.AsyncIterator[_recommend_service_pb2.ExportMatrixResponse]],
+    ) -> _abc.AsyncIterator[_recommend_service_pb2.ExportMatrixResponse]:
+        """Exports a matrix as one Arrow IPC stream. Server streaming since it moves a large result: the pieces one after the other are the stream."""
+
+    @_abc_1.abstractmethod
+    def CreateExpertList(
+        self,
+        request: _recommend_service_pb2.CreateExpertListRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.CreateExpertListRequest, _abc.Awaitable[_recommend_service_pb2.CreateExpertListResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.CreateExpertListResponse]:
+        """Keeps an expert's product list of a circle, with author and date. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListExpertLists(
+        self,
+        request: _recommend_service_pb2.ListExpertListsRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ListExpertListsRequest, _abc.Awaitable[_recommend_service_pb2.ListExpertListsResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.ListExpertListsResponse]:
+        """Lists the experts' lists, the latest first."""
+
+    @_abc_1.abstractmethod
+    def GetShortlist(
+        self,
+        request: _recommend_service_pb2.GetShortlistRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.GetShortlistRequest, _abc.Awaitable[_recommend_service_pb2.GetShortlistResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.GetShortlistResponse]:
+        """Gives a circle's shortlist: the expert's list and the observed rates, with written weights."""
 
 def add_RecommendServiceServicer_to_server(servicer: RecommendServiceServicer, server: _aio.Server) -> None: ...

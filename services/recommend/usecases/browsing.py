@@ -1,0 +1,74 @@
+"""The matrix both ways: the best customers of a product, the products of a customer; differences, exports."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+
+from services.kit.db import Database
+from services.recommend import refusals, store
+from services.recommend.domain.matrix import Cell, Change
+from services.recommend.domain.registry import Matrix
+from services.recommend.domain.snapshot import File
+from services.recommend.lake import Lake
+from services.recommend.lake.matrices import Matrices
+
+_KEPT = 8
+
+
+class Browsing:
+    """Reads matrices from the lake; what was read of a product is kept for the next pages."""
+
+    def __init__(self, db: Database, knowledge: store.Knowledge, matrices: store.Matrices, lake: Lake) -> None:
+        self._db = db
+        self._knowledge = knowledge
+        self._matrices = matrices
+        self._reader = Matrices(lake)
+        self._kept: OrderedDict[tuple[str, str], list[Cell]] = OrderedDict()
+
+    async def best_customers(self, product_id: str, matrix_id: str, after: int, size: int) -> tuple[str, list[Cell]]:
+        """The matrix that answers, and `size` cells after so many. Raises product_not_found, matrix_not_found."""
+        async with self._db.read() as read:
+            if await self._knowledge.product(read, product_id) is None:
+                raise refusals.product_not_found(product_id)
+        matrix, files = await self._matrix(matrix_id)
+        key = matrix.matrix_id, product_id
+        if key not in self._kept:
+            self._kept[key] = await asyncio.to_thread(self._reader.best_customers, files, product_id)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return matrix.matrix_id, self._kept[key][after : after + size]
+
+    async def customer_products(
+        self, customer_key: int, matrix_id: str, after: int, size: int
+    ) -> tuple[str, list[Cell]]:
+        """The matrix that answers, and `size` of his cells by rank. Raises matrix_not_found."""
+        matrix, files = await self._matrix(matrix_id)
+        mine = [file for file in files if file.bucket in (-1, customer_key % len(files))] or files
+        cells = await asyncio.to_thread(self._reader.customer, mine, customer_key)
+        return matrix.matrix_id, cells[after : after + size]
+
+    async def compare(self, later_id: str, earlier_id: str) -> tuple[Matrix, Matrix, list[Change]]:
+        """The difference of two matrices, product by product. Raises matrix_not_found."""
+        later, files = await self._matrix(later_id)
+        if not earlier_id:
+            async with self._db.read() as read:
+                earlier_id = await self._matrices.before(read, later)
+            if not earlier_id:
+                raise refusals.matrix_not_found("")
+        earlier, others = await self._matrix(earlier_id)
+        return later, earlier, await asyncio.to_thread(self._reader.compare, files, others)
+
+    async def export(self, matrix_id: str, product_ids: Sequence[str], most_rank: int) -> AsyncIterator[bytes]:
+        """An Arrow IPC stream in pieces, a file of the matrix at a time. Raises matrix_not_found."""
+        _, files = await self._matrix(matrix_id)
+        pieces = self._reader.export(files, list(product_ids), most_rank)
+        while (piece := await asyncio.to_thread(next, pieces, b"")) != b"":
+            yield piece
+
+    async def _matrix(self, matrix_id: str) -> tuple[Matrix, list[File]]:
+        async with self._db.read() as read:
+            matrix = await self._matrices.matrix(read, matrix_id)
+            if matrix is None:
+                raise refusals.matrix_not_found(matrix_id)
+            return matrix, await self._matrices.files(read, matrix.matrix_id)

@@ -1,0 +1,73 @@
+"""What people tell recommend: product terms and experts' lists; and the shortlists that come of it."""
+
+from dataclasses import replace
+
+from services.kit import idempotency
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.idempotency import RequestKey
+from services.recommend import refusals, store
+from services.recommend.domain.product import Held, Terms
+from services.recommend.domain.shortlist import Entry, ExpertList, Weights, shortlist
+
+
+class Guiding:
+    """Keeps terms and lists, and gives shortlists."""
+
+    def __init__(self, db: Database, knowledge: store.Knowledge, inputs: store.Inputs, clock: Clock) -> None:
+        self._db = db
+        self._knowledge = knowledge
+        self._guidance = store.Guidance()
+        self._inputs = inputs
+        self._clock = clock
+
+    async def update_terms(self, key: RequestKey, product_id: str, terms: Terms) -> Held:
+        """Keep a product's terms. Raises product_not_found, for the products that they name as well."""
+        named = {*terms.bundled_product_ids, *terms.prerequisite_product_ids, *terms.excluded_product_ids}
+        async with self._db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            for each in (product_id, *sorted(named)):
+                if await self._knowledge.product(tx, each) is None:
+                    raise refusals.product_not_found(each)
+            if earlier is None:
+                await self._guidance.put_terms(tx, product_id, terms, self._clock())
+                await idempotency.answer(tx, key, {})
+                await tx.commit()
+        async with self._db.read() as read:
+            held = await self._knowledge.product(read, product_id)
+        if held is None:
+            raise refusals.product_not_found(product_id)
+        return held
+
+    async def add_list(self, key: RequestKey, list_: ExpertList) -> ExpertList:
+        """Keep an expert's list. Raises product_not_found."""
+        async with self._db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is not None:
+                kept = await self._guidance.lists(tx, list_.circle, earlier["number"] + 1, 1)
+                return kept[0][1]
+            for product_id in list_.product_ids:
+                if await self._knowledge.product(tx, product_id) is None:
+                    raise refusals.product_not_found(product_id)
+            made = replace(list_, create_time=self._clock())
+            await self._guidance.add_list(tx, made)
+            number = (await self._guidance.lists(tx, list_.circle, 0, 1))[0][0]
+            await idempotency.answer(tx, key, {"number": number})
+            await tx.commit()
+        return made
+
+    async def lists(self, circle: str, after: int, size: int) -> list[tuple[int, ExpertList]]:
+        """A page of lists, the latest first, each with its number."""
+        async with self._db.read() as read:
+            return await self._guidance.lists(read, circle, after, size)
+
+    async def shortlist(self, circle: str, weights: Weights) -> tuple[list[Entry], Weights, str]:
+        """A circle's products with every component; the weights used; the run counted. Raises circle_not_found."""
+        async with self._db.read() as read:
+            latest = await self._guidance.lists(read, circle, 0, 1)
+            counted = await self._guidance.counts(read, circle)
+            served = await self._inputs.served(read)
+        if not latest and not counted:
+            raise refusals.circle_not_found(circle)
+        expert = latest[0][1] if latest else None
+        return shortlist(expert, counted, weights), weights.shared(), served.run_id if served else ""

@@ -1,21 +1,20 @@
-"""What a refused call says, as a value.
+"""What a refused call says, as a value and as a class.
 
-A call that is refused raises `grpc.aio.AioRpcError`. Its status carries exactly one ErrorInfo, whose reason is one of
-`lifecircle.<service>.v1.ErrorReason` without the prefix:
+grpc.aio.AioRpcError
+└── Refused                    every refused call; .fault says why
+    └── refusal("CUSTOMER_NOT_FOUND")    one class per reason of `lifecircle.<service>.v1.ErrorReason`
 
-    AioRpcError
-    └── fault(error) -> Fault
-        ├── code      grpc.StatusCode, for instance NOT_FOUND
-        ├── reason    "CUSTOMER_NOT_FOUND"; "" when a proxy or the transport refused
-        ├── domain    "portrait.lifecircle"
-        ├── metadata  {"customer_key": "17"}
-        └── fields    {"page_size": "must be greater than or equal to 0"}
+try:
+    await platform.portrait.GetPortrait(GetPortraitRequest(customer_key=17))
+except refusal("CUSTOMER_NOT_FOUND") as refused:
+    print(refused.fault.metadata["customer_key"])
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -23,7 +22,10 @@ from google.rpc import error_details_pb2, status_pb2
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a call was refused, in words for programs (`reason`) and for people (`message`)."""
+    """Why a call was refused, in words for programs (`reason`) and for people (`message`).
+
+    `reason` is "" when a proxy or the transport refused; `fields` maps a field's path to what is wrong with it.
+    """
 
     code: grpc.StatusCode
     message: str
@@ -36,6 +38,36 @@ class Fault:
         """Says it in one line."""
         where = f" ({self.domain} {self.reason})" if self.reason else ""
         return f"{self.code.name}: {self.message}{where}"
+
+
+class Refused(grpc.aio.AioRpcError):
+    """A call that was refused. It is an AioRpcError too, with code(), details() and trailing metadata."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        super().__init__(
+            error.code(),
+            error.initial_metadata(),
+            error.trailing_metadata(),
+            error.details(),
+            error.debug_error_string(),
+        )
+        self.fault = fault(error)
+
+    def __str__(self) -> str:
+        """Says it in one line."""
+        return str(self.fault)
+
+
+@cache
+def refusal(reason: str) -> type[Refused]:
+    """The class of the refusals with this reason; always the same one."""
+    name = "".join(word.capitalize() for word in reason.split("_")) or "Unreasoned"
+    return type(name, (Refused,), {"__doc__": f"A call that was refused with the reason {reason or '(none)'}."})
+
+
+def refused(error: grpc.aio.AioRpcError) -> Refused:
+    """The error as the class of its reason."""
+    return error if isinstance(error, Refused) else refusal(fault(error).reason)(error)
 
 
 def fault(error: grpc.aio.AioRpcError) -> Fault:

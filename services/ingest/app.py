@@ -88,7 +88,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             )
             erasing = usecases.Erasing(db, erasures, lake, config.landing, keys, upkeep.collect, clock)
             background = [
-                watch_landing(intake, uploads, config.landing_poll),
+                watch_landing(intake, uploads, load, config.landing_poll),
                 watch_supply(supply, config.alarm_poll),
                 *[watch_source(collecting, source, place_of(source)) for source in config.remote_sources()],
                 load_deliveries(db, load, clock, lease=config.job_lease, at_once=config.loads_at_once),

@@ -35,7 +35,9 @@ _RESTORE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
-def watch_landing(intake: Intake, uploads: Uploads, poll: timedelta) -> Callable[[asyncio.Event], Awaitable[None]]:
+def watch_landing(
+    intake: Intake, uploads: Uploads, load: Load, poll: timedelta
+) -> Callable[[asyncio.Event], Awaitable[None]]:
     """Decides about what lies in the landing folder, every `poll`, until told to stop."""
 
     async def watching(stop: asyncio.Event) -> None:
@@ -44,6 +46,7 @@ def watch_landing(intake: Intake, uploads: Uploads, poll: timedelta) -> Callable
             if time.monotonic() - tidied >= _TIDY_SECONDS:
                 await intake.tidy()
                 await uploads.tidy()
+                await load.tidy()
                 tidied = time.monotonic()
             await intake.sweep()
             await pause(poll.total_seconds(), stop)

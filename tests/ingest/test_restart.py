@@ -107,7 +107,9 @@ async def load(database: Fresh, keys: Keys, root: Path, kills: Sequence[Sequence
                 process.start()
             await until("it is loaded", lambda: connection.fetchval(done))  # noqa: B023
         taken = root / "landing" / ".taken"
-        await until("all is put away", lambda: asyncio.to_thread(lambda: not list(taken.iterdir())))
+        spilled = root / "lake" / "ingest" / ".spill"
+        left = lambda: [*taken.iterdir(), *(spilled.iterdir() if spilled.is_dir() else ())]  # noqa: E731
+        await until("all is put away", lambda: asyncio.to_thread(lambda: not left()))
         attempts = await connection.fetchval("SELECT max(attempt) FROM job")
         assert (attempts > 1) == any(kills), "no load was struck"
         return await found(connection, root)

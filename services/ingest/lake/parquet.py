@@ -60,6 +60,16 @@ class Lake:
             shutil.rmtree(left, ignore_errors=True)
         return Spill(base / f"{delivery_id}.{secrets.token_hex(4)}")
 
+    def spilled(self) -> list[str]:
+        """Delivery ids of the loads that have room here, also of those whose process died."""
+        base = self._root / "ingest" / ".spill"
+        return sorted({path.name.partition(".")[0] for path in base.iterdir()}) if base.is_dir() else []
+
+    def discard(self, delivery_id: str) -> None:
+        """Remove the room of a load that is over."""
+        for left in (self._root / "ingest" / ".spill").glob(f"{delivery_id}.*"):
+            shutil.rmtree(left, ignore_errors=True)
+
     def write(
         self, feed: Feed, delivery: Delivery, spill: "Spill", keys: npt.NDArray[np.int64], left_out: list[int]
     ) -> list[LakeFile]:
@@ -77,7 +87,7 @@ class Lake:
                 if not feed.target.bucketed:
                     writers[0].add(rows)
                     continue
-                bucket = pl.col("customer_key") % self.buckets
+                bucket = pl.col("customer_key").fill_null(0) % self.buckets  # nobody's rows are in the first one
                 for number, writer in enumerate(writers):
                     writer.add(rows.filter(bucket == number))
         written = [
@@ -85,6 +95,8 @@ class Lake:
             for number, (path, writer) in enumerate(zip(paths, writers, strict=True), 0 if feed.target.bucketed else -1)
             if writer.rows
         ]
+        for path in set(paths) - {file.path for file in written}:
+            (self._root / path).unlink(missing_ok=True)  # by an attempt before that left fewer rows out
         for file in written:
             self.files.publish(file.path)
         return written

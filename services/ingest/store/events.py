@@ -1,9 +1,10 @@
 """The event log, in the order of the transactions that wrote it, and the keys by which an event counts once."""
 
+import asyncio
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -116,8 +117,11 @@ class Events:
     async def stage(self, tx: Write, frames: Iterable[pl.DataFrame]) -> None:
         """Bring rows (columns STAGED) to Postgres for this transaction, for conflicts() and add_staged()."""
         await tx.execute(_STAGING)
-        records = chain.from_iterable(rows.select(STAGED).iter_rows() for rows in frames)
-        await tx.driver.copy_records_to_table("staged", records=records, columns=list(STAGED), schema_name="pg_temp")
+        for rows in frames:
+            text_of_it = io.BytesIO(await asyncio.to_thread(_as_csv, rows.select(STAGED)))
+            await tx.driver.copy_to_table(
+                "staged", source=text_of_it, columns=list(STAGED), schema_name="pg_temp", format="csv"
+            )
 
     async def conflicts(self, tx: Write, source: str) -> list[int]:
         """Lines of staged rows whose source told another event under the same id before."""
@@ -148,6 +152,12 @@ class Events:
             if row.event_no is not None
         ]
         return Page(facts, reached, full, int(rows[0].head))
+
+
+def _as_csv(rows: pl.DataFrame) -> bytes:
+    """Rows for COPY: made by Polars, since a Python object a value costs ten times as much."""
+    local = rows.with_columns(pl.col("occur_time").dt.replace_time_zone(None))
+    return local.write_csv(include_header=False, datetime_format="%Y-%m-%dT%H:%M:%S%.3f+00").encode()
 
 
 _REJECT_COLUMNS = (
@@ -214,6 +224,7 @@ CREATE TEMP TABLE staged (
 """)
 
 _DIGEST = "event_digest(staged.type, staged.customer_key, staged.occur_time, jsonb_strip_nulls(attributes::jsonb))"
+_TOLD_DIGEST = "event_digest(type, customer_key, occur_time, attributes)"
 
 _CONFLICTS = text(f"""
 SELECT staged.line
@@ -223,18 +234,21 @@ ORDER BY staged.line
 """)
 
 _ADD_STAGED = text(f"""
-WITH fresh AS (
+WITH told AS MATERIALIZED (
+    SELECT source_event_id, type, customer_key, occur_time, jsonb_strip_nulls(attributes::jsonb) AS attributes, line
+    FROM staged
+), fresh AS (
     INSERT INTO event_key (source, source_event_id, event_id, digest, receive_time)
-    SELECT :source, source_event_id, :delivery_id || '-' || line, {_DIGEST}, CAST(:now AS timestamptz)
-    FROM staged ORDER BY source_event_id
+    SELECT :source, source_event_id, :delivery_id || '-' || line, {_TOLD_DIGEST}, CAST(:now AS timestamptz)
+    FROM told ORDER BY source_event_id
     ON CONFLICT (source, source_event_id) DO NOTHING
     RETURNING source_event_id
 )
 INSERT INTO event (event_id, source, source_event_id, type, customer_key, org_id, occur_time, receive_time, attributes,
                    delivery_id, line, traceparent)
 SELECT :delivery_id || '-' || line, :source, source_event_id, type, customer_key, coalesce(customer.org_id, ''),
-       occur_time, CAST(:now AS timestamptz), jsonb_strip_nulls(attributes::jsonb), :delivery_id, line, :traceparent
-FROM staged JOIN fresh USING (source_event_id) LEFT JOIN customer USING (customer_key)
+       occur_time, CAST(:now AS timestamptz), attributes, :delivery_id, line, :traceparent
+FROM told JOIN fresh USING (source_event_id) LEFT JOIN customer USING (customer_key)
 ORDER BY line
 """)
 

@@ -56,6 +56,14 @@ class _Judged:
     signature: Signature = field(default_factory=Signature)
 
 
+class _ToldBefore(Exception):
+    """The source of these lines told another event under the same id before; nothing of the transaction stays."""
+
+    def __init__(self, told: list[int]) -> None:
+        super().__init__(f"{len(told)} events were told before with another content")
+        self.lines = told
+
+
 class Turns:
     """Loads of one process pass in the order in which they began: so keys are assigned in the order of the feeds.
 
@@ -142,6 +150,14 @@ class Load:
         finally:
             turn.over()
 
+    async def tidy(self) -> None:
+        """Remove the judged rows of loads that are over: a process may die between its commit and that."""
+        for delivery_id in await asyncio.to_thread(self._lake.spilled):
+            async with self._db.read() as read:
+                delivery = await self._deliveries.get(read, delivery_id)
+            if delivery is None or delivery.state not in (State.RECEIVED, State.LOADING):
+                await asyncio.to_thread(self._lake.discard, delivery_id)
+
     async def _load(
         self, running: jobs.Running, feed: Feed, delivery: Delivery, control: str, spill: Spill, turn: Turn
     ) -> None:
@@ -164,12 +180,18 @@ class Load:
         await turn.come()
         keys = await self._assign(judged.ordinals)
         turn.over()
-        told = await self._conflicts(feed, delivery, judged, keys)
-        if told and (problem := judged.tally.verdict(feed, delivery.source_rows)):
-            await self._hold(running, delivery, problem)
-            return
-        files = await asyncio.to_thread(self._lake.write, feed, delivery, spill, keys, told)
-        await self._commit(running, feed, delivery, judged, keys, files)
+        told: list[int] = []
+        while True:  # once, but for rows whose source told another event under the same id before
+            files = await asyncio.to_thread(self._lake.write, feed, delivery, spill, keys, told)
+            try:
+                await self._commit(running, feed, delivery, judged, keys, files)
+                return
+            except _ToldBefore as before:
+                told += before.lines
+                await self._reject_told(feed, delivery, judged, before.lines)
+            if problem := judged.tally.verdict(feed, delivery.source_rows):
+                await self._hold(running, delivery, problem)
+                return
 
     async def _known(self, feed: Feed) -> dict[str, pl.Series]:
         """The values that the columns with a reference may have; those of a feed that was never loaded are left out."""
@@ -258,25 +280,17 @@ class Load:
         known = await numbers.assigned(self._db, self._identities, self._keys, batch)
         return np.array([known[number] for number in batch], dtype=np.int64)
 
-    async def _conflicts(self, feed: Feed, delivery: Delivery, judged: _Judged, keys: Keys) -> list[int]:
-        """Reject the rows whose source told another event under the same id before; gives their lines."""
-        if feed.target.event is None:
-            return []
-        async with self._db.begin(statement_seconds=_COMMIT_SECONDS) as tx:
-            await self._events.stage(tx, _staged(feed, judged.spill, keys, []))
-            told = await self._events.conflicts(tx, feed.feed_id)
-        if told:
-            raw = await asyncio.to_thread(self._raw, delivery, told)
-            assert feed.target.event is not None
-            column = feed.target.event.id[0]
-            message = reconciliation.explain(feed, column, EVENT_ID_REUSED)
-            for line in told:
-                sealed = self._seal(delivery.delivery_id, line, raw[line])
-                judged.rejects.append(Reject(line, column, EVENT_ID_REUSED, message, sealed))
-            bad = pl.DataFrame({"line": told, "reason": [EVENT_ID_REUSED] * len(told)})
-            judged.tally.loaded -= len(told)
-            judged.tally.add(0, bad)
-        return told
+    async def _reject_told(self, feed: Feed, delivery: Delivery, judged: _Judged, told: list[int]) -> None:
+        """Reject the rows whose source told another event under the same id before."""
+        raw = await asyncio.to_thread(self._raw, delivery, told)
+        assert feed.target.event is not None
+        column = feed.target.event.id[0]
+        message = reconciliation.explain(feed, column, EVENT_ID_REUSED)
+        for line in told:
+            sealed = self._seal(delivery.delivery_id, line, raw[line])
+            judged.rejects.append(Reject(line, column, EVENT_ID_REUSED, message, sealed))
+        judged.tally.loaded -= len(told)
+        judged.tally.add(0, pl.DataFrame({"line": told, "reason": [EVENT_ID_REUSED] * len(told)}))
 
     def _raw(self, delivery: Delivery, wanted: list[int]) -> dict[int, bytes]:
         """Lines of a taken file as they came."""
@@ -347,8 +361,8 @@ class Load:
             left_out = [each.line for each in judged.rejects if each.reason == EVENT_ID_REUSED]
             await self._events.stage(tx, _staged(feed, judged.spill, keys, left_out))
             late = await self._events.conflicts(tx, feed.feed_id)
-            if late:  # told by another one since we looked: the next attempt rejects those rows
-                raise RuntimeError(f"{len(late)} events were told meanwhile with another content")
+            if late:
+                raise _ToldBefore(late)
             await self._events.add_staged(
                 tx,
                 source=feed.feed_id,

@@ -121,4 +121,4 @@ class Replays:
         return found
 
     def _raw(self, of: Delivery, kept: Kept) -> bytes:
-        return self._keys.unseal(kept.raw, f"reject {of.delivery_id} {kept.line}".encode())
+        return self._keys.of(kept.key_version).unseal(kept.raw, f"reject {of.delivery_id} {kept.line}".encode())

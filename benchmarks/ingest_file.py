@@ -1,0 +1,230 @@
+"""Operator files through the real service: rows per CPU second to Parquet and to PostgreSQL, dlt on the same file
+beside it, and a large day of signalling in bounded memory.
+
+CPU is that of the service's process and, where it says so, of PostgreSQL with all its backends; it holds everything
+from the file to the commit: checksum, decoding, contract, keys, Parquet, rejects, manifest, events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import psutil
+from rich.console import Console
+from sqlalchemy.engine import make_url
+
+from deploy.local import platform
+from deploy.local.services import service_pid
+from lifecircle.ingest.v1 import Delivery, Feed, IngestServiceStub, ListDeliveriesRequest, UpdateFeedRequest
+
+ROOT = Path(__file__).resolve().parent.parent
+PEER = ROOT / ".peers" / "bin" / "python"
+WIDE_ROWS, ORDER_ROWS = 1_000_000, 300_000
+SIGNAL_ROWS = int(os.environ.get("BENCH_SIGNAL_ROWS", "10_000_000"))
+FLOORS = {"parquet_rows_per_cpu_second": 250_000, "postgres_rows_per_cpu_second": 90_000, "ratio_to_dlt": 2.5}
+FEED = """
+feed: bench
+title: What a counter sells, in Chinese
+file_name: BENCH_{period}_{sequence}.TXT
+purpose: benchmarks
+legal_basis: nobody is concerned
+rejects: {share: 0.02, rows: 20}
+columns:
+  - {name: msisdn, type: msisdn, required: true}
+  - {name: time, type: datetime, required: true, within_period: true}
+  - {name: town, type: code, required: true, codes: [莞城, 东城, 南城, 万江]}
+  - {name: shop, type: string, longest: 40, pattern: "[^0-9]+"}
+  - {name: kind, type: code, required: true, codes: {"1": 1, "2": 2, "3": 3}}
+  - {name: amount_fen, type: int, required: true, least: 0, most: 10000000}
+  - {name: day, type: date}
+"""
+
+
+def drop(landing: Path, name: str, blocks: Iterator[bytes]) -> tuple[int, int]:
+    """Writes a file and its control file; gives rows and bytes."""
+    rows = size = 0
+    md5 = hashlib.md5(usedforsecurity=False)
+    with (landing / f".{name}").open("wb") as file:
+        for block in blocks:
+            file.write(block)
+            md5.update(block)
+            rows, size = rows + block.count(b"\n"), size + len(block)
+    (landing / f".{name}").rename(landing / name)
+    (landing / name).with_suffix(".CHK").write_text(f"{name}|{rows}|{md5.hexdigest()}|{size}\n")
+    return rows, size
+
+
+def wide(count: int) -> Iterator[bytes]:
+    """Rows of the feed `bench`, about 92 bytes each; one in 200 is broken, in five ways."""
+    dice = random.Random(1)
+    towns, shops = ("莞城", "东城", "南城", "万江"), ("鸿福路营业厅", "旗峰公园旁指定专营店", "国贸城自助服务点")
+    for _ in range(count // 10_000):
+        lines = []
+        for row in range(10_000):
+            number = 13_900_000_000 + dice.randrange(100_000)
+            second = dice.randrange(86_400)
+            at = f"20260901{second // 3600:02d}{second // 60 % 60:02d}{second % 60:02d}"
+            line = f"{number}|{at}|{towns[row & 3]}|{shops[row % 3]}|{1 + row % 3}|{dice.randrange(10**6)}|20260831"
+            lines.append(spoil(line, row // 200) if row % 200 == 7 else line)
+        yield ("\n".join(lines) + "\n").encode("gb18030")
+
+
+def spoil(line: str, kind: int) -> str:
+    """One thing wrong with a row: the number, the time, a code, a range, the columns."""
+    parts = line.split("|")
+    where, value = ((0, "1380013800"), (1, "20260230120000"), (4, "9"), (5, "-1"), (6, "x|y"))[kind % 5]
+    parts[where] = value
+    return "|".join(parts)
+
+
+def orders(count: int) -> Iterator[bytes]:
+    """Rows of the feed `orders`, which become events; one in 1,000 is broken."""
+    for low in range(0, count, 10_000):
+        lines = [
+            f"O{row}|{13_800_000_000 + row % 100_000}|P{row % 16:02d}|{_action(row)}|20260901120000"
+            for row in range(low, low + 10_000)
+        ]
+        yield ("\n".join(lines) + "\n").encode()
+
+
+def _action(row: int) -> str:
+    return "open" if row % 1000 else "pause"
+
+
+def signalling(count: int) -> Iterator[bytes]:
+    """Rows of the feed `signalling`: 1.2 million customers, in the order of time."""
+    for low in range(0, count, 100_000):
+        second = low * 86_000 // count
+        at = f"20260901{second // 3600:02d}{second // 60 % 60:02d}{second % 60:02d}"
+        lines = [
+            f"{13_800_000_000 + row * 7919 % 1_200_000}|{at}|{1 + row % 5}|40976|{row % 2000}"
+            for row in range(low, low + 100_000)
+        ]
+        yield ("\n".join(lines) + "\n").encode()
+
+
+class Bench:
+    """One running service, and what its processes spent."""
+
+    def __init__(self, state: Path) -> None:
+        self.run, _ = platform.up(state, chosen=("ingest",), port=0, mutual=False)
+        self.landing = next(state.rglob("landing"))
+        self.service, self.postgres = service_pid(self.run, "ingest"), self.run.children["postgres"].pid
+        self.url = make_url(self.run.database_url).render_as_string(False)
+
+    def spent(self) -> tuple[float, float]:
+        """CPU seconds of the service and of PostgreSQL so far."""
+        return spent(self.service), spent(self.postgres)
+
+    def load(self, name: str, blocks: Iterator[bytes]) -> dict[str, float]:
+        """Loads one file; gives its rows, seconds and CPU."""
+        before = self.spent()
+        start = time.monotonic()
+        rows, size = drop(self.landing, name, blocks)
+        made = time.monotonic() - start
+        found = asyncio.run(self._loaded(name))
+        after = self.spent()
+        assert found.state == Delivery.STATE_LOADED, found
+        assert found.source_rows == rows == found.loaded_rows + found.rejected_rows
+        return {
+            "rows": rows,
+            "megabytes": round(size / 1e6, 1),
+            "rejected": found.rejected_rows,
+            "seconds": round(time.monotonic() - start - made, 2),
+            "service_cpu_seconds": round(after[0] - before[0], 2),
+            "postgres_cpu_seconds": round(after[1] - before[1], 2),
+        }
+
+    async def register(self, definition: str) -> None:
+        """Registers a feed."""
+        async with self._channel() as channel:
+            request = UpdateFeedRequest(feed=Feed(feed_id="bench", definition=definition), request_id="bench")
+            await IngestServiceStub(channel).UpdateFeed(request, metadata=self._token("operator"))
+
+    async def _loaded(self, name: str) -> Delivery:
+        async with self._channel() as channel:
+            stub = IngestServiceStub(channel)
+            while True:
+                request = ListDeliveriesRequest(file_name=name)
+                answer = await stub.ListDeliveries(request, metadata=self._token("operator"))
+                if answer.deliveries and answer.deliveries[0].state > Delivery.STATE_LOADING:
+                    return answer.deliveries[0]
+                await asyncio.sleep(0.2)
+
+    def _channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(f"127.0.0.1:{self.run.replicas['ingest'][0]}")
+
+    def _token(self, who: str) -> list[tuple[str, str]]:
+        return [("authorization", f"Bearer {self.run.keys.token(who).read_text().strip()}")]
+
+
+def spent(pid: int) -> float:
+    """CPU seconds of a process, its children, and those of them that have ended."""
+    process = psutil.Process(pid)
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    ended = process.cpu_times()
+    return sum(each.user + each.system for each in times) + ended.children_user + ended.children_system
+
+
+def peer(bench: Bench, path: Path) -> dict[str, float]:
+    """dlt on the same file; its own CPU and PostgreSQL's."""
+    before = spent(bench.postgres)
+    command = [str(PEER), str(ROOT / "benchmarks/peers/dlt_file.py"), str(path), bench.url]
+    said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    cpu = said["cpu_seconds"] + spent(bench.postgres) - before
+    return {"rows": said["rows"], "cpu_seconds": round(cpu, 2), "rows_per_cpu_second": round(said["rows"] / cpu)}
+
+
+def measure(console: Console) -> dict[str, Any]:
+    """Measures all of it in one run."""
+    state = Path(tempfile.mkdtemp(prefix="lifecircle-bench-"))
+    try:
+        bench = Bench(state)
+        asyncio.run(bench.register(FEED))
+        bench.load(
+            "BENCH_20260902_001.TXT", (block.replace(b"20260901", b"20260902") for block in wide(20_000))
+        )  # warm
+        parquet = bench.load("BENCH_20260901_001.TXT", wide(WIDE_ROWS))
+        console.print("file to Parquet", parquet)
+        postgres = bench.load("ORDER_20260901_001.TXT", orders(ORDER_ROWS))
+        console.print("file to PostgreSQL", postgres)
+        path = state / "orders.txt"
+        path.write_bytes(b"".join(orders(ORDER_ROWS)))
+        dlt = peer(bench, path) if PEER.exists() else None
+        console.print("dlt", dlt)
+        day = bench.load("SIGNAL_20260901_001.TXT", signalling(SIGNAL_ROWS))
+        status = Path(f"/proc/{bench.service}/status").read_text()
+        day["most_memory_megabytes"] = int(status.partition("VmHWM:")[2].split()[0]) // 1024
+        console.print("a day of signalling", day)
+        return summary(parquet, postgres, dlt, day)
+    finally:
+        platform.down(state)
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def summary(
+    parquet: dict[str, float], postgres: dict[str, float], dlt: dict[str, float] | None, day: dict[str, float]
+) -> dict[str, Any]:
+    """Rows per CPU second, and what they are to reach."""
+    both = postgres["service_cpu_seconds"] + postgres["postgres_cpu_seconds"]
+    reached: dict[str, float] = {
+        "parquet_rows_per_cpu_second": round(parquet["rows"] / parquet["service_cpu_seconds"]),
+        "postgres_rows_per_cpu_second": round(postgres["rows"] / both),
+        "signalling_rows_per_cpu_second": round(day["rows"] / day["service_cpu_seconds"]),
+    }
+    if dlt:
+        reached["ratio_to_dlt"] = round(reached["postgres_rows_per_cpu_second"] / dlt["rows_per_cpu_second"], 2)
+    parts = {"parquet": parquet, "postgres": postgres, "dlt": dlt, "signalling": day}
+    return {**reached, "floors": FLOORS, "parts": parts}

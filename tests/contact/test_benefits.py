@@ -151,6 +151,7 @@ async def test_a_subscriber_gets_his_content_at_his_hour_each_day_once(shop: Sho
     for _ in range(3):
         await sender.queue()
         await sender.send()
+        shop.quiet.clock.advance(seconds=31)
     assert [(key, text) for _, key, text in gateway.delivered] == [(1, "P01首月半价")]
     shop.quiet.clock.advance(days=1)
     await asyncio.gather(*(sender.queue() for _ in range(3)))
@@ -199,6 +200,8 @@ async def test_what_a_gateway_refuses_has_failed_and_what_it_does_not_answer_wai
     gateway.refuses, gateway.answers_nonsense = {2}, True
     assert await sender.send() == 0
     gateway.answers_nonsense = False
+    assert await sender.send() == 0  # it waits before it tries again
+    shop.quiet.clock.advance(seconds=31)
     assert await sender.send() == 2
     listed = (await shop.stub.ListMessages(proto.ListMessagesRequest(campaign_id=campaign_id))).messages
     assert {one.customer_key: (one.state, one.receipt) for one in listed} == {

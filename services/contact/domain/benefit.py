@@ -1,5 +1,6 @@
 """Coupons, trials and rights, recurring sends, and content that goes from hand to hand."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
@@ -8,6 +9,9 @@ from services.contact.refusals import benefit_state
 
 COUPON, TRIAL, RIGHT = "COUPON", "TRIAL", "RIGHT"
 ISSUED, REDEEMED, EXPIRED = "ISSUED", "REDEEMED", "EXPIRED"
+RETRY = timedelta(seconds=30)
+"""A message that its channel did not answer is tried again after so long."""
+
 QUEUED, SENT, FAILED, WITHHELD = "QUEUED", "SENT", "FAILED", "WITHHELD"
 
 
@@ -120,16 +124,6 @@ class Referrals:
 def settled(message: Message, receipts: Sequence[Receipt]) -> Message:
     """The message after its channel answered; one of which it said nothing waits for the next try."""
     receipt = next((one for one in receipts if one.message_id == message.message_id), None)
-    state = QUEUED if receipt is None else SENT if receipt.taken else FAILED
-    text = "" if receipt is None else receipt.text
-    return Message(
-        message.message_id,
-        message.campaign_id,
-        message.customer_key,
-        message.channel,
-        message.content,
-        message.due_time,
-        state,
-        message.attempts + 1,
-        text,
-    )
+    if receipt is None:
+        return message
+    return dataclasses.replace(message, state=SENT if receipt.taken else FAILED, receipt=receipt.text)

@@ -1,13 +1,13 @@
 """Pools and benefits, subscriptions, messages, referrals."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
 
-from services.contact.domain.benefit import Benefit, Message, Pool, Referrals, Subscription
+from services.contact.domain.benefit import RETRY, Benefit, Message, Pool, Referrals, Subscription
 from services.contact.domain.outcome import ATTRIBUTION
 from services.kit.db import Read, Write
 
@@ -139,23 +139,27 @@ class Sends:
         for message in messages:
             await tx.execute(stmt, {**dataclasses.asdict(message), "now": now})
 
-    async def queued(self, tx: Write, now: datetime, size: int) -> list[Message]:
-        """Messages that wait, held; those that somebody else holds are left to him."""
+    async def claim(self, tx: Write, channels: Collection[str], now: datetime, size: int) -> list[Message]:
+        """Take messages that wait for these channels and count the try; nobody else does before RETRY is over."""
         stmt = text(
-            f"SELECT {_MESSAGE} FROM message WHERE state = 'QUEUED' AND due_time <= :now "
-            "ORDER BY due_time, message_id LIMIT :size FOR UPDATE SKIP LOCKED"
+            "UPDATE message SET attempts = attempts + 1, update_time = :now WHERE message_id IN ("
+            "SELECT message_id FROM message WHERE state = 'QUEUED' AND due_time <= :now "
+            "AND channel = ANY(CAST(:channels AS text[])) "
+            "AND (attempts = 0 OR update_time <= :before) ORDER BY due_time, message_id LIMIT :size "
+            f"FOR UPDATE SKIP LOCKED) RETURNING {_MESSAGE}"
         )
-        return [Message(**row._asdict()) for row in await tx.rows(stmt, {"now": now, "size": size})]
+        rows = await tx.rows(stmt, {"now": now, "before": now - RETRY, "size": size, "channels": list(channels)})
+        return [Message(**row._asdict()) for row in rows]
 
     async def settle(self, tx: Write, messages: Sequence[Message], now: datetime) -> None:
         """Keep what became of messages."""
         stmt = text(
-            "UPDATE message SET state = :state, attempts = :attempts, receipt = :receipt, update_time = :now "
-            "WHERE message_id = :message_id"
+            "UPDATE message SET state = :state, receipt = :receipt, update_time = :now "
+            "WHERE message_id = :message_id AND state = 'QUEUED'"
         )
         for one in messages:
-            told = {"state": one.state, "attempts": one.attempts, "receipt": one.receipt}
-            await tx.execute(stmt, {**told, "message_id": one.message_id, "now": now})
+            told = {"state": one.state, "receipt": one.receipt, "message_id": one.message_id}
+            await tx.execute(stmt, {**told, "now": now})
 
     async def page(self, read: Read, campaign_id: str, after: int, size: int) -> list[Message]:
         """The messages of a campaign by due time, the latest first, those after the first `after`."""

@@ -3,9 +3,10 @@
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import timedelta, tzinfo
 
 from services.contact.domain.benefit import (
+    QUEUED,
     WITHHELD,
     Benefit,
     Message,
@@ -233,19 +234,22 @@ class Sender:
     async def send(self) -> int:
         """Send what is queued; gives how many messages were settled.
 
-        Consent and campaign are looked at now. A process that dies before its commit sends the same ids again, and
-        the channel takes each id once.
+        Consent and campaign are looked at now; no transaction is open while a gateway is asked. A process that dies
+        before it has kept the answer sends the same ids again, and the channel takes each id once.
         """
         now = self._clock()
-        async with self._db.begin(statement_seconds=60) as tx:
-            waiting = await self._store.sends.queued(tx, now, _SWEEP)
-            allowed = await self._allowed(tx, waiting, now)
-            withheld = [dataclasses.replace(one, state=WITHHELD) for one in waiting if one not in allowed]
-            answers = await asyncio.gather(*(self._through(channel, allowed) for channel in self._gateways))
-            told = [one for part in answers for one in part]
-            await self._store.sends.settle(tx, [*withheld, *told], now)
+        async with self._db.begin() as tx:
+            claimed = await self._store.sends.claim(tx, self._gateways.keys(), now, _SWEEP)
+            allowed = await self._allowed(tx, claimed)
+            withheld = [dataclasses.replace(one, state=WITHHELD) for one in claimed if one not in allowed]
+            await self._store.sends.settle(tx, withheld, now)
             await tx.commit()
-        return len(withheld) + sum(one.state != "QUEUED" for one in told)
+        answers = await asyncio.gather(*(self._through(channel, allowed) for channel in self._gateways))
+        told = [one for part in answers for one in part if one.state != QUEUED]
+        async with self._db.begin() as tx:
+            await self._store.sends.settle(tx, told, now)
+            await tx.commit()
+        return len(withheld) + len(told)
 
     async def _through(self, channel: str, messages: Sequence[Message]) -> list[Message]:
         mine = [one for one in messages if one.channel == channel]
@@ -257,7 +261,7 @@ class Sender:
             receipts = []
         return [settled(one, receipts) for one in mine]
 
-    async def _allowed(self, tx: Write, messages: Sequence[Message], now: datetime) -> list[Message]:
+    async def _allowed(self, tx: Write, messages: Sequence[Message]) -> list[Message]:
         consenting = await self._store.customers.consenting(tx, {one.customer_key for one in messages})
         live = {one.campaign_id for one in await self._campaigns(tx, messages) if one.state in (PILOT, ACTIVE)}
         return [one for one in messages if one.campaign_id in live and (one.customer_key, one.channel) in consenting]

@@ -50,8 +50,12 @@ def test_ordinals_count_numbers_from_0_by_first_appearance_over_batches(batches:
 
 
 TEXTS = st.lists(
-    st.sampled_from(["13912345678", "86", "0", "1", "a", "e", "-", " ", "中", "0123abcd" * 2, "1391234567"]), max_size=7
-).map("".join)
+    st.sampled_from(
+        ["13912345678", "139 1234-5678", "１３９１２３４５６７８", "1 3 9 1 2 3 4 5 6 7 8", "86", "0", "1", "a", "e", "-", " ",
+         "中", "0123abcd" * 2, "1391234567"]
+    ),
+    max_size=7,
+).map("".join)  # fmt: skip
 
 
 @patient
@@ -67,3 +71,19 @@ def test_numbers_are_found_and_masked_alike_in_one_text_and_in_a_column(text: st
 def test_numbers_side_by_side_are_all_masked_and_longer_runs_of_digits_are_left() -> None:
     text = "13912345678,13812345678 8613712345678 139123456789"
     assert identity.masked(text) == "***********,*********** *********** 139123456789"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["139 1234 5678", "139-1234-5678", "1391234 5678", "+86 139.1234.5678", "１３９１２３４５６７８", "139　1234　5678",
+     "1 3 9 1 2 3 4 5 6 7 8", "1-3-9-1-2-3-4-5-6-7-8", "８６１３９１２３４５６７８"],
+)  # fmt: skip
+def test_a_number_is_masked_however_it_is_written(text: str) -> None:
+    assert identity.masked(f"打{text}。") in ("打***********。", "打+***********。")
+    column = pl.DataFrame({"text": [f"打{text}。"]}).select(identity.masked_all(pl.col("text")))
+    assert not set("0123456789０１２３４５６７８９") & set(column.item())
+
+
+@pytest.mark.parametrize("text", ["13.91234567", "2026-09-01 13:12:34", "139123456", "113.71762 23.02827", "1 391 234"])
+def test_what_is_only_like_a_number_is_left(text: str) -> None:
+    assert identity.masked(text) == text

@@ -111,7 +111,7 @@ def _value(column: Column, zone: str) -> pl.Expr:
             return text.str.replace(r"^(?:\+|00)86(1[3-9][0-9]{9})$", "$1")
         case Type.STRING:
             if column.masked:
-                return text.str.replace_all(_MASK, identity.MASK)
+                return identity.masked_all(text.str.replace_all(_MASK, identity.MASK))
             free = column.masked is None and not column.pattern
             return identity.masked_all(text) if free else text
 

@@ -21,10 +21,15 @@ MASK = "*" * 11
 
 # 32 hexadecimal digits hold eleven decimal ones between letters now and then: ids of that kind are no numbers.
 _IDS = r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}"
-_MOBILE = r"(?:(?:00)?86)?1[3-9][0-9]{9}"
-_ALONE = re.compile(rf"(?<![0-9]){_MOBILE}(?![0-9])")
+# Free text writes a number as it likes: 138 1234 5678, 138-1234-5678, 1 3 8 …, and in full-width digits.
+_DIGIT, _GAP = "[0-9０-９]", "[ \u00a0\u3000.·_\u2010-\u2015－-]"
+_MOBILE = (
+    rf"(?:(?:[0０]{{2}})?[8８][6６]{_GAP}?)?[1１](?:[3-9３-９]{_DIGIT}(?:{_GAP}?{_DIGIT}{{4}}){{2}}"
+    rf"|{_GAP}[3-9３-９](?:{_GAP}{_DIGIT}){{9}})"
+)
+_ALONE = re.compile(rf"(?<!{_DIGIT}){_MOBILE}(?!{_DIGIT})")
 _ANYWHERE = re.compile(r"1[3-9][0-9]{9}")
-_BORDERED = rf"(^|[^0-9]){_MOBILE}($|[^0-9])"  # for Polars, whose expressions cannot look around
+_BORDERED = rf"(^|[^0-9０-９]){_MOBILE}($|[^0-9０-９])"  # for Polars, whose expressions cannot look around
 
 Nonces = Callable[[int], bytes]
 """Gives that many random bytes; never the same twice."""

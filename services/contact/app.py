@@ -12,7 +12,17 @@ from lifecircle.admin.v1 import AdminServiceStub
 from lifecircle.contact.v1 import ContactServiceServicer, add_ContactServiceServicer_to_server
 from lifecircle.directory import Directory
 from services.contact import lake
-from services.contact.api import RIGHTS, BenefitsApi, CampaignsApi, ContactApi, OrdersApi, ReportsApi, SlotsApi, joined
+from services.contact.api import (
+    RIGHTS,
+    BenefitsApi,
+    CampaignsApi,
+    ContactApi,
+    DecisionsApi,
+    OrdersApi,
+    ReportsApi,
+    SlotsApi,
+    joined,
+)
 from services.contact.config import Config
 from services.contact.peers import Ingest, Points, Recommend, folder_gateway, http_gateway
 from services.contact.store import Store
@@ -20,6 +30,7 @@ from services.contact.usecases import (
     Auctions,
     Benefits,
     Campaigns,
+    Decisions,
     Desk,
     Effects,
     Handovers,
@@ -29,6 +40,7 @@ from services.contact.usecases import (
     Reports,
     Sender,
     Slots,
+    Trials,
     Work,
 )
 from services.contact.usecases.benefits import Gateway
@@ -74,6 +86,7 @@ def build(
     handovers = Handovers(db, store, clock, ids, zone, ingest.reveal, lake.Folder(folder))
     orders = Orders(db, store, clock, ids, Points(points_channel, clock).responsible)
     slots = Slots(db, store, clock, ids, Registry(db, store, clock))
+    decisions = Decisions(db, store, clock, zone, slots.showings, recommend.matrix_files, lake.matrix)
     api = joined(
         ContactApi(
             desk=Desk(db, store, clock),
@@ -85,6 +98,7 @@ def build(
         CampaignsApi(Campaigns(db, store, clock, ids)),
         OrdersApi(orders),
         SlotsApi(slots),
+        DecisionsApi(decisions, Trials(db, store, recommend.matrix_files, lake.matrix)),
         ReportsApi(Reports(db, store, clock, zone)),
         BenefitsApi(Benefits(db, store, clock, ids, zone), clock),
     )
@@ -101,6 +115,7 @@ def build(
         orders=orders,
         slots=slots,
         sender=Sender(db, store, clock, zone, {**(gateways or {}), "order": orders.take}),
+        decisions=decisions,
     )
     return Built(api, background)
 

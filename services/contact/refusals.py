@@ -181,6 +181,18 @@ def kpi_not_found(name: str) -> Refusal:
     return Refusal(Kind.NOT_FOUND, "KPI_NOT_FOUND", f"no KPI has the name {name}", metadata={"name": name})
 
 
+def grant_not_found(grant_id: str) -> Refusal:
+    """No grant has this id."""
+    message = f"no grant has the id {grant_id}"
+    return Refusal(Kind.NOT_FOUND, "GRANT_NOT_FOUND", message, metadata={"grant_id": grant_id})
+
+
+def grant_state(grant_id: str, state: str) -> Refusal:
+    """The grant cannot be used: it is not reserved any more, or what it rests on is gone."""
+    message = f"grant {grant_id} is {state}"
+    return Refusal(Kind.FAILED_PRECONDITION, "GRANT_STATE", message, metadata={"grant_id": grant_id, "state": state})
+
+
 def benefits_exhausted(campaign_id: str, kind: str) -> Refusal:
     """The campaign has issued as many benefits of the kind as it may."""
     message = f"campaign {campaign_id} has no {kind} left"

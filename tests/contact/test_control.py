@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from google.type.date_pb2 import Date
 from sqlalchemy import text
 
 from lifecircle.contact import v1 as proto
@@ -25,8 +26,8 @@ async def sides(running: Running, plan: proto.Plan) -> tuple[list[proto.Contact]
     return [one for one in contacts if not one.control], [one for one in contacts if one.control]
 
 
-async def planned_again(running: Running) -> proto.Plan:
-    job = await running.desk.end_of((await running.desk.arbitrate()).job_id)
+async def planned_again(running: Running, **changes: Any) -> proto.Plan:
+    job = await running.desk.end_of((await running.desk.arbitrate(**changes)).job_id)
     assert job.state == proto.Job.STATE_SUCCEEDED, job
     return await running.desk.plan(job.result_id)
 
@@ -82,7 +83,7 @@ async def test_one_customer_and_product_is_one_trial_however_many_plans_won_it(r
     campaign, first = await planned(running, control_bps=3_000, policy={"most": 5})
     await handed_over(running, first)
     await running.desk.set_policy(most=6)
-    await handed_over(running, await planned_again(running))
+    await handed_over(running, await planned_again(running, plan_date=Date(year=2026, month=10, day=2)))
     treated, control = await sides(running, first)
     await running.town.tell(*[opened(one, timedelta(days=3)) for one in [*treated[:4], *control[:2]]])
     late = [opened(one, timedelta(days=30, seconds=1)) for one in [treated[5], control[3]]]
@@ -176,3 +177,15 @@ async def test_what_a_caller_makes_carries_his_organisation(running: Running) ->
             rows = await read.rows(text(f"SELECT org_id FROM {table} ORDER BY org_id"))
             found[table] = [row.org_id for row in rows]
     assert found == {"campaign": ["", "HQ"], "offer": ["", "HQ"], "outcome": ["", "G01"]}
+
+
+async def test_a_second_plan_of_a_day_repeats_nobody_and_finds_the_capacity_that_is_left(running: Running) -> None:
+    _, first = await planned(running, control_bps=0, policy={"most": 5, "capacity": 30})
+    await handed_over(running, first)
+    await running.desk.run_campaign("冬季", ("P02",), control_bps=0)
+    second = await planned_again(running)
+    gone, more = await running.desk.contacts(first.plan_id), await running.desk.contacts(second.plan_id)
+    channels = Counter(contact.channel for contact in [*gone, *more])
+    assert max(channels.values()) <= 30
+    told = [(contact.customer_key, contact.product_id) for contact in [*gone, *more]]
+    assert len(set(told)) == len(told)

@@ -8,8 +8,15 @@ from google.type.date_pb2 import Date
 
 from lifecircle.contact import v1 as proto
 from services.contact.domain.outcome import UNRESOLVED, Outcome
-from services.contact.domain.policy import ChannelLimit, CustomerCap, Policy
+from services.contact.domain.policy import DAY, MONTH, WEEK, Blackout, ChannelLimit, CustomerCap, Fatigue, Policy
 from services.kit.errors import invalid_field
+
+_CALENDARS = {
+    proto.Policy.CALENDAR_UNSPECIFIED: "",
+    proto.Policy.CALENDAR_DAY: DAY,
+    proto.Policy.CALENDAR_WEEK: WEEK,
+    proto.Policy.CALENDAR_MONTH: MONTH,
+}
 
 RPC = "rpc"
 """The source of outcomes told by RPC."""
@@ -37,6 +44,11 @@ def channel(value: proto.Channel.ValueType) -> str:
     return proto.Channel.Name(value).removeprefix("CHANNEL_").lower()
 
 
+def purpose(value: proto.Purpose.ValueType) -> str:
+    """The purpose of a contact; marketing when nothing is said."""
+    return proto.Purpose.Name(value or proto.PURPOSE_MARKETING).removeprefix("PURPOSE_").lower()
+
+
 def day(value: Date, field: str) -> date:
     """A whole date. Raises invalid_field when it is not one."""
     try:
@@ -49,7 +61,14 @@ def policy(message: proto.Policy) -> Policy:
     """A policy; what is output only is left out."""
     return Policy(
         customer_caps=tuple(
-            CustomerCap(cap.level, cap.most if cap.HasField("most") else None, cap.window_days)
+            CustomerCap(
+                level=cap.level,
+                most=cap.most if cap.HasField("most") else None,
+                window_days=cap.window_days,
+                calendar=_CALENDARS[cap.calendar],
+                channel=channel(cap.channel) if cap.channel else "",
+                purpose=purpose(cap.purpose),
+            )
             for cap in message.customer_caps
         ),
         channel_limits=tuple(
@@ -60,10 +79,24 @@ def policy(message: proto.Policy) -> Policy:
                 quiet_from_hour=limit.quiet_from_hour,
                 quiet_to_hour=limit.quiet_to_hour,
                 lift_bps=limit.lift_bps,
+                hourly_capacity=limit.hourly_capacity if limit.HasField("hourly_capacity") else None,
             )
             for limit in message.channel_limits
         ),
         holdout_bps=message.holdout_bps,
+        cooldown_days=message.cooldown_days,
+        fatigue=Fatigue(message.fatigue.half_life_days, message.fatigue.most_milli, message.fatigue.refusal_milli)
+        if message.HasField("fatigue")
+        else None,
+        blackouts=tuple(
+            Blackout(
+                name=one.name,
+                from_date=day(one.from_date, f"policy.blackouts[{at}].from_date"),
+                to_date=day(one.to_date, f"policy.blackouts[{at}].to_date"),
+                channels=tuple(channel(value) for value in one.channels),
+            )
+            for at, one in enumerate(message.blackouts)
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """Proto out: domain values as callers see them."""
 
+import dataclasses
 from datetime import date, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -38,7 +39,14 @@ def policy(value: Policy) -> proto.Policy:
     return proto.Policy(
         version=value.version,
         customer_caps=[
-            proto.Policy.CustomerCap(level=cap.level, most=cap.most, window_days=cap.window_days)
+            proto.Policy.CustomerCap(
+                level=cap.level,
+                most=cap.most,
+                window_days=cap.window_days,
+                calendar=proto.Policy.Calendar.Value(f"CALENDAR_{(cap.calendar or 'unspecified').upper()}"),
+                channel=channel(cap.channel) if cap.channel else proto.CHANNEL_UNSPECIFIED,
+                purpose=proto.Purpose.Value(f"PURPOSE_{cap.purpose.upper()}"),
+            )
             for cap in value.customer_caps
         ],
         channel_limits=[
@@ -49,10 +57,22 @@ def policy(value: Policy) -> proto.Policy:
                 quiet_from_hour=limit.quiet_from_hour,
                 quiet_to_hour=limit.quiet_to_hour,
                 lift_bps=limit.lift_bps,
+                hourly_capacity=limit.hourly_capacity,
             )
             for limit in value.channel_limits
         ],
         holdout_bps=value.holdout_bps,
+        cooldown_days=value.cooldown_days,
+        fatigue=proto.Policy.Fatigue(**dataclasses.asdict(value.fatigue)) if value.fatigue else None,
+        blackouts=[
+            proto.Policy.Blackout(
+                name=one.name,
+                from_date=day(one.from_date),
+                to_date=day(one.to_date),
+                channels=[channel(name) for name in one.channels],
+            )
+            for one in value.blackouts
+        ],
         update_time=moment(value.update_time),
     )
 

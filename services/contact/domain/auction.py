@@ -4,8 +4,8 @@ A customer of the control has won like any other and takes up cap, capacity and 
 and control differ by the contact alone; since he is not contacted, later plans do not count it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, tzinfo
 
 import numpy as np
@@ -15,7 +15,7 @@ from services.contact.domain.arbitration.checker import Limits, Won, violations
 from services.contact.domain.arbitration.problem import NO_LIMIT, Flags, Floats, Ints, Problem, Small, from_columns
 from services.contact.domain.campaign import Campaign, Offer, exclusion_classes
 from services.contact.domain.experiment import held_out, shares
-from services.contact.domain.policy import ChannelLimit, Policy, contact_time
+from services.contact.domain.policy import ChannelLimit, Earlier, Policy, Touch, contact_time
 
 LEFT = "left"
 """Status of a customer who is one no more."""
@@ -45,12 +45,15 @@ class Audience:
     """The customers as they stand when the plan is made.
 
     `consents` are the customers with consent to marketing by channel; who is not among them has refused, or was
-    never asked, and is not contacted. `earlier` are the contacts that count for caps: (business day, contacts).
+    never asked, and is not contacted. `earlier` are the contacts that count, `used` how many of a channel's contacts
+    of the day went out already, `unwanted` who must not be contacted at all.
     """
 
     customers: Mapping[int, Customer]
     consents: Mapping[str, Ints]
-    earlier: Mapping[int, Sequence[tuple[date, int]]]
+    earlier: Mapping[int, Earlier]
+    used: Mapping[str, int] = field(default_factory=dict)
+    unwanted: Collection[int] = ()
 
 
 @dataclass(frozen=True)
@@ -83,16 +86,20 @@ def bids(matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience
     consented = np.any([*consents.values(), np.zeros(len(keys), np.bool_)], axis=0)
     counts["without_consent"] = int(np.sum(~consented))
     products = {product: index for index, product in enumerate(matrix.products)}
+    cool = _cooling(keys, offers, policy, audience, on)
+    open_now = [limit for limit in policy.channel_limits if not policy.closed(on, limit.channel)]
     columns: list[tuple[Ints, Floats, int, int]] = []
     for index, (campaign, offer) in enumerate(offers):
         may = (room > 0) & campaign.reaches(keys)
+        may[cool[index]] = False
         rows = np.flatnonzero((matrix.product == products.get(offer.product_id, -1)) & may[row])
         for at, limit in enumerate(policy.channel_limits):
-            if limit.channel in offer.channels:
+            if limit.channel in offer.channels and limit in open_now:
                 reached = rows[consents[limit.channel][row[rows]]]
                 value = _value(matrix.score[reached], offer, limit)
                 worthy = value > 0 if campaign.contacts_min == 0 else np.ones(len(value), np.bool_)
                 columns.append((row[reached[worthy]], value[worthy], index, at))
+    columns = _within_channels(columns, _rooms(keys, policy, audience, on), room)
     channels = len(policy.channel_limits)
     kinds = np.arange(len(offers) * channels)
     problem, order = from_columns(
@@ -103,7 +110,7 @@ def bids(matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience
         channel_of=kinds % channels,
         campaign_of=np.array([number[campaign.name] for campaign, _ in offers], np.int32)[kinds // channels],
         cap=room,
-        capacity=[NO_LIMIT if limit.capacity is None else limit.capacity for limit in policy.channel_limits],
+        capacity=[_left(limit.daily_capacity, audience.used.get(limit.channel, 0)) for limit in policy.channel_limits],
         most=[NO_LIMIT if campaign.contacts_max is None else campaign.contacts_max for campaign in ordered],
         least=[campaign.contacts_min for campaign in ordered],
         channels=[limit.channel for limit in policy.channel_limits],
@@ -125,7 +132,7 @@ def _room(keys: Ints, policy: Policy, audience: Audience, on: date) -> tuple[Sma
     room = np.zeros(len(keys), np.int32)
     for index, key in enumerate(keys.tolist()):
         customer = audience.customers.get(key)
-        if customer is None or customer.status == LEFT:
+        if customer is None or customer.status == LEFT or key in audience.unwanted:
             continue
         earlier = audience.earlier.get(key)
         if earlier:
@@ -138,6 +145,75 @@ def _room(keys: Ints, policy: Policy, audience: Audience, on: date) -> tuple[Sma
     out = held_out("holdout", keys, policy.holdout_bps)
     room[out] = 0
     return room, {"holdout": int(np.sum(out)), "without_room": capped}
+
+
+def _left(bound: int | None, used: int) -> int:
+    return NO_LIMIT if bound is None else max(bound - used, 0)
+
+
+def _cooling(
+    keys: Ints, offers: Sequence[tuple[Campaign, Offer]], policy: Policy, audience: Audience, on: date
+) -> list[list[int]]:
+    """For each offer the places in `keys` of the customers for whom it cools down."""
+    by_product: dict[str, list[int]] = {}
+    by_group: dict[str, list[int]] = {}
+    for index, (_, offer) in enumerate(offers):
+        by_product.setdefault(offer.product_id, []).append(index)
+        if offer.exclusive_group:
+            by_group.setdefault(offer.exclusive_group, []).append(index)
+    cool: list[list[int]] = [[] for _ in offers]
+    for key, earlier in audience.earlier.items():
+        at = int(np.searchsorted(keys, key))
+        if at == len(keys) or keys[at] != key:
+            continue
+        for one in (Touch(*told) for told in earlier):
+            if policy.cools(one, on):
+                for index in (*by_product.get(one.product_id, ()), *by_group.get(one.exclusive_group, ())):
+                    cool[index].append(at)
+    return cool
+
+
+def _rooms(keys: Ints, policy: Policy, audience: Audience, on: date) -> dict[int, Small]:
+    """Channel's place → room of each customer [N] in it, for the channels that have caps of their own."""
+    capped = {cap.channel for cap in policy.customer_caps if cap.channel}
+    rooms: dict[int, Small] = {}
+    for at, limit in enumerate(policy.channel_limits):
+        if limit.channel in capped:
+            told = [(audience.customers.get(key), audience.earlier.get(key, ())) for key in keys.tolist()]
+            rooms[at] = np.array(
+                [policy.room(one.level, earlier, on, channel=limit.channel) if one else 0 for one, earlier in told],
+                np.int32,
+            )
+    return rooms
+
+
+def _within_channels(
+    columns: list[tuple[Ints, Floats, int, int]], rooms: Mapping[int, Small], room: Small
+) -> list[tuple[Ints, Floats, int, int]]:
+    """Where a channel has less room for a customer than all together, only his best bids for it are kept.
+
+    So many as there is room: whatever the auction picks of them keeps the cap of the channel too.
+    """
+    kept = list(columns)
+    for at, channel_room in rooms.items():
+        mine = [index for index, column in enumerate(columns) if column[3] == at]
+        if not mine:
+            continue
+        who = np.concatenate([columns[index][0] for index in mine])
+        value = np.concatenate([columns[index][1] for index in mine])
+        order = np.lexsort((np.arange(len(who)), -value, who))
+        ordered = who[order]
+        first = np.searchsorted(ordered, ordered, side="left")
+        rank = np.empty(len(who), np.int64)
+        rank[order] = np.arange(len(who)) - first
+        keep = (rank < channel_room[who]) | (channel_room[who] >= room[who])
+        begin = 0
+        for index in mine:
+            end = begin + len(columns[index][0])
+            part = keep[begin:end]
+            kept[index] = (columns[index][0][part], columns[index][1][part], columns[index][2], at)
+            begin = end
+    return kept
 
 
 def _value(score: Floats, offer: Offer, limit: ChannelLimit) -> Floats:

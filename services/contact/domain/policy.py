@@ -1,36 +1,115 @@
-"""What protects customers from harassment and channels from overload: caps, capacities, quiet hours, the holdout.
+"""What protects customers from harassment and channels from overload: the one evaluator of batch and online.
+
+Caps per level × window (rolling or calendar business days) × channel × purpose, fatigue, cool-down and exclusion of
+offers, blackouts, quiet hours, capacities, the holdout. Time is business days throughout, so that midnight is the
+business zone's and no change of its clocks gives a window more or less.
 
 Limit 0, an unset limit (None) and a large limit are three different things: none, unlimited, and so many.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import NamedTuple
 
 from services.contact.refusals import policy_invalid
 
 CHANNELS = ("sms", "call", "app", "web", "store", "order")
 """The channels by which a customer is reached, as they are written in files and tables."""
 
-MARKETING = "marketing"
-"""The purpose of consent that a campaign needs."""
+MARKETING, SERVICE, CARE = "marketing", "service", "care"
+"""Purposes of a contact. Marketing needs consent; service (an outage) and care (a birthday) may be made unless refused,
+in quiet hours and blackouts too, and use up no cap but those that name their own purpose."""
+
+PURPOSES = (MARKETING, SERVICE, CARE)
+
+DAY, WEEK, MONTH = "day", "week", "month"
+"""Calendar windows of business days; "" is a rolling one."""
 
 UNLIMITED = 1 << 20
 """The cap of a customer whose level has no bound: more than any plan holds for one customer."""
 
 
+class Touch(NamedTuple):
+    """Contacts that a customer has had, or is to have, on a business day; `refused` of them he declined."""
+
+    day: date
+    contacts: int = 1
+    channel: str = ""
+    purpose: str = MARKETING
+    product_id: str = ""
+    exclusive_group: str = ""
+    refused: int = 0
+
+
+Earlier = Sequence[Touch] | Sequence[tuple[date, int]]
+"""Contacts that count, in any order, before and after the day in question; pairs are marketing by no channel named."""
+
+
 @dataclass(frozen=True)
 class CustomerCap:
-    """At most `most` contacts (None: unlimited) in any `window_days` business days; level "" is for all the others."""
+    """At most `most` contacts (None: unlimited) in a window; level "" is for all levels without a cap of their own.
+
+    The window is any `window_days` business days, or with `calendar` the calendar day, week (from Monday) or month.
+    `channel` "" counts and binds all channels together. Contacts of other purposes neither count nor are bound.
+    """
 
     level: str
     most: int | None
     window_days: int
+    calendar: str = ""
+    channel: str = ""
+    purpose: str = MARKETING
+
+    def span(self, on: date) -> tuple[date, date]:
+        """The first and the last business day whose contacts may share a window with one on the day `on`."""
+        if self.calendar == DAY:
+            return on, on
+        if self.calendar == WEEK:
+            first = on - timedelta(days=on.weekday())
+            return first, first + timedelta(days=6)
+        if self.calendar == MONTH:
+            first = on.replace(day=1)
+            return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+        reach = timedelta(days=self.window_days - 1)
+        return on - reach, on + reach
+
+
+@dataclass(frozen=True)
+class Fatigue:
+    """How much a customer bears: each contact tires him by 1,000, each refusal by `refusal_milli` more.
+
+    It halves every `half_life_days`; a marketing contact must not take it beyond `most_milli`.
+    """
+
+    half_life_days: int
+    most_milli: int
+    refusal_milli: int = 0
+
+    def milli(self, earlier: Iterable[Touch], on: date) -> float:
+        """How tired he is on a day, by the contacts before and on it."""
+        half = self.half_life_days
+        tired: float = sum(
+            (1000.0 * one.contacts + self.refusal_milli * one.refused) * 0.5 ** ((on - one.day).days / half)
+            for one in earlier
+            if one.day <= on and one.purpose == MARKETING
+        )
+        return tired
+
+
+@dataclass(frozen=True)
+class Blackout:
+    """Business days, both inclusive, on which nobody is contacted for marketing; no channels named are all of them."""
+
+    name: str
+    from_date: date
+    to_date: date
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ChannelLimit:
-    """What a channel carries in one plan (None: unlimited), what a contact costs (fen), and when it keeps quiet.
+    """What a channel carries a day and an hour (None: unlimited), what a contact costs (fen), and when it keeps quiet.
 
     `lift_bps` scales an offer's acceptance through the channel; quiet hours are [from, to) in business time.
     """
@@ -41,6 +120,14 @@ class ChannelLimit:
     quiet_from_hour: int
     quiet_to_hour: int
     lift_bps: int
+    hourly_capacity: int | None = None
+
+    @property
+    def daily_capacity(self) -> int | None:
+        """What it carries in a day: its capacity, and not more than all its open hours together."""
+        hours = sum(not quiet(self, hour) for hour in range(24))
+        bounds = [self.capacity, None if self.hourly_capacity is None else self.hourly_capacity * hours]
+        return min((bound for bound in bounds if bound is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -50,6 +137,10 @@ class Policy:
     customer_caps: tuple[CustomerCap, ...]
     channel_limits: tuple[ChannelLimit, ...]
     holdout_bps: int
+    cooldown_days: int = 0
+    """For so many days after an offer, neither its product nor another of its exclusive group is offered again."""
+    fatigue: Fatigue | None = None
+    blackouts: tuple[Blackout, ...] = ()
     version: int = 0
     update_time: datetime | None = None
 
@@ -57,46 +148,132 @@ class Policy:
         """The channel's limit; None for a channel that the policy does not use."""
         return next((limit for limit in self.channel_limits if limit.channel == channel), None)
 
-    def caps_of(self, level: str) -> tuple[CustomerCap, ...]:
-        """The caps of a level: its own, else those of level ""; none at all means that it is not contacted."""
-        own = tuple(cap for cap in self.customer_caps if cap.level == level)
-        return own or tuple(cap for cap in self.customer_caps if not cap.level)
+    def caps_of(self, level: str, purpose: str = MARKETING) -> tuple[CustomerCap, ...]:
+        """The caps of a level: its own, else those of level ""."""
+        mine = [cap for cap in self.customer_caps if cap.purpose == purpose]
+        own = tuple(cap for cap in mine if cap.level == level)
+        return own or tuple(cap for cap in mine if not cap.level)
 
-    def room(self, level: str, earlier: Sequence[tuple[date, int]], on: date) -> int:
-        """How many more contacts a customer may get on the business day `on`, 0 or more.
+    def room(self, level: str, earlier: Earlier, on: date, *, channel: str = "", purpose: str = MARKETING) -> int:
+        """How many more contacts a customer may get on the business day `on`, 0 or more; "" is by any channel.
 
-        `earlier` are (business day, contacts) pairs. Every window of `window_days` days that holds `on` is kept,
-        also those that end later: contacts planned for a later day count as well.
+        Every window that holds `on` is kept, also those that end later: contacts planned for a later day count as
+        well. Without any cap marketing may not contact the level at all; other purposes are then not bounded.
         """
-        caps = self.caps_of(level)
-        rooms = [_room(cap, earlier, on) for cap in caps]
-        return max(0, min(rooms)) if rooms else 0
+        caps = self.caps_of(level, purpose)
+        if not caps:
+            return 0 if purpose == MARKETING else UNLIMITED
+        known = [Touch(*one) for one in earlier]
+        rooms = [_room(cap, known, on) for cap in caps if cap.channel in ("", channel)]
+        if self.fatigue is not None and purpose == MARKETING:
+            rooms.append(int((self.fatigue.most_milli - self.fatigue.milli(known, on)) // 1000))
+        return max(0, min(rooms, default=UNLIMITED))
+
+    def closed(self, on: date, channel: str) -> bool:
+        """Whether marketing through a channel pauses on a business day."""
+        return any(
+            one.from_date <= on <= one.to_date and (not one.channels or channel in one.channels)
+            for one in self.blackouts
+        )
+
+    def resting(self, earlier: Earlier, on: date, product_id: str, exclusive_group: str) -> bool:
+        """Whether an offer cools down: it, or one that excludes it, was offered that day or too short a time ago."""
+        return any(
+            self.cools(one, on) and (one.product_id == product_id or one.exclusive_group == exclusive_group != "")
+            for one in (Touch(*told) for told in earlier)
+        )
+
+    def cools(self, one: Touch, on: date) -> bool:
+        """Whether what was offered then cools down on a business day."""
+        return bool(one.product_id) and abs((on - one.day).days) < max(self.cooldown_days, 1)
+
+    def refusal(self, customer: "Asked", offer: "Wish", on: date, hour: int | None) -> str:
+        """Why a contact may not be made on a business day and hour (None: at an hour that is open), or "".
+
+        This is the rule in full, for the plan, the hand-over and the decision online alike.
+        """
+        limit = self.limit(offer.channel)
+        if limit is None:
+            return NO_CHANNEL
+        if customer.unwanted:
+            return DO_NOT_CONTACT
+        way = (offer.channel, offer.purpose)
+        if way not in customer.consents and (offer.purpose == MARKETING or way in customer.refusals):
+            return NO_CONSENT
+        if offer.purpose == MARKETING:
+            if customer.held_out:
+                return HELD_OUT
+            if self.closed(on, offer.channel):
+                return BLACKOUT
+            if hour is not None and quiet(limit, hour):
+                return QUIET
+            if self.resting(customer.earlier, on, offer.product_id, offer.exclusive_group):
+                return COOLDOWN
+        room = self.room(customer.level, customer.earlier, on, channel=offer.channel, purpose=offer.purpose)
+        return "" if room > 0 else CAP
 
     def widest_window(self) -> int:
-        """The longest window in days: contacts further away bind nobody."""
-        return max((cap.window_days for cap in self.customer_caps), default=1)
+        """The longest reach of any rule in days: contacts further away bind nobody."""
+        days = [31 if cap.calendar else cap.window_days for cap in self.customer_caps]
+        tired = 10 * self.fatigue.half_life_days if self.fatigue else 0
+        return max([*days, self.cooldown_days, tired, 1])
 
 
-def _room(cap: CustomerCap, earlier: Iterable[tuple[date, int]], on: date) -> int:
+NO_CHANNEL, NO_CONSENT, DO_NOT_CONTACT, HELD_OUT = "channel not used", "no consent", "do not contact", "holdout"
+BLACKOUT, QUIET, COOLDOWN, CAP = "blackout", "quiet hours", "cool-down", "cap"
+"""Why a contact may not be made."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A customer as the rules see him: consents and refusals are (channel, purpose) pairs."""
+
+    level: str
+    earlier: Earlier
+    consents: Collection[tuple[str, str]]
+    refusals: Collection[tuple[str, str]] = ()
+    unwanted: bool = False
+    held_out: bool = False
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A contact that somebody would like to make."""
+
+    channel: str
+    product_id: str
+    exclusive_group: str = ""
+    purpose: str = MARKETING
+
+
+def _room(cap: CustomerCap, earlier: Iterable[Touch], on: date) -> int:
     if cap.most is None:
         return UNLIMITED
+    first, last = cap.span(on)
     days: dict[int, int] = {}
-    for day, contacts in earlier:
-        days[(day - on).days] = days.get((day - on).days, 0) + contacts
+    for one in earlier:
+        if first <= one.day <= last and one.purpose == cap.purpose and cap.channel in ("", one.channel):
+            days[(one.day - on).days] = days.get((one.day - on).days, 0) + one.contacts
+    if cap.calendar:
+        return cap.most - sum(days.values())
     fullest = max(
-        sum(contacts for offset, contacts in days.items() if last - cap.window_days < offset <= last)
-        for last in range(cap.window_days)
+        sum(contacts for offset, contacts in days.items() if end - cap.window_days < offset <= end)
+        for end in range(cap.window_days)
     )
     return cap.most - fullest
 
 
 def checked(policy: Policy) -> Policy:
     """The policy, if its parts fit each other. Raises policy_invalid."""
-    seen: set[tuple[str, int]] = set()
+    seen: set[tuple[str | int, ...]] = set()
     for index, cap in enumerate(policy.customer_caps):
-        if (cap.level, cap.window_days) in seen:
+        window = cap.calendar or cap.window_days
+        if (cap.level, window, cap.channel, cap.purpose) in seen:
             raise policy_invalid(f"customer_caps[{index}].level", "has a cap for this window already")
-        seen.add((cap.level, cap.window_days))
+        seen.add((cap.level, window, cap.channel, cap.purpose))
+    for index, blackout in enumerate(policy.blackouts):
+        if blackout.to_date < blackout.from_date:
+            raise policy_invalid(f"blackouts[{index}].to_date", "is before from_date")
     channels: set[str] = set()
     for index, limit in enumerate(policy.channel_limits):
         if limit.channel not in CHANNELS:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from services.contact.store.attributions import Attributions
 from services.contact.store.benefits import Benefits, Forwards, Sends
 from services.contact.store.campaigns import Campaigns, Policies
+from services.contact.store.decisions import Decisions, Shards
 from services.contact.store.knowledge import Knowledge, Pilots
 from services.contact.store.orders import Orders
 from services.contact.store.outcomes import Outcomes
@@ -32,6 +33,8 @@ class Store:
     pushes: Pushes = field(default_factory=Pushes)
     slot_events: SlotEvents = field(default_factory=SlotEvents)
     reports: Reports = field(default_factory=Reports)
+    decisions: Decisions = field(default_factory=Decisions)
+    shards: Shards = field(default_factory=Shards)
     benefits: Benefits = field(default_factory=Benefits)
     sends: Sends = field(default_factory=Sends)
     forwards: Forwards = field(default_factory=Forwards)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Row, insert, select, text, tuple_, update
@@ -10,7 +10,7 @@ from sqlalchemy import Row, insert, select, text, tuple_, update
 from services.contact import tables
 from services.contact.domain.campaign import ACTIVE, PILOT, STOPPED, Brief, Campaign, Moved, Offer
 from services.contact.domain.pilot import Pilot
-from services.contact.domain.policy import ChannelLimit, CustomerCap, Policy
+from services.contact.domain.policy import Blackout, ChannelLimit, CustomerCap, Fatigue, Policy
 from services.kit.db import Read, Write
 
 _policy, _campaign, _offer, _move = tables.policy, tables.campaign, tables.offer, tables.campaign_move
@@ -39,6 +39,12 @@ class Policies:
             "customer_caps": [dataclasses.asdict(cap) for cap in policy.customer_caps],
             "channel_limits": [dataclasses.asdict(limit) for limit in policy.channel_limits],
             "holdout_bps": policy.holdout_bps,
+            "cooldown_days": policy.cooldown_days,
+            "fatigue": dataclasses.asdict(policy.fatigue) if policy.fatigue else None,
+            "blackouts": [
+                {**dataclasses.asdict(one), "from_date": str(one.from_date), "to_date": str(one.to_date)}
+                for one in policy.blackouts
+            ],
         }
         await tx.execute(insert(_policy).values(version=version, definition=definition, update_time=now))
         return dataclasses.replace(policy, version=version, update_time=now)
@@ -164,6 +170,19 @@ def _to_policy(row: Row[Any]) -> Policy:
         customer_caps=tuple(CustomerCap(**cap) for cap in row.definition["customer_caps"]),
         channel_limits=tuple(ChannelLimit(**limit) for limit in row.definition["channel_limits"]),
         holdout_bps=row.definition["holdout_bps"],
+        # Versions from before these rules do not hold them.
+        cooldown_days=row.definition.get("cooldown_days", 0),
+        fatigue=Fatigue(**row.definition["fatigue"]) if row.definition.get("fatigue") else None,
+        blackouts=tuple(_blackout(one) for one in row.definition.get("blackouts", ())),
         version=row.version,
         update_time=row.update_time,
+    )
+
+
+def _blackout(told: Mapping[str, Any]) -> Blackout:
+    return Blackout(
+        name=told["name"],
+        from_date=date.fromisoformat(told["from_date"]),
+        to_date=date.fromisoformat(told["to_date"]),
+        channels=tuple(told["channels"]),
     )

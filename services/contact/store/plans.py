@@ -73,6 +73,11 @@ class Plans:
         rows = await read.rows(stmt.order_by(_contact.c.customer_key, _contact.c.offer_id).limit(size))
         return [Contact(**row._asdict()) for row in rows]
 
+    async def of_customer(self, read: Read, plan_id: str, customer_key: int) -> list[Contact]:
+        """A customer's contacts in a plan."""
+        mine = select(*_CONTACT_COLUMNS).where(_contact.c.plan_id == plan_id, _contact.c.customer_key == customer_key)
+        return [Contact(**row._asdict()) for row in await read.rows(mine)]
+
     async def all_contacts(self, read: Read, plan_id: str) -> AsyncIterator[list[Contact]]:
         """The contacts of a plan by customer and offer, in parts; a customer is never split."""
         after: tuple[int, str] | None = None

@@ -4,14 +4,13 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
 
 import numpy as np
-from sqlalchemy import Executable, func, select, text
+from sqlalchemy import Executable, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from services.contact import tables
 from services.contact.domain.auction import LEFT, Audience, Customer
 from services.contact.domain.fact import ConsentChange, Matrix, Opening
-from services.contact.domain.plan import SENT
-from services.contact.domain.policy import MARKETING
+from services.contact.domain.policy import MARKETING, Touch
 from services.kit.db import Read, Write
 
 _matrix = tables.matrix
@@ -74,6 +73,39 @@ _INSERT_OPENINGS = text(
 )
 
 
+# What counts: contacts that were sent, and grants that are confirmed or still reserved.
+_EARLIER = text(
+    """
+    SELECT contact.customer_key, contact.plan_date AS day, contact.channel, 'marketing' AS purpose, contact.product_id,
+        offer.exclusive_group, count(*) AS contacts, count(*) FILTER (WHERE outcome.result = 'REFUSED') AS refused
+    FROM contact JOIN offer USING (offer_id) LEFT JOIN outcome USING (contact_id)
+    WHERE contact.plan_date BETWEEN :first AND :last AND contact.state = 'HANDED_OVER'
+        AND contact.plan_id <> :but_plan
+        AND (CAST(:keys AS bigint[]) IS NULL OR contact.customer_key = ANY(CAST(:keys AS bigint[])))
+    GROUP BY 1, 2, 3, 5, 6
+    UNION ALL
+    SELECT customer_key, business_day, channel, purpose, product_id, exclusive_group, count(*), 0
+    FROM decision
+    WHERE business_day BETWEEN :first AND :last AND (state = 'CONFIRMED' OR state = 'RESERVED' AND expire_time > now())
+        AND (CAST(:keys AS bigint[]) IS NULL OR customer_key = ANY(CAST(:keys AS bigint[])))
+    GROUP BY 1, 2, 3, 4, 5, 6
+    ORDER BY 1, 2, 3, 5
+    """
+)
+
+_USED = text(
+    """
+    SELECT channel, count(*) AS used FROM (
+        SELECT channel FROM contact
+        WHERE plan_date = :on AND state = 'HANDED_OVER' AND plan_id <> :but_plan
+        UNION ALL
+        SELECT channel FROM decision WHERE business_day = :on
+            AND (state = 'CONFIRMED' OR state = 'RESERVED' AND expire_time > now())
+    ) AS sent GROUP BY channel
+    """
+)
+
+
 class Customers:
     """The tables `customer`, `consent` and `opening`."""
 
@@ -122,41 +154,51 @@ class Customers:
         )
         return [name for name, stmt in checks if not await read.value(stmt)]
 
-    async def audience(self, read: Read, on: date, window_days: int) -> Audience:
-        """All customers as they stand, with the contacts sent within a window around the day `on`."""
+    async def audience(
+        self, read: Read, on: date, window_days: int, *, keys: Sequence[int] | None = None, but_plan: str = ""
+    ) -> Audience:
+        """All customers as they stand (or only some), with what was sent within a window around the day `on`.
+
+        Without one plan, for what it looked like before that.
+        """
         kinds: dict[tuple[str, str, str], Customer] = {}
         customers = {}
-        for row in await read.rows(select(tables.customer)):
+        mine = [] if keys is None else [tables.customer.c.customer_key.in_(keys)]
+        for row in await read.rows(select(tables.customer).where(*mine)):
             kind = (row.org_id, row.level, row.status)
             customers[row.customer_key] = kinds.setdefault(kind, Customer(*kind))
         consents: dict[str, list[int]] = {}
         given = select(tables.consent.c.channel, tables.consent.c.customer_key).where(
             tables.consent.c.purpose == MARKETING, tables.consent.c.granted
         )
+        if keys is not None:
+            given = given.where(tables.consent.c.customer_key.in_(keys))
         for row in await read.rows(given.order_by(tables.consent.c.customer_key)):
             consents.setdefault(row.channel, []).append(row.customer_key)
+        used = await read.rows(_USED, {"on": on, "but_plan": but_plan})
         return Audience(
             customers=customers,
-            consents={channel: np.array(keys, np.int64) for channel, keys in consents.items()},
-            earlier=await self.earlier(read, on, window_days),
+            consents={channel: np.array(told, np.int64) for channel, told in consents.items()},
+            earlier=await self.earlier(read, on, window_days, but_plan=but_plan, keys=keys),
+            used={row.channel: row.used for row in used},
+            unwanted=await self.unwanted(read),
         )
 
     async def earlier(
-        self, read: Read, on: date, window_days: int, *, but_plan: str = ""
-    ) -> dict[int, list[tuple[date, int]]]:
-        """Customer → (business day, contacts sent), in windows that hold the day `on`; without those of one plan."""
-        contact, reach = tables.contact, timedelta(days=window_days - 1)
-        stmt = (
-            select(contact.c.customer_key, contact.c.plan_date, func.count().label("sent"))
-            .where(contact.c.plan_date.between(on - reach, on + reach), contact.c.state == SENT)
-            .where(contact.c.plan_id != but_plan)
-            .group_by(contact.c.customer_key, contact.c.plan_date)
-            .order_by(contact.c.customer_key, contact.c.plan_date)
-        )
-        earlier: dict[int, list[tuple[date, int]]] = {}
-        for row in await read.rows(stmt):
-            earlier.setdefault(row.customer_key, []).append((row.plan_date, row.sent))
+        self, read: Read, on: date, window_days: int, *, but_plan: str = "", keys: Sequence[int] | None = None
+    ) -> dict[int, list[Touch]]:
+        """Customer → what was sent or granted in windows that hold the day `on`; without the contacts of one plan."""
+        reach = timedelta(days=window_days - 1)
+        told = {"first": on - reach, "last": on + reach, "but_plan": but_plan, "keys": keys and list(keys)}
+        earlier: dict[int, list[Touch]] = {}
+        for row in await read.rows(_EARLIER, told):
+            values = row._asdict()
+            earlier.setdefault(values.pop("customer_key"), []).append(Touch(**values))
         return earlier
+
+    async def unwanted(self, read: Read) -> frozenset[int]:
+        """Customers who are not to be contacted at all."""
+        return frozenset(row.customer_key for row in await read.rows(text("SELECT customer_key FROM do_not_contact")))
 
     async def levels(self, read: Read, customer_keys: Collection[int]) -> dict[int, str]:
         """Customer → level, of these customers as far as they are known and have not left."""

@@ -4,6 +4,7 @@ from services.contact.usecases.auctions import Auctions as Auctions
 from services.contact.usecases.benefits import Benefits as Benefits
 from services.contact.usecases.benefits import Sender as Sender
 from services.contact.usecases.campaigns import Campaigns as Campaigns
+from services.contact.usecases.decisions import Decisions as Decisions
 from services.contact.usecases.desk import Desk as Desk
 from services.contact.usecases.effects import Effects as Effects
 from services.contact.usecases.handovers import Handovers as Handovers
@@ -12,4 +13,5 @@ from services.contact.usecases.orders import Orders as Orders
 from services.contact.usecases.reports import Reports as Reports
 from services.contact.usecases.slots import Registry as Registry
 from services.contact.usecases.slots import Slots as Slots
+from services.contact.usecases.trials import Trials as Trials
 from services.contact.usecases.work import Work as Work

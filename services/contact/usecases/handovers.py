@@ -20,7 +20,7 @@ from services.contact.domain.plan import (
     File,
     Plan,
 )
-from services.contact.domain.policy import Policy
+from services.contact.domain.policy import DO_NOT_CONTACT, MARKETING, NO_CONSENT, Asked, Policy, Touch, Wish
 from services.contact.lake import Folder, Writing, Written
 from services.contact.refusals import plan_not_found, plan_not_ready
 from services.contact.store import Store
@@ -36,6 +36,9 @@ Reveal = Callable[[Sequence[int], str], AsyncIterator[Sequence[tuple[int, str]]]
 """(customer keys, purpose) → (customer key, clear number) in parts; who is not known is left out."""
 
 _STEPS = 2
+
+_VERDICTS = {"": SENT, NO_CONSENT: CONSENT_WITHDRAWN, DO_NOT_CONTACT: CONSENT_WITHDRAWN}
+"""The rule's refusal → the contact's state; all other refusals come of what was sent or changed meanwhile."""
 
 
 class Handovers:
@@ -131,23 +134,24 @@ class Handovers:
         """
         window = policy.widest_window()
         earlier = await self._store.customers.earlier(tx, plan.plan_date, window, but_plan=plan.plan_id)
+        unwanted = await self._store.customers.unwanted(tx)
         stopped = await self._store.campaigns.stopped(tx, plan.plan_id)
         verdicts: dict[str, str] = {}
         async for part in self._store.plans.all_contacts(tx, plan.plan_id):
             keys = {contact.customer_key for contact in part}
             consenting = await self._store.customers.consenting(tx, keys)
             levels = await self._store.customers.levels(tx, keys)
-            rooms = {key: policy.room(level, earlier.get(key, ()), plan.plan_date) for key, level in levels.items()}
             for contact in sorted(part, key=lambda one: (-one.value_fen, one.contact_id)):
                 if contact.campaign_id in stopped:
                     verdict = CAMPAIGN_STOPPED
-                elif (contact.customer_key, contact.channel) not in consenting:
-                    verdict = CONSENT_WITHDRAWN
-                elif rooms.get(contact.customer_key, 0) <= 0:
-                    verdict = CAP_REACHED
                 else:
-                    rooms[contact.customer_key] -= 1
-                    verdict = SENT
+                    key, wish = contact.customer_key, Wish(contact.channel, contact.product_id)
+                    consents = {(wish.channel, MARKETING)} if (key, wish.channel) in consenting else set()
+                    before = earlier.setdefault(key, [])
+                    asked = Asked(levels.get(key, ""), before, consents, unwanted=key in unwanted or key not in levels)
+                    verdict = _VERDICTS.get(policy.refusal(asked, wish, plan.plan_date, None), CAP_REACHED)
+                    if verdict == SENT:
+                        before.append(Touch(plan.plan_date, 1, wish.channel, MARKETING, wish.product_id))
                 if contact.control:
                     verdict = CONTROL if verdict == SENT else CONTROL_WITHHELD
                 verdicts[contact.contact_id] = verdict

@@ -125,15 +125,7 @@ def _mark(
                 count = kept
             which[count], upper[count], floor[count] = at, high, low
             count += 1
-        bar = -np.inf
-        if groups > room:
-            for rank in range(room):  # the room-th highest of the groups' leading floors
-                best = rank
-                for other in range(rank + 1, groups):
-                    if leading[other] > leading[best]:
-                        best = other
-                leading[rank], leading[best] = leading[best], leading[rank]
-            bar = leading[room - 1]
+        bar = _nth_highest(leading, groups, room) if groups > room else -np.inf
         kept = 0
         sure = True
         last = -1
@@ -150,6 +142,18 @@ def _mark(
         for one in range(kept):
             marks[which[one]] = _CERTAIN if sure else _OPEN
         open_sets[customer] = 0 if sure else kept
+
+
+@numba.njit(cache=True, nogil=True)
+def _nth_highest(values: Floats, count: int, nth: int) -> float:
+    """The nth highest of the first `count` values, which are brought into that order as far as needed."""
+    for rank in range(nth):
+        best = rank
+        for other in range(rank + 1, count):
+            if values[other] > values[best]:
+                best = other
+        values[rank], values[best] = values[best], values[rank]
+    return float(values[nth - 1])
 
 
 @numba.njit(cache=True, nogil=True)

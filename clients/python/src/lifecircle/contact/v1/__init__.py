@@ -161,6 +161,24 @@ from .contact_service_pb2 import UpdateSlotStateRequest as UpdateSlotStateReques
 from .contact_service_pb2 import UpdateSlotStateResponse as UpdateSlotStateResponse
 from .contact_service_pb2 import WatchOutcomesRequest as WatchOutcomesRequest
 from .contact_service_pb2 import WatchOutcomesResponse as WatchOutcomesResponse
+from .decision_pb2 import CancelGrantRequest as CancelGrantRequest
+from .decision_pb2 import CancelGrantResponse as CancelGrantResponse
+from .decision_pb2 import Change as Change
+from .decision_pb2 import ConfirmGrantRequest as ConfirmGrantRequest
+from .decision_pb2 import ConfirmGrantResponse as ConfirmGrantResponse
+from .decision_pb2 import DecideRequest as DecideRequest
+from .decision_pb2 import DecideResponse as DecideResponse
+from .decision_pb2 import Decision as Decision
+from .decision_pb2 import ExplainPlanRequest as ExplainPlanRequest
+from .decision_pb2 import ExplainPlanResponse as ExplainPlanResponse
+from .decision_pb2 import GetTrialsRequest as GetTrialsRequest
+from .decision_pb2 import GetTrialsResponse as GetTrialsResponse
+from .decision_pb2 import Grant as Grant
+from .decision_pb2 import Loss as Loss
+from .decision_pb2 import Place as Place
+from .decision_pb2 import Trial as Trial
+from .decision_pb2 import WithdrawRequest as WithdrawRequest
+from .decision_pb2 import WithdrawResponse as WithdrawResponse
 from .error_reason_pb2 import ErrorReason as ErrorReason
 from .error_reason_pb2 import ERROR_REASON_BAD_PAGE_TOKEN as ERROR_REASON_BAD_PAGE_TOKEN
 from .error_reason_pb2 import ERROR_REASON_BENEFITS_EXHAUSTED as ERROR_REASON_BENEFITS_EXHAUSTED
@@ -171,6 +189,8 @@ from .error_reason_pb2 import ERROR_REASON_CAMPAIGN_NOT_FOUND as ERROR_REASON_CA
 from .error_reason_pb2 import ERROR_REASON_CAMPAIGN_STATE as ERROR_REASON_CAMPAIGN_STATE
 from .error_reason_pb2 import ERROR_REASON_CURSOR_INVALID as ERROR_REASON_CURSOR_INVALID
 from .error_reason_pb2 import ERROR_REASON_DEADLINE_EXHAUSTED as ERROR_REASON_DEADLINE_EXHAUSTED
+from .error_reason_pb2 import ERROR_REASON_GRANT_NOT_FOUND as ERROR_REASON_GRANT_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_GRANT_STATE as ERROR_REASON_GRANT_STATE
 from .error_reason_pb2 import ERROR_REASON_INPUTS_INCOMPLETE as ERROR_REASON_INPUTS_INCOMPLETE
 from .error_reason_pb2 import ERROR_REASON_INVALID_FIELD as ERROR_REASON_INVALID_FIELD
 from .error_reason_pb2 import ERROR_REASON_JOB_NOT_FOUND as ERROR_REASON_JOB_NOT_FOUND
@@ -264,16 +284,21 @@ __all__ = [
     "CampaignBrief",
     "CampaignMove",
     "CampaignType",
+    "CancelGrantRequest",
+    "CancelGrantResponse",
     "CancelJobRequest",
     "CancelJobResponse",
     "CancelScheduleRequest",
     "CancelScheduleResponse",
+    "Change",
     "Channel",
     "ChannelRegistration",
     "CloseCampaignRequest",
     "CloseCampaignResponse",
     "Cohort",
     "Complaint",
+    "ConfirmGrantRequest",
+    "ConfirmGrantResponse",
     "Contact",
     "ContactServiceServicer",
     "ContactServiceStub",
@@ -298,6 +323,9 @@ __all__ = [
     "CreateSlotResponse",
     "CreateSubscriptionRequest",
     "CreateSubscriptionResponse",
+    "DecideRequest",
+    "DecideResponse",
+    "Decision",
     "ERROR_REASON_BAD_PAGE_TOKEN",
     "ERROR_REASON_BENEFITS_EXHAUSTED",
     "ERROR_REASON_BENEFIT_STATE",
@@ -307,6 +335,8 @@ __all__ = [
     "ERROR_REASON_CAMPAIGN_STATE",
     "ERROR_REASON_CURSOR_INVALID",
     "ERROR_REASON_DEADLINE_EXHAUSTED",
+    "ERROR_REASON_GRANT_NOT_FOUND",
+    "ERROR_REASON_GRANT_STATE",
     "ERROR_REASON_INPUTS_INCOMPLETE",
     "ERROR_REASON_INVALID_FIELD",
     "ERROR_REASON_JOB_NOT_FOUND",
@@ -341,6 +371,8 @@ __all__ = [
     "EndSubscriptionResponse",
     "ErrorReason",
     "EventGuest",
+    "ExplainPlanRequest",
+    "ExplainPlanResponse",
     "GetCampaignRequest",
     "GetCampaignResponse",
     "GetJobRequest",
@@ -361,6 +393,9 @@ __all__ = [
     "GetSampleSizeResponse",
     "GetShowingsRequest",
     "GetShowingsResponse",
+    "GetTrialsRequest",
+    "GetTrialsResponse",
+    "Grant",
     "HandoverSpec",
     "IssueBenefitRequest",
     "IssueBenefitResponse",
@@ -429,6 +464,7 @@ __all__ = [
     "ListSyncStatusResponse",
     "ListTimeSpaceRequest",
     "ListTimeSpaceResponse",
+    "Loss",
     "MarketingOrder",
     "MoveCampaignRequest",
     "MoveCampaignResponse",
@@ -453,6 +489,7 @@ __all__ = [
     "Picture",
     "Pilot",
     "PilotFinding",
+    "Place",
     "Plan",
     "Policy",
     "Purpose",
@@ -483,6 +520,7 @@ __all__ = [
     "Suggestion",
     "SyncStatus",
     "TimeSpaceLine",
+    "Trial",
     "UpdateChannelRequest",
     "UpdateChannelResponse",
     "UpdatePolicyRequest",
@@ -491,5 +529,7 @@ __all__ = [
     "UpdateSlotStateResponse",
     "WatchOutcomesRequest",
     "WatchOutcomesResponse",
+    "WithdrawRequest",
+    "WithdrawResponse",
     "add_ContactServiceServicer_to_server",
 ]

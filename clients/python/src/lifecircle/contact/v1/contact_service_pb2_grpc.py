@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from lifecircle.contact.v1 import contact_service_pb2 as lifecircle_dot_contact_dot_v1_dot_contact__service__pb2
+from lifecircle.contact.v1 import decision_pb2 as lifecircle_dot_contact_dot_v1_dot_decision__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -335,6 +336,36 @@ class ContactServiceStub:
                 '/lifecircle.contact.v1.ContactService/ListComplaints',
                 request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsResponse.FromString,
+                _registered_method=True)
+        self.Decide = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/Decide',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.DecideRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.DecideResponse.FromString,
+                _registered_method=True)
+        self.ConfirmGrant = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ConfirmGrant',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.ConfirmGrantRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.ConfirmGrantResponse.FromString,
+                _registered_method=True)
+        self.CancelGrant = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/CancelGrant',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.CancelGrantRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.CancelGrantResponse.FromString,
+                _registered_method=True)
+        self.Withdraw = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/Withdraw',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.WithdrawRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.WithdrawResponse.FromString,
+                _registered_method=True)
+        self.ExplainPlan = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ExplainPlan',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.ExplainPlanRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.ExplainPlanResponse.FromString,
+                _registered_method=True)
+        self.GetTrials = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/GetTrials',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.GetTrialsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.GetTrialsResponse.FromString,
                 _registered_method=True)
         self.CreateBenefitPool = channel.unary_unary(
                 '/lifecircle.contact.v1.ContactService/CreateBenefitPool',
@@ -818,6 +849,49 @@ class ContactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Decide(self, request, context):
+        """Decides what may be shown or sent to this customer here and now, for several places at once without giving an offer twice. A grant
+        reserves his attention until it is confirmed, cancelled or expires. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmGrant(self, request, context):
+        """Confirms a grant: the contact is made now. Consent and the campaign's state are looked at once more. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelGrant(self, request, context):
+        """Gives a grant back. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Withdraw(self, request, context):
+        """Takes a consent of a customer back, or all of them; the very next decision knows, and reservations in flight fall. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainPlan(self, request, context):
+        """Gives how a customer fared in a plan: each bid, and why it won or lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrials(self, request, context):
+        """Gives what other caps and capacities would come to, before they are set: value, volumes and prices.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateBenefitPool(self, request, context):
         """Sets how many benefits of a kind a campaign may issue. Idempotent by request_id.
         """
@@ -1190,6 +1264,36 @@ def add_ContactServiceServicer_to_server(servicer, server):
                     servicer.ListComplaints,
                     request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsRequest.FromString,
                     response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsResponse.SerializeToString,
+            ),
+            'Decide': grpc.unary_unary_rpc_method_handler(
+                    servicer.Decide,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.DecideRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.DecideResponse.SerializeToString,
+            ),
+            'ConfirmGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmGrant,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.ConfirmGrantRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.ConfirmGrantResponse.SerializeToString,
+            ),
+            'CancelGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelGrant,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.CancelGrantRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.CancelGrantResponse.SerializeToString,
+            ),
+            'Withdraw': grpc.unary_unary_rpc_method_handler(
+                    servicer.Withdraw,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.WithdrawRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.WithdrawResponse.SerializeToString,
+            ),
+            'ExplainPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainPlan,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.ExplainPlanRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.ExplainPlanResponse.SerializeToString,
+            ),
+            'GetTrials': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrials,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.GetTrialsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_decision__pb2.GetTrialsResponse.SerializeToString,
             ),
             'CreateBenefitPool': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateBenefitPool,
@@ -2864,6 +2968,168 @@ class ContactService:
             '/lifecircle.contact.v1.ContactService/ListComplaints',
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsRequest.SerializeToString,
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Decide(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/Decide',
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.DecideRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.DecideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ConfirmGrant',
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.ConfirmGrantRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.ConfirmGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/CancelGrant',
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.CancelGrantRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.CancelGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Withdraw(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/Withdraw',
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.WithdrawRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.WithdrawResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ExplainPlan',
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.ExplainPlanRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.ExplainPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/GetTrials',
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.GetTrialsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_decision__pb2.GetTrialsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from lifecircle.contact.v1 import contact_service_pb2 as _contact_service_pb2
+from lifecircle.contact.v1 import decision_pb2 as _decision_pb2
 import abc as _abc_1
 
 
@@ -148,6 +149,20 @@ class ContactServiceStub:
     """Lists who opened a product by month, and who kept it."""
     ListComplaints: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListComplaintsRequest, _contact_service_pb2.ListComplaintsResponse]
     """Lists complaints with the contacts that they follow, the latest first."""
+    Decide: _aio.UnaryUnaryMultiCallable[_decision_pb2.DecideRequest, _decision_pb2.DecideResponse]
+    """Decides what may be shown or sent to this customer here and now, for several places at once without giving an offer twice. A grant
+    reserves his attention until it is confirmed, cancelled or expires. Idempotent by request_id.
+    """
+    ConfirmGrant: _aio.UnaryUnaryMultiCallable[_decision_pb2.ConfirmGrantRequest, _decision_pb2.ConfirmGrantResponse]
+    """Confirms a grant: the contact is made now. Consent and the campaign's state are looked at once more. Idempotent."""
+    CancelGrant: _aio.UnaryUnaryMultiCallable[_decision_pb2.CancelGrantRequest, _decision_pb2.CancelGrantResponse]
+    """Gives a grant back. Idempotent."""
+    Withdraw: _aio.UnaryUnaryMultiCallable[_decision_pb2.WithdrawRequest, _decision_pb2.WithdrawResponse]
+    """Takes a consent of a customer back, or all of them; the very next decision knows, and reservations in flight fall. Idempotent."""
+    ExplainPlan: _aio.UnaryUnaryMultiCallable[_decision_pb2.ExplainPlanRequest, _decision_pb2.ExplainPlanResponse]
+    """Gives how a customer fared in a plan: each bid, and why it won or lost."""
+    GetTrials: _aio.UnaryUnaryMultiCallable[_decision_pb2.GetTrialsRequest, _decision_pb2.GetTrialsResponse]
+    """Gives what other caps and capacities would come to, before they are set: value, volumes and prices."""
     CreateBenefitPool: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreateBenefitPoolRequest, _contact_service_pb2.CreateBenefitPoolResponse]
     """Sets how many benefits of a kind a campaign may issue. Idempotent by request_id."""
     ListBenefitPools: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListBenefitPoolsRequest, _contact_service_pb2.ListBenefitPoolsResponse]
@@ -663,6 +678,56 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_contact_service_pb2.ListComplaintsRequest, _abc.Awaitable[_contact_service_pb2.ListComplaintsResponse]],
     ) -> _abc.Awaitable[_contact_service_pb2.ListComplaintsResponse]:
         """Lists complaints with the contacts that they follow, the latest first."""
+
+    @_abc_1.abstractmethod
+    def Decide(
+        self,
+        request: _decision_pb2.DecideRequest,
+        context: _aio.ServicerContext[_decision_pb2.DecideRequest, _abc.Awaitable[_decision_pb2.DecideResponse]],
+    ) -> _abc.Awaitable[_decision_pb2.DecideResponse]:
+        """Decides what may be shown or sent to this customer here and now, for several places at once without giving an offer twice. A grant
+        reserves his attention until it is confirmed, cancelled or expires. Idempotent by request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmGrant(
+        self,
+        request: _decision_pb2.ConfirmGrantRequest,
+        context: _aio.ServicerContext[_decision_pb2.ConfirmGrantRequest, _abc.Awaitable[_decision_pb2.ConfirmGrantResponse]],
+    ) -> _abc.Awaitable[_decision_pb2.ConfirmGrantResponse]:
+        """Confirms a grant: the contact is made now. Consent and the campaign's state are looked at once more. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def CancelGrant(
+        self,
+        request: _decision_pb2.CancelGrantRequest,
+        context: _aio.ServicerContext[_decision_pb2.CancelGrantRequest, _abc.Awaitable[_decision_pb2.CancelGrantResponse]],
+    ) -> _abc.Awaitable[_decision_pb2.CancelGrantResponse]:
+        """Gives a grant back. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def Withdraw(
+        self,
+        request: _decision_pb2.WithdrawRequest,
+        context: _aio.ServicerContext[_decision_pb2.WithdrawRequest, _abc.Awaitable[_decision_pb2.WithdrawResponse]],
+    ) -> _abc.Awaitable[_decision_pb2.WithdrawResponse]:
+        """Takes a consent of a customer back, or all of them; the very next decision knows, and reservations in flight fall. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ExplainPlan(
+        self,
+        request: _decision_pb2.ExplainPlanRequest,
+        context: _aio.ServicerContext[_decision_pb2.ExplainPlanRequest, _abc.Awaitable[_decision_pb2.ExplainPlanResponse]],
+    ) -> _abc.Awaitable[_decision_pb2.ExplainPlanResponse]:
+        """Gives how a customer fared in a plan: each bid, and why it won or lost."""
+
+    @_abc_1.abstractmethod
+    def GetTrials(
+        self,
+        request: _decision_pb2.GetTrialsRequest,
+        context: _aio.ServicerContext[_decision_pb2.GetTrialsRequest, _abc.Awaitable[_decision_pb2.GetTrialsResponse]],
+    ) -> _abc.Awaitable[_decision_pb2.GetTrialsResponse]:
+        """Gives what other caps and capacities would come to, before they are set: value, volumes and prices."""
 
     @_abc_1.abstractmethod
     def CreateBenefitPool(

@@ -160,6 +160,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_KPI_NOT_FOUND: the catalogue has no KPI of this name. NOT_FOUND.
     {"reason": "KPI_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"name": "luck"}}
     """
+    ERROR_REASON_GRANT_NOT_FOUND: _ErrorReason.ValueType  # 90
+    """ERROR_REASON_GRANT_NOT_FOUND: no grant has this id. NOT_FOUND.
+    {"reason": "GRANT_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"grant_id": "7f0c…"}}
+    """
+    ERROR_REASON_GRANT_STATE: _ErrorReason.ValueType  # 91
+    """ERROR_REASON_GRANT_STATE: the grant was used or given back, has expired, or may be used no more. FAILED_PRECONDITION.
+    {"reason": "GRANT_STATE", "domain": "contact.lifecircle", "metadata": {"grant_id": "7f0c…", "state": "EXPIRED"}}
+    """
     ERROR_REASON_BENEFITS_EXHAUSTED: _ErrorReason.ValueType  # 75
     """ERROR_REASON_BENEFITS_EXHAUSTED: the campaign has issued as many benefits of the kind as it may. RESOURCE_EXHAUSTED.
     {"reason": "BENEFITS_EXHAUSTED", "domain": "contact.lifecircle", "metadata": {"campaign_id": "0199…", "kind": "COUPON"}}
@@ -311,6 +319,14 @@ ERROR_REASON_THING_NOT_FOUND: ErrorReason.ValueType  # 73
 ERROR_REASON_KPI_NOT_FOUND: ErrorReason.ValueType  # 74
 """ERROR_REASON_KPI_NOT_FOUND: the catalogue has no KPI of this name. NOT_FOUND.
 {"reason": "KPI_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"name": "luck"}}
+"""
+ERROR_REASON_GRANT_NOT_FOUND: ErrorReason.ValueType  # 90
+"""ERROR_REASON_GRANT_NOT_FOUND: no grant has this id. NOT_FOUND.
+{"reason": "GRANT_NOT_FOUND", "domain": "contact.lifecircle", "metadata": {"grant_id": "7f0c…"}}
+"""
+ERROR_REASON_GRANT_STATE: ErrorReason.ValueType  # 91
+"""ERROR_REASON_GRANT_STATE: the grant was used or given back, has expired, or may be used no more. FAILED_PRECONDITION.
+{"reason": "GRANT_STATE", "domain": "contact.lifecircle", "metadata": {"grant_id": "7f0c…", "state": "EXPIRED"}}
 """
 ERROR_REASON_BENEFITS_EXHAUSTED: ErrorReason.ValueType  # 75
 """ERROR_REASON_BENEFITS_EXHAUSTED: the campaign has issued as many benefits of the kind as it may. RESOURCE_EXHAUSTED.

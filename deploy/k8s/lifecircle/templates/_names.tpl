@@ -45,7 +45,12 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* The environment of a container. (dict "root" $ "service" s "settings" … "needs" […]) */}}
+{{/* Not empty for a service that reads or writes the lake. */}}
+{{- define "lifecircle.lake" -}}
+{{- if has .service (list "ingest" "portrait" "recommend") }}yes{{ end }}
+{{- end }}
+
+{{/* The environment of a container: what the service's Config reads and nothing else, as a test sees to. (dict "root" $ "service" s "settings" … "needs" […]) */}}
 {{- define "lifecircle.environment" -}}
 {{- $root := .root }}
 {{- $v := .root.Values }}
@@ -71,9 +76,15 @@ capabilities: {drop: [ALL]}
 {{- range .settings.needs }}
 - {name: PEER_{{ upper . }}, value: "dns:///{{ include "lifecircle.name" (dict "root" $root "service" .) }}:50051"}
 {{- end }}
+{{- if include "lifecircle.lake" . }}
 - {name: LAKE_URL, value: {{ $v.lake.url | quote }}}
+{{- end }}
+{{- if has .service (list "ingest" "portrait") }}
 - {name: LAKE_BUCKETS, value: {{ $v.lake.buckets | quote }}}
+{{- end }}
+{{- if has .service (list "contact" "ingest" "points" "portrait") }}
 - {name: BUSINESS_TIMEZONE, value: {{ $v.timezone | quote }}}
+{{- end }}
 - {name: DRAIN_SECONDS, value: {{ .settings.drainSeconds | quote }}}
 - {name: GRACE_SECONDS, value: {{ .settings.graceSeconds | quote }}}
 - {name: LOG_LEVEL, value: {{ $v.telemetry.logLevel | quote }}}
@@ -102,8 +113,8 @@ capabilities: {drop: [ALL]}
 
 {{/* Object storage's credentials, where the lake needs them. */}}
 {{- define "lifecircle.environmentFrom" -}}
-{{- with .Values.lake.s3Secret }}
-- secretRef: {name: {{ . }}}
+{{- if and .root.Values.lake.s3Secret (include "lifecircle.lake" .) }}
+- secretRef: {name: {{ .root.Values.lake.s3Secret }}}
 {{- end }}
 {{- end }}
 
@@ -114,7 +125,7 @@ capabilities: {drop: [ALL]}
 {{- if eq .root.Values.mesh.encryption "certificates" }}
 - {name: tls, mountPath: /run/lifecircle/tls, readOnly: true}
 {{- end }}
-{{- if hasPrefix "file://" .root.Values.lake.url }}
+{{- if and (hasPrefix "file://" .root.Values.lake.url) (include "lifecircle.lake" .) }}
 - {name: lake, mountPath: {{ trimPrefix "file://" .root.Values.lake.url }}}
 {{- end }}
 {{- if eq .service "ingest" }}
@@ -139,7 +150,7 @@ capabilities: {drop: [ALL]}
 {{- if eq $v.mesh.encryption "certificates" }}
 - {name: tls, secret: {secretName: {{ $name }}-tls}}
 {{- end }}
-{{- if hasPrefix "file://" $v.lake.url }}
+{{- if and (hasPrefix "file://" $v.lake.url) (include "lifecircle.lake" .) }}
 - {name: lake, persistentVolumeClaim: {claimName: {{ .root.Release.Name }}-lake}}
 {{- end }}
 {{- if eq .service "ingest" }}

@@ -1,0 +1,1 @@
+"""The platform in a cluster: one chart, its examples, and what it looks like rendered."""

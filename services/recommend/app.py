@@ -78,13 +78,14 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
                 db,
                 ingest.deliveries,
                 portrait.runs,
+                ingest.orders,
                 taking,
                 Learning(db, inputs, knowledge, models, asking, lake, run_training, recipe, clock),
                 Scoring(db, inputs, models, matrices, lake, clock),
                 ids(),
                 clock,
             )
-            background += [worker.follow_deliveries, worker.follow_runs, worker.work]
+            background += [worker.follow_deliveries, worker.follow_orders, worker.follow_runs, worker.work]
         known = Known()
         background += await directory.background(
             closing,

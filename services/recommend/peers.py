@@ -1,18 +1,21 @@
 """Recommend's neighbours: portrait's runs and ingest's deliveries, as this service's own values."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
 from google.type.date_pb2 import Date
 
 from lifecircle.ingest import v1 as ingest
 from lifecircle.portrait import v1 as portrait
 from services.kit import telemetry
 from services.kit.cursors import Followed
+from services.recommend.domain.ownership import Orders
 from services.recommend.domain.snapshot import FEATURES_VERSION, FEEDS, Delivery, File, Published, Run
 
 _PAGE = 1000
+_ORDERED, _MOST_EVENTS = "product.ordered", 500
 
 
 class UnknownSchema(Exception):
@@ -37,6 +40,12 @@ class Ingest:
                 delivery = _delivery(told.delivery, files)
                 await self.ahead(delivery)
             yield Followed(told.cursor, delivery, told.traceparent)
+
+    async def orders(self, cursor: str) -> AsyncIterator[Followed[Orders]]:
+        """Orders as they happen after a cursor, as many at once as are there; by file or by RPC, each once."""
+        request = ingest.WatchEventsRequest(cursor=cursor, type_prefixes=[_ORDERED], batch_size=_MOST_EVENTS)
+        async for told in self.stub.WatchEvents(request):
+            yield Followed(told.cursor, _orders(told.events), told.traceparent)
 
     async def held_until(self, last: date) -> list[Delivery]:
         """The deliveries of FEEDS, of periods up to `last`, that count now."""
@@ -101,6 +110,28 @@ class Portrait:
             token = page.next_page_token
             if not token:
                 return labels
+
+
+def _orders(told: Iterable[ingest.Event]) -> Orders | None:
+    """The events that name customer, product, order and a known action; None without one."""
+    rows = []
+    for each in told:
+        fields = {name: each.attributes.fields[name].string_value for name in ("product_id", "order_id", "action")
+                  if name in each.attributes.fields}  # fmt: skip
+        order_id = fields.get("order_id") or each.source_event_id
+        if each.customer_key and fields.get("product_id") and fields.get("action") in ("open", "cancel"):
+            time = each.occur_time.ToMilliseconds()
+            rows.append((each.customer_key, fields["product_id"], order_id, time, fields["action"] == "open"))
+    if not rows:
+        return None
+    customer, product, order, time_, opens = zip(*rows, strict=True)
+    return Orders(
+        np.array(customer, dtype=np.int64),
+        np.array(product, dtype=object),
+        np.array(order, dtype=object),
+        np.array(time_, dtype=np.int64),
+        np.array(opens, dtype=bool),
+    )
 
 
 def _delivery(told: ingest.Delivery, files: dict[str, list[File]]) -> Delivery:

@@ -16,6 +16,7 @@ from services.kit import cursors, jobs
 from services.kit.clock import Clock
 from services.kit.cursors import Followed
 from services.kit.db import Database
+from services.recommend.domain.ownership import Orders
 from services.recommend.domain.snapshot import Delivery, Published
 from services.recommend.usecases import Learning, Scoring, Taking
 from services.recommend.usecases.asking import MATRIX, TRAIN
@@ -35,6 +36,7 @@ class Worker:
     db: Database
     deliveries: Callable[[str], AsyncIterator[Followed[Delivery]]]
     runs: Callable[[str], AsyncIterator[Followed[Published]]]
+    orders: Callable[[str], AsyncIterator[Followed[Orders]]]
     taking: Taking
     learning: Learning
     scoring: Scoring
@@ -50,6 +52,12 @@ class Worker:
             watch=self.deliveries,
             handle=self.taking.take_delivery,
             stop=stop,
+        )
+
+    async def follow_orders(self, stop: asyncio.Event) -> None:
+        """Keep ownership up to the second: an order changes the customer's next answer."""
+        await cursors.follow(
+            self.db, consumer="orders", owner=self.owner, watch=self.orders, handle=self.taking.take_orders, stop=stop
         )
 
     async def follow_runs(self, stop: asyncio.Event) -> None:

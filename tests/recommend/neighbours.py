@@ -28,6 +28,7 @@ class Ingest(ingest.IngestServiceServicer):
     def __init__(self, trace: str = "") -> None:
         self.deliveries: list[Delivery] = []
         self.superseded: set[str] = set()
+        self.events: list[ingest.Event] = []
         self.trace = trace
 
     async def WatchDeliveries(
@@ -39,6 +40,16 @@ class Ingest(ingest.IngestServiceServicer):
                 told = _delivery(self.deliveries[given])
                 given += 1
                 yield ingest.WatchDeliveriesResponse(cursor=str(given), delivery=told, traceparent=self.trace)
+            await asyncio.sleep(0.05)
+
+    async def WatchEvents(
+        self, request: ingest.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[ingest.WatchEventsResponse]:
+        given = int(request.cursor or 0)
+        while True:
+            if given < len(self.events):
+                events, given = self.events[given:], len(self.events)
+                yield ingest.WatchEventsResponse(cursor=str(given), events=events, traceparent=self.trace)
             await asyncio.sleep(0.05)
 
     async def GetSnapshot(self, request: ingest.GetSnapshotRequest, context: Context) -> ingest.GetSnapshotResponse:

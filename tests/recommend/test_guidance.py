@@ -1,21 +1,32 @@
 """Associations with their significance, shortlists, product rules and drift as pure values; then the RPCs over them."""
 
+import asyncio
 import io
 from dataclasses import replace
 from typing import Any
 
+import grpc.aio
 import numpy as np
 import pyarrow as pa
 import pytest
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
 from scipy import stats
 
+from lifecircle.ingest import v1 as ingest
 from lifecircle.recommend import v1
+from services.kit import cursors
+from services.kit.db import Database
 from services.recommend.domain import association, matrix, ownership, shortlist
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.product import Catalogue, Terms
 from services.recommend.domain.registry import Matrix
 from services.recommend.domain.shortlist import Count, ExpertList, Weights
 from services.recommend.lake import Features
+from services.recommend.peers import Ingest
+from tests.fixtures.counts import FULL
+from tests.recommend.neighbours import neighbours, pair
 from tests.recommend.test_api import NOW, PLACE, House, house, reason, served, stub  # noqa: F401
 from tests.recommend.town import CATALOGUE, DAY, FEATURES, product, town
 
@@ -225,3 +236,45 @@ def test_terms_are_kept_with_a_product() -> None:
     told = replace(product("X"), terms=Terms(tags=("a",)))
     assert Catalogue.of([told]).with_terms({}).products[0].terms is None
     assert told.prerequisites == ()
+
+
+async def test_an_order_that_happens_changes_the_next_answer_within_a_second(
+    api: Any,
+    house: House,  # noqa: F811
+    db: Database,
+) -> None:
+    """R002-086: from ingest's event to another answer in less than a second, by the worker's own follower."""
+    await house.learn()
+    await house.train()
+    key = int(PLACE.keys[0])
+    request = v1.RecommendRequest(customer_key=key, most=100)
+    before = [each.product_id for each in (await api.Recommend(request)).recommendations]
+    city, portrait_ = pair()
+    stop = asyncio.Event()
+    async with neighbours(city, portrait_) as door, grpc.aio.insecure_channel(door) as channel:
+        peer = Ingest(ingest.IngestServiceStub(channel), house.taking.read_ahead)
+        following = asyncio.create_task(
+            cursors.follow(
+                db, consumer="orders", owner="me", watch=peer.orders, handle=house.taking.take_orders, stop=stop
+            )
+        )
+        await asyncio.sleep(0.5)
+        occur = Timestamp()
+        occur.FromDatetime(NOW)
+        told = {"product_id": before[0], "order_id": "live-1", "action": "open"}
+        city.events.append(
+            ingest.Event(
+                event_id="1",
+                source="boss",
+                source_event_id="live-1:open",
+                type="product.ordered",
+                customer_key=key,
+                occur_time=occur,
+                attributes=json_format.ParseDict(told, Struct()),
+            )
+        )
+        async with asyncio.timeout(1 if FULL else 10):  # a second on a machine of one's own
+            while before[0] in [each.product_id for each in (await api.Recommend(request)).recommendations]:
+                await asyncio.sleep(0.02)
+        stop.set()
+        await following

@@ -59,6 +59,10 @@ class Taking:
         await self._inputs.mark_folded(tx, delivery.delivery_id)
         await self._begin(tx)
 
+    async def take_orders(self, tx: Write, orders: Orders) -> None:
+        """Fold orders in as they happen: the next answer knows them. The files that bring them again change nothing."""
+        await self._knowledge.fold_orders(tx, ownership.latest(orders))
+
     async def take_run(self, tx: Write, published: Published) -> None:
         """Keep a run and what belongs to it; the same again changes nothing."""
         for delivery in published.deliveries:  # folded in when their own event comes

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import grpc.aio
 import yaml
@@ -27,11 +28,23 @@ from services.portrait.config import Config
 from services.portrait.domain.calendar import WorkCalendar, parse_calendar
 from services.portrait.domain.readiness import ReadinessRule, parse_rule
 from services.portrait.domain.tag import Catalogue, parse
+from services.portrait.domain.wide import Item, parse_features
 from services.portrait.lake import Lake
 from services.portrait.peers import Contacts, Ingest, Recommend
-from services.portrait.store import Audiences, HotPortraits, Moments, Partitions, Planning, Projections, Runs
+from services.portrait.store import (
+    Audiences,
+    City,
+    HotPortraits,
+    Moments,
+    Partitions,
+    Planning,
+    Projections,
+    Runs,
+    Tags,
+)
 from services.portrait.usecases import (
     AudienceDesk,
+    CityDesk,
     Computing,
     Indexes,
     Journeys,
@@ -40,6 +53,8 @@ from services.portrait.usecases import (
     Pace,
     Plans,
     Reading,
+    Shelf,
+    TagDesk,
     WholePortraits,
 )
 from services.portrait.usecases.compute import Settings
@@ -47,12 +62,14 @@ from services.portrait.worker import Peers, Worker
 
 _SERVICE = "portrait"
 
+T = TypeVar("T")
+
 
 async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
     """Serve the RPCs, do the background work, or both, until told to stop."""
     settings = config.read(Config, environ, also=("service_token_file",) if working else ())
     settings.check()
-    catalogue, rule, calendar = rules(settings)
+    data = rules(settings)
     token = settings.server.service_token_file
     stop, clock = asyncio.Event(), system_clock
     async with contextlib.AsyncExitStack() as closing:
@@ -63,34 +80,19 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             size=settings.server.database_connections,
         )
         closing.push_async_callback(db.close)
-        made = _Parts.of(db, settings, catalogue, clock)
-        plans = Plans(db, Planning(), rule, catalogue.digest, clock, system_ids)
-        reading = Reading(db, made.runs, made.whole, catalogue, clock)
-        api = PortraitApi(reading, plans, made.audiences, made.moments, made.journeys, stop)
-        background: list[server.Background] = [made.indexes.run]
+        shelf = Shelf(db, Tags(), data.document, clock)
+        made = _Parts.of(db, settings, shelf.latest, clock)
+        plans = Plans(db, Planning(), data.rule, shelf.latest.digest, clock, system_ids, shelf)
+        reading = Reading(db, made.runs, made.whole, shelf.latest, clock)
+        shelf.listen(made.audiences.know)
+        shelf.listen(reading.know)
+        tags = TagDesk(db, Tags(), made.runs, shelf, data.calendar, settings.business_timezone.key, clock)
+        city = CityDesk(db, made.runs, City(), shelf, data.items, clock)
+        api = PortraitApi(reading, plans, made.audiences, made.moments, made.journeys, tags, city, stop)
+        background: list[server.Background] = [made.indexes.run, shelf.run]
         background += [made.hot.run, made.whole.run] if serving else []
         if working and token is not None:
-            channel = await closing.enter_async_context(
-                open_channel(settings.peer_ingest, token=token_file(token), tls=settings.server.tls())
-            )
-            ingest = Ingest(IngestServiceStub(channel))
-            how = Settings(
-                rule, catalogue, calendar, settings.business_timezone.key, settings.lake_buckets, settings.threads
-            )
-            lake, encode = Lake(settings.lake_url), encoder(catalogue)
-            computing = Computing(db, made.runs, lake, ingest.snapshot, encode, Audiences(), how, clock)
-            peers = await _peers(closing, settings, token_file(token), ingest)
-            owner = system_ids()
-            matching = Matching(
-                db,
-                Moments(),
-                Partitions(),
-                made.audiences,
-                clock,
-                Pace(settings.moment_partitions, journal_days=settings.moment_days),
-            )
-            worker = Worker(db, plans, computing, ingest.deliveries, matching, made.journeys, peers, owner, clock)
-            background += worker.background()
+            background += await _work(closing, db, settings, data, made, shelf, plans, token_file(token), clock)
         known = Known()
         background += await directory.background(
             closing,
@@ -110,6 +112,31 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             known=known,
             stop=stop,
         )
+
+
+async def _work(
+    closing: contextlib.AsyncExitStack,
+    db: Database,
+    settings: Config,
+    data: "Rules",
+    made: "_Parts",
+    shelf: Shelf,
+    plans: Plans,
+    token: Callable[[], str],
+    clock: Clock,
+) -> list[server.Background]:
+    """What runs in the background: peers, jobs, moments."""
+    channel = await closing.enter_async_context(
+        open_channel(settings.peer_ingest, token=token, tls=settings.server.tls())
+    )
+    ingest, lake, zone = Ingest(IngestServiceStub(channel)), Lake(settings.lake_url), settings.business_timezone.key
+    how = Settings(data.rule, data.calendar, zone, settings.lake_buckets, settings.threads, settings.hold_customers)
+    computing = Computing(db, made.runs, lake, ingest.snapshot, encoder, Audiences(), City(), shelf, how, clock)
+    peers = await _peers(closing, settings, token, ingest)
+    pace = Pace(settings.moment_partitions, journal_days=settings.moment_days)
+    matching = Matching(db, Moments(), Partitions(), made.audiences, clock, pace)
+    worker = Worker(db, plans, computing, ingest.deliveries, matching, made.journeys, peers, system_ids(), clock)
+    return list(worker.background())
 
 
 @dataclass(frozen=True)
@@ -154,27 +181,39 @@ async def _peers(
     return peers
 
 
-def rules(settings: Config) -> tuple[Catalogue, ReadinessRule, WorkCalendar]:
-    """The rules that are data: catalogue, readiness, calendar. Raises ConfigProblems naming each file's first fault."""
+@dataclass(frozen=True)
+class Rules:
+    """The rules that are data, each read and found sound."""
+
+    document: Mapping[str, Any]
+    """The shipped tag catalogue as it stands, parsed by the shelf."""
+    rule: ReadinessRule
+    calendar: WorkCalendar
+    items: tuple[Item, ...]
+
+
+def rules(settings: Config) -> Rules:
+    """Catalogue, readiness, calendar, features. Raises ConfigProblems naming each file's first fault."""
     problems: list[str] = []
 
-    def parsed(name: str, path: Path) -> object:
+    def parsed(name: str, path: Path, reader: Callable[[str], T]) -> T | None:
         try:
-            text = path.read_text(encoding="utf-8")
-            if name == "CALENDAR_PATH":
-                return parse_calendar(text)
-            document = yaml.safe_load(text)
-            return parse(document) if name == "CATALOGUE_PATH" else parse_rule(document, settings.window_days)
+            return reader(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
             problems.append(f"{name}: {path.name}: {error}")
             return None
 
-    catalogue = parsed("CATALOGUE_PATH", settings.catalogue_path)
-    rule = parsed("READINESS_PATH", settings.readiness_path)
-    calendar = parsed("CALENDAR_PATH", settings.calendar_path)
-    if problems:
+    def document(text: str) -> Mapping[str, Any]:
+        found = yaml.safe_load(text)
+        parse(found)
+        return dict(found)
+
+    catalogue = parsed("CATALOGUE_PATH", settings.catalogue_path, document)
+    rule = parsed(
+        "READINESS_PATH", settings.readiness_path, lambda text: parse_rule(yaml.safe_load(text), settings.window_days)
+    )
+    calendar = parsed("CALENDAR_PATH", settings.calendar_path, parse_calendar)
+    items = parsed("FEATURES_PATH", settings.features_path, lambda text: parse_features(yaml.safe_load(text)))
+    if catalogue is None or rule is None or calendar is None or items is None:
         raise ConfigProblems(problems)
-    assert isinstance(catalogue, Catalogue)
-    assert isinstance(rule, ReadinessRule)
-    assert isinstance(calendar, WorkCalendar)
-    return catalogue, rule, calendar
+    return Rules(catalogue, rule, calendar, items)

@@ -42,6 +42,11 @@ class Config:
     readiness_path: Path = field(default=_HERE / "readiness.yaml", metadata={"help": "when a window is complete"})
     calendar_path: Path = field(default=_HERE / "calendar.csv", metadata={"help": "China's work calendar"})
 
+    features_path: Path = field(default=_HERE / "catalogue" / "features.yaml", metadata={"help": "the features"})
+    hold_customers: int = field(
+        default=10_000, metadata={"help": "customers from which on coverage bands hold a run", "least": 0}
+    )
+
     @property
     def threads(self) -> int:
         """Buckets computed side by side."""

@@ -6,6 +6,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Double,
     Identity,
     Integer,
     LargeBinary,
@@ -51,6 +52,7 @@ run = Table(
     Column("catalogue_version", Text, nullable=False),
     Column("catalogue_digest", Text, nullable=False),
     Column("percentiles", JSONB, nullable=False),
+    Column("held", JSONB, nullable=False, server_default="[]"),
     Column("publish_time", DateTime(timezone=True), nullable=False),
 )
 
@@ -204,4 +206,84 @@ moment = Table(
     Column("start_ms", BigInteger, nullable=False),
     Column("start_event_id", Text, nullable=False),
     Column("found_ms", BigInteger, nullable=False),
+)
+
+tag_version = Table(
+    "tag_version",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("definition", JSONB, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)
+
+tag_approval = Table(
+    "tag_approval",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("aspect", Text, primary_key=True),
+    Column("approver", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("time", DateTime(timezone=True), nullable=False),
+)
+
+catalogue_document = Table(
+    "catalogue_document",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("document", JSONB, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)
+
+place_version = Table(
+    "place_version",
+    metadata,
+    Column("place_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("class_code", Text, nullable=False),
+    Column("from_date", Date, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)
+
+place_task = Table(
+    "place_task",
+    metadata,
+    Column("run_no", BigInteger, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("place_id", Text, primary_key=True),
+    Column("cell_id", BigInteger, primary_key=True),
+    Column("traffic", BigInteger, nullable=False),
+    Column("read_as", Text, nullable=False),
+    Column("kilometres", Double, nullable=False),
+)
+
+dwell_area = Table(
+    "dwell_area",
+    metadata,
+    Column("run_no", BigInteger, primary_key=True),
+    Column("day_type", Text, primary_key=True),
+    Column("slot", Text, primary_key=True),
+    Column("place_id", Text, primary_key=True),
+    Column("place_name", Text, nullable=False),
+    Column("place_class", Text, nullable=False),
+    Column("town", Text, nullable=False),
+    Column("customers", BigInteger, nullable=False),
+    Column("secs", BigInteger, nullable=False),
+)
+
+crowd = Table(
+    "crowd",
+    metadata,
+    Column("run_no", BigInteger, primary_key=True),
+    Column("place_class", Text, primary_key=True),
+    Column("day_type", Text, primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("secs", BigInteger, nullable=False),
+    Column("days", Integer, nullable=False),
 )

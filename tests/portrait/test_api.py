@@ -29,6 +29,7 @@ from services.portrait.usecases import AudienceDesk, Indexes, Journeys, MomentDe
 from services.portrait.usecases.compute import PUBLISHED, event_of
 from tests.fixtures.serving import Serve, Served, refused, refused_fields
 from tests.portrait.conftest import HERE
+from tests.portrait.desks import desks
 
 ENCODE = encoder(parse(yaml.safe_load((HERE / "catalogue" / "tags.yaml").read_text(encoding="utf-8"))))
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -65,7 +66,8 @@ async def served(
     moments = MomentDesk(db, Moments(), desk, clock)
     journeys = Journeys(db, Moments(), Projections(), Audiences(), encode_offers, tmp_path.as_uri(), clock)
     plans = Plans(db, Planning(), RULE, catalogue.digest, clock, ids)
-    api = PortraitApi(Reading(db, Runs(), whole, catalogue, clock), plans, desk, moments, journeys, stop)
+    tags, city = desks(db, clock)
+    api = PortraitApi(Reading(db, Runs(), whole, catalogue, clock), plans, desk, moments, journeys, tags, city, stop)
     async with serving(
         "portrait",
         register=lambda server: v1.add_PortraitServiceServicer_to_server(api, server),

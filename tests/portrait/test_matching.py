@@ -34,6 +34,7 @@ from services.portrait.usecases import (
     WholePortraits,
 )
 from tests.fixtures.serving import Serve, Served, refused
+from tests.portrait.desks import desks
 from tests.portrait.test_api import RULE, publish
 
 PACE = Pace(partitions=4, lease_seconds=1.5, snapshot_events=5, snapshot_seconds=0.5)
@@ -64,7 +65,8 @@ class Here:
     def api(self) -> PortraitApi:
         plans = Plans(self.db, Planning(), RULE, self.catalogue.digest, now, system_ids)
         reading = Reading(self.db, Runs(), self.whole, self.catalogue, now)
-        return PortraitApi(reading, plans, self.desk, self.moments, self.journeys, self.stop)
+        tags, city = desks(self.db, now)
+        return PortraitApi(reading, plans, self.desk, self.moments, self.journeys, tags, city, self.stop)
 
     @contextlib.asynccontextmanager
     async def worker(self, name: str, *, dies: bool = False) -> AsyncIterator[Matching]:

@@ -44,7 +44,7 @@ def stored(told: str) -> Encoded:
 
 
 def a_run(run_id: str) -> Published:
-    run = Run(run_id, date(2026, 9, 1), date(2026, 9, 30), 5, 100, 10, "ab" * 32)
+    run = Run(run_id, date(2026, 9, 1), date(2026, 9, 30), 5, 100, 10, "ab" * 32, catalogue_version="v")
     return Published(run, "job", "v", "d", {"arpu_3m_avg p90": 12.5})
 
 

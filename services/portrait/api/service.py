@@ -13,21 +13,42 @@ from services.kit.interceptors import caller
 from services.kit.server import bytes_method
 from services.portrait.api import audiences, translate
 from services.portrait.api.audiences import AudienceRpcs
+from services.portrait.api.city import CityRpcs
 from services.portrait.api.moments import MomentRpcs
 from services.portrait.api.portrait import merged
+from services.portrait.api.tags import TagRpcs
 from services.portrait.domain.run import SCHEMA_VERSION
-from services.portrait.usecases import AudienceDesk, Journeys, MomentDesk, Plans, Reading
+from services.portrait.usecases import AudienceDesk, CityDesk, Journeys, MomentDesk, Plans, Reading, TagDesk
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _READ = frozenset({"viewer", "operator", "service"})
 _WRITE = frozenset({"operator", "service"})
+_SEES_ONE = frozenset({"operator", "privacy"})
 
 RIGHTS: Mapping[str, frozenset[str]] = {
     "GetPortrait": _READ,
     "BatchGetPortraits": _READ,
     "ListDwell": frozenset({"operator", "privacy"}),
     "ListTags": _READ,
+    "GetTag": _READ,
+    "CreateTagVersion": _WRITE,
+    "ApproveTagVersion": _WRITE,
+    "PublishTagVersion": _WRITE,
+    "RetireTag": _WRITE,
+    "ListTagVersions": _READ,
+    "CountTag": _WRITE,
+    "ListTagHistory": _SEES_ONE,
+    "ListRuns": _READ,
+    "ReleaseRun": _WRITE,
+    "ListTrack": _SEES_ONE,
+    "ListDwellAreas": _READ,
+    "GetCrowd": _READ,
+    "ListPlaceClasses": _READ,
+    "ListPlaceTasks": _READ,
+    "ClassifyPlace": _WRITE,
+    "ListPlaceVersions": _READ,
+    "ListFeatures": _READ,
     "ListJourney": frozenset({"operator", "privacy"}),
     "CountAudience": _READ,
     "UpdateAudience": _WRITE,
@@ -60,7 +81,7 @@ RIGHTS: Mapping[str, frozenset[str]] = {
 """Method → roles that may call it."""
 
 
-class PortraitApi(AudienceRpcs, MomentRpcs, v1.PortraitServiceServicer):
+class PortraitApi(AudienceRpcs, CityRpcs, MomentRpcs, TagRpcs, v1.PortraitServiceServicer):
     """The servicer; `stop` ends the streams when the process stops."""
 
     def __init__(
@@ -70,6 +91,8 @@ class PortraitApi(AudienceRpcs, MomentRpcs, v1.PortraitServiceServicer):
         audience_desk: AudienceDesk,
         moment_desk: MomentDesk,
         journeys: Journeys,
+        tag_desk: TagDesk,
+        city_desk: CityDesk,
         stop: asyncio.Event,
     ) -> None:
         self._reading = reading
@@ -77,6 +100,8 @@ class PortraitApi(AudienceRpcs, MomentRpcs, v1.PortraitServiceServicer):
         self._audiences = audience_desk
         self._moments = moment_desk
         self._journeys = journeys
+        self._tags = tag_desk
+        self._city = city_desk
         self._stop = stop
 
     @bytes_method

@@ -55,6 +55,8 @@ def run(told: Run) -> v1.Run:
         signalling_rows=told.signalling_rows,
         visits=told.visits,
         sha256=told.sha256,
+        held=told.held,
+        catalogue_version=told.catalogue_version,
     )
 
 

@@ -6,13 +6,17 @@ sleeps by day; the one with most minutes among those that meet the requirement; 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 
+from services.portrait.domain.calendar import Window
 from services.portrait.domain.place import NOWHERE, Places
 
 ROLES: tuple[str, ...] = ("home", "work", "study")
+
+_EPOCH = date(1970, 1, 1)
 
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
@@ -88,6 +92,40 @@ def find(rules: Sequence[AnchorRule], time: PlaceTime, places: Places, customers
             second = _anchors(chosen, time.place, time.night_days, time.night_secs, observed)
             anchors = _either(anchors, second)
         found[rule.role] = anchors
+    return found
+
+
+@dataclass(frozen=True)
+class Tie:
+    """Since when somebody has been tied to the place of an anchor; (customers,) each, days from 1970-01-01."""
+
+    since_day: Longs
+    moved_day: Longs
+    """The day on which he was first seen to have come there from another place; -1 when he did not."""
+
+
+def ties(
+    anchors: Mapping[str, Anchors],
+    place_id: Sequence[str],
+    window: Window,
+    place: Mapping[str, npt.NDArray[np.object_]],
+    since_day: Mapping[str, Longs],
+    moved_day: Mapping[str, Longs],
+) -> dict[str, Tie]:
+    """How the anchors of a run follow those of the run before (`place` "" for none). Who is at the same place is there
+    since then; who is at another one has moved by the last day; somebody new is there since the first day."""
+    names = np.array([*place_id, ""], dtype=object)
+    first, last = ((day - _EPOCH).days for day in (window.from_date, window.to_date))
+    found = {}
+    for role, each in anchors.items():
+        here = names[each.place]
+        there = place.get(role, np.full(len(here), "", dtype=object))
+        same, moved = (here == there) & (here != ""), (here != there) & (here != "") & (there != "")
+        since = np.where(moved, last, first)
+        known = since_day.get(role, np.full(len(here), -1))
+        since = np.where(same & (known >= 0), known, since)
+        kept = moved_day.get(role, np.full(len(here), -1))
+        found[role] = Tie(since.astype(np.int64), np.where(moved, last, np.where(same, kept, -1)).astype(np.int64))
     return found
 
 

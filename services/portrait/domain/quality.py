@@ -70,6 +70,8 @@ class Correction:
     read: int
     kilometres: float
     log_odds: float
+    traffic: int = 0
+    """Rows of the sample that were heard of the cell."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Quality:
     rows: int
     heard_cells: int
     unmapped_cells: int
+    unmapped: Sequence[tuple[int, int]] = ()
+    """Cells that were heard and serve no place, with their rows of the sample."""
 
 
 def examine(rows: CellRows, traffic: Traffic, places: Places) -> Quality:
@@ -93,7 +97,10 @@ def examine(rows: CellRows, traffic: Traffic, places: Places) -> Quality:
     away = kilometres(rows.lon[rows.cell], rows.lat[rows.cell], places.lon[rows.place], places.lat[rows.place])
     known = ~np.isnan(away)
     sigma = max(float(np.median(away[known])) / _RAYLEIGH_MEDIAN, 0.05) if known.any() else float("nan")
-    counts = len(rows.cell), int(heard.sum()), int((heard & ~mapped).sum())
+    lonely = np.flatnonzero(heard & ~mapped)
+    rows_of = traffic.by_time.sum(axis=1).astype(np.int64)
+    unmapped = tuple(zip(lonely.tolist(), rows_of[lonely].tolist(), strict=True))
+    counts = len(rows.cell), int(heard.sum()), len(lonely), unmapped
     if not known.any():
         return Quality(rows.place, (), sigma, *counts)
     classes, kind = np.unique(np.array(places.class_code, dtype=np.str_), return_inverse=True)
@@ -108,7 +115,7 @@ def examine(rows: CellRows, traffic: Traffic, places: Places) -> Quality:
         cell, stated = int(rows.cell[row]), int(rows.place[row])
         if settled[cell]:
             read[row] = NOWHERE
-            corrections.append(Correction(cell, stated, NOWHERE, float(away[row]), float("inf")))
+            corrections.append(Correction(cell, stated, NOWHERE, float(away[row]), float("inf"), int(rows_of[cell])))
             continue
         distance = kilometres(rows.lon[cell : cell + 1], rows.lat[cell : cell + 1], places.lon, places.lat)
         candidates = np.flatnonzero(distance <= _FURTHEST * sigma)
@@ -126,7 +133,8 @@ def examine(rows: CellRows, traffic: Traffic, places: Places) -> Quality:
         odds = float(score[best] - score[here])
         if best != here and odds > DOUBT:
             read[row] = candidates[best]
-            corrections.append(Correction(cell, stated, int(candidates[best]), float(distance[stated]), odds))
+            told = Correction(cell, stated, int(candidates[best]), float(away[row]), odds, int(rows_of[cell]))
+            corrections.append(told)
     return Quality(read, tuple(corrections), sigma, *counts)
 
 

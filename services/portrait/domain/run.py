@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
-TABLES = ("features", "tags", "anchors", "dwell")
+TABLES = ("features", "tags", "anchors", "dwell", "visits", "stats", "attendance")
+CITY_TABLES = ("areas", "crowd")
+"""Tables of the city as a whole, which are summed up when a run is published."""
 SCHEMA_VERSION = 1
 
 
@@ -19,6 +21,9 @@ class Run:
     signalling_rows: int
     visits: int
     sha256: str
+    held: tuple[str, ...] = ()
+    """Why readers do not see it: tags whose coverage is outside of their band."""
+    catalogue_version: str = ""
 
 
 @dataclass(frozen=True)

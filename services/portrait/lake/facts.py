@@ -35,6 +35,7 @@ class Base:
 
     customer_key: Longs
     org_id: npt.NDArray[np.str_]
+    active: npt.NDArray[np.bool_]
     columns: Mapping[str, Column]
     percentiles: Mapping[tuple[str, float], float]
     places: Places
@@ -47,12 +48,16 @@ class Base:
 
 
 def read_base(
-    facts: Mapping[str, Sequence[LakeFile]], window: Window, catalogue: Catalogue, calendar: WorkCalendar
+    facts: Mapping[str, Sequence[LakeFile]],
+    window: Window,
+    catalogue: Catalogue,
+    calendar: WorkCalendar,
+    classes: Mapping[str, str] | None = None,
 ) -> Base:
     """Read the small feeds of a run. Of snapshots (customers, cells, places, city events) a later period replaces an
     earlier one; of logs (bills, orders, consent) every row counts once, a later delivery's row replacing an earlier's.
     """
-    places = _places(_latest(facts["places"]))
+    places = _places(_latest(facts["places"]), classes or {})
     number = {place_id: at for at, place_id in enumerate(places.place_id)}
     customers, key = _customers(_latest(facts["customers"]), window)
     known = columns(
@@ -69,6 +74,7 @@ def read_base(
     return Base(
         customer_key=key,
         org_id=customers.org_id,
+        active=customers.active,
         columns=stats,
         percentiles=ranks,
         places=places,
@@ -156,7 +162,7 @@ def _find(key: Longs, wanted: npt.NDArray[np.generic]) -> Longs:
     return np.where(key[at] == wanted, at, NOWHERE)
 
 
-def _places(table: pa.Table | None) -> Places:
+def _places(table: pa.Table | None, classes: Mapping[str, str]) -> Places:
     if table is None:
         raise FactsDamaged("the feed places has no file")
     place_id = _words(table, "place_id")
@@ -165,7 +171,10 @@ def _places(table: pa.Table | None) -> Places:
         place_id=place_id[order].tolist(),
         name=_words(table, "name")[order].tolist(),
         town=_words(table, "town")[order].tolist(),
-        class_code=_words(table, "class_code")[order].tolist(),
+        class_code=[
+            classes.get(known, code)
+            for known, code in zip(place_id[order].tolist(), _words(table, "class_code")[order].tolist(), strict=True)
+        ],
         lon=_floats(table, "lon")[order],
         lat=_floats(table, "lat")[order],
     )

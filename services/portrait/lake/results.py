@@ -1,14 +1,15 @@
 """What a run publishes: features, tags, anchors and dwell of one bucket as Parquet, and how they are read again."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.portrait.domain.anchor import ROLES, Anchors
+from services.portrait.domain.anchor import ROLES, Anchors, Tie
 from services.portrait.domain.calendar import SLOTS, Window
 from services.portrait.domain.dwell import grade
 from services.portrait.domain.place import Places
@@ -19,6 +20,7 @@ from services.portrait.lake.files import Lake, read, read_rows
 
 DAY_TYPES = ("weekend", "workday")
 _NOT_SHOWN = ("customer_key", "org_id")
+_NOT_OF_ANCHORS = ("org_id", "since_date", "moved_date")
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,23 @@ class Bucket:
     anchors: Mapping[str, Anchors]
     verdicts: Sequence[Verdict]
     features: Mapping[str, npt.NDArray[np.float32]]
+    ties: Mapping[str, Tie] = field(default_factory=dict)
+    """Since when the anchors hold; empty for a first run."""
 
 
 def write_bucket(
-    lake: Lake, run_id: str, found: Bucket, places: Places, window: Window, workdays: npt.NDArray[np.bool_]
+    lake: Lake,
+    run_id: str,
+    found: Bucket,
+    places: Places,
+    window: Window,
+    workdays: npt.NDArray[np.bool_],
+    city: Mapping[str, pa.Table],
 ) -> dict[str, LakeFile]:
-    """Write the four tables of a bucket under names that depend on run and bucket only; gives them by table."""
+    """Write the four tables of a bucket, and those of the city, under names that depend on run and bucket only."""
     return {
         name: lake.write(f"portrait/{name}/run={run_id}/bucket={found.bucket:02d}.parquet", table, found.bucket)
-        for name, table in tables(found, places, window, workdays).items()
+        for name, table in (tables(found, places, window, workdays) | dict(city)).items()
     }
 
 
@@ -49,7 +59,7 @@ def tables(found: Bucket, places: Places, window: Window, workdays: npt.NDArray[
     return {
         "features": _features(found),
         "tags": _tags(found, places),
-        "anchors": _anchors(found, places),
+        "anchors": _anchors(found, places, window),
         "dwell": _dwell(found, places, window, workdays),
     }
 
@@ -85,6 +95,20 @@ class ResultReader:
             if row["value"]:
                 yield f"{row['code']}={row['value']}", row["customer_key"], row["org_id"]
 
+    def tags_of(self, file: LakeFile, customer_key: int) -> list[TagValue]:
+        """One customer's tags by code."""
+        names = ["code", "value", "version", "score", "landmark", "evidence", "from_date", "expire_date"]
+        rows = read_rows(file, "customer_key", customer_key, names).to_pylist()
+        return sorted((TagValue(**row) for row in rows), key=lambda tag: (tag.code, tag.value))
+
+    def bearers_of(self, file: LakeFile, code: str) -> dict[str, set[int]]:
+        """Who bears each value of a tag."""
+        found: dict[str, set[int]] = {}
+        table = read(file, ["customer_key", "code", "value"])
+        for row in table.filter(pc.equal(table["code"], code)).to_pylist():
+            found.setdefault(row["value"], set()).add(row["customer_key"])
+        return found
+
     def dwell_of(self, file: LakeFile, customer_key: int) -> list[DwellLine]:
         """One customer's dwell by place, kind of day and slot, the longest first."""
         table = read_rows(
@@ -112,7 +136,7 @@ def _grouped(table: pa.Table) -> dict[int, list[dict[str, object]]]:
 
 
 def _anchor_value(row: Mapping[str, object]) -> AnchorValue:
-    return AnchorValue(**{name: value for name, value in row.items() if name != "org_id"})  # type: ignore[arg-type]
+    return AnchorValue(**{name: value for name, value in row.items() if name not in _NOT_OF_ANCHORS})  # type: ignore[arg-type]
 
 
 def _tag_value(row: Mapping[str, object]) -> TagValue:
@@ -124,14 +148,15 @@ def _features(found: Bucket) -> pa.Table:
     return pa.table({"customer_key": found.customer_key, "org_id": found.org_id.tolist(), **found.features})
 
 
-def _anchors(found: Bucket, places: Places) -> pa.Table:
+def _anchors(found: Bucket, places: Places, window: Window) -> pa.Table:
     parts = []
+    first = (window.from_date - date(1970, 1, 1)).days
     for role in ROLES:
         if role not in found.anchors:
             continue
         anchors = found.anchors[role]
         who = np.flatnonzero(anchors.exists)
-        place = anchors.place[who]
+        place, tie = anchors.place[who], found.ties.get(role)
         parts.append(
             pa.table(
                 {
@@ -144,6 +169,8 @@ def _anchors(found: Bucket, places: Places) -> pa.Table:
                     "days": anchors.days[who],
                     "dwell_seconds": anchors.secs[who],
                     "confidence": anchors.confidence[who],
+                    "since_date": _date(tie.since_day[who] if tie else np.full(len(who), first)),
+                    "moved_date": _maybe(tie.moved_day[who] if tie else np.full(len(who), -1)),
                 }
             )
         )
@@ -178,6 +205,11 @@ def _tags(found: Bucket, places: Places) -> pa.Table:
 def _date(days: npt.NDArray[np.int64]) -> pa.Array:
     """Dates of days counted from 1970-01-01."""
     return pa.array(days.astype(np.int32), pa.int32()).cast(pa.date32())
+
+
+def _maybe(days: npt.NDArray[np.int64]) -> pa.Array:
+    """Dates of days; null for -1."""
+    return pc.if_else(pa.array(days >= 0), _date(np.maximum(days, 0)), pa.scalar(None, pa.date32()))
 
 
 def _no_tags() -> pa.Table:

@@ -224,7 +224,7 @@ def base_of(
     stats, active, org = _statics(people, key, catalogue, window)
     ranks = {pair: percentile(np.asarray(stats[pair[0]], float), active, pair[1]) for pair in percentiles_of(catalogue)}
     cells = examined(known, heard, places, zone_offset(window), repair=repair)
-    return Base(key, org, stats, ranks, places, cells, tuple(events))
+    return Base(key, org, active, stats, ranks, places, cells, tuple(events))
 
 
 def _statics(

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, select, text
+from sqlalchemy import Row, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.kit.db import Read, Write
@@ -21,8 +21,12 @@ _RUN = (
     run.c.signalling_rows,
     run.c.visits,
     run.c.sha256,
+    run.c.held,
+    run.c.catalogue_version,
 )
 _MOVE = text("INSERT INTO current_run (run_no) VALUES (:run_no) ON CONFLICT (one) DO UPDATE SET run_no = :run_no")
+
+_MOST_PAST = 24
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,28 @@ class Runs:
         """A run by its id, with its number."""
         row = await read.row(select(run.c.run_no, *_RUN).where(run.c.run_id == run_id))
         return (row.run_no, _run(row)) if row is not None else None
+
+    async def before(self, read: Read, to_date: date) -> tuple[int, Run] | None:
+        """The published run whose data end last before `to_date`, with its number: the run that this one follows."""
+        stmt = select(run.c.run_no, *_RUN).where(run.c.to_date < to_date, run.c.held == [])
+        row = await read.row(stmt.order_by(run.c.to_date.desc(), run.c.run_no.desc()).limit(1))
+        return (row.run_no, _run(row)) if row is not None else None
+
+    async def page(self, read: Read, before_no: int | None, size: int) -> list[tuple[int, Run]]:
+        """Runs with their numbers, the latest first, below a number."""
+        stmt = select(run.c.run_no, *_RUN).order_by(run.c.run_no.desc()).limit(size)
+        rows = await read.rows(stmt.where(run.c.run_no < before_no) if before_no is not None else stmt)
+        return [(row.run_no, _run(row)) for row in rows]
+
+    async def as_of(self, read: Read, day: date | None) -> list[tuple[int, Run]]:
+        """The runs of which history is told: the last one whose data end on `day` or before; all without a day."""
+        stmt = select(run.c.run_no, *_RUN).where(run.c.held == []).order_by(run.c.to_date.desc(), run.c.run_no.desc())
+        rows = await read.rows(stmt.where(run.c.to_date <= day).limit(1) if day is not None else stmt.limit(_MOST_PAST))
+        return [(row.run_no, _run(row)) for row in rows]
+
+    async def release(self, tx: Write, run_no: int) -> None:
+        """A held run is held no more."""
+        await tx.execute(update(run).where(run.c.run_no == run_no).values(held=[]))
 
     async def files(self, read: Read, run_no: int, kind: str) -> list[LakeFile]:
         """The files of one table of a run by bucket."""
@@ -81,6 +107,7 @@ class Runs:
             catalogue_version=published.catalogue_version,
             catalogue_digest=published.catalogue_digest,
             percentiles=dict(published.percentiles),
+            held=list(published.run.held),
             publish_time=now,
         )
         made: int | None = await tx.value(stmt.on_conflict_do_nothing().returning(run.c.run_no))
@@ -140,4 +167,5 @@ class Runs:
 
 
 def _run(row: Row[Any]) -> Run:
-    return Run(**{column.name: getattr(row, column.name) for column in _RUN})
+    told = {column.name: getattr(row, column.name) for column in _RUN}
+    return Run(**(told | {"held": tuple(row.held)}))

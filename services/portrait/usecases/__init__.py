@@ -1,6 +1,7 @@
 """What callers and time can ask of portrait: one method each, the transaction visible in it."""
 
 from services.portrait.usecases.audiences import AudienceDesk
+from services.portrait.usecases.city import CityDesk
 from services.portrait.usecases.compute import KIND, Computing
 from services.portrait.usecases.index import Indexes
 from services.portrait.usecases.journey import Journeys
@@ -8,11 +9,14 @@ from services.portrait.usecases.matching import Matching, Pace
 from services.portrait.usecases.moment_rules import MomentDesk
 from services.portrait.usecases.planning import Plans
 from services.portrait.usecases.reading import Reading
+from services.portrait.usecases.shelf import Shelf
+from services.portrait.usecases.tags import TagDesk
 from services.portrait.usecases.whole import WholePortraits
 
 __all__ = [
     "KIND",
     "AudienceDesk",
+    "CityDesk",
     "Computing",
     "Indexes",
     "Journeys",
@@ -21,5 +25,7 @@ __all__ = [
     "Pace",
     "Plans",
     "Reading",
+    "Shelf",
+    "TagDesk",
     "WholePortraits",
 ]

@@ -87,6 +87,10 @@ class AudienceDesk:
         self._indexes = indexes
         self._clock = clock
         self._ids = ids
+        self.know(catalogue)
+
+    def know(self, catalogue: Catalogue) -> None:
+        """Take another catalogue for what may be named."""
         self._tags = {tag.code: frozenset(case.value for case in tag.cases) for tag in catalogue.tags}
         self._names = {tag.name: tag.code for tag in catalogue.tags}
         self._titles = {tag.code: tag.name for tag in catalogue.tags}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,12 @@ import numpy.typing as npt
 from services.portrait.domain import anchor, dwell, feature, track
 from services.portrait.domain.calendar import Window, WorkCalendar
 from services.portrait.domain.run import LakeFile
-from services.portrait.domain.tag import Before, Catalogue, Event, Facts, answers, judge, place_time, plan
+from services.portrait.domain.tag import Catalogue, Event, Facts, answers, judge, place_time, plan
 from services.portrait.lake import Base, Lake, read_signalling, write_bucket
+from services.portrait.lake.city import areas_table, crowd_table, visits_table
+from services.portrait.lake.past import Past, read_past
 from services.portrait.lake.results import Bucket
+from services.portrait.lake.trial import attendance_table, stats_table
 
 
 @dataclass(frozen=True)
@@ -63,24 +67,40 @@ class Work:
     buckets: int
 
 
-def compute(work: Work, bucket: int, signalling: Sequence[LakeFile], lake: Lake) -> Outcome:
-    """Compute one bucket and write its tables; doing it again writes the same files."""
+def compute(
+    work: Work, bucket: int, signalling: Sequence[LakeFile], lake: Lake, before: Sequence[Sequence[LakeFile]] = ()
+) -> Outcome:
+    """Compute one bucket and write its tables; doing it again writes the same files. `before` are the files of the
+    tables tags and anchors of the run before, if there was one."""
     base = work.base
     at = base.bucket(bucket, work.buckets)
     keys, customers = base.customer_key[at], len(at)
     rows, read_rows = read_signalling(signalling, keys, base.cells.cells)
-    visits, found = lives(work, bucket, at, rows)
+    past = read_past(before[0], before[1], keys, base.places) if before else None
+    visits, found = lives(work, bucket, at, rows, past)
     workdays = work.window.workdays(work.calendar)
-    files = write_bucket(lake, work.run_id, found, base.places, work.window, workdays)
+    city = {
+        "visits": visits_table(visits, keys, base.places),
+        "areas": areas_table(found.dwell, workdays, base.places),
+        "crowd": crowd_table(visits, work.window, workdays, base.places),
+        "stats": stats_table(keys, {name: each[at] for name, each in base.columns.items()}, base.active[at]),
+        "attendance": attendance_table(keys, dwell.attendance(visits, base.events, customers), events_of(work)),
+    }
+    files = write_bucket(lake, work.run_id, found, base.places, work.window, workdays, city)
     checksum = dwell.checksum(found.dwell, keys, base.places)
     return Outcome(bucket, files, customers, read_rows, len(visits.place), checksum)
 
 
+def events_of(work: Work) -> list[Event]:
+    """The city events of a run as attendance counts them."""
+    return [Event(event.type, work.window.local_date(event.start)) for event in work.base.events]
+
+
 def lives(
-    work: Work, bucket: int, at: npt.NDArray[np.int64], rows: track.Rows, before: Before | None = None
+    work: Work, bucket: int, at: npt.NDArray[np.int64], rows: track.Rows, past: Past | None = None
 ) -> tuple[track.Visits, Bucket]:
-    """Visits of the customers at the positions `at` of the base, and all that follows from them; `before` is what the
-    run before said of their tags."""
+    """Visits of the customers at the positions `at` of the base, and all that follows from them; `past` is what the
+    run before said of them."""
     base, window, catalogue = work.base, work.window, work.catalogue
     customers = len(at)
     workdays = window.workdays(work.calendar)
@@ -90,6 +110,12 @@ def lives(
     anchors = anchor.find(catalogue.anchors, time, base.places, customers)
     leaves, landmarks = answers(asked, dwelt, workdays, anchors, base.places, customers, catalogue.grading)
     columns = {name: column[at] for name, column in base.columns.items()}
+    ties = (
+        anchor.ties(anchors, base.places.place_id, window, past.place_id, past.since_day, past.moved_day)
+        if past
+        else {}
+    )
+    today = (window.to_date - date(1970, 1, 1)).days
     facts = Facts(
         customers=customers,
         days=window.days,
@@ -98,13 +124,14 @@ def lives(
         landmarks=landmarks,
         anchors=anchors,
         attendance=dwell.attendance(visits, base.events, customers),
-        events=[Event(event.type, window.local_date(event.start)) for event in base.events],
+        events=events_of(work),
         columns=columns,
         percentiles=base.percentiles,
         places=base.places,
         place_time=time,
+        moved_days={role: np.where(tie.moved_day >= 0, today - tie.moved_day, -1) for role, tie in ties.items()},
     )
-    verdicts = judge(catalogue, facts, before)
+    verdicts = judge(catalogue, facts, past.tags if past else None)
     features = feature.features(
         columns=columns,
         dwell=dwelt,
@@ -117,4 +144,4 @@ def lives(
         branches=catalogue.branches,
         customers=customers,
     )
-    return visits, Bucket(bucket, base.customer_key[at], base.org_id[at], dwelt, anchors, verdicts, features)
+    return visits, Bucket(bucket, base.customer_key[at], base.org_id[at], dwelt, anchors, verdicts, features, ties)

@@ -5,7 +5,7 @@ import math
 import pickle
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any, BinaryIO
@@ -23,10 +23,14 @@ from services.portrait.domain.readiness import Inputs, ReadinessRule
 from services.portrait.domain.run import TABLES, LakeFile, Portrait, Run
 from services.portrait.domain.tag import Catalogue
 from services.portrait.lake import Lake, ResultReader, packing, read_base
+from services.portrait.lake.trial import places_table
 from services.portrait.refusals import feeds_incomplete
 from services.portrait.store import Audiences
+from services.portrait.store.city import City, CityRows
 from services.portrait.store.runs import Published, Runs
 from services.portrait.usecases.bucket import Outcome, Work, compute
+from services.portrait.usecases.city import rows_of
+from services.portrait.usecases.shelf import Shelf
 
 KIND = "compute"
 PUBLISHED = "run.published"
@@ -48,11 +52,12 @@ class Settings:
     """How runs are computed."""
 
     rule: ReadinessRule
-    catalogue: Catalogue
     calendar: WorkCalendar
     zone: str
     buckets: int
     threads: int
+    hold_from: int = 10_000
+    """Customers from which on a run with a tag outside of its coverage band is held; smaller bases vary too much."""
 
 
 class Computing:
@@ -64,8 +69,10 @@ class Computing:
         runs: Runs,
         lake: Lake,
         snapshot: Snapshot,
-        encode: Encoder,
+        encoder: Callable[[Catalogue], Encoder],
         audiences: Audiences,
+        city: City,
+        shelf: Shelf,
         settings: Settings,
         clock: Clock,
     ) -> None:
@@ -73,7 +80,9 @@ class Computing:
         self._runs = runs
         self._lake = lake
         self._snapshot = snapshot
-        self._encode = encode
+        self._encoder = encoder
+        self._city = city
+        self._shelf = shelf
         self._audiences = audiences
         self._settings = settings
         self._clock = clock
@@ -88,16 +97,19 @@ class Computing:
         facts = await self._facts(inputs)
         window = Window(inputs.from_date, inputs.to_date, self._settings.zone)
         await running.progress(0, self._settings.buckets, message="reading customers, places and bills")
-        base = await asyncio.to_thread(read_base, facts, window, self._settings.catalogue, self._settings.calendar)
+        catalogue = await self._shelf.of(running.job.spec["catalogue"])
+        classes = await self._classes(inputs)
+        base = await asyncio.to_thread(read_base, facts, window, catalogue, self._settings.calendar, classes)
         work = Work(
             running.job.spec["run_id"],
             base,
             window,
             self._settings.calendar,
-            self._settings.catalogue,
+            catalogue,
             self._settings.buckets,
         )
-        outcomes = await self._buckets(running, work, facts[self._settings.rule.daily])
+        before = await self._before(running, window)
+        outcomes = await self._buckets(running, work, facts[self._settings.rule.daily], before)
         await running.progress(len(outcomes), len(outcomes), message="publishing")
         await self._publish(running, work, outcomes)
 
@@ -127,7 +139,28 @@ class Computing:
             raise feeds_incomplete(gone)
         return facts
 
-    async def _buckets(self, running: Running, work: Work, signalling: Sequence[LakeFile]) -> list[Outcome]:
+    async def _classes(self, inputs: Inputs) -> Mapping[str, str]:
+        async with self._db.read() as read:
+            return await self._city.classes(read, inputs.to_date)
+
+    async def _before(self, running: Running, window: Window) -> list[list[LakeFile]]:
+        """Tags and anchors of the run that this one follows; the same at every attempt, so that it ends the same."""
+        kept = running.job.checkpoint.get("before")
+        async with self._db.read() as read:
+            if kept is None:
+                found = await self._runs.before(read, window.to_date)
+                kept = found[1].run_id if found is not None else ""
+            earlier = await self._runs.by_id(read, kept) if kept else None
+            if earlier is None:
+                files = []
+            else:
+                files = [await self._runs.files(read, earlier[0], table) for table in ("tags", "anchors")]
+        await running.save({**running.job.checkpoint, "before": kept})
+        return files
+
+    async def _buckets(
+        self, running: Running, work: Work, signalling: Sequence[LakeFile], before: Sequence[Sequence[LakeFile]]
+    ) -> list[Outcome]:
         """Every bucket's outcome, in order; each is checkpointed when it is done."""
         kept: dict[str, Any] = dict(running.job.checkpoint.get("buckets", {}))
         turns, saving = asyncio.Semaphore(self._settings.threads), asyncio.Lock()
@@ -137,10 +170,11 @@ class Computing:
                 return Outcome.of_json(bucket, kept[str(bucket)])
             async with turns:
                 mine = [file for file in signalling if file.bucket == bucket]
-                outcome = await asyncio.to_thread(compute, work, bucket, mine, self._lake)
+                past = [[file for file in each if file.bucket == bucket] for each in before]
+                outcome = await asyncio.to_thread(compute, work, bucket, mine, self._lake, past)
             async with saving:
                 kept[str(bucket)] = outcome.to_json()
-                await running.save({"buckets": kept})
+                await running.save({**running.job.checkpoint, "buckets": kept})
                 await running.progress(len(kept), work.buckets, message="following tracks, judging tags")
             return outcome
 
@@ -154,14 +188,19 @@ class Computing:
 
     async def _publish(self, running: Running, work: Work, outcomes: Sequence[Outcome]) -> None:
         """Rows, manifest, run, event and the job's end in one transaction: readers see the old run or the new one."""
-        run = _run(work, outcomes)
-        catalogue = self._settings.catalogue
+        catalogue, run = work.catalogue, _run(work, outcomes)
         known = {name: value for name, value in work.base.percentiles.items() if not math.isnan(value)}
         percentiles = {f"{name} p{rank:g}": value for (name, rank), value in known.items()}
         published = Published(run, running.job.job_id, catalogue.version, catalogue.digest, percentiles)
         with tempfile.TemporaryFile() as rows:
-            bearers, pack = await asyncio.to_thread(self._spool, rows, run, outcomes)
-            await self._publish_rows(running, published, outcomes, rows, bearers, pack)
+            bearers, pack = await asyncio.to_thread(self._spool, rows, run, outcomes, self._encoder(catalogue))
+            if run.customers >= self._settings.hold_from:
+                published = replace(published, run=replace(run, held=held(catalogue, bearers, run.customers)))
+            city = await asyncio.to_thread(rows_of, work, outcomes)
+            places = await asyncio.to_thread(
+                self._lake.write, f"portrait/places/run={run.run_id}/places.parquet", places_table(work.base.places), -1
+            )
+            await self._publish_rows(running, published, outcomes, rows, bearers, pack, city, places)
 
     async def _publish_rows(
         self,
@@ -171,6 +210,8 @@ class Computing:
         rows: BinaryIO,
         bearers: Bearers,
         pack: LakeFile,
+        city: CityRows,
+        places: LakeFile,
     ) -> None:
         run = published.run
         async with self._db.begin(statement_seconds=_PUBLISH_SECONDS) as tx:
@@ -180,26 +221,36 @@ class Computing:
                 await tx.commit()
                 return
             tables = {kind: [each.files[kind] for each in outcomes] for kind in TABLES}
-            await self._runs.put_files(tx, run_no, {**tables, PACK: [pack]})
+            await self._runs.put_files(tx, run_no, {**tables, PACK: [pack], "places": [places]})
             for _ in outcomes:
                 await self._runs.copy_portraits(tx, run_no, await asyncio.to_thread(pickle.load, rows))
             await self._audiences.put_bitmaps(tx, run_no, bearers)
             await self._runs.put_counts(
                 tx, run_no, {_told(tag, value): len(who) for (tag, value), who in bearers.items()}
             )
-            await self._runs.make_current(tx, run_no)
-            await outbox.put(tx, PUBLISHED, run.run_id, event_of(run))
-            await running.succeed(tx, customers=run.customers, signalling_rows=run.signalling_rows, visits=run.visits)
+            await self._city.put(tx, run_no, city)
+            if not run.held:
+                await self._runs.make_current(tx, run_no)
+                await outbox.put(tx, PUBLISHED, run.run_id, event_of(run))
+            await running.succeed(
+                tx,
+                message="held" if run.held else "",
+                customers=run.customers,
+                signalling_rows=run.signalling_rows,
+                visits=run.visits,
+            )
             await tx.commit()
 
-    def _spool(self, rows: BinaryIO, run: Run, outcomes: Sequence[Outcome]) -> tuple[Bearers, LakeFile]:
+    def _spool(
+        self, rows: BinaryIO, run: Run, outcomes: Sequence[Outcome], encode: Encoder
+    ) -> tuple[Bearers, LakeFile]:
         """What Postgres is to hold, made before the transaction (every Watch waits for it to end), bucket by bucket:
         the portraits in `rows`, who bears which tag; and the portraits once more as a pack in the lake."""
         bearers: Bearers = {}
 
         def values() -> Iterator[tuple[int, bytes]]:
             for outcome in outcomes:
-                encoded = self._encoded(run, outcome)
+                encoded = self._encoded(run, outcome, encode)
                 pickle.dump(encoded, rows, pickle.HIGHEST_PROTOCOL)
                 for held, who in packing.bearers(outcome.files).items():
                     bearers[held] = bearers.get(held, BitMap()) | who
@@ -210,14 +261,25 @@ class Computing:
         rows.seek(0)
         return bearers, pack
 
-    def _encoded(self, run: Run, outcome: Outcome) -> list[tuple[int, str, Encoded]]:
+    def _encoded(self, run: Run, outcome: Outcome, encode: Encoder) -> list[tuple[int, str, Encoded]]:
         """The portraits of one bucket, each with its customer's interests."""
-        names = self._settings.catalogue.class_names
+        names = self._shelf.latest.class_names
         turned_to = packing.interests_of(outcome.files["dwell"], run.to_date, names)
         return [
-            (each.customer_key, each.org_id, self._encode(each, turned_to.get(each.customer_key, ())))
+            (each.customer_key, each.org_id, encode(each, turned_to.get(each.customer_key, ())))
             for each in self._results.portraits(run.run_id, outcome.files)
         ]
+
+
+def held(catalogue: Catalogue, bearers: Bearers, customers: int) -> tuple[str, ...]:
+    """The tags whose coverage is outside of their band, as they are told."""
+    told = []
+    for tag in catalogue.tags:
+        who = BitMap.union(BitMap(), *(each for (code, _), each in bearers.items() if code == tag.code))
+        share = len(who) / max(customers, 1)
+        if tag.expect is not None and not tag.expect[0] <= share <= tag.expect[1]:
+            told.append(f"{tag.code} {share:.4f} not in {tag.expect[0]:g}..{tag.expect[1]:g}")
+    return tuple(told)
 
 
 def _told(tag: str, value: str) -> str:

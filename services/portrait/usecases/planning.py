@@ -15,6 +15,7 @@ from services.portrait.domain.readiness import Delivery, Inputs, ReadinessRule, 
 from services.portrait.refusals import feeds_incomplete, span_invalid
 from services.portrait.store.planning import Planned, Planning
 from services.portrait.usecases.compute import KIND
+from services.portrait.usecases.shelf import Shelf
 
 _ENDED_WITHOUT_RUN = (State.FAILED, State.CANCELLED)
 
@@ -23,12 +24,20 @@ class Plans:
     """Jobs by their inputs: the same span, deliveries and catalogue are the same job."""
 
     def __init__(
-        self, db: Database, planning: Planning, rule: ReadinessRule, catalogue_digest: str, clock: Clock, ids: Ids
+        self,
+        db: Database,
+        planning: Planning,
+        rule: ReadinessRule,
+        catalogue_digest: str,
+        clock: Clock,
+        ids: Ids,
+        shelf: Shelf | None = None,
     ) -> None:
         self._db = db
         self._planning = planning
         self._rule = rule
         self._digest = catalogue_digest
+        self._shelf = shelf
         self._clock = clock
         self._ids = ids
 
@@ -88,7 +97,7 @@ class Plans:
 
     async def _plan(self, tx: Write, inputs: Inputs, earlier: Planned | None) -> None:
         """Queue the window's job, unless its inputs are those that were planned; older inputs are no longer wanted."""
-        job_key = inputs.key(self._digest)
+        job_key = inputs.key(await self._catalogue(tx))
         if earlier is not None and earlier.job_key == job_key:
             return
         job = await self._job(tx, inputs, again=False)
@@ -98,8 +107,9 @@ class Plans:
 
     async def _job(self, tx: Write, inputs: Inputs, *, again: bool) -> Job:
         """The job of these inputs; with `again`, a new one after one that ended without a run."""
-        run_id = inputs.key(self._digest)
-        spec: Mapping[str, Any] = {**inputs.to_spec(), "run_id": run_id, "catalogue": self._digest}
+        digest = await self._catalogue(tx)
+        run_id = inputs.key(digest)
+        spec: Mapping[str, Any] = {**inputs.to_spec(), "run_id": run_id, "catalogue": digest}
         attempt = 1
         while True:
             key = run_id if attempt == 1 else f"{run_id}#{attempt}"
@@ -107,3 +117,7 @@ class Plans:
             if not again or job.state not in _ENDED_WITHOUT_RUN:
                 return job
             attempt += 1
+
+    async def _catalogue(self, tx: Write) -> str:
+        """The digest of the catalogue in force."""
+        return await self._shelf.planned(tx) if self._shelf is not None else self._digest

@@ -37,6 +37,10 @@ class Reading:
         self._clock = clock
         self._results = ResultReader()
 
+    def know(self, catalogue: Catalogue) -> None:
+        """Take another catalogue for what is listed."""
+        self._catalogue = catalogue
+
     async def portrait(self, customer_key: int, clear: bool) -> bytes:
         """One answer; `clear` for roles that see everything. Raises customer_not_found."""
         found = await self._whole.get((customer_key,), clear)

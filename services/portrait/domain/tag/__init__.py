@@ -1,6 +1,6 @@
 """Tags as data: rules of the format lct/1, what they need to know of a customer, and their verdict."""
 
-from services.portrait.domain.tag.catalogue import Catalogue, Grading, parse, parser_of
+from services.portrait.domain.tag.catalogue import Catalogue, Grading, looked_at, parse, parser_of
 from services.portrait.domain.tag.definition import CATEGORIES, LIFE_CIRCLES, Tag
 from services.portrait.domain.tag.facts import Earlier, Event, Facts
 from services.portrait.domain.tag.plan import Landmark, Leaf, Plan, plan
@@ -28,6 +28,7 @@ __all__ = [
     "Verdict",
     "answers",
     "judge",
+    "looked_at",
     "parse",
     "parser_of",
     "percentiles_of",

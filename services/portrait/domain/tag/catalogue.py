@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from services.portrait.domain.anchor import ROLES, AnchorRule
@@ -95,6 +95,17 @@ def parse(document: Any) -> Catalogue:
         class_names={code: tuple(names or ()) for code, names in document.get("place_classes", {}).items()},
         parameters=parameters,
     )
+
+
+def looked_at(catalogue: Catalogue, code: str) -> Catalogue:
+    """The catalogue with one tag and the tags that it looks at, directly or not."""
+    by_code = {tag.code: tag for tag in catalogue.tags}
+    wanted, more = set(), [code]
+    while more:
+        wanted.add(each := more.pop())
+        named = (leaf for case in by_code[each].cases for leaf in leaves(case.rule, positive=False))
+        more += [leaf.code for leaf in named if isinstance(leaf, Tagged) and leaf.code not in wanted]
+    return replace(catalogue, tags=tuple(tag for tag in catalogue.tags if tag.code in wanted))
 
 
 IN_FORCE = ("active", "deprecated")

@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from services.portrait.domain.anchor import ROLES
 from services.portrait.domain.calendar import SLOTS
 from services.portrait.domain.tag.definition import Tag
-from services.portrait.domain.tag.rule import Anchored, Attended, Distance, Dwelt, Rule, SameTown, Tagged, leaves
+from services.portrait.domain.tag.rule import (
+    Anchored,
+    Attended,
+    Distance,
+    Dwelt,
+    Rule,
+    SameTown,
+    Stated,
+    Tagged,
+    leaves,
+)
 
 _SLOT = dict(zip(SLOTS, ("深夜", "清晨", "上午", "午间", "下午", "傍晚", "夜间"), strict=True))
 _ROLE = dict(zip(ROLES, ("居住地", "工作地", "学习地"), strict=True))
@@ -45,6 +55,29 @@ def track_of(tag: Tag, tags: Mapping[str, Tag]) -> str:
     told += [f"{_ROLE[part.role]}所在" for part in tag.parts if part.role]
     told += ["停留时长最多的镇区" for part in tag.parts if part.top]
     return "；".join(dict.fromkeys(told))
+
+
+def lineage_of(tag: Tag) -> tuple[str, ...]:
+    """What a tag is made of: facts, anchors, stat columns and other tags, once each."""
+    found: dict[str, None] = {}
+    for leaf in _leaves(tag):
+        match leaf:
+            case Dwelt(places):
+                found |= dict.fromkeys(["dwell_day", *([f"anchor.{places.role}"] if places.role else [])])
+            case Anchored(role=role):
+                found[f"anchor.{role}"] = None
+            case SameTown(first, second) | Distance(first, second):
+                found |= dict.fromkeys([f"anchor.{first}", f"anchor.{second}"])
+            case Attended():
+                found["presence"] = None
+            case Stated(tests):
+                found |= dict.fromkeys(f"stat.{each.column}" for each in tests)
+            case Tagged(code, _):
+                found[f"tag.{code}"] = None
+    for part in tag.parts:
+        named = f"anchor.{part.role}" if part.role else f"stat.{part.column}" if part.column else ""
+        found |= dict.fromkeys([named] if named else ["dwell_day"] if part.top else [])
+    return tuple(found)
 
 
 def _leaves(tag: Tag) -> list[Rule]:

@@ -1,0 +1,106 @@
+"""The feature catalogue: bases × windows × aggregations, multiplied out into items with their definition."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TYPES = ("profile", "consumption", "usage", "contact", "content", "place", "product")
+DERIVATIONS = ("statistics", "model", "reasoning")
+_MEASURES = ("sum", "mean", "distinct", "top5", "share", "share_rows", "recency")
+
+
+class FeaturesInvalid(ValueError):
+    """The catalogue of features cannot be used; the message names where and what."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One feature: what it is, and how it is computed. `where` and `hours` choose rows; `kind` says how they are put
+    together (count, days, sum, mean, distinct, top5, share, share_rows, recency), over `column`."""
+
+    name: str
+    type: str
+    definition: str
+    source: str
+    unit: str = ""
+    owner: str = ""
+    refresh: str = "daily"
+    derivation: str = "statistics"
+    raw: bool = False
+    time: str = ""
+    days: int = 0
+    kind: str = ""
+    column: str = ""
+    where: tuple[str, tuple[Any, ...]] = ("", ())
+    hours: tuple[int, int] = (0, 0)
+    needs: str = ""
+    """A column that is joined from elsewhere (the class of a called number); without it the item is not computed."""
+
+
+def parse_features(document: Any) -> tuple[Item, ...]:
+    """Items of a document by name; raises FeaturesInvalid."""
+    if not isinstance(document, dict) or document.get("format") != "features/1":
+        raise FeaturesInvalid("format: expected features/1")
+    defaults = document.get("defaults", {})
+    items: dict[str, Item] = {}
+    for number, each in enumerate(document.get("sets", ())):
+        for item in _set(each, defaults, f"sets[{number}]"):
+            if item.name in items:
+                raise FeaturesInvalid(f"sets[{number}]: {item.name} is defined twice")
+            items[item.name] = item
+    for each in document.get("raw", ()):
+        for column, zh in each["columns"].items():
+            items[column] = Item(column, each["type"], zh, each["source"], owner=defaults["owner"], derivation="",
+                                 raw=True)  # fmt: skip
+    for each in document.get("models", ()):
+        items[each["name"]] = Item(each["name"], each["type"], each["zh"], each["source"], each["unit"],
+                                   defaults["owner"], "monthly", "model")  # fmt: skip
+    for item in items.values():
+        if item.type not in TYPES or (not item.raw and item.derivation not in DERIVATIONS):
+            raise FeaturesInvalid(f"{item.name}: unknown type or derivation")
+    return tuple(items[name] for name in sorted(items))
+
+
+def _set(body: Mapping[str, Any], defaults: Mapping[str, Any], path: str) -> Iterator[Item]:
+    bases: dict[str, Mapping[str, Any]] = dict(body.get("bases", {}))
+    if "each" in body:
+        each = body["each"]
+        for value, zh in each["values"].items():
+            bases[f"{each['prefix']}_{value}"] = {"zh": f"{zh}{each['zh']}", "where": {each["column"]: [value]}}
+    if not bases or not body.get("measures") or not body.get("windows"):
+        raise FeaturesInvalid(f"{path}: expected bases or each, measures and windows")
+    for base, about in bases.items():
+        for measure, how in body["measures"].items():
+            kind = next((name for name in _MEASURES if name in how), measure)
+            if kind not in (*_MEASURES, "count", "days"):
+                raise FeaturesInvalid(f"{path}.measures.{measure}: none of {', '.join(_MEASURES)}, count, days")
+            for window in body["windows"]:
+                (column, values), *more = about.get("where", {"": ()}).items()
+                if more:
+                    raise FeaturesInvalid(f"{path}.bases.{base}.where: one column")
+                yield Item(
+                    name=f"{base}_{measure}_{window}",
+                    type=body["type"],
+                    definition=f"近{window.removesuffix('d')}天{about['zh']}{how['zh']}",
+                    source=body["source"],
+                    unit=how.get("unit", ""),
+                    owner=defaults["owner"],
+                    refresh=defaults["refresh"],
+                    derivation=how.get("derivation", defaults["derivation"]),
+                    time=body["time"],
+                    days=int(window.removesuffix("d")),
+                    kind=kind,
+                    column=str(how.get(kind, "")) if kind in ("sum", "mean", "distinct", "top5", "share") else "",
+                    where=(column, tuple(values)),
+                    hours=tuple(about.get("hours", (0, 0))),
+                    needs=body.get("classed", ""),
+                )
+
+
+def by_source(items: Sequence[Item]) -> dict[str, list[Item]]:
+    """The items that are computed, by the feed of their one scan."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        if item.kind:
+            found.setdefault(item.source, []).append(item)
+    return found

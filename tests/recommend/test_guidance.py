@@ -3,6 +3,7 @@
 import asyncio
 import io
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc.aio
@@ -183,7 +184,7 @@ async def test_an_experts_list_is_kept_and_makes_the_shortlist(api: Any, house: 
 
 
 async def test_the_matrix_is_read_both_ways_compared_and_exported(api: Any, house: House) -> None:  # noqa: F811
-    """R001-079, R001-080, R001-109, R001-114."""
+    """R001-079, R001-080, R001-109, R001-114, R001-119, R001-125."""
     await house.learn()
     await house.train()
     scores = np.random.default_rng(2).random((40, 7)).astype(np.float32)
@@ -223,6 +224,28 @@ async def test_the_matrix_is_read_both_ways_compared_and_exported(api: Any, hous
     assert sum(each.first_after for each in compared.changes) == 40
     assert all(each.mean_change == pytest.approx(0.1, abs=1e-5) for each in compared.changes)
     assert compared.later.drift == {"age": 0.02}
+    report = await api.GetMatrixReport(v1.GetMatrixReportRequest(matrix_id="x1"))
+    assert [each.product_id for each in report.rows] == list(CATALOGUE.ids)
+    assert sum(each.first for each in report.rows) == 40
+    assert sum(each.customers for each in report.rows) == report.matrix.cells
+    opened = {(each.customer_key, each.product_id) for each in seen[:6]}
+    async with house.db.begin() as tx:
+        rows = [(key, name, f"L{key}", True) for key, name in opened]
+        day = int(datetime(2026, 10, 5, tzinfo=UTC).timestamp() * 1000)
+        told_orders = Orders(
+            np.array([each[0] for each in rows]),
+            np.array([each[1] for each in rows], dtype=object),
+            np.array([each[2] for each in rows], dtype=object),
+            np.array([day] * len(rows)),
+            np.ones(len(rows), dtype=bool),
+        )
+        await house.knowledge.fold_orders(tx, told_orders)
+        await tx.commit()
+    effect = await api.GetMatrixEffect(v1.GetMatrixEffectRequest(matrix_id="x1", bands=4))
+    assert sum(each.cells for each in effect.bands) == report.matrix.cells
+    assert sum(each.opened for each in effect.bands) == 6
+    assert effect.bands[0].rate == max(each.rate for each in effect.bands)
+    assert effect.auc > 0.5
     call = api.ExportMatrix(v1.ExportMatrixRequest(matrix_id="x1", product_ids=["B1", "C1"], most_rank=3))
     whole = b"".join([piece.piece async for piece in call])
     table = pa.ipc.open_stream(io.BytesIO(whole)).read_all()

@@ -1,5 +1,6 @@
 """Inbound gRPC: proto in → plain values → use case → proto out. No rule, no SQL."""
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "ListBestCustomers": frozenset({"operator", "service"}),
     "ListCustomerProducts": _READERS,
     "GetMatrixChanges": _READERS,
+    "GetMatrixReport": _READERS,
+    "GetMatrixEffect": _READERS,
     "ExportMatrix": frozenset({"operator", "service"}),
     "CreateExpertList": _WRITERS,
     "ListExpertLists": _READERS,
@@ -183,6 +186,19 @@ class RecommendApi(v1.RecommendServiceServicer):
         return v1.GetMatrixChangesResponse(
             later=answers.matrix(later), earlier=answers.matrix(earlier), changes=changes
         )
+
+    async def GetMatrixReport(self, request: v1.GetMatrixReportRequest, context: Context) -> v1.GetMatrixReportResponse:
+        """A matrix by product."""
+        matrix, rows = await self.browsing.report(request.matrix_id)
+        return v1.GetMatrixReportResponse(matrix=answers.matrix(matrix), rows=[cells.row(*each) for each in rows])
+
+    async def GetMatrixEffect(self, request: v1.GetMatrixEffectRequest, context: Context) -> v1.GetMatrixEffectResponse:
+        """Hit rates of a matrix by band of score."""
+        matrix, found, auc = await self.browsing.effect(request.matrix_id, request.days, request.bands)
+        told = v1.GetMatrixEffectResponse(matrix=answers.matrix(matrix), bands=map(cells.band, found))
+        if not math.isnan(auc):
+            told.auc = auc
+        return told
 
     async def ExportMatrix(
         self, request: v1.ExportMatrixRequest, context: Context

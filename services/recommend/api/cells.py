@@ -9,8 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from lifecircle.recommend import v1
 from services.kit import paging
 from services.kit.errors import bad_page_token
-from services.recommend.domain.matrix import Cell, Change
-from services.recommend.domain.product import Terms
+from services.recommend.domain.matrix import Band, Cell, Change, Row
+from services.recommend.domain.product import Held, Terms
 from services.recommend.domain.shortlist import Entry, ExpertList, Weights
 
 _FREQUENCIES = ("", "MONTHLY", "ONCE", "PER_USE", "YEARLY")
@@ -48,6 +48,16 @@ def cell(told: Cell) -> v1.MatrixCell:
 def change(told: Change) -> v1.MatrixChange:
     """A product's change."""
     return v1.MatrixChange(**asdict(told))
+
+
+def row(held: Held, told: Row) -> v1.MatrixRow:
+    """A product of a matrix."""
+    return v1.MatrixRow(name=held.product.name, owners=held.owners, **asdict(told))
+
+
+def band(told: Band) -> v1.MatrixBand:
+    """A band of scores."""
+    return v1.MatrixBand(**asdict(told))
 
 
 def terms_of(told: v1.ProductTerms) -> Terms:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.recommend.domain.product import Floats, Ints, Singles
+from services.recommend.domain.product import Flags, Floats, Ints, Singles
 
 UNFIT = -1.0
 """The score that the graph gives to a product that is owned or not eligible."""
@@ -70,3 +70,46 @@ def classes(column: Singles, parts: int = 10) -> tuple[Floats, Floats]:
     edges = np.unique(np.quantile(known, np.linspace(0, 1, parts + 1)[1:-1])) if len(known) else known
     count = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1).astype(np.float64)
     return edges, np.append(count, len(column) - len(known)) / max(len(column), 1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One product of a matrix: customers to whom it could be offered, whose first it is, and its scores."""
+
+    product_id: str
+    customers: int
+    first: int
+    mean_score: float
+    best_score: float
+
+
+@dataclass(frozen=True)
+class Band:
+    """Cells of like scores, and how many of them were opened since."""
+
+    low: float
+    high: float
+    cells: int
+    opened: int
+    rate: float
+    lift: float
+    mean_score: float
+
+
+def bands(score: Floats, opened: Flags, parts: int = 10) -> list[Band]:
+    """Bands of equally many cells, the highest scores first (R001-125)."""
+    order = np.argsort(-score, kind="stable")
+    base = float(opened.mean()) if len(opened) else 0.0
+    return [
+        Band(
+            float(score[part].min()),
+            float(score[part].max()),
+            len(part),
+            int(opened[part].sum()),
+            rate := float(opened[part].mean()),
+            rate / base if base else 0.0,
+            float(score[part].mean()),
+        )
+        for part in np.array_split(order, parts)
+        if len(part)
+    ]

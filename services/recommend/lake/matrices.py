@@ -5,12 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.recommend.domain.matrix import Cell, Change
+from services.recommend.domain.matrix import Cell, Change, Row
 from services.recommend.domain.snapshot import File
 from services.recommend.lake import Lake
+
+Scores = npt.NDArray[np.float64]
+Marks = npt.NDArray[np.bool_]
 
 _PIECE = 2 * 1024 * 1024
 _ROWS = 50_000
@@ -72,6 +76,39 @@ class Matrices:
             ]
         ).astype(np.float64)
         return {str(each): told[product == each].sum(axis=0) for each in np.unique(product)}
+
+    def report(self, files: Sequence[File]) -> list[Row]:
+        """A row by product."""
+        wanted = ["product_id", "rank", "score"]
+        parts = []
+        for file in files:
+            table = self.lake.table(file).select(wanted)
+            table = table.append_column("first", pc.equal(table["rank"], 1).cast(pa.int64()))
+            grouped = table.group_by("product_id")
+            parts.append(grouped.aggregate([("score", "count"), ("first", "sum"), ("score", "sum"), ("score", "max")]))
+        whole = pa.concat_tables(parts).group_by("product_id")
+        columns = ["score_count", "first_sum", "score_sum"]
+        table = whole.aggregate([*((name, "sum") for name in columns), ("score_max", "max")]).sort_by("product_id")
+        return [
+            Row(
+                row["product_id"],
+                row["score_count_sum"],
+                row["first_sum_sum"],
+                row["score_sum_sum"] / max(row["score_count_sum"], 1),
+                row["score_max_max"],
+            )
+            for row in table.to_pylist()
+        ]
+
+    def opened(self, files: Sequence[File], since: set[tuple[int, str]]) -> tuple[Scores, Marks]:
+        """The score of every cell, and whether it is one of those opened since."""
+        scores, marks = [np.zeros(0)], [np.zeros(0, dtype=bool)]
+        for file in files:
+            table = self.lake.table(file)
+            keys, products = table["customer_key"].to_pylist(), table["product_id"].to_pylist()
+            scores.append(_filled(table["score"]))
+            marks.append(np.array([pair in since for pair in zip(keys, products, strict=True)], dtype=bool))
+        return np.concatenate(scores), np.concatenate(marks)
 
     def export(self, files: Sequence[File], product_ids: list[str], most_rank: int) -> Iterator[bytes]:
         """An Arrow IPC stream of the chosen cells, in pieces of at most about _PIECE bytes."""

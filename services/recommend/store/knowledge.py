@@ -135,6 +135,12 @@ class Knowledge:
             else Known(row.run_id, row.org_id, row.features, tuple(sorted(row.owned or ())), row.gone or {})
         )
 
+    async def opened_between(self, read: Read, first: datetime, last: datetime) -> set[tuple[int, str]]:
+        """The customers and products whose latest order is an opening in this time."""
+        o = t.ownership.c
+        stmt = select(o.customer_key, o.product_id).where(o.owned, o.time >= first, o.time < last)
+        return {(row.customer_key, row.product_id) for row in await read.rows(stmt)}
+
     async def customers(self, read: Read) -> int:
         """How many customers the run that answers knows."""
         return int(await read.value(select(t.run.c.customers).where(t.run.c.serves)) or 0)

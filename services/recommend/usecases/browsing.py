@@ -3,16 +3,19 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 from services.kit.db import Database
 from services.recommend import refusals, store
-from services.recommend.domain.matrix import Cell, Change
+from services.recommend.domain.evaluation import auc
+from services.recommend.domain.matrix import Band, Cell, Change, Row, bands
+from services.recommend.domain.product import Held
 from services.recommend.domain.registry import Matrix
 from services.recommend.domain.snapshot import File
 from services.recommend.lake import Lake
 from services.recommend.lake.matrices import Matrices
 
-_KEPT = 8
+_KEPT, _DAYS, _BANDS = 8, 30, 10
 
 
 class Browsing:
@@ -58,6 +61,23 @@ class Browsing:
                 raise refusals.matrix_not_found("")
         earlier, others = await self._matrix(earlier_id)
         return later, earlier, await asyncio.to_thread(self._reader.compare, files, others)
+
+    async def report(self, matrix_id: str) -> tuple[Matrix, list[tuple[Held, Row]]]:
+        """A matrix by product, each with its owners. Raises matrix_not_found."""
+        matrix, files = await self._matrix(matrix_id)
+        async with self._db.read() as read:
+            held = {each.product.product_id: each for each in await self._knowledge.products(read)}
+        rows = await asyncio.to_thread(self._reader.report, files)
+        return matrix, [(held[row.product_id], row) for row in rows if row.product_id in held]
+
+    async def effect(self, matrix_id: str, days: int, parts: int) -> tuple[Matrix, list[Band], float]:
+        """Hit rates by band of score, and the AUC (NaN without both kinds). Raises matrix_not_found."""
+        matrix, files = await self._matrix(matrix_id)
+        first = datetime.combine(matrix.as_of_date + timedelta(days=1), datetime.min.time(), UTC)
+        async with self._db.read() as read:
+            since = await self._knowledge.opened_between(read, first, first + timedelta(days=days or _DAYS))
+        score, opened = await asyncio.to_thread(self._reader.opened, files, since)
+        return matrix, bands(score, opened, parts or _BANDS), auc(score, opened)
 
     async def export(self, matrix_id: str, product_ids: Sequence[str], most_rank: int) -> AsyncIterator[bytes]:
         """An Arrow IPC stream in pieces, a file of the matrix at a time. Raises matrix_not_found."""

@@ -25,9 +25,11 @@ from .job_pb2 import Job as Job
 from .job_pb2 import MatrixSpec as MatrixSpec
 from .job_pb2 import TrainSpec as TrainSpec
 from .matrix_pb2 import Matrix as Matrix
+from .matrix_pb2 import MatrixBand as MatrixBand
 from .matrix_pb2 import MatrixCell as MatrixCell
 from .matrix_pb2 import MatrixChange as MatrixChange
 from .matrix_pb2 import MatrixFile as MatrixFile
+from .matrix_pb2 import MatrixRow as MatrixRow
 from .matrix_pb2 import Recommendation as Recommendation
 from .model_pb2 import Model as Model
 from .product_pb2 import Product as Product
@@ -44,6 +46,10 @@ from .recommend_service_pb2 import GetJobRequest as GetJobRequest
 from .recommend_service_pb2 import GetJobResponse as GetJobResponse
 from .recommend_service_pb2 import GetMatrixChangesRequest as GetMatrixChangesRequest
 from .recommend_service_pb2 import GetMatrixChangesResponse as GetMatrixChangesResponse
+from .recommend_service_pb2 import GetMatrixEffectRequest as GetMatrixEffectRequest
+from .recommend_service_pb2 import GetMatrixEffectResponse as GetMatrixEffectResponse
+from .recommend_service_pb2 import GetMatrixReportRequest as GetMatrixReportRequest
+from .recommend_service_pb2 import GetMatrixReportResponse as GetMatrixReportResponse
 from .recommend_service_pb2 import GetMatrixRequest as GetMatrixRequest
 from .recommend_service_pb2 import GetMatrixResponse as GetMatrixResponse
 from .recommend_service_pb2 import GetModelRequest as GetModelRequest
@@ -120,6 +126,10 @@ __all__ = [
     "GetJobResponse",
     "GetMatrixChangesRequest",
     "GetMatrixChangesResponse",
+    "GetMatrixEffectRequest",
+    "GetMatrixEffectResponse",
+    "GetMatrixReportRequest",
+    "GetMatrixReportResponse",
     "GetMatrixRequest",
     "GetMatrixResponse",
     "GetModelRequest",
@@ -144,9 +154,11 @@ __all__ = [
     "ListProductsRequest",
     "ListProductsResponse",
     "Matrix",
+    "MatrixBand",
     "MatrixCell",
     "MatrixChange",
     "MatrixFile",
+    "MatrixRow",
     "MatrixSpec",
     "Model",
     "Product",

@@ -263,3 +263,95 @@ class MatrixChange(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MatrixChange: _TypeAlias = MatrixChange  # noqa: Y015
+
+@_typing.final
+class MatrixRow(_message.Message):
+    """MatrixRow is one product in the report of a matrix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    MEAN_SCORE_FIELD_NUMBER: _builtins.int
+    BEST_SCORE_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """product_id is the product."""
+    name: _builtins.str
+    """name is what people call it."""
+    owners: _builtins.int
+    """owners counts the customers who own it."""
+    customers: _builtins.int
+    """customers counts the customers to whom it could be offered."""
+    first: _builtins.int
+    """first counts the customers whose first product it is."""
+    mean_score: _builtins.float
+    """mean_score is the mean over these customers."""
+    best_score: _builtins.float
+    """best_score is the highest."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        owners: _builtins.int = ...,
+        customers: _builtins.int = ...,
+        first: _builtins.int = ...,
+        mean_score: _builtins.float = ...,
+        best_score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_score", b"best_score", "customers", b"customers", "first", b"first", "mean_score", b"mean_score", "name", b"name", "owners", b"owners", "product_id", b"product_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatrixRow: _TypeAlias = MatrixRow  # noqa: Y015
+
+@_typing.final
+class MatrixBand(_message.Message):
+    """MatrixBand is one band of scores in the report of a matrix's effect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    OPENED_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
+    MEAN_SCORE_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    """low is the lowest score of the band."""
+    high: _builtins.float
+    """high is the highest score of the band."""
+    cells: _builtins.int
+    """cells counts the customers and products in it."""
+    opened: _builtins.int
+    """opened counts those that were opened after the matrix's day, within the days asked for."""
+    rate: _builtins.float
+    """rate is opened / cells: the hit rate."""
+    lift: _builtins.float
+    """lift is rate over the rate of all cells; 0 when nothing was opened."""
+    mean_score: _builtins.float
+    """mean_score is the mean score, to be held against the rate."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        cells: _builtins.int = ...,
+        opened: _builtins.int = ...,
+        rate: _builtins.float = ...,
+        lift: _builtins.float = ...,
+        mean_score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "high", b"high", "lift", b"lift", "low", b"low", "mean_score", b"mean_score", "opened", b"opened", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatrixBand: _TypeAlias = MatrixBand  # noqa: Y015

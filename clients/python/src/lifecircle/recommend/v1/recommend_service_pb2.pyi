@@ -1079,6 +1079,124 @@ class GetMatrixChangesResponse(_message.Message):
 Global___GetMatrixChangesResponse: _TypeAlias = GetMatrixChangesResponse  # noqa: Y015
 
 @_typing.final
+class GetMatrixReportRequest(_message.Message):
+    """GetMatrixReportRequest names a matrix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATRIX_ID_FIELD_NUMBER: _builtins.int
+    matrix_id: _builtins.str
+    """matrix_id names the version; empty for the latest."""
+    def __init__(
+        self,
+        *,
+        matrix_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix_id", b"matrix_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMatrixReportRequest: _TypeAlias = GetMatrixReportRequest  # noqa: Y015
+
+@_typing.final
+class GetMatrixReportResponse(_message.Message):
+    """GetMatrixReportResponse answers GetMatrixReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATRIX_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def matrix(self) -> _matrix_pb2.Matrix:
+        """matrix is the version."""
+
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[_matrix_pb2.MatrixRow]:
+        """rows are ordered by product_id."""
+
+    def __init__(
+        self,
+        *,
+        matrix: _matrix_pb2.Matrix | None = ...,
+        rows: _abc.Iterable[_matrix_pb2.MatrixRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["matrix", b"matrix"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix", b"matrix", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMatrixReportResponse: _TypeAlias = GetMatrixReportResponse  # noqa: Y015
+
+@_typing.final
+class GetMatrixEffectRequest(_message.Message):
+    """GetMatrixEffectRequest names a matrix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATRIX_ID_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    BANDS_FIELD_NUMBER: _builtins.int
+    matrix_id: _builtins.str
+    """matrix_id names the version; empty for the latest."""
+    days: _builtins.int
+    """days is how long after the matrix's day openings count: default 30, at most 366."""
+    bands: _builtins.int
+    """bands is how many bands of equally many cells: default 10, at most 100."""
+    def __init__(
+        self,
+        *,
+        matrix_id: _builtins.str = ...,
+        days: _builtins.int = ...,
+        bands: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bands", b"bands", "days", b"days", "matrix_id", b"matrix_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMatrixEffectRequest: _TypeAlias = GetMatrixEffectRequest  # noqa: Y015
+
+@_typing.final
+class GetMatrixEffectResponse(_message.Message):
+    """GetMatrixEffectResponse answers GetMatrixEffect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATRIX_FIELD_NUMBER: _builtins.int
+    BANDS_FIELD_NUMBER: _builtins.int
+    AUC_FIELD_NUMBER: _builtins.int
+    auc: _builtins.float
+    """auc is the chance that a cell that was opened scores above one that was not; unset while one of the two is missing."""
+    @_builtins.property
+    def matrix(self) -> _matrix_pb2.Matrix:
+        """matrix is the version."""
+
+    @_builtins.property
+    def bands(self) -> _containers.RepeatedCompositeFieldContainer[_matrix_pb2.MatrixBand]:
+        """bands are ordered by score, the highest first."""
+
+    def __init__(
+        self,
+        *,
+        matrix: _matrix_pb2.Matrix | None = ...,
+        bands: _abc.Iterable[_matrix_pb2.MatrixBand] | None = ...,
+        auc: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auc", b"_auc", "auc", b"auc", "matrix", b"matrix"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auc", b"_auc", "auc", b"auc", "bands", b"bands", "matrix", b"matrix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__auc: _TypeAlias = _typing.Literal["auc"]  # noqa: Y015
+    _WhichOneofArgType__auc: _TypeAlias = _typing.Literal["_auc", b"_auc"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__auc) -> _WhichOneofReturnType__auc | None: ...
+
+Global___GetMatrixEffectResponse: _TypeAlias = GetMatrixEffectResponse  # noqa: Y015
+
+@_typing.final
 class ExportMatrixRequest(_message.Message):
     """ExportMatrixRequest names a matrix."""
 

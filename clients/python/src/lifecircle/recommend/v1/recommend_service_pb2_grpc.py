@@ -130,6 +130,16 @@ class RecommendServiceStub:
                 request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesResponse.FromString,
                 _registered_method=True)
+        self.GetMatrixReport = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/GetMatrixReport',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixReportRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixReportResponse.FromString,
+                _registered_method=True)
+        self.GetMatrixEffect = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/GetMatrixEffect',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixEffectRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixEffectResponse.FromString,
+                _registered_method=True)
         self.ExportMatrix = channel.unary_stream(
                 '/lifecircle.recommend.v1.RecommendService/ExportMatrix',
                 request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ExportMatrixRequest.SerializeToString,
@@ -292,6 +302,20 @@ class RecommendServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMatrixReport(self, request, context):
+        """Gives the report of a matrix, product by product (客户-业务匹配矩阵报表).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMatrixEffect(self, request, context):
+        """Gives the report of a matrix's effect: the hit rate by band of score (客户-业务匹配矩阵效果监控报表).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportMatrix(self, request, context):
         """Exports a matrix as one Arrow IPC stream. Server streaming since it moves a large result: the pieces one after the other are the stream.
         """
@@ -417,6 +441,16 @@ def add_RecommendServiceServicer_to_server(servicer, server):
                     servicer.GetMatrixChanges,
                     request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesRequest.FromString,
                     response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesResponse.SerializeToString,
+            ),
+            'GetMatrixReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMatrixReport,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixReportRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixReportResponse.SerializeToString,
+            ),
+            'GetMatrixEffect': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMatrixEffect,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixEffectRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixEffectResponse.SerializeToString,
             ),
             'ExportMatrix': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportMatrix,
@@ -953,6 +987,60 @@ class RecommendService:
             '/lifecircle.recommend.v1.RecommendService/GetMatrixChanges',
             lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesRequest.SerializeToString,
             lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMatrixReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/GetMatrixReport',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixReportRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMatrixEffect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/GetMatrixEffect',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixEffectRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetMatrixEffectResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,10 @@ class RecommendServiceStub:
     """Lists the products of one customer in a matrix, by rank."""
     GetMatrixChanges: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetMatrixChangesRequest, _recommend_service_pb2.GetMatrixChangesResponse]
     """Gives the changes between two matrices, product by product: the difference to last month."""
+    GetMatrixReport: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetMatrixReportRequest, _recommend_service_pb2.GetMatrixReportResponse]
+    """Gives the report of a matrix, product by product (客户-业务匹配矩阵报表)."""
+    GetMatrixEffect: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetMatrixEffectRequest, _recommend_service_pb2.GetMatrixEffectResponse]
+    """Gives the report of a matrix's effect: the hit rate by band of score (客户-业务匹配矩阵效果监控报表)."""
     ExportMatrix: _aio.UnaryStreamMultiCallable[_recommend_service_pb2.ExportMatrixRequest, _recommend_service_pb2.ExportMatrixResponse]
     """Exports a matrix as one Arrow IPC stream. Server streaming since it moves a large result: the pieces one after the other are the stream."""
     CreateExpertList: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.CreateExpertListRequest, _recommend_service_pb2.CreateExpertListResponse]
@@ -229,6 +233,22 @@ class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_recommend_service_pb2.GetMatrixChangesRequest, _abc.Awaitable[_recommend_service_pb2.GetMatrixChangesResponse]],
     ) -> _abc.Awaitable[_recommend_service_pb2.GetMatrixChangesResponse]:
         """Gives the changes between two matrices, product by product: the difference to last month."""
+
+    @_abc_1.abstractmethod
+    def GetMatrixReport(
+        self,
+        request: _recommend_service_pb2.GetMatrixReportRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.GetMatrixReportRequest, _abc.Awaitable[_recommend_service_pb2.GetMatrixReportResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.GetMatrixReportResponse]:
+        """Gives the report of a matrix, product by product (客户-业务匹配矩阵报表)."""
+
+    @_abc_1.abstractmethod
+    def GetMatrixEffect(
+        self,
+        request: _recommend_service_pb2.GetMatrixEffectRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.GetMatrixEffectRequest, _abc.Awaitable[_recommend_service_pb2.GetMatrixEffectResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.GetMatrixEffectResponse]:
+        """Gives the report of a matrix's effect: the hit rate by band of score (客户-业务匹配矩阵效果监控报表)."""
 
     @_abc_1.abstractmethod
     def ExportMatrix(

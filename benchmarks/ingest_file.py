@@ -81,6 +81,13 @@ def wide(count: int) -> Iterator[bytes]:
         yield ("\n".join(lines) + "\n").encode("gb18030")
 
 
+def numbers() -> Iterator[bytes]:
+    """Rows of the feed `bench`, one for every number of the other files but the signalling."""
+    for first in (13_800_000_000, 13_900_000_000):
+        rows = [f"{first + at}|20260901120000|莞城|自助服务点|1|1|20260831" for at in range(100_000)]
+        yield ("\n".join(rows) + "\n").encode("gb18030")
+
+
 def spoil(line: str, kind: int) -> str:
     """One thing wrong with a row: the number, the time, a code, a range, the columns."""
     parts = line.split("|")

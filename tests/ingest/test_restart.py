@@ -107,15 +107,19 @@ async def load(database: Fresh, keys: Keys, root: Path, kills: Sequence[Sequence
                 process.start()
             await until("it is loaded", lambda: connection.fetchval(done))  # noqa: B023
         taken = root / "landing" / ".taken"
-        spilled = root / "lake" / "ingest" / ".spill"
-        left = lambda: [*taken.iterdir(), *(spilled.iterdir() if spilled.is_dir() else ())]  # noqa: E731
-        await until("all is put away", lambda: asyncio.to_thread(lambda: not left()))
+        await until("all is put away", lambda: asyncio.to_thread(lambda: not left_over(taken, root / "lake")))
         attempts = await connection.fetchval("SELECT max(attempt) FROM job")
         assert (attempts > 1) == any(kills), "no load was struck"
         return await found(connection, root)
     finally:
         process.stop()
         await connection.close()
+
+
+def left_over(taken: Path, lake: Path) -> list[Path]:
+    """What a load under way keeps, or one that died left."""
+    spilled = lake / "ingest" / ".spill"
+    return [*taken.iterdir(), *(spilled.iterdir() if spilled.is_dir() else ())]
 
 
 async def found(connection: Any, root: Path) -> dict[str, Any]:

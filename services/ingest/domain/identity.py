@@ -20,7 +20,7 @@ MASK = "*" * 11
 """What stands in the place of a number that was masked."""
 
 # 32 hexadecimal digits hold eleven decimal ones between letters now and then: ids of that kind are no numbers.
-_IDS = r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}"
+_IDS = r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f０-９]{16,}"
 # Free text writes a number as it likes: 138 1234 5678, 138-1234-5678, 1 3 8 …, and in full-width digits.
 _DIGIT, _GAP = "[0-9０-９]", "[ \u00a0\u3000.·_\u2010-\u2015－-]"
 _MOBILE = (

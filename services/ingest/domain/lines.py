@@ -39,11 +39,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a batch as text columns with their `line`, and the lines that are no rows: line, column, reason."""
+    """Rows of a batch as text columns with their `line`, and the lines that are no rows: line, column, reason.
+
+    `text` is UTF-8 of the rows, line by line.
+    """
 
     rows: pl.DataFrame
     broken: pl.DataFrame
     lines: int
+    text: bytes
 
 
 def batches(blocks: Iterable[bytes]) -> Iterator[Batch]:
@@ -89,15 +93,13 @@ def split(batch: Batch, *, encoding: str, delimiter: str, names: list[str]) -> S
     faults[_lines_with(text, b"\r", ends)] = _FAULTS.index(LINE_BROKEN)
     faults[[*undecoded, *_lines_with(text, _REPLACEMENT, ends)]] = _FAULTS.index(UNDECODABLE)
     good = np.asarray(faults == 0)
-    if good.all():
-        table = _table(text, delimiter, names)
-    else:
-        keep = np.repeat(good, np.diff(ends, prepend=-1))
-        table = _table(codes[keep].tobytes(), delimiter, names)
+    if not good.all():
+        text = codes[np.repeat(good, np.diff(ends, prepend=-1))].tobytes()
+    table = _table(text, delimiter, names)
     lines = np.flatnonzero(good).astype(np.int32) + batch.first
     assert table.height == len(lines), "a row was lost or made up"
     table.insert_column(0, pl.Series("line", lines, dtype=pl.Int32))
-    return Split(table, _broken(batch.first, faults), len(ends))
+    return Split(table, _broken(batch.first, faults), len(ends), text)
 
 
 def raw_lines(batch: Batch, lines: Iterable[int]) -> list[bytes]:

@@ -31,11 +31,17 @@ class Signature:
 
     _smallest: Hashes = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Take in rows of text columns."""
-        hashes = rows.hash_rows(_SEED).to_numpy()
+    def add(self, text: bytes) -> None:
+        """Take in rows, line by line: hashed as lines, which costs a tenth of hashing their columns."""
+        if not text:
+            return
+        rows = pl.read_csv(text, separator="\0", has_header=False, quote_char=None, schema={"row": pl.String()})
+        hashes = rows.to_series().hash(_SEED).to_numpy()
         if len(self._smallest) == K:
             hashes = hashes[hashes < self._smallest[-1]]
+        if len(hashes) > 4 * K:  # sorting all of them would cost more than reading the file
+            lowest = np.unique(np.partition(hashes, 4 * K)[: 4 * K])
+            hashes = lowest if len(lowest) >= K else hashes
         self._smallest = np.union1d(self._smallest, hashes)[:K]
 
     def value(self) -> bytes:

@@ -246,7 +246,7 @@ class Load:
         names = [column.name for column in feed.columns]
         split = lines.split(batch, encoding=feed.encoding, delimiter=feed.delimiter, names=names)
         result = judge.judge(split.rows)
-        judged.signature.add(split.rows.select(names))
+        judged.signature.add(split.text)
         judged.tally.sum(split.rows, feed.control.totals)
         bad = pl.concat([split.broken, result.bad]).sort("line")
         judged.tally.add(result.good.height, bad)

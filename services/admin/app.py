@@ -18,7 +18,7 @@ from services.admin.peers import Ingest
 from services.admin.store import Store
 from services.admin.usecases import Audit, Log, Organisations, Principals, Roles, Settings, Telling, Tokens
 from services.admin.worker import Worker
-from services.kit import config, directory, server
+from services.kit import config, directory, retention, server
 from services.kit.channel import open_channel, token_file
 from services.kit.clock import system_clock
 from services.kit.db import Database
@@ -51,6 +51,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             ingest, lease = Ingest(IngestServiceStub(channel)), settings.lease_seconds.total_seconds()
             worker = Worker(db, ingest, api.organisations, api.telling, system_ids(), lease)
             background += [worker.follow_organisations, worker.follow_directory]
+            background.append(retention.trim(db, system_clock, outbox=None))  # the directory is told from its beginning
         await server.serve(
             service="admin",
             settings=settings.server,

@@ -1,6 +1,7 @@
 """Composition root: the only file that constructs."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import grpc.aio
 
+from lifecircle.admin.v1 import AdminServiceStub
+from lifecircle.directory import Directory
 from lifecircle.ingest.v1 import add_IngestServiceServicer_to_server
 from services.ingest import store, usecases
 from services.ingest.api import RIGHTS, IngestApi, Supplying
@@ -30,9 +33,10 @@ from services.ingest.worker import (
     watch_supply,
 )
 from services.kit import config as settings
-from services.kit import server
+from services.kit import directory, retention, server
 from services.kit.clock import system_clock
 from services.kit.db import Database
+from services.kit.domains import Known
 from services.kit.ids import system_ids
 
 _SERVICE = "ingest"
@@ -47,7 +51,8 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
     db = await Database.open(
         config.server.database_url, schema=_SERVICE, application=_SERVICE, size=config.server.database_connections
     )
-    try:
+    async with contextlib.AsyncExitStack() as closing:
+        closing.push_async_callback(db.close)
         feeds, deliveries, events, identities = store.Feeds(), store.Deliveries(), store.Events(), store.Identities()
         clock, ids, keys = system_clock, system_ids, config.keys()
         landing = Landing(config.landing)
@@ -76,7 +81,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             layers=usecases.Layers(db, layers, deliveries, feeds, lake.files, clock, ids),
             upkeep=upkeep,
         )
-        background = []
+        background: list[server.Background] = []
         await feed_cases.ship([path.read_text(encoding="utf-8") for path in sorted(_FEEDS.glob("*.yaml"))])
         if work:
             collecting = usecases.Collecting(db, store.Uploads(), feeds, landing, clock, ids)
@@ -87,24 +92,37 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
                 db, deliveries, feeds, identities, events, landing, lake, keys, config.business_timezone, clock
             )
             erasing = usecases.Erasing(db, erasures, lake, config.landing, keys, upkeep.collect, clock)
-            background = [
+            background += [
                 watch_landing(intake, uploads, load, config.landing_poll),
                 watch_supply(supply, config.alarm_poll),
                 *[watch_source(collecting, source, place_of(source)) for source in config.remote_sources()],
+                retention.trim(db, clock),
                 load_deliveries(db, load, clock, lease=config.job_lease, at_once=config.loads_at_once),
                 *_brokers(config, db, Bridge(db, events, writer), event_cases),
                 *keep_stores(db, identity_cases, erasing, upkeep, clock, config.job_lease, config.ages()),
             ]
+
+        known = Known()
+        background += await _belonging(closing, db, known, config, working=work)
 
         def register(target: grpc.aio.Server) -> None:
             add_IngestServiceServicer_to_server(api, target)
 
         await server.serve(
             service=_SERVICE, settings=config.server, register=register if serve else None, rights=RIGHTS,
-            background=background, ready=db.ping, stop=stop,
+            background=background, ready=db.ping, known=known, stop=stop,
         )  # fmt: skip
-    finally:
-        await db.close()
+
+
+async def _belonging(
+    closing: contextlib.AsyncExitStack, db: Database, known: Known, config: Config, *, working: bool
+) -> list[server.Background]:
+    """Knowing who calls: admin's directory."""
+
+    def admin(channel: grpc.aio.Channel) -> Directory:
+        return Directory(AdminServiceStub(channel), _SERVICE)
+
+    return await directory.background(closing, db, known, config.server, admin, working=working)
 
 
 def _brokers(config: Config, db: Database, bridge: Bridge, events: usecases.Events) -> list[server.Background]:

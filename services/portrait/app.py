@@ -16,7 +16,7 @@ from lifecircle.directory import Directory
 from lifecircle.ingest.v1 import IngestServiceStub
 from lifecircle.portrait.v1 import add_PortraitServiceServicer_to_server
 from lifecircle.recommend.v1 import RecommendServiceStub
-from services.kit import config, directory, server
+from services.kit import config, directory, retention, server
 from services.kit.channel import open_channel, token_file
 from services.kit.clock import Clock, system_clock
 from services.kit.config import ConfigProblems
@@ -92,6 +92,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         background: list[server.Background] = [made.indexes.run, shelf.run]
         background += [made.hot.run, made.whole.run] if serving else []
         if working and token is not None:
+            background.append(retention.trim(db, clock))
             background += await _work(closing, db, settings, data, made, shelf, plans, token_file(token), clock)
         known = Known()
         background += await directory.background(

@@ -9,7 +9,7 @@ from lifecircle.directory import Directory
 from lifecircle.ingest.v1 import IngestServiceStub
 from lifecircle.portrait.v1 import PortraitServiceStub
 from lifecircle.recommend.v1 import add_RecommendServiceServicer_to_server
-from services.kit import config, directory, server
+from services.kit import config, directory, retention, server
 from services.kit.channel import open_channel, token_file
 from services.kit.clock import system_clock
 from services.kit.db import Database
@@ -85,6 +85,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
                 ids(),
                 clock,
             )
+            background.append(retention.trim(db, clock))
             background += [worker.follow_deliveries, worker.follow_orders, worker.follow_runs, worker.work]
         known = Known()
         background += await directory.background(

@@ -30,9 +30,11 @@ def lines(reading: Reading, tag: Tag, rule: Rule | None, bearers: Ints, landmark
         for leaf in leaves(case.rule):
             fired = reading.holds(case.rule)[bearers]
             parts.extend((name, _where(fired, shown)) for name, shown in _shown(reading, leaf, bearers))
-    pairs = [pc.binary_join_element_wise(name, shown, "=") for name, shown in parts]
-    empty = pa.array([""] * len(bearers), pa.string())
-    line = pc.binary_join_element_wise(*pairs, "; ", null_handling="skip") if pairs else empty
+    line = pa.array([""] * len(bearers), pa.string())
+    for name, shown in parts:
+        pair = pc.binary_join_element_wise(name, shown, "=")
+        longer = pc.if_else(pc.equal(line, ""), pair, pc.binary_join_element_wise(line, pair, "; "))
+        line = pc.coalesce(longer, line)  # a leaf that did not fire is null
     if not tag.explain:
         return list(line.to_pylist())
     told = _filled(tag.explain, _known(reading, parts, bearers, landmark), len(bearers))

@@ -108,3 +108,40 @@ def place_class_unknown(class_code: str) -> Refusal:
     fields = [("class_code", message)]
     metadata = {"class_code": class_code}
     return Refusal(Kind.INVALID_ARGUMENT, "PLACE_CLASS_UNKNOWN", message, metadata=metadata, fields=fields)
+
+
+def segment_not_found(segment_id: str) -> Refusal:
+    """No segmentation or segment has this id; "" when nothing was clustered yet."""
+    message = f"no segment is named {segment_id}" if segment_id else "nothing was clustered yet"
+    return Refusal(Kind.NOT_FOUND, "SEGMENT_NOT_FOUND", message, metadata={"segment_id": segment_id})
+
+
+def segmentation_unfit(why: str) -> Refusal:
+    """The run cannot be clustered as asked."""
+    message = f"the run cannot be clustered: {why}"
+    return Refusal(Kind.FAILED_PRECONDITION, "SEGMENTATION_UNFIT", message, metadata={"why": why})
+
+
+def latent_model_not_found(model_id: str) -> Refusal:
+    """No model has this id."""
+    message = f"no latent model has the id {model_id}"
+    return Refusal(Kind.NOT_FOUND, "LATENT_MODEL_NOT_FOUND", message, metadata={"model_id": model_id})
+
+
+def latent_labels_unfit(why: str) -> Refusal:
+    """The labels are too few or of one class."""
+    message = f"the labels cannot be learnt from: {why}"
+    return Refusal(Kind.FAILED_PRECONDITION, "LATENT_LABELS_UNFIT", message, metadata={"why": why})
+
+
+def latent_model_not_approved(why: str) -> Refusal:
+    """The model is no candidate, or its author approves it himself."""
+    message = f"the model does not go live: {why}"
+    return Refusal(Kind.FAILED_PRECONDITION, "LATENT_MODEL_NOT_APPROVED", message, metadata={"why": why})
+
+
+def latent_override_unexplained() -> Refusal:
+    """An algorithm was asked for without a reason."""
+    message = "an algorithm that is asked for needs a reason"
+    fields = [("reason", message)]
+    return Refusal(Kind.INVALID_ARGUMENT, "LATENT_OVERRIDE_UNEXPLAINED", message, metadata={}, fields=fields)

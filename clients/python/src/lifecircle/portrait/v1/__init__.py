@@ -19,6 +19,10 @@ from .error_reason_pb2 import ERROR_REASON_FEEDS_INCOMPLETE as ERROR_REASON_FEED
 from .error_reason_pb2 import ERROR_REASON_INDEX_LOADING as ERROR_REASON_INDEX_LOADING
 from .error_reason_pb2 import ERROR_REASON_INVALID_FIELD as ERROR_REASON_INVALID_FIELD
 from .error_reason_pb2 import ERROR_REASON_JOB_NOT_FOUND as ERROR_REASON_JOB_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_LATENT_LABELS_UNFIT as ERROR_REASON_LATENT_LABELS_UNFIT
+from .error_reason_pb2 import ERROR_REASON_LATENT_MODEL_NOT_APPROVED as ERROR_REASON_LATENT_MODEL_NOT_APPROVED
+from .error_reason_pb2 import ERROR_REASON_LATENT_MODEL_NOT_FOUND as ERROR_REASON_LATENT_MODEL_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_LATENT_OVERRIDE_UNEXPLAINED as ERROR_REASON_LATENT_OVERRIDE_UNEXPLAINED
 from .error_reason_pb2 import ERROR_REASON_MOMENT_RULE_INVALID as ERROR_REASON_MOMENT_RULE_INVALID
 from .error_reason_pb2 import ERROR_REASON_MOMENT_RULE_NOT_FOUND as ERROR_REASON_MOMENT_RULE_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_MOMENT_RULE_RETIRED as ERROR_REASON_MOMENT_RULE_RETIRED
@@ -27,6 +31,8 @@ from .error_reason_pb2 import ERROR_REASON_PLACE_CLASS_UNKNOWN as ERROR_REASON_P
 from .error_reason_pb2 import ERROR_REASON_REQUEST_ID_REUSED as ERROR_REASON_REQUEST_ID_REUSED
 from .error_reason_pb2 import ERROR_REASON_RUN_NOT_FOUND as ERROR_REASON_RUN_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_RUN_NOT_HELD as ERROR_REASON_RUN_NOT_HELD
+from .error_reason_pb2 import ERROR_REASON_SEGMENTATION_UNFIT as ERROR_REASON_SEGMENTATION_UNFIT
+from .error_reason_pb2 import ERROR_REASON_SEGMENT_NOT_FOUND as ERROR_REASON_SEGMENT_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_SPAN_INVALID as ERROR_REASON_SPAN_INVALID
 from .error_reason_pb2 import ERROR_REASON_STORE_UNAVAILABLE as ERROR_REASON_STORE_UNAVAILABLE
 from .error_reason_pb2 import ERROR_REASON_STRANGER as ERROR_REASON_STRANGER
@@ -37,6 +43,24 @@ from .error_reason_pb2 import ERROR_REASON_TAG_VERSION_CLOSED as ERROR_REASON_TA
 from .error_reason_pb2 import ERROR_REASON_UNSPECIFIED as ERROR_REASON_UNSPECIFIED
 from .job_pb2 import ComputeSpec as ComputeSpec
 from .job_pb2 import Job as Job
+from .latent_pb2 import ChurnValueCell as ChurnValueCell
+from .latent_pb2 import CustomerLabel as CustomerLabel
+from .latent_pb2 import CustomerWarning as CustomerWarning
+from .latent_pb2 import Disagreement as Disagreement
+from .latent_pb2 import InferredAttribute as InferredAttribute
+from .latent_pb2 import LatentAlgorithm as LatentAlgorithm
+from .latent_pb2 import LatentModel as LatentModel
+from .latent_pb2 import LatentTarget as LatentTarget
+from .latent_pb2 import LatentValue as LatentValue
+from .latent_pb2 import LATENT_ALGORITHM_LOGISTIC as LATENT_ALGORITHM_LOGISTIC
+from .latent_pb2 import LATENT_ALGORITHM_LOGISTIC_NONLINEAR as LATENT_ALGORITHM_LOGISTIC_NONLINEAR
+from .latent_pb2 import LATENT_ALGORITHM_SVM as LATENT_ALGORITHM_SVM
+from .latent_pb2 import LATENT_ALGORITHM_UNSPECIFIED as LATENT_ALGORITHM_UNSPECIFIED
+from .latent_pb2 import LATENT_TARGET_ACTIVITY as LATENT_TARGET_ACTIVITY
+from .latent_pb2 import LATENT_TARGET_CHURN as LATENT_TARGET_CHURN
+from .latent_pb2 import LATENT_TARGET_LIFE_CYCLE as LATENT_TARGET_LIFE_CYCLE
+from .latent_pb2 import LATENT_TARGET_UNSPECIFIED as LATENT_TARGET_UNSPECIFIED
+from .latent_pb2 import LATENT_TARGET_VALUE as LATENT_TARGET_VALUE
 from .moment_pb2 import EventMatch as EventMatch
 from .moment_pb2 import FieldTest as FieldTest
 from .moment_pb2 import Moment as Moment
@@ -59,6 +83,8 @@ from .portrait_pb2 import JourneyStep as JourneyStep
 from .portrait_pb2 import LastContact as LastContact
 from .portrait_pb2 import Portrait as Portrait
 from .portrait_pb2 import Worth as Worth
+from .portrait_service_pb2 import ApproveLatentModelRequest as ApproveLatentModelRequest
+from .portrait_service_pb2 import ApproveLatentModelResponse as ApproveLatentModelResponse
 from .portrait_service_pb2 import ApproveTagVersionRequest as ApproveTagVersionRequest
 from .portrait_service_pb2 import ApproveTagVersionResponse as ApproveTagVersionResponse
 from .portrait_service_pb2 import BatchGetPortraitsRequest as BatchGetPortraitsRequest
@@ -75,8 +101,12 @@ from .portrait_service_pb2 import CountTagRequest as CountTagRequest
 from .portrait_service_pb2 import CountTagResponse as CountTagResponse
 from .portrait_service_pb2 import CreateJobRequest as CreateJobRequest
 from .portrait_service_pb2 import CreateJobResponse as CreateJobResponse
+from .portrait_service_pb2 import CreateLatentModelRequest as CreateLatentModelRequest
+from .portrait_service_pb2 import CreateLatentModelResponse as CreateLatentModelResponse
 from .portrait_service_pb2 import CreateMomentRuleRequest as CreateMomentRuleRequest
 from .portrait_service_pb2 import CreateMomentRuleResponse as CreateMomentRuleResponse
+from .portrait_service_pb2 import CreateSegmentationRequest as CreateSegmentationRequest
+from .portrait_service_pb2 import CreateSegmentationResponse as CreateSegmentationResponse
 from .portrait_service_pb2 import CreateTagVersionRequest as CreateTagVersionRequest
 from .portrait_service_pb2 import CreateTagVersionResponse as CreateTagVersionResponse
 from .portrait_service_pb2 import ExplainMomentRequest as ExplainMomentRequest
@@ -93,24 +123,36 @@ from .portrait_service_pb2 import GetAudienceProfileRequest as GetAudienceProfil
 from .portrait_service_pb2 import GetAudienceProfileResponse as GetAudienceProfileResponse
 from .portrait_service_pb2 import GetAudienceRequest as GetAudienceRequest
 from .portrait_service_pb2 import GetAudienceResponse as GetAudienceResponse
+from .portrait_service_pb2 import GetChurnValueMatrixRequest as GetChurnValueMatrixRequest
+from .portrait_service_pb2 import GetChurnValueMatrixResponse as GetChurnValueMatrixResponse
 from .portrait_service_pb2 import GetCrowdRequest as GetCrowdRequest
 from .portrait_service_pb2 import GetCrowdResponse as GetCrowdResponse
 from .portrait_service_pb2 import GetJobRequest as GetJobRequest
 from .portrait_service_pb2 import GetJobResponse as GetJobResponse
+from .portrait_service_pb2 import GetLatentModelRequest as GetLatentModelRequest
+from .portrait_service_pb2 import GetLatentModelResponse as GetLatentModelResponse
+from .portrait_service_pb2 import GetLatentValuesRequest as GetLatentValuesRequest
+from .portrait_service_pb2 import GetLatentValuesResponse as GetLatentValuesResponse
 from .portrait_service_pb2 import GetMomentRuleRequest as GetMomentRuleRequest
 from .portrait_service_pb2 import GetMomentRuleResponse as GetMomentRuleResponse
 from .portrait_service_pb2 import GetPortraitRequest as GetPortraitRequest
 from .portrait_service_pb2 import GetPortraitResponse as GetPortraitResponse
+from .portrait_service_pb2 import GetSegmentationRequest as GetSegmentationRequest
+from .portrait_service_pb2 import GetSegmentationResponse as GetSegmentationResponse
 from .portrait_service_pb2 import GetSnapshotRequest as GetSnapshotRequest
 from .portrait_service_pb2 import GetSnapshotResponse as GetSnapshotResponse
 from .portrait_service_pb2 import GetTagRequest as GetTagRequest
 from .portrait_service_pb2 import GetTagResponse as GetTagResponse
+from .portrait_service_pb2 import LabelCustomersRequest as LabelCustomersRequest
+from .portrait_service_pb2 import LabelCustomersResponse as LabelCustomersResponse
 from .portrait_service_pb2 import ListAudienceMembersRequest as ListAudienceMembersRequest
 from .portrait_service_pb2 import ListAudienceMembersResponse as ListAudienceMembersResponse
 from .portrait_service_pb2 import ListAudiencesRequest as ListAudiencesRequest
 from .portrait_service_pb2 import ListAudiencesResponse as ListAudiencesResponse
 from .portrait_service_pb2 import ListCustomerListsRequest as ListCustomerListsRequest
 from .portrait_service_pb2 import ListCustomerListsResponse as ListCustomerListsResponse
+from .portrait_service_pb2 import ListDisagreementsRequest as ListDisagreementsRequest
+from .portrait_service_pb2 import ListDisagreementsResponse as ListDisagreementsResponse
 from .portrait_service_pb2 import ListDwellAreasRequest as ListDwellAreasRequest
 from .portrait_service_pb2 import ListDwellAreasResponse as ListDwellAreasResponse
 from .portrait_service_pb2 import ListDwellRequest as ListDwellRequest
@@ -121,10 +163,14 @@ from .portrait_service_pb2 import ListJobsRequest as ListJobsRequest
 from .portrait_service_pb2 import ListJobsResponse as ListJobsResponse
 from .portrait_service_pb2 import ListJourneyRequest as ListJourneyRequest
 from .portrait_service_pb2 import ListJourneyResponse as ListJourneyResponse
+from .portrait_service_pb2 import ListLatentModelsRequest as ListLatentModelsRequest
+from .portrait_service_pb2 import ListLatentModelsResponse as ListLatentModelsResponse
 from .portrait_service_pb2 import ListMomentRulesRequest as ListMomentRulesRequest
 from .portrait_service_pb2 import ListMomentRulesResponse as ListMomentRulesResponse
 from .portrait_service_pb2 import ListMomentsRequest as ListMomentsRequest
 from .portrait_service_pb2 import ListMomentsResponse as ListMomentsResponse
+from .portrait_service_pb2 import ListOpportunitiesRequest as ListOpportunitiesRequest
+from .portrait_service_pb2 import ListOpportunitiesResponse as ListOpportunitiesResponse
 from .portrait_service_pb2 import ListPlaceClassesRequest as ListPlaceClassesRequest
 from .portrait_service_pb2 import ListPlaceClassesResponse as ListPlaceClassesResponse
 from .portrait_service_pb2 import ListPlaceTasksRequest as ListPlaceTasksRequest
@@ -133,6 +179,10 @@ from .portrait_service_pb2 import ListPlaceVersionsRequest as ListPlaceVersionsR
 from .portrait_service_pb2 import ListPlaceVersionsResponse as ListPlaceVersionsResponse
 from .portrait_service_pb2 import ListRunsRequest as ListRunsRequest
 from .portrait_service_pb2 import ListRunsResponse as ListRunsResponse
+from .portrait_service_pb2 import ListSegmentMembersRequest as ListSegmentMembersRequest
+from .portrait_service_pb2 import ListSegmentMembersResponse as ListSegmentMembersResponse
+from .portrait_service_pb2 import ListSegmentationsRequest as ListSegmentationsRequest
+from .portrait_service_pb2 import ListSegmentationsResponse as ListSegmentationsResponse
 from .portrait_service_pb2 import ListTagHistoryRequest as ListTagHistoryRequest
 from .portrait_service_pb2 import ListTagHistoryResponse as ListTagHistoryResponse
 from .portrait_service_pb2 import ListTagVersionsRequest as ListTagVersionsRequest
@@ -141,6 +191,8 @@ from .portrait_service_pb2 import ListTagsRequest as ListTagsRequest
 from .portrait_service_pb2 import ListTagsResponse as ListTagsResponse
 from .portrait_service_pb2 import ListTrackRequest as ListTrackRequest
 from .portrait_service_pb2 import ListTrackResponse as ListTrackResponse
+from .portrait_service_pb2 import ListWarningsRequest as ListWarningsRequest
+from .portrait_service_pb2 import ListWarningsResponse as ListWarningsResponse
 from .portrait_service_pb2 import PublishMomentRuleRequest as PublishMomentRuleRequest
 from .portrait_service_pb2 import PublishMomentRuleResponse as PublishMomentRuleResponse
 from .portrait_service_pb2 import PublishTagVersionRequest as PublishTagVersionRequest
@@ -155,12 +207,21 @@ from .portrait_service_pb2 import UpdateAudienceRequest as UpdateAudienceRequest
 from .portrait_service_pb2 import UpdateAudienceResponse as UpdateAudienceResponse
 from .portrait_service_pb2 import UpdateCustomerListRequest as UpdateCustomerListRequest
 from .portrait_service_pb2 import UpdateCustomerListResponse as UpdateCustomerListResponse
+from .portrait_service_pb2 import UpdateSegmentRequest as UpdateSegmentRequest
+from .portrait_service_pb2 import UpdateSegmentResponse as UpdateSegmentResponse
 from .portrait_service_pb2 import WatchMomentsRequest as WatchMomentsRequest
 from .portrait_service_pb2 import WatchMomentsResponse as WatchMomentsResponse
 from .portrait_service_pb2 import WatchRunsRequest as WatchRunsRequest
 from .portrait_service_pb2 import WatchRunsResponse as WatchRunsResponse
 from .report_pb2 import Run as Run
 from .report_pb2 import SnapshotFile as SnapshotFile
+from .segment_pb2 import BrandSegmentation as BrandSegmentation
+from .segment_pb2 import ContentFigure as ContentFigure
+from .segment_pb2 import Opportunity as Opportunity
+from .segment_pb2 import ProfileFigure as ProfileFigure
+from .segment_pb2 import Segment as Segment
+from .segment_pb2 import Segmentation as Segmentation
+from .segment_pb2 import ServiceFigure as ServiceFigure
 from .tag_pb2 import Tag as Tag
 from .tag_pb2 import TagApproval as TagApproval
 from .tag_pb2 import TagCategory as TagCategory
@@ -184,6 +245,8 @@ from .portrait_service_pb2_grpc import add_PortraitServiceServicer_to_server as 
 
 __all__ = [
     "Anchor",
+    "ApproveLatentModelRequest",
+    "ApproveLatentModelResponse",
     "ApproveTagVersionRequest",
     "ApproveTagVersionResponse",
     "Audience",
@@ -191,12 +254,15 @@ __all__ = [
     "AudiencePart",
     "BatchGetPortraitsRequest",
     "BatchGetPortraitsResponse",
+    "BrandSegmentation",
     "CancelJobRequest",
     "CancelJobResponse",
     "ChurnRisk",
+    "ChurnValueCell",
     "ClassifyPlaceRequest",
     "ClassifyPlaceResponse",
     "ComputeSpec",
+    "ContentFigure",
     "CountAudienceRequest",
     "CountAudienceResponse",
     "CountMomentsRequest",
@@ -205,13 +271,20 @@ __all__ = [
     "CountTagResponse",
     "CreateJobRequest",
     "CreateJobResponse",
+    "CreateLatentModelRequest",
+    "CreateLatentModelResponse",
     "CreateMomentRuleRequest",
     "CreateMomentRuleResponse",
+    "CreateSegmentationRequest",
+    "CreateSegmentationResponse",
     "CreateTagVersionRequest",
     "CreateTagVersionResponse",
     "CrowdHour",
     "CurrentOffer",
+    "CustomerLabel",
     "CustomerList",
+    "CustomerWarning",
+    "Disagreement",
     "DwellArea",
     "DwellLine",
     "ERROR_REASON_AUDIENCE_INVALID",
@@ -224,6 +297,10 @@ __all__ = [
     "ERROR_REASON_INDEX_LOADING",
     "ERROR_REASON_INVALID_FIELD",
     "ERROR_REASON_JOB_NOT_FOUND",
+    "ERROR_REASON_LATENT_LABELS_UNFIT",
+    "ERROR_REASON_LATENT_MODEL_NOT_APPROVED",
+    "ERROR_REASON_LATENT_MODEL_NOT_FOUND",
+    "ERROR_REASON_LATENT_OVERRIDE_UNEXPLAINED",
     "ERROR_REASON_MOMENT_RULE_INVALID",
     "ERROR_REASON_MOMENT_RULE_NOT_FOUND",
     "ERROR_REASON_MOMENT_RULE_RETIRED",
@@ -232,6 +309,8 @@ __all__ = [
     "ERROR_REASON_REQUEST_ID_REUSED",
     "ERROR_REASON_RUN_NOT_FOUND",
     "ERROR_REASON_RUN_NOT_HELD",
+    "ERROR_REASON_SEGMENTATION_UNFIT",
+    "ERROR_REASON_SEGMENT_NOT_FOUND",
     "ERROR_REASON_SPAN_INVALID",
     "ERROR_REASON_STORE_UNAVAILABLE",
     "ERROR_REASON_STRANGER",
@@ -259,28 +338,54 @@ __all__ = [
     "GetAudienceProfileResponse",
     "GetAudienceRequest",
     "GetAudienceResponse",
+    "GetChurnValueMatrixRequest",
+    "GetChurnValueMatrixResponse",
     "GetCrowdRequest",
     "GetCrowdResponse",
     "GetJobRequest",
     "GetJobResponse",
+    "GetLatentModelRequest",
+    "GetLatentModelResponse",
+    "GetLatentValuesRequest",
+    "GetLatentValuesResponse",
     "GetMomentRuleRequest",
     "GetMomentRuleResponse",
     "GetPortraitRequest",
     "GetPortraitResponse",
+    "GetSegmentationRequest",
+    "GetSegmentationResponse",
     "GetSnapshotRequest",
     "GetSnapshotResponse",
     "GetTagRequest",
     "GetTagResponse",
+    "InferredAttribute",
     "Interest",
     "Job",
     "JourneyStep",
+    "LATENT_ALGORITHM_LOGISTIC",
+    "LATENT_ALGORITHM_LOGISTIC_NONLINEAR",
+    "LATENT_ALGORITHM_SVM",
+    "LATENT_ALGORITHM_UNSPECIFIED",
+    "LATENT_TARGET_ACTIVITY",
+    "LATENT_TARGET_CHURN",
+    "LATENT_TARGET_LIFE_CYCLE",
+    "LATENT_TARGET_UNSPECIFIED",
+    "LATENT_TARGET_VALUE",
+    "LabelCustomersRequest",
+    "LabelCustomersResponse",
     "LastContact",
+    "LatentAlgorithm",
+    "LatentModel",
+    "LatentTarget",
+    "LatentValue",
     "ListAudienceMembersRequest",
     "ListAudienceMembersResponse",
     "ListAudiencesRequest",
     "ListAudiencesResponse",
     "ListCustomerListsRequest",
     "ListCustomerListsResponse",
+    "ListDisagreementsRequest",
+    "ListDisagreementsResponse",
     "ListDwellAreasRequest",
     "ListDwellAreasResponse",
     "ListDwellRequest",
@@ -291,10 +396,14 @@ __all__ = [
     "ListJobsResponse",
     "ListJourneyRequest",
     "ListJourneyResponse",
+    "ListLatentModelsRequest",
+    "ListLatentModelsResponse",
     "ListMomentRulesRequest",
     "ListMomentRulesResponse",
     "ListMomentsRequest",
     "ListMomentsResponse",
+    "ListOpportunitiesRequest",
+    "ListOpportunitiesResponse",
     "ListPlaceClassesRequest",
     "ListPlaceClassesResponse",
     "ListPlaceTasksRequest",
@@ -303,6 +412,10 @@ __all__ = [
     "ListPlaceVersionsResponse",
     "ListRunsRequest",
     "ListRunsResponse",
+    "ListSegmentMembersRequest",
+    "ListSegmentMembersResponse",
+    "ListSegmentationsRequest",
+    "ListSegmentationsResponse",
     "ListTagHistoryRequest",
     "ListTagHistoryResponse",
     "ListTagVersionsRequest",
@@ -311,10 +424,13 @@ __all__ = [
     "ListTagsResponse",
     "ListTrackRequest",
     "ListTrackResponse",
+    "ListWarningsRequest",
+    "ListWarningsResponse",
     "Moment",
     "MomentFinding",
     "MomentPattern",
     "MomentRule",
+    "Opportunity",
     "Overlap",
     "PlaceClass",
     "PlaceTask",
@@ -322,6 +438,7 @@ __all__ = [
     "Portrait",
     "PortraitServiceServicer",
     "PortraitServiceStub",
+    "ProfileFigure",
     "ProfileLine",
     "PublishMomentRuleRequest",
     "PublishMomentRuleResponse",
@@ -335,6 +452,9 @@ __all__ = [
     "RetireTagResponse",
     "Run",
     "SavedAudience",
+    "Segment",
+    "Segmentation",
+    "ServiceFigure",
     "SnapshotFile",
     "TAG_CATEGORY_BASIC",
     "TAG_CATEGORY_BUSINESS",
@@ -357,6 +477,8 @@ __all__ = [
     "UpdateAudienceResponse",
     "UpdateCustomerListRequest",
     "UpdateCustomerListResponse",
+    "UpdateSegmentRequest",
+    "UpdateSegmentResponse",
     "Visit",
     "WatchMomentsRequest",
     "WatchMomentsResponse",

@@ -125,6 +125,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_PLACE_CLASS_UNKNOWN: the tree has no such class. INVALID_ARGUMENT.
     {"reason": "PLACE_CLASS_UNKNOWN", "domain": "portrait.lifecircle", "metadata": {"class_code": "zoo.cage"}}
     """
+    ERROR_REASON_SEGMENT_NOT_FOUND: _ErrorReason.ValueType  # 80
+    """ERROR_REASON_SEGMENT_NOT_FOUND: no segmentation or segment has this id. NOT_FOUND.
+    {"reason": "SEGMENT_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"segment_id": "动感地带-3"}}
+    """
+    ERROR_REASON_SEGMENTATION_UNFIT: _ErrorReason.ValueType  # 81
+    """ERROR_REASON_SEGMENTATION_UNFIT: the run cannot be clustered as asked; the metadata say why. FAILED_PRECONDITION.
+    {"reason": "SEGMENTATION_UNFIT", "domain": "portrait.lifecircle", "metadata": {"why": "no such feature: arpu"}}
+    """
+    ERROR_REASON_LATENT_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 82
+    """ERROR_REASON_LATENT_MODEL_NOT_FOUND: no model has this id. NOT_FOUND.
+    {"reason": "LATENT_MODEL_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"model_id": "0192…"}}
+    """
+    ERROR_REASON_LATENT_LABELS_UNFIT: _ErrorReason.ValueType  # 83
+    """ERROR_REASON_LATENT_LABELS_UNFIT: the labels are too few or of one class. FAILED_PRECONDITION.
+    {"reason": "LATENT_LABELS_UNFIT", "domain": "portrait.lifecircle", "metadata": {"why": "9 customers of class leaves"}}
+    """
+    ERROR_REASON_LATENT_MODEL_NOT_APPROVED: _ErrorReason.ValueType  # 84
+    """ERROR_REASON_LATENT_MODEL_NOT_APPROVED: the model is no candidate, or its author approves it himself. FAILED_PRECONDITION.
+    {"reason": "LATENT_MODEL_NOT_APPROVED", "domain": "portrait.lifecircle", "metadata": {"why": "its author cannot approve it"}}
+    """
+    ERROR_REASON_LATENT_OVERRIDE_UNEXPLAINED: _ErrorReason.ValueType  # 85
+    """ERROR_REASON_LATENT_OVERRIDE_UNEXPLAINED: an algorithm was asked for without a reason. INVALID_ARGUMENT.
+    {"reason": "LATENT_OVERRIDE_UNEXPLAINED", "domain": "portrait.lifecircle", "metadata": {}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -233,5 +257,29 @@ ERROR_REASON_RUN_NOT_HELD: ErrorReason.ValueType  # 63
 ERROR_REASON_PLACE_CLASS_UNKNOWN: ErrorReason.ValueType  # 64
 """ERROR_REASON_PLACE_CLASS_UNKNOWN: the tree has no such class. INVALID_ARGUMENT.
 {"reason": "PLACE_CLASS_UNKNOWN", "domain": "portrait.lifecircle", "metadata": {"class_code": "zoo.cage"}}
+"""
+ERROR_REASON_SEGMENT_NOT_FOUND: ErrorReason.ValueType  # 80
+"""ERROR_REASON_SEGMENT_NOT_FOUND: no segmentation or segment has this id. NOT_FOUND.
+{"reason": "SEGMENT_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"segment_id": "动感地带-3"}}
+"""
+ERROR_REASON_SEGMENTATION_UNFIT: ErrorReason.ValueType  # 81
+"""ERROR_REASON_SEGMENTATION_UNFIT: the run cannot be clustered as asked; the metadata say why. FAILED_PRECONDITION.
+{"reason": "SEGMENTATION_UNFIT", "domain": "portrait.lifecircle", "metadata": {"why": "no such feature: arpu"}}
+"""
+ERROR_REASON_LATENT_MODEL_NOT_FOUND: ErrorReason.ValueType  # 82
+"""ERROR_REASON_LATENT_MODEL_NOT_FOUND: no model has this id. NOT_FOUND.
+{"reason": "LATENT_MODEL_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"model_id": "0192…"}}
+"""
+ERROR_REASON_LATENT_LABELS_UNFIT: ErrorReason.ValueType  # 83
+"""ERROR_REASON_LATENT_LABELS_UNFIT: the labels are too few or of one class. FAILED_PRECONDITION.
+{"reason": "LATENT_LABELS_UNFIT", "domain": "portrait.lifecircle", "metadata": {"why": "9 customers of class leaves"}}
+"""
+ERROR_REASON_LATENT_MODEL_NOT_APPROVED: ErrorReason.ValueType  # 84
+"""ERROR_REASON_LATENT_MODEL_NOT_APPROVED: the model is no candidate, or its author approves it himself. FAILED_PRECONDITION.
+{"reason": "LATENT_MODEL_NOT_APPROVED", "domain": "portrait.lifecircle", "metadata": {"why": "its author cannot approve it"}}
+"""
+ERROR_REASON_LATENT_OVERRIDE_UNEXPLAINED: ErrorReason.ValueType  # 85
+"""ERROR_REASON_LATENT_OVERRIDE_UNEXPLAINED: an algorithm was asked for without a reason. INVALID_ARGUMENT.
+{"reason": "LATENT_OVERRIDE_UNEXPLAINED", "domain": "portrait.lifecircle", "metadata": {}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

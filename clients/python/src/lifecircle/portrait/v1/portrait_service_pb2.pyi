@@ -11,10 +11,12 @@ from google.protobuf.internal import containers as _containers
 from google.type import date_pb2 as _date_pb2
 from lifecircle.portrait.v1 import audience_pb2 as _audience_pb2
 from lifecircle.portrait.v1 import job_pb2 as _job_pb2
+from lifecircle.portrait.v1 import latent_pb2 as _latent_pb2
 from lifecircle.portrait.v1 import moment_pb2 as _moment_pb2
 from lifecircle.portrait.v1 import place_pb2 as _place_pb2
 from lifecircle.portrait.v1 import portrait_pb2 as _portrait_pb2
 from lifecircle.portrait.v1 import report_pb2 as _report_pb2
+from lifecircle.portrait.v1 import segment_pb2 as _segment_pb2
 from lifecircle.portrait.v1 import tag_pb2 as _tag_pb2
 import builtins as _builtins
 import sys
@@ -2992,3 +2994,866 @@ class GetSnapshotResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSnapshotResponse: _TypeAlias = GetSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class CreateSegmentationRequest(_message.Message):
+    """CreateSegmentationRequest says what to cluster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SegmentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """run_id names the run; empty for the latest."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def segments(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """segments asks for this many segments of a brand; a brand that is not named gets as many as fall apart best. At most 32 brands."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """features are the columns to cluster; empty for spending, voice, SMS, data and dwell. At most 64."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        segments: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "request_id", b"request_id", "run_id", b"run_id", "segments", b"segments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSegmentationRequest: _TypeAlias = CreateSegmentationRequest  # noqa: Y015
+
+@_typing.final
+class CreateSegmentationResponse(_message.Message):
+    """CreateSegmentationResponse answers CreateSegmentation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """job does it."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSegmentationResponse: _TypeAlias = CreateSegmentationResponse  # noqa: Y015
+
+@_typing.final
+class GetSegmentationRequest(_message.Message):
+    """GetSegmentationRequest names a segmentation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENTATION_ID_FIELD_NUMBER: _builtins.int
+    segmentation_id: _builtins.str
+    """segmentation_id names it; empty for the latest."""
+    def __init__(
+        self,
+        *,
+        segmentation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["segmentation_id", b"segmentation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSegmentationRequest: _TypeAlias = GetSegmentationRequest  # noqa: Y015
+
+@_typing.final
+class GetSegmentationResponse(_message.Message):
+    """GetSegmentationResponse answers GetSegmentation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENTATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def segmentation(self) -> _segment_pb2.Segmentation:
+        """segmentation is what was found."""
+
+    def __init__(
+        self,
+        *,
+        segmentation: _segment_pb2.Segmentation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["segmentation", b"segmentation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["segmentation", b"segmentation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSegmentationResponse: _TypeAlias = GetSegmentationResponse  # noqa: Y015
+
+@_typing.final
+class ListSegmentationsRequest(_message.Message):
+    """ListSegmentationsRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many at most. 0 means 50; at most 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSegmentationsRequest: _TypeAlias = ListSegmentationsRequest  # noqa: Y015
+
+@_typing.final
+class ListSegmentationsResponse(_message.Message):
+    """ListSegmentationsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENTATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def segmentations(self) -> _containers.RepeatedCompositeFieldContainer[_segment_pb2.Segmentation]:
+        """segmentations have no segments here."""
+
+    def __init__(
+        self,
+        *,
+        segmentations: _abc.Iterable[_segment_pb2.Segmentation] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "segmentations", b"segmentations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSegmentationsResponse: _TypeAlias = ListSegmentationsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateSegmentRequest(_message.Message):
+    """UpdateSegmentRequest names a segment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    segment_id: _builtins.str
+    """segment_id names the segment."""
+    name: _builtins.str
+    """name is what it is called from now on. 1 to 64 characters."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        segment_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id", "segment_id", b"segment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSegmentRequest: _TypeAlias = UpdateSegmentRequest  # noqa: Y015
+
+@_typing.final
+class UpdateSegmentResponse(_message.Message):
+    """UpdateSegmentResponse answers UpdateSegment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def segment(self) -> _segment_pb2.Segment:
+        """segment is as it stands in the latest segmentation."""
+
+    def __init__(
+        self,
+        *,
+        segment: _segment_pb2.Segment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSegmentResponse: _TypeAlias = UpdateSegmentResponse  # noqa: Y015
+
+@_typing.final
+class ListSegmentMembersRequest(_message.Message):
+    """ListSegmentMembersRequest names a segment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_ID_FIELD_NUMBER: _builtins.int
+    SEGMENTATION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    segment_id: _builtins.str
+    """segment_id names the segment."""
+    segmentation_id: _builtins.str
+    """segmentation_id names the segmentation; empty for the latest."""
+    page_size: _builtins.int
+    """page_size is how many at most. 0 means 50; at most 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        segment_id: _builtins.str = ...,
+        segmentation_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "segment_id", b"segment_id", "segmentation_id", b"segmentation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSegmentMembersRequest: _TypeAlias = ListSegmentMembersRequest  # noqa: Y015
+
+@_typing.final
+class ListSegmentMembersResponse(_message.Message):
+    """ListSegmentMembersResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEYS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def customer_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """customer_keys are in ascending order."""
+
+    def __init__(
+        self,
+        *,
+        customer_keys: _abc.Iterable[_builtins.int] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_keys", b"customer_keys", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSegmentMembersResponse: _TypeAlias = ListSegmentMembersResponse  # noqa: Y015
+
+@_typing.final
+class ListOpportunitiesRequest(_message.Message):
+    """ListOpportunitiesRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENTATION_ID_FIELD_NUMBER: _builtins.int
+    BRAND_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    segmentation_id: _builtins.str
+    """segmentation_id names the segmentation; empty for the latest."""
+    brand: _builtins.str
+    """brand keeps one brand; empty for all."""
+    page_size: _builtins.int
+    """page_size is how many at most. 0 means 50; at most 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        segmentation_id: _builtins.str = ...,
+        brand: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand", "page_size", b"page_size", "page_token", b"page_token", "segmentation_id", b"segmentation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpportunitiesRequest: _TypeAlias = ListOpportunitiesRequest  # noqa: Y015
+
+@_typing.final
+class ListOpportunitiesResponse(_message.Message):
+    """ListOpportunitiesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPPORTUNITIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def opportunities(self) -> _containers.RepeatedCompositeFieldContainer[_segment_pb2.Opportunity]:
+        """opportunities begin with the largest."""
+
+    def __init__(
+        self,
+        *,
+        opportunities: _abc.Iterable[_segment_pb2.Opportunity] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "opportunities", b"opportunities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpportunitiesResponse: _TypeAlias = ListOpportunitiesResponse  # noqa: Y015
+
+@_typing.final
+class LabelCustomersRequest(_message.Message):
+    """LabelCustomersRequest carries labels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    target: _latent_pb2.LatentTarget.ValueType
+    """target is what is told."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[_latent_pb2.CustomerLabel]:
+        """labels are at most 10,000."""
+
+    def __init__(
+        self,
+        *,
+        target: _latent_pb2.LatentTarget.ValueType = ...,
+        labels: _abc.Iterable[_latent_pb2.CustomerLabel] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelCustomersRequest: _TypeAlias = LabelCustomersRequest  # noqa: Y015
+
+@_typing.final
+class LabelCustomersResponse(_message.Message):
+    """LabelCustomersResponse answers LabelCustomers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABELS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    labels: _builtins.int
+    """labels were kept."""
+    unknown: _builtins.int
+    """unknown customers have no portrait and were left out."""
+    def __init__(
+        self,
+        *,
+        labels: _builtins.int = ...,
+        unknown: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "unknown", b"unknown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelCustomersResponse: _TypeAlias = LabelCustomersResponse  # noqa: Y015
+
+@_typing.final
+class ListDisagreementsRequest(_message.Message):
+    """ListDisagreementsRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    target: _latent_pb2.LatentTarget.ValueType
+    """target is what is told."""
+    page_size: _builtins.int
+    """page_size is how many at most. 0 means 50; at most 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        target: _latent_pb2.LatentTarget.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDisagreementsRequest: _TypeAlias = ListDisagreementsRequest  # noqa: Y015
+
+@_typing.final
+class ListDisagreementsResponse(_message.Message):
+    """ListDisagreementsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISAGREEMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def disagreements(self) -> _containers.RepeatedCompositeFieldContainer[_latent_pb2.Disagreement]:
+        """disagreements begin with the one of which the model is surest."""
+
+    def __init__(
+        self,
+        *,
+        disagreements: _abc.Iterable[_latent_pb2.Disagreement] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disagreements", b"disagreements", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDisagreementsResponse: _TypeAlias = ListDisagreementsResponse  # noqa: Y015
+
+@_typing.final
+class CreateLatentModelRequest(_message.Message):
+    """CreateLatentModelRequest says what to learn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    LABEL_TAG_FIELD_NUMBER: _builtins.int
+    LABEL_RUN_ID_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    target: _latent_pb2.LatentTarget.ValueType
+    """target is what is told."""
+    run_id: _builtins.str
+    """run_id names the run whose features are learnt from; empty for the latest."""
+    label_tag: _builtins.str
+    """label_tag takes labels from an enum tag of the catalogue; empty for what people said with LabelCustomers."""
+    label_run_id: _builtins.str
+    """label_run_id names the later run that bears label_tag: the days between are the lead; empty for the run itself."""
+    algorithm: _latent_pb2.LatentAlgorithm.ValueType
+    """algorithm overrides the choice."""
+    reason: _builtins.str
+    """reason says why the choice is overridden; needed with `algorithm`. At most 500 characters."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        target: _latent_pb2.LatentTarget.ValueType = ...,
+        run_id: _builtins.str = ...,
+        label_tag: _builtins.str = ...,
+        label_run_id: _builtins.str = ...,
+        algorithm: _latent_pb2.LatentAlgorithm.ValueType = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "label_run_id", b"label_run_id", "label_tag", b"label_tag", "reason", b"reason", "request_id", b"request_id", "run_id", b"run_id", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateLatentModelRequest: _TypeAlias = CreateLatentModelRequest  # noqa: Y015
+
+@_typing.final
+class CreateLatentModelResponse(_message.Message):
+    """CreateLatentModelResponse answers CreateLatentModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """job does it."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateLatentModelResponse: _TypeAlias = CreateLatentModelResponse  # noqa: Y015
+
+@_typing.final
+class GetLatentModelRequest(_message.Message):
+    """GetLatentModelRequest names a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """model_id names the model."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLatentModelRequest: _TypeAlias = GetLatentModelRequest  # noqa: Y015
+
+@_typing.final
+class GetLatentModelResponse(_message.Message):
+    """GetLatentModelResponse answers GetLatentModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> _latent_pb2.LatentModel:
+        """model is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        model: _latent_pb2.LatentModel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLatentModelResponse: _TypeAlias = GetLatentModelResponse  # noqa: Y015
+
+@_typing.final
+class ListLatentModelsRequest(_message.Message):
+    """ListLatentModelsRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    target: _latent_pb2.LatentTarget.ValueType
+    """target keeps one target; unspecified for all."""
+    page_size: _builtins.int
+    """page_size is how many at most. 0 means 50; at most 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        target: _latent_pb2.LatentTarget.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLatentModelsRequest: _TypeAlias = ListLatentModelsRequest  # noqa: Y015
+
+@_typing.final
+class ListLatentModelsResponse(_message.Message):
+    """ListLatentModelsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[_latent_pb2.LatentModel]:
+        """models begin with the latest."""
+
+    def __init__(
+        self,
+        *,
+        models: _abc.Iterable[_latent_pb2.LatentModel] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLatentModelsResponse: _TypeAlias = ListLatentModelsResponse  # noqa: Y015
+
+@_typing.final
+class ApproveLatentModelRequest(_message.Message):
+    """ApproveLatentModelRequest names a candidate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """model_id names the model."""
+    note: _builtins.str
+    """note says on what grounds. 1 to 500 characters."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        note: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "note", b"note", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveLatentModelRequest: _TypeAlias = ApproveLatentModelRequest  # noqa: Y015
+
+@_typing.final
+class ApproveLatentModelResponse(_message.Message):
+    """ApproveLatentModelResponse answers ApproveLatentModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> _latent_pb2.LatentModel:
+        """model is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        model: _latent_pb2.LatentModel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveLatentModelResponse: _TypeAlias = ApproveLatentModelResponse  # noqa: Y015
+
+@_typing.final
+class GetLatentValuesRequest(_message.Message):
+    """GetLatentValuesRequest names a customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    customer_key: _builtins.int
+    """customer_key names the customer."""
+    def __init__(
+        self,
+        *,
+        customer_key: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLatentValuesRequest: _TypeAlias = GetLatentValuesRequest  # noqa: Y015
+
+@_typing.final
+class GetLatentValuesResponse(_message.Message):
+    """GetLatentValuesResponse answers GetLatentValues."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    INFERRED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[_latent_pb2.LatentValue]:
+        """values has one of each live target."""
+
+    @_builtins.property
+    def inferred(self) -> _containers.RepeatedCompositeFieldContainer[_latent_pb2.InferredAttribute]:
+        """inferred are attributes that no source told."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_latent_pb2.LatentValue] | None = ...,
+        inferred: _abc.Iterable[_latent_pb2.InferredAttribute] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inferred", b"inferred", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLatentValuesResponse: _TypeAlias = GetLatentValuesResponse  # noqa: Y015
+
+@_typing.final
+class ListWarningsRequest(_message.Message):
+    """ListWarningsRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    LEAST_SCORE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    kind: _latent_pb2.CustomerWarning.Kind.ValueType
+    """kind keeps one kind; unspecified for all."""
+    least_score: _builtins.float
+    """least_score keeps warnings of at least this score, 0 to 1."""
+    page_size: _builtins.int
+    """page_size is how many at most. 0 means 50; at most 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        kind: _latent_pb2.CustomerWarning.Kind.ValueType = ...,
+        least_score: _builtins.float = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "least_score", b"least_score", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWarningsRequest: _TypeAlias = ListWarningsRequest  # noqa: Y015
+
+@_typing.final
+class ListWarningsResponse(_message.Message):
+    """ListWarningsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_latent_pb2.CustomerWarning]:
+        """warnings begin with the highest score."""
+
+    def __init__(
+        self,
+        *,
+        warnings: _abc.Iterable[_latent_pb2.CustomerWarning] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWarningsResponse: _TypeAlias = ListWarningsResponse  # noqa: Y015
+
+@_typing.final
+class GetChurnValueMatrixRequest(_message.Message):
+    """GetChurnValueMatrixRequest asks for the latest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetChurnValueMatrixRequest: _TypeAlias = GetChurnValueMatrixRequest  # noqa: Y015
+
+@_typing.final
+class GetChurnValueMatrixResponse(_message.Message):
+    """GetChurnValueMatrixResponse answers GetChurnValueMatrix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """run_id names the run."""
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[_latent_pb2.ChurnValueCell]:
+        """cells are ordered by churn and value, the highest first."""
+
+    def __init__(
+        self,
+        *,
+        cells: _abc.Iterable[_latent_pb2.ChurnValueCell] | None = ...,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetChurnValueMatrixResponse: _TypeAlias = GetChurnValueMatrixResponse  # noqa: Y015

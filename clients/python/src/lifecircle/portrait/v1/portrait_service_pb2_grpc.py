@@ -285,6 +285,81 @@ class PortraitServiceStub:
                 request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotResponse.FromString,
                 _registered_method=True)
+        self.CreateSegmentation = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/CreateSegmentation',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateSegmentationRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateSegmentationResponse.FromString,
+                _registered_method=True)
+        self.GetSegmentation = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/GetSegmentation',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSegmentationRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSegmentationResponse.FromString,
+                _registered_method=True)
+        self.ListSegmentations = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListSegmentations',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentationsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentationsResponse.FromString,
+                _registered_method=True)
+        self.UpdateSegment = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/UpdateSegment',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateSegmentRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateSegmentResponse.FromString,
+                _registered_method=True)
+        self.ListSegmentMembers = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListSegmentMembers',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentMembersRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentMembersResponse.FromString,
+                _registered_method=True)
+        self.ListOpportunities = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListOpportunities',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListOpportunitiesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListOpportunitiesResponse.FromString,
+                _registered_method=True)
+        self.LabelCustomers = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/LabelCustomers',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.LabelCustomersRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.LabelCustomersResponse.FromString,
+                _registered_method=True)
+        self.ListDisagreements = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListDisagreements',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDisagreementsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDisagreementsResponse.FromString,
+                _registered_method=True)
+        self.CreateLatentModel = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/CreateLatentModel',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateLatentModelRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateLatentModelResponse.FromString,
+                _registered_method=True)
+        self.GetLatentModel = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/GetLatentModel',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentModelRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentModelResponse.FromString,
+                _registered_method=True)
+        self.ListLatentModels = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListLatentModels',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListLatentModelsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListLatentModelsResponse.FromString,
+                _registered_method=True)
+        self.ApproveLatentModel = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ApproveLatentModel',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveLatentModelRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveLatentModelResponse.FromString,
+                _registered_method=True)
+        self.GetLatentValues = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/GetLatentValues',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentValuesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentValuesResponse.FromString,
+                _registered_method=True)
+        self.ListWarnings = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListWarnings',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListWarningsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListWarningsResponse.FromString,
+                _registered_method=True)
+        self.GetChurnValueMatrix = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/GetChurnValueMatrix',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetChurnValueMatrixRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetChurnValueMatrixResponse.FromString,
+                _registered_method=True)
 
 
 class PortraitServiceServicer:
@@ -648,6 +723,111 @@ class PortraitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateSegmentation(self, request, context):
+        """CreateSegmentation clusters the customers of each brand of a run. The same inputs give the job that is there. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSegmentation(self, request, context):
+        """GetSegmentation returns a segmentation with profile, penetration, usage, awareness and content of each segment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSegmentations(self, request, context):
+        """ListSegmentations lists segmentations without their figures, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSegment(self, request, context):
+        """UpdateSegment gives a segment a name by hand; it keeps it in later cycles. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSegmentMembers(self, request, context):
+        """ListSegmentMembers lists the customers of a segment by key, those of the caller's organisations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOpportunities(self, request, context):
+        """ListOpportunities ranks segment × service by how many customers the gap stands for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LabelCustomers(self, request, context):
+        """LabelCustomers keeps what a person says of customers; a later label replaces an earlier one. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDisagreements(self, request, context):
+        """ListDisagreements lists labelled customers whom the live model sees otherwise, the surest model first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateLatentModel(self, request, context):
+        """CreateLatentModel learns a target from a run's features and labels. The same inputs give the job that is there. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLatentModel(self, request, context):
+        """GetLatentModel returns a model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLatentModels(self, request, context):
+        """ListLatentModels lists models, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveLatentModel(self, request, context):
+        """ApproveLatentModel puts a candidate in force; by another person than its author. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLatentValues(self, request, context):
+        """GetLatentValues returns a customer's latent tags and what was inferred of him. NOT_FOUND outside of the caller's organisations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWarnings(self, request, context):
+        """ListWarnings lists early warnings of the latest scored run, the highest score first, of the caller's organisations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetChurnValueMatrix(self, request, context):
+        """GetChurnValueMatrix counts customers by danger of churn and value, those of the caller's organisations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PortraitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -900,6 +1080,81 @@ def add_PortraitServiceServicer_to_server(servicer, server):
                     servicer.GetSnapshot,
                     request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotRequest.FromString,
                     response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotResponse.SerializeToString,
+            ),
+            'CreateSegmentation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSegmentation,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateSegmentationRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateSegmentationResponse.SerializeToString,
+            ),
+            'GetSegmentation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSegmentation,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSegmentationRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSegmentationResponse.SerializeToString,
+            ),
+            'ListSegmentations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSegmentations,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentationsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentationsResponse.SerializeToString,
+            ),
+            'UpdateSegment': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSegment,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateSegmentRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateSegmentResponse.SerializeToString,
+            ),
+            'ListSegmentMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSegmentMembers,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentMembersRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentMembersResponse.SerializeToString,
+            ),
+            'ListOpportunities': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOpportunities,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListOpportunitiesRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListOpportunitiesResponse.SerializeToString,
+            ),
+            'LabelCustomers': grpc.unary_unary_rpc_method_handler(
+                    servicer.LabelCustomers,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.LabelCustomersRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.LabelCustomersResponse.SerializeToString,
+            ),
+            'ListDisagreements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDisagreements,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDisagreementsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDisagreementsResponse.SerializeToString,
+            ),
+            'CreateLatentModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateLatentModel,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateLatentModelRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateLatentModelResponse.SerializeToString,
+            ),
+            'GetLatentModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLatentModel,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentModelRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentModelResponse.SerializeToString,
+            ),
+            'ListLatentModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLatentModels,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListLatentModelsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListLatentModelsResponse.SerializeToString,
+            ),
+            'ApproveLatentModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveLatentModel,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveLatentModelRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveLatentModelResponse.SerializeToString,
+            ),
+            'GetLatentValues': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLatentValues,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentValuesRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentValuesResponse.SerializeToString,
+            ),
+            'ListWarnings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWarnings,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListWarningsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListWarningsResponse.SerializeToString,
+            ),
+            'GetChurnValueMatrix': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChurnValueMatrix,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetChurnValueMatrixRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetChurnValueMatrixResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2253,6 +2508,411 @@ class PortraitService:
             '/lifecircle.portrait.v1.PortraitService/GetSnapshot',
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotRequest.SerializeToString,
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSegmentation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/CreateSegmentation',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateSegmentationRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateSegmentationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSegmentation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/GetSegmentation',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSegmentationRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSegmentationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSegmentations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListSegmentations',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentationsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSegment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/UpdateSegment',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateSegmentRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.UpdateSegmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSegmentMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListSegmentMembers',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentMembersRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListSegmentMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOpportunities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListOpportunities',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListOpportunitiesRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListOpportunitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LabelCustomers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/LabelCustomers',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.LabelCustomersRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.LabelCustomersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDisagreements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListDisagreements',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDisagreementsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListDisagreementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateLatentModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/CreateLatentModel',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateLatentModelRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateLatentModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLatentModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/GetLatentModel',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentModelRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLatentModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListLatentModels',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListLatentModelsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListLatentModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveLatentModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ApproveLatentModel',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveLatentModelRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ApproveLatentModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLatentValues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/GetLatentValues',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentValuesRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetLatentValuesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWarnings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListWarnings',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListWarningsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListWarningsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChurnValueMatrix(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/GetChurnValueMatrix',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetChurnValueMatrixRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetChurnValueMatrixResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -130,6 +130,36 @@ class PortraitServiceStub:
     """
     GetSnapshot: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetSnapshotRequest, _portrait_service_pb2.GetSnapshotResponse]
     """Gives the Parquet files of one run, for batch consumers."""
+    CreateSegmentation: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CreateSegmentationRequest, _portrait_service_pb2.CreateSegmentationResponse]
+    """CreateSegmentation clusters the customers of each brand of a run. The same inputs give the job that is there. Idempotent by request_id."""
+    GetSegmentation: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetSegmentationRequest, _portrait_service_pb2.GetSegmentationResponse]
+    """GetSegmentation returns a segmentation with profile, penetration, usage, awareness and content of each segment."""
+    ListSegmentations: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListSegmentationsRequest, _portrait_service_pb2.ListSegmentationsResponse]
+    """ListSegmentations lists segmentations without their figures, the latest first."""
+    UpdateSegment: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.UpdateSegmentRequest, _portrait_service_pb2.UpdateSegmentResponse]
+    """UpdateSegment gives a segment a name by hand; it keeps it in later cycles. Idempotent by request_id."""
+    ListSegmentMembers: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListSegmentMembersRequest, _portrait_service_pb2.ListSegmentMembersResponse]
+    """ListSegmentMembers lists the customers of a segment by key, those of the caller's organisations."""
+    ListOpportunities: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListOpportunitiesRequest, _portrait_service_pb2.ListOpportunitiesResponse]
+    """ListOpportunities ranks segment × service by how many customers the gap stands for."""
+    LabelCustomers: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.LabelCustomersRequest, _portrait_service_pb2.LabelCustomersResponse]
+    """LabelCustomers keeps what a person says of customers; a later label replaces an earlier one. Idempotent by request_id."""
+    ListDisagreements: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListDisagreementsRequest, _portrait_service_pb2.ListDisagreementsResponse]
+    """ListDisagreements lists labelled customers whom the live model sees otherwise, the surest model first."""
+    CreateLatentModel: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CreateLatentModelRequest, _portrait_service_pb2.CreateLatentModelResponse]
+    """CreateLatentModel learns a target from a run's features and labels. The same inputs give the job that is there. Idempotent by request_id."""
+    GetLatentModel: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetLatentModelRequest, _portrait_service_pb2.GetLatentModelResponse]
+    """GetLatentModel returns a model."""
+    ListLatentModels: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListLatentModelsRequest, _portrait_service_pb2.ListLatentModelsResponse]
+    """ListLatentModels lists models, the latest first."""
+    ApproveLatentModel: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ApproveLatentModelRequest, _portrait_service_pb2.ApproveLatentModelResponse]
+    """ApproveLatentModel puts a candidate in force; by another person than its author. Idempotent by request_id."""
+    GetLatentValues: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetLatentValuesRequest, _portrait_service_pb2.GetLatentValuesResponse]
+    """GetLatentValues returns a customer's latent tags and what was inferred of him. NOT_FOUND outside of the caller's organisations."""
+    ListWarnings: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListWarningsRequest, _portrait_service_pb2.ListWarningsResponse]
+    """ListWarnings lists early warnings of the latest scored run, the highest score first, of the caller's organisations."""
+    GetChurnValueMatrix: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetChurnValueMatrixRequest, _portrait_service_pb2.GetChurnValueMatrixResponse]
+    """GetChurnValueMatrix counts customers by danger of churn and value, those of the caller's organisations."""
 
 class PortraitServiceServicer(metaclass=_abc_1.ABCMeta):
     """PortraitService knows who each customer is and what he is doing now: dwell, anchors, tags, audiences."""
@@ -547,5 +577,125 @@ class PortraitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_portrait_service_pb2.GetSnapshotRequest, _abc.Awaitable[_portrait_service_pb2.GetSnapshotResponse]],
     ) -> _abc.Awaitable[_portrait_service_pb2.GetSnapshotResponse]:
         """Gives the Parquet files of one run, for batch consumers."""
+
+    @_abc_1.abstractmethod
+    def CreateSegmentation(
+        self,
+        request: _portrait_service_pb2.CreateSegmentationRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.CreateSegmentationRequest, _abc.Awaitable[_portrait_service_pb2.CreateSegmentationResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.CreateSegmentationResponse]:
+        """CreateSegmentation clusters the customers of each brand of a run. The same inputs give the job that is there. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def GetSegmentation(
+        self,
+        request: _portrait_service_pb2.GetSegmentationRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.GetSegmentationRequest, _abc.Awaitable[_portrait_service_pb2.GetSegmentationResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.GetSegmentationResponse]:
+        """GetSegmentation returns a segmentation with profile, penetration, usage, awareness and content of each segment."""
+
+    @_abc_1.abstractmethod
+    def ListSegmentations(
+        self,
+        request: _portrait_service_pb2.ListSegmentationsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListSegmentationsRequest, _abc.Awaitable[_portrait_service_pb2.ListSegmentationsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListSegmentationsResponse]:
+        """ListSegmentations lists segmentations without their figures, the latest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateSegment(
+        self,
+        request: _portrait_service_pb2.UpdateSegmentRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.UpdateSegmentRequest, _abc.Awaitable[_portrait_service_pb2.UpdateSegmentResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.UpdateSegmentResponse]:
+        """UpdateSegment gives a segment a name by hand; it keeps it in later cycles. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListSegmentMembers(
+        self,
+        request: _portrait_service_pb2.ListSegmentMembersRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListSegmentMembersRequest, _abc.Awaitable[_portrait_service_pb2.ListSegmentMembersResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListSegmentMembersResponse]:
+        """ListSegmentMembers lists the customers of a segment by key, those of the caller's organisations."""
+
+    @_abc_1.abstractmethod
+    def ListOpportunities(
+        self,
+        request: _portrait_service_pb2.ListOpportunitiesRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListOpportunitiesRequest, _abc.Awaitable[_portrait_service_pb2.ListOpportunitiesResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListOpportunitiesResponse]:
+        """ListOpportunities ranks segment × service by how many customers the gap stands for."""
+
+    @_abc_1.abstractmethod
+    def LabelCustomers(
+        self,
+        request: _portrait_service_pb2.LabelCustomersRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.LabelCustomersRequest, _abc.Awaitable[_portrait_service_pb2.LabelCustomersResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.LabelCustomersResponse]:
+        """LabelCustomers keeps what a person says of customers; a later label replaces an earlier one. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListDisagreements(
+        self,
+        request: _portrait_service_pb2.ListDisagreementsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListDisagreementsRequest, _abc.Awaitable[_portrait_service_pb2.ListDisagreementsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListDisagreementsResponse]:
+        """ListDisagreements lists labelled customers whom the live model sees otherwise, the surest model first."""
+
+    @_abc_1.abstractmethod
+    def CreateLatentModel(
+        self,
+        request: _portrait_service_pb2.CreateLatentModelRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.CreateLatentModelRequest, _abc.Awaitable[_portrait_service_pb2.CreateLatentModelResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.CreateLatentModelResponse]:
+        """CreateLatentModel learns a target from a run's features and labels. The same inputs give the job that is there. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def GetLatentModel(
+        self,
+        request: _portrait_service_pb2.GetLatentModelRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.GetLatentModelRequest, _abc.Awaitable[_portrait_service_pb2.GetLatentModelResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.GetLatentModelResponse]:
+        """GetLatentModel returns a model."""
+
+    @_abc_1.abstractmethod
+    def ListLatentModels(
+        self,
+        request: _portrait_service_pb2.ListLatentModelsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListLatentModelsRequest, _abc.Awaitable[_portrait_service_pb2.ListLatentModelsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListLatentModelsResponse]:
+        """ListLatentModels lists models, the latest first."""
+
+    @_abc_1.abstractmethod
+    def ApproveLatentModel(
+        self,
+        request: _portrait_service_pb2.ApproveLatentModelRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ApproveLatentModelRequest, _abc.Awaitable[_portrait_service_pb2.ApproveLatentModelResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ApproveLatentModelResponse]:
+        """ApproveLatentModel puts a candidate in force; by another person than its author. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def GetLatentValues(
+        self,
+        request: _portrait_service_pb2.GetLatentValuesRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.GetLatentValuesRequest, _abc.Awaitable[_portrait_service_pb2.GetLatentValuesResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.GetLatentValuesResponse]:
+        """GetLatentValues returns a customer's latent tags and what was inferred of him. NOT_FOUND outside of the caller's organisations."""
+
+    @_abc_1.abstractmethod
+    def ListWarnings(
+        self,
+        request: _portrait_service_pb2.ListWarningsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListWarningsRequest, _abc.Awaitable[_portrait_service_pb2.ListWarningsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListWarningsResponse]:
+        """ListWarnings lists early warnings of the latest scored run, the highest score first, of the caller's organisations."""
+
+    @_abc_1.abstractmethod
+    def GetChurnValueMatrix(
+        self,
+        request: _portrait_service_pb2.GetChurnValueMatrixRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.GetChurnValueMatrixRequest, _abc.Awaitable[_portrait_service_pb2.GetChurnValueMatrixResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.GetChurnValueMatrixResponse]:
+        """GetChurnValueMatrix counts customers by danger of churn and value, those of the caller's organisations."""
 
 def add_PortraitServiceServicer_to_server(servicer: PortraitServiceServicer, server: _aio.Server) -> None: ...

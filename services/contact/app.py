@@ -30,6 +30,7 @@ from services.contact.usecases import (
     Auctions,
     Benefits,
     Campaigns,
+    Courier,
     Decisions,
     Desk,
     Effects,
@@ -77,6 +78,7 @@ def build(
     folder: Path,
     zone: tzinfo,
     gateways: Mapping[str, Gateway] | None = None,
+    carrier: lake.Carrier | None = None,
     clock: Clock = system_clock,
     ids: Ids = system_ids,
 ) -> Built:
@@ -116,6 +118,7 @@ def build(
         slots=slots,
         sender=Sender(db, store, clock, zone, {**(gateways or {}), "order": orders.take}),
         decisions=decisions,
+        courier=Courier(db, store, clock, lake.Folder(folder), carrier),
     )
     return Built(api, background)
 
@@ -158,6 +161,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             folder=settings.ocrm_out,
             zone=settings.business_timezone,
             gateways=gateways(settings),
+            carrier=lake.carrier(settings.ocrm_push, known_hosts=settings.ocrm_known_hosts, key=settings.ocrm_key),
         )
         background = [*built.background] if working else []
         known = Known()

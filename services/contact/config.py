@@ -21,6 +21,12 @@ class Config:
     peer_points: str = field(
         default="", metadata={"help": "points, host:port; without it orders go to the employee that is given"}
     )
+    ocrm_push: str = field(
+        default="",
+        metadata={"help": "sftp://, ftp:// or ftps:// folder to which hand-overs are carried; without it OCRM fetches"},
+    )
+    ocrm_known_hosts: str = field(default="", metadata={"help": "file of known hosts, for sftp"})
+    ocrm_key: str = field(default="", metadata={"help": "file with the private key, for sftp"})
     gateway_sms: str = field(default="", metadata={"help": "URL of the SMS gateway; without it recurring SMS wait"})
     gateway_app: str = field(default="", metadata={"help": "URL of the app's gateway"})
     gateway_web: str = field(default="", metadata={"help": "URL of the web hall's gateway"})

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from services.contact.domain.fact import Matrix
-from services.contact.usecases import Auctions, Decisions, Handovers, Inflow, Orders, Sender, Slots
+from services.contact.usecases import Auctions, Courier, Decisions, Handovers, Inflow, Orders, Sender, Slots
 from services.contact.usecases.inflow import Customers, Fact
 from services.contact.usecases.work import ARBITRATE, HANDOVER
 from services.kit import cursors, jobs
@@ -37,6 +37,7 @@ def backgrounds(
     slots: Slots,
     sender: Sender,
     decisions: Decisions,
+    courier: Courier,
 ) -> list[Background]:
     """Everything that runs beside the RPCs, each until it is told to stop."""
     handlers: Mapping[str, Handler] = {ARBITRATE: auctions.arbitrate, HANDOVER: handovers.hand_over}
@@ -77,5 +78,10 @@ def backgrounds(
             await decisions.tidy()
             await pause(_PACE, stop)
 
+    async def carry(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await courier.carry()
+            await pause(_PACE, stop)
+
     follows = [follow_matrices, follow_deliveries, follow_facts]
-    return [*follows, work, keep_orders_moving, learn_from_clicks, send, end_grants]
+    return [*follows, work, keep_orders_moving, learn_from_clicks, send, end_grants, carry]

@@ -1,7 +1,7 @@
 """What may be shown or sent to this customer here and now: the best bids that the rules allow, place by place."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
@@ -84,6 +84,8 @@ class Book:
     scores: Scores = NOBODY
     by_product: Mapping[str, Sequence[tuple[Campaign, Offer]]] = field(init=False)
     classes: Mapping[str, int] = field(init=False)
+    quotas: dict[tuple[str, str, date, int], tuple[str, ...]] = field(default_factory=dict)
+    """The names of what a contact draws on, by channel, campaign, day and hour, as they were needed."""
 
     def __post_init__(self) -> None:
         by_product: dict[str, list[tuple[Campaign, Offer]]] = {}
@@ -142,5 +144,5 @@ def chosen(
         won[bid.place] = bid
         taken.add(book.classes[bid.offer.offer_id])
         touch = Touch(on, 1, wish.channel, wish.purpose, wish.product_id, wish.exclusive_group)
-        customer = replace(customer, earlier=[*customer.earlier, touch])
+        customer = customer.after(touch)
     return [Choice(place, won.get(place), "" if place in won else reasons.get(place, NOTHING)) for place in places]

@@ -7,9 +7,10 @@ business zone's and no change of its clocks gives a window more or less.
 Limit 0, an unset limit (None) and a large limit are three different things: none, unlimited, and so many.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import cached_property
 from typing import NamedTuple
 
 from services.contact.refusals import policy_invalid
@@ -146,13 +147,24 @@ class Policy:
 
     def limit(self, channel: str) -> ChannelLimit | None:
         """The channel's limit; None for a channel that the policy does not use."""
-        return next((limit for limit in self.channel_limits if limit.channel == channel), None)
+        return self._limits.get(channel)
+
+    @cached_property
+    def _limits(self) -> Mapping[str, ChannelLimit]:
+        return {limit.channel: limit for limit in reversed(self.channel_limits)}
+
+    @cached_property
+    def _caps(self) -> dict[tuple[str, str], tuple[CustomerCap, ...]]:
+        return {}
 
     def caps_of(self, level: str, purpose: str = MARKETING) -> tuple[CustomerCap, ...]:
         """The caps of a level: its own, else those of level ""."""
-        mine = [cap for cap in self.customer_caps if cap.purpose == purpose]
-        own = tuple(cap for cap in mine if cap.level == level)
-        return own or tuple(cap for cap in mine if not cap.level)
+        found = self._caps.get((level, purpose))
+        if found is None:
+            mine = [cap for cap in self.customer_caps if cap.purpose == purpose]
+            own = tuple(cap for cap in mine if cap.level == level)
+            found = self._caps[level, purpose] = own or tuple(cap for cap in mine if not cap.level)
+        return found
 
     def room(self, level: str, earlier: Earlier, on: date, *, channel: str = "", purpose: str = MARKETING) -> int:
         """How many more contacts a customer may get on the business day `on`, 0 or more; "" is by any channel.
@@ -163,7 +175,7 @@ class Policy:
         caps = self.caps_of(level, purpose)
         if not caps:
             return 0 if purpose == MARKETING else UNLIMITED
-        known = [Touch(*one) for one in earlier]
+        known = _touches(earlier)
         rooms = [_room(cap, known, on) for cap in caps if cap.channel in ("", channel)]
         if self.fatigue is not None and purpose == MARKETING:
             rooms.append(int((self.fatigue.most_milli - self.fatigue.milli(known, on)) // 1000))
@@ -180,7 +192,7 @@ class Policy:
         """Whether an offer cools down: it, or one that excludes it, was offered that day or too short a time ago."""
         return any(
             self.cools(one, on) and (one.product_id == product_id or one.exclusive_group == exclusive_group != "")
-            for one in (Touch(*told) for told in earlier)
+            for one in _touches(earlier)
         )
 
     def cools(self, one: Touch, on: date) -> bool:
@@ -235,6 +247,11 @@ class Asked:
     unwanted: bool = False
     held_out: bool = False
 
+    def after(self, touch: Touch) -> "Asked":
+        """The same customer once more was contacted."""
+        earlier = [*_touches(self.earlier), touch]
+        return Asked(self.level, earlier, self.consents, self.refusals, self.unwanted, self.held_out)
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -250,17 +267,21 @@ def _room(cap: CustomerCap, earlier: Iterable[Touch], on: date) -> int:
     if cap.most is None:
         return UNLIMITED
     first, last = cap.span(on)
-    days: dict[int, int] = {}
-    for one in earlier:
-        if first <= one.day <= last and one.purpose == cap.purpose and cap.channel in ("", one.channel):
-            days[(one.day - on).days] = days.get((one.day - on).days, 0) + one.contacts
-    if cap.calendar:
-        return cap.most - sum(days.values())
-    fullest = max(
-        sum(contacts for offset, contacts in days.items() if end - cap.window_days < offset <= end)
-        for end in range(cap.window_days)
-    )
+    days = [
+        ((one.day - on).days, one.contacts)
+        for one in earlier
+        if first <= one.day <= last and one.purpose == cap.purpose and cap.channel in ("", one.channel)
+    ]
+    if cap.calendar or not days:
+        return cap.most - sum(contacts for _, contacts in days)
+    # The fullest of the windows that hold the day ends on it, or on a later day that has contacts.
+    ends = {0, *(offset for offset, _ in days if offset > 0)}
+    fullest = max(sum(contacts for offset, contacts in days if end - cap.window_days < offset <= end) for end in ends)
     return cap.most - fullest
+
+
+def _touches(earlier: Earlier) -> Sequence[Touch]:
+    return [one if isinstance(one, Touch) else Touch(*one) for one in earlier]
 
 
 def checked(policy: Policy) -> Policy:

@@ -6,3 +6,5 @@ from services.contact.lake.folder import Written as Written
 from services.contact.lake.parquet import LakeFile as LakeFile
 from services.contact.lake.parquet import customers as customers
 from services.contact.lake.parquet import matrix as matrix
+from services.contact.lake.push import Carrier as Carrier
+from services.contact.lake.push import carrier as carrier

@@ -25,6 +25,11 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self._path
+
     def published(self, name: str) -> Written | None:
         """The file, if it lies there with a control file that agrees with it."""
         try:

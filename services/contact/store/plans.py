@@ -110,6 +110,16 @@ class Plans:
         await tx.execute(insert(_file).values(**dataclasses.asdict(file), plan_id=plan_id, write_time=now))
         return int(withheld)
 
+    async def waiting_files(self, read: Read) -> list[str]:
+        """Files of handed over plans that were not carried to OCRM's server, the oldest first."""
+        rows = await read.rows(text("SELECT file_name FROM handover_file WHERE push_time IS NULL ORDER BY file_name"))
+        return [row.file_name for row in rows]
+
+    async def carried(self, tx: Write, file_name: str, now: datetime) -> None:
+        """A file was carried."""
+        stmt = text("UPDATE handover_file SET push_time = :now WHERE file_name = :name AND push_time IS NULL")
+        await tx.execute(stmt, {"name": file_name, "now": now})
+
     async def _with_files(self, read: Read, rows: list[Row[Any]]) -> list[Plan]:
         wanted = [row.plan_id for row in rows]
         files: dict[str, list[File]] = {plan_id: [] for plan_id in wanted}

@@ -4,6 +4,7 @@ from services.contact.usecases.auctions import Auctions as Auctions
 from services.contact.usecases.benefits import Benefits as Benefits
 from services.contact.usecases.benefits import Sender as Sender
 from services.contact.usecases.campaigns import Campaigns as Campaigns
+from services.contact.usecases.courier import Courier as Courier
 from services.contact.usecases.decisions import Decisions as Decisions
 from services.contact.usecases.desk import Desk as Desk
 from services.contact.usecases.effects import Effects as Effects

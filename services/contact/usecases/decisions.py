@@ -304,8 +304,11 @@ class Decisions:
 
         def take(bid: Bid) -> bool:
             campaign = bid.campaign
-            told = quotas(book.policy, bid.place.channel, on, hour, campaign.campaign_id, campaign.contacts_max)
-            names = tuple(one.name for one in told)
+            drawing = bid.place.channel, campaign.campaign_id
+            names = book.quotas.get((*drawing, on, hour))
+            if names is None:
+                told = quotas(book.policy, bid.place.channel, on, hour, campaign.campaign_id, campaign.contacts_max)
+                names = book.quotas[(*drawing, on, hour)] = tuple(one.name for one in told)
             if not self._supply.blocks.take(names):
                 return False
             drawn[bid.place] = names

@@ -36,3 +36,11 @@ async def test_the_other_end_of_a_call_is_a_pseudonym_that_is_the_same_for_the_s
     assert len(set(peers)) == 3
     assert all(peer > 10**12 for peer in peers)
     assert calls["cell_id"].to_list() == [None] * 4
+
+
+async def test_rows_of_nobody_are_in_the_lake_too(house: House) -> None:
+    """A visitor who was not signed in has no customer key; his rows are counted and kept like all others."""
+    rows = [f"{who}|20260901100000|app|view|home|||s|1" for who in ("13800000001", "", "13800000002", "")]
+    found = await house.deliver("APPLOG_20260901_001.TXT", "\n".join(rows))
+    assert found.loaded_rows == 4
+    assert (await house.snapshot("app_logs"))["customer_key"].null_count() == 2

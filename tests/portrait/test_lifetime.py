@@ -28,7 +28,8 @@ def facts(age: list[float], home: list[int] | None = None, moved: list[int] | No
         customers=CUSTOMERS, days=DAYS, to_date=TO_DATE, dwell={}, landmarks={},
         anchors={"home": Anchors(place, ZERO.astype(np.int32), ZERO, np.full(CUSTOMERS, 0.9))},
         attendance=Attendance(none, none, none.astype(np.int64)), events=[],
-        columns={"age": np.array(age, dtype=float)}, percentiles={}, places=PLACES, place_time=place_time(dwell, CUSTOMERS),
+        columns={"age": np.array(age, dtype=float)}, percentiles={}, places=PLACES,
+        place_time=place_time(dwell, CUSTOMERS),
         moved_days={"home": np.array(moved)} if moved is not None else {},
     )  # fmt: skip
 

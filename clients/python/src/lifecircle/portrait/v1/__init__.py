@@ -28,6 +28,9 @@ from .error_reason_pb2 import ERROR_REASON_MOMENT_RULE_NOT_FOUND as ERROR_REASON
 from .error_reason_pb2 import ERROR_REASON_MOMENT_RULE_RETIRED as ERROR_REASON_MOMENT_RULE_RETIRED
 from .error_reason_pb2 import ERROR_REASON_NOT_ALLOWED as ERROR_REASON_NOT_ALLOWED
 from .error_reason_pb2 import ERROR_REASON_PLACE_CLASS_UNKNOWN as ERROR_REASON_PLACE_CLASS_UNKNOWN
+from .error_reason_pb2 import ERROR_REASON_REPORT_NOT_FOUND as ERROR_REASON_REPORT_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_REPORT_PERIOD_NOT_FOUND as ERROR_REASON_REPORT_PERIOD_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_REPORT_SCHEDULE_NOT_FOUND as ERROR_REASON_REPORT_SCHEDULE_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_REQUEST_ID_REUSED as ERROR_REASON_REQUEST_ID_REUSED
 from .error_reason_pb2 import ERROR_REASON_RUN_NOT_FOUND as ERROR_REASON_RUN_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_RUN_NOT_HELD as ERROR_REASON_RUN_NOT_HELD
@@ -105,10 +108,14 @@ from .portrait_service_pb2 import CreateLatentModelRequest as CreateLatentModelR
 from .portrait_service_pb2 import CreateLatentModelResponse as CreateLatentModelResponse
 from .portrait_service_pb2 import CreateMomentRuleRequest as CreateMomentRuleRequest
 from .portrait_service_pb2 import CreateMomentRuleResponse as CreateMomentRuleResponse
+from .portrait_service_pb2 import CreateReportScheduleRequest as CreateReportScheduleRequest
+from .portrait_service_pb2 import CreateReportScheduleResponse as CreateReportScheduleResponse
 from .portrait_service_pb2 import CreateSegmentationRequest as CreateSegmentationRequest
 from .portrait_service_pb2 import CreateSegmentationResponse as CreateSegmentationResponse
 from .portrait_service_pb2 import CreateTagVersionRequest as CreateTagVersionRequest
 from .portrait_service_pb2 import CreateTagVersionResponse as CreateTagVersionResponse
+from .portrait_service_pb2 import DeleteReportScheduleRequest as DeleteReportScheduleRequest
+from .portrait_service_pb2 import DeleteReportScheduleResponse as DeleteReportScheduleResponse
 from .portrait_service_pb2 import ExplainMomentRequest as ExplainMomentRequest
 from .portrait_service_pb2 import ExplainMomentResponse as ExplainMomentResponse
 from .portrait_service_pb2 import ExplainMomentRuleRequest as ExplainMomentRuleRequest
@@ -137,6 +144,8 @@ from .portrait_service_pb2 import GetMomentRuleRequest as GetMomentRuleRequest
 from .portrait_service_pb2 import GetMomentRuleResponse as GetMomentRuleResponse
 from .portrait_service_pb2 import GetPortraitRequest as GetPortraitRequest
 from .portrait_service_pb2 import GetPortraitResponse as GetPortraitResponse
+from .portrait_service_pb2 import GetReportRequest as GetReportRequest
+from .portrait_service_pb2 import GetReportResponse as GetReportResponse
 from .portrait_service_pb2 import GetSegmentationRequest as GetSegmentationRequest
 from .portrait_service_pb2 import GetSegmentationResponse as GetSegmentationResponse
 from .portrait_service_pb2 import GetSnapshotRequest as GetSnapshotRequest
@@ -177,6 +186,12 @@ from .portrait_service_pb2 import ListPlaceTasksRequest as ListPlaceTasksRequest
 from .portrait_service_pb2 import ListPlaceTasksResponse as ListPlaceTasksResponse
 from .portrait_service_pb2 import ListPlaceVersionsRequest as ListPlaceVersionsRequest
 from .portrait_service_pb2 import ListPlaceVersionsResponse as ListPlaceVersionsResponse
+from .portrait_service_pb2 import ListReportSchedulesRequest as ListReportSchedulesRequest
+from .portrait_service_pb2 import ListReportSchedulesResponse as ListReportSchedulesResponse
+from .portrait_service_pb2 import ListReportVersionsRequest as ListReportVersionsRequest
+from .portrait_service_pb2 import ListReportVersionsResponse as ListReportVersionsResponse
+from .portrait_service_pb2 import ListReportsRequest as ListReportsRequest
+from .portrait_service_pb2 import ListReportsResponse as ListReportsResponse
 from .portrait_service_pb2 import ListRunsRequest as ListRunsRequest
 from .portrait_service_pb2 import ListRunsResponse as ListRunsResponse
 from .portrait_service_pb2 import ListSegmentMembersRequest as ListSegmentMembersRequest
@@ -213,6 +228,14 @@ from .portrait_service_pb2 import WatchMomentsRequest as WatchMomentsRequest
 from .portrait_service_pb2 import WatchMomentsResponse as WatchMomentsResponse
 from .portrait_service_pb2 import WatchRunsRequest as WatchRunsRequest
 from .portrait_service_pb2 import WatchRunsResponse as WatchRunsResponse
+from .report_pb2 import Report as Report
+from .report_pb2 import ReportCell as ReportCell
+from .report_pb2 import ReportChart as ReportChart
+from .report_pb2 import ReportColumn as ReportColumn
+from .report_pb2 import ReportRow as ReportRow
+from .report_pb2 import ReportSchedule as ReportSchedule
+from .report_pb2 import ReportTable as ReportTable
+from .report_pb2 import ReportVersion as ReportVersion
 from .report_pb2 import Run as Run
 from .report_pb2 import SnapshotFile as SnapshotFile
 from .segment_pb2 import BrandSegmentation as BrandSegmentation
@@ -275,6 +298,8 @@ __all__ = [
     "CreateLatentModelResponse",
     "CreateMomentRuleRequest",
     "CreateMomentRuleResponse",
+    "CreateReportScheduleRequest",
+    "CreateReportScheduleResponse",
     "CreateSegmentationRequest",
     "CreateSegmentationResponse",
     "CreateTagVersionRequest",
@@ -284,6 +309,8 @@ __all__ = [
     "CustomerLabel",
     "CustomerList",
     "CustomerWarning",
+    "DeleteReportScheduleRequest",
+    "DeleteReportScheduleResponse",
     "Disagreement",
     "DwellArea",
     "DwellLine",
@@ -306,6 +333,9 @@ __all__ = [
     "ERROR_REASON_MOMENT_RULE_RETIRED",
     "ERROR_REASON_NOT_ALLOWED",
     "ERROR_REASON_PLACE_CLASS_UNKNOWN",
+    "ERROR_REASON_REPORT_NOT_FOUND",
+    "ERROR_REASON_REPORT_PERIOD_NOT_FOUND",
+    "ERROR_REASON_REPORT_SCHEDULE_NOT_FOUND",
     "ERROR_REASON_REQUEST_ID_REUSED",
     "ERROR_REASON_RUN_NOT_FOUND",
     "ERROR_REASON_RUN_NOT_HELD",
@@ -352,6 +382,8 @@ __all__ = [
     "GetMomentRuleResponse",
     "GetPortraitRequest",
     "GetPortraitResponse",
+    "GetReportRequest",
+    "GetReportResponse",
     "GetSegmentationRequest",
     "GetSegmentationResponse",
     "GetSnapshotRequest",
@@ -410,6 +442,12 @@ __all__ = [
     "ListPlaceTasksResponse",
     "ListPlaceVersionsRequest",
     "ListPlaceVersionsResponse",
+    "ListReportSchedulesRequest",
+    "ListReportSchedulesResponse",
+    "ListReportVersionsRequest",
+    "ListReportVersionsResponse",
+    "ListReportsRequest",
+    "ListReportsResponse",
     "ListRunsRequest",
     "ListRunsResponse",
     "ListSegmentMembersRequest",
@@ -446,6 +484,14 @@ __all__ = [
     "PublishTagVersionResponse",
     "ReleaseRunRequest",
     "ReleaseRunResponse",
+    "Report",
+    "ReportCell",
+    "ReportChart",
+    "ReportColumn",
+    "ReportRow",
+    "ReportSchedule",
+    "ReportTable",
+    "ReportVersion",
     "RetireMomentRuleRequest",
     "RetireMomentRuleResponse",
     "RetireTagRequest",

@@ -149,6 +149,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_LATENT_OVERRIDE_UNEXPLAINED: an algorithm was asked for without a reason. INVALID_ARGUMENT.
     {"reason": "LATENT_OVERRIDE_UNEXPLAINED", "domain": "portrait.lifecircle", "metadata": {}}
     """
+    ERROR_REASON_REPORT_NOT_FOUND: _ErrorReason.ValueType  # 100
+    """ERROR_REASON_REPORT_NOT_FOUND: no report has this id. NOT_FOUND.
+    {"reason": "REPORT_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"report_id": "sales"}}
+    """
+    ERROR_REASON_REPORT_PERIOD_NOT_FOUND: _ErrorReason.ValueType  # 101
+    """ERROR_REASON_REPORT_PERIOD_NOT_FOUND: no run of this period was published. NOT_FOUND.
+    {"reason": "REPORT_PERIOD_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"period": "2026-08"}}
+    """
+    ERROR_REASON_REPORT_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 102
+    """ERROR_REASON_REPORT_SCHEDULE_NOT_FOUND: no schedule of the caller's organisations has this id. NOT_FOUND.
+    {"reason": "REPORT_SCHEDULE_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"schedule_id": "0192…"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -281,5 +293,17 @@ ERROR_REASON_LATENT_MODEL_NOT_APPROVED: ErrorReason.ValueType  # 84
 ERROR_REASON_LATENT_OVERRIDE_UNEXPLAINED: ErrorReason.ValueType  # 85
 """ERROR_REASON_LATENT_OVERRIDE_UNEXPLAINED: an algorithm was asked for without a reason. INVALID_ARGUMENT.
 {"reason": "LATENT_OVERRIDE_UNEXPLAINED", "domain": "portrait.lifecircle", "metadata": {}}
+"""
+ERROR_REASON_REPORT_NOT_FOUND: ErrorReason.ValueType  # 100
+"""ERROR_REASON_REPORT_NOT_FOUND: no report has this id. NOT_FOUND.
+{"reason": "REPORT_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"report_id": "sales"}}
+"""
+ERROR_REASON_REPORT_PERIOD_NOT_FOUND: ErrorReason.ValueType  # 101
+"""ERROR_REASON_REPORT_PERIOD_NOT_FOUND: no run of this period was published. NOT_FOUND.
+{"reason": "REPORT_PERIOD_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"period": "2026-08"}}
+"""
+ERROR_REASON_REPORT_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 102
+"""ERROR_REASON_REPORT_SCHEDULE_NOT_FOUND: no schedule of the caller's organisations has this id. NOT_FOUND.
+{"reason": "REPORT_SCHEDULE_NOT_FOUND", "domain": "portrait.lifecircle", "metadata": {"schedule_id": "0192…"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -285,6 +285,36 @@ class PortraitServiceStub:
                 request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotResponse.FromString,
                 _registered_method=True)
+        self.ListReports = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListReports',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportsResponse.FromString,
+                _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/GetReport',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetReportResponse.FromString,
+                _registered_method=True)
+        self.CreateReportSchedule = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/CreateReportSchedule',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateReportScheduleRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateReportScheduleResponse.FromString,
+                _registered_method=True)
+        self.ListReportSchedules = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListReportSchedules',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportSchedulesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportSchedulesResponse.FromString,
+                _registered_method=True)
+        self.DeleteReportSchedule = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/DeleteReportSchedule',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.DeleteReportScheduleRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.DeleteReportScheduleResponse.FromString,
+                _registered_method=True)
+        self.ListReportVersions = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListReportVersions',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportVersionsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportVersionsResponse.FromString,
+                _registered_method=True)
         self.CreateSegmentation = channel.unary_unary(
                 '/lifecircle.portrait.v1.PortraitService/CreateSegmentation',
                 request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateSegmentationRequest.SerializeToString,
@@ -723,6 +753,51 @@ class PortraitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReports(self, request, context):
+        """Lists the reports that this service makes, by id, without their figures.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReport(self, request, context):
+        """Gives a report over a published run: typed tables of the caller's organisations, small groups suppressed. It is made once for each run
+        and organisation, and kept: the same request gives the same figures. Sums of at most 10 million customers take less than a minute;
+        a report that is scheduled is there already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateReportSchedule(self, request, context):
+        """Schedules a report for the caller's organisation: it is made for each run that is published from now on, and for the current one.
+        Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReportSchedules(self, request, context):
+        """Lists the schedules of the caller's organisations by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteReportSchedule(self, request, context):
+        """Gives a schedule up; what it made stays. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReportVersions(self, request, context):
+        """Lists the versions of a report that are kept, the latest made first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateSegmentation(self, request, context):
         """CreateSegmentation clusters the customers of each brand of a run. The same inputs give the job that is there. Idempotent by request_id.
         """
@@ -1080,6 +1155,36 @@ def add_PortraitServiceServicer_to_server(servicer, server):
                     servicer.GetSnapshot,
                     request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotRequest.FromString,
                     response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotResponse.SerializeToString,
+            ),
+            'ListReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReports,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportsResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetReportRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetReportResponse.SerializeToString,
+            ),
+            'CreateReportSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateReportSchedule,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateReportScheduleRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateReportScheduleResponse.SerializeToString,
+            ),
+            'ListReportSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReportSchedules,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportSchedulesRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportSchedulesResponse.SerializeToString,
+            ),
+            'DeleteReportSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteReportSchedule,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.DeleteReportScheduleRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.DeleteReportScheduleResponse.SerializeToString,
+            ),
+            'ListReportVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReportVersions,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportVersionsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportVersionsResponse.SerializeToString,
             ),
             'CreateSegmentation': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSegmentation,
@@ -2508,6 +2613,168 @@ class PortraitService:
             '/lifecircle.portrait.v1.PortraitService/GetSnapshot',
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotRequest.SerializeToString,
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListReports',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/GetReport',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetReportRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateReportSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/CreateReportSchedule',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateReportScheduleRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.CreateReportScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReportSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListReportSchedules',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportSchedulesRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteReportSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/DeleteReportSchedule',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.DeleteReportScheduleRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.DeleteReportScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReportVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListReportVersions',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportVersionsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReportVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

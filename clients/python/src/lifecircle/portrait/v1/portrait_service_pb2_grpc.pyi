@@ -130,6 +130,23 @@ class PortraitServiceStub:
     """
     GetSnapshot: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetSnapshotRequest, _portrait_service_pb2.GetSnapshotResponse]
     """Gives the Parquet files of one run, for batch consumers."""
+    ListReports: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListReportsRequest, _portrait_service_pb2.ListReportsResponse]
+    """Lists the reports that this service makes, by id, without their figures."""
+    GetReport: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetReportRequest, _portrait_service_pb2.GetReportResponse]
+    """Gives a report over a published run: typed tables of the caller's organisations, small groups suppressed. It is made once for each run
+    and organisation, and kept: the same request gives the same figures. Sums of at most 10 million customers take less than a minute;
+    a report that is scheduled is there already.
+    """
+    CreateReportSchedule: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CreateReportScheduleRequest, _portrait_service_pb2.CreateReportScheduleResponse]
+    """Schedules a report for the caller's organisation: it is made for each run that is published from now on, and for the current one.
+    Idempotent by request_id.
+    """
+    ListReportSchedules: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListReportSchedulesRequest, _portrait_service_pb2.ListReportSchedulesResponse]
+    """Lists the schedules of the caller's organisations by id."""
+    DeleteReportSchedule: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.DeleteReportScheduleRequest, _portrait_service_pb2.DeleteReportScheduleResponse]
+    """Gives a schedule up; what it made stays. Idempotent by request_id."""
+    ListReportVersions: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListReportVersionsRequest, _portrait_service_pb2.ListReportVersionsResponse]
+    """Lists the versions of a report that are kept, the latest made first."""
     CreateSegmentation: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CreateSegmentationRequest, _portrait_service_pb2.CreateSegmentationResponse]
     """CreateSegmentation clusters the customers of each brand of a run. The same inputs give the job that is there. Idempotent by request_id."""
     GetSegmentation: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetSegmentationRequest, _portrait_service_pb2.GetSegmentationResponse]
@@ -577,6 +594,59 @@ class PortraitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_portrait_service_pb2.GetSnapshotRequest, _abc.Awaitable[_portrait_service_pb2.GetSnapshotResponse]],
     ) -> _abc.Awaitable[_portrait_service_pb2.GetSnapshotResponse]:
         """Gives the Parquet files of one run, for batch consumers."""
+
+    @_abc_1.abstractmethod
+    def ListReports(
+        self,
+        request: _portrait_service_pb2.ListReportsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListReportsRequest, _abc.Awaitable[_portrait_service_pb2.ListReportsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListReportsResponse]:
+        """Lists the reports that this service makes, by id, without their figures."""
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _portrait_service_pb2.GetReportRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.GetReportRequest, _abc.Awaitable[_portrait_service_pb2.GetReportResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.GetReportResponse]:
+        """Gives a report over a published run: typed tables of the caller's organisations, small groups suppressed. It is made once for each run
+        and organisation, and kept: the same request gives the same figures. Sums of at most 10 million customers take less than a minute;
+        a report that is scheduled is there already.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateReportSchedule(
+        self,
+        request: _portrait_service_pb2.CreateReportScheduleRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.CreateReportScheduleRequest, _abc.Awaitable[_portrait_service_pb2.CreateReportScheduleResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.CreateReportScheduleResponse]:
+        """Schedules a report for the caller's organisation: it is made for each run that is published from now on, and for the current one.
+        Idempotent by request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def ListReportSchedules(
+        self,
+        request: _portrait_service_pb2.ListReportSchedulesRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListReportSchedulesRequest, _abc.Awaitable[_portrait_service_pb2.ListReportSchedulesResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListReportSchedulesResponse]:
+        """Lists the schedules of the caller's organisations by id."""
+
+    @_abc_1.abstractmethod
+    def DeleteReportSchedule(
+        self,
+        request: _portrait_service_pb2.DeleteReportScheduleRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.DeleteReportScheduleRequest, _abc.Awaitable[_portrait_service_pb2.DeleteReportScheduleResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.DeleteReportScheduleResponse]:
+        """Gives a schedule up; what it made stays. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListReportVersions(
+        self,
+        request: _portrait_service_pb2.ListReportVersionsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListReportVersionsRequest, _abc.Awaitable[_portrait_service_pb2.ListReportVersionsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListReportVersionsResponse]:
+        """Lists the versions of a report that are kept, the latest made first."""
 
     @_abc_1.abstractmethod
     def CreateSegmentation(

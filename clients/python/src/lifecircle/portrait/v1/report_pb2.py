@@ -22,18 +22,39 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/portrait/v1/report.proto\x12\x16lifecircle.portrait.v1\x1a\x16google/type/date.proto\"\xd4\x01\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12$\n\tfrom_date\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12\"\n\x07to_date\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\x17\n\x0fsignalling_rows\x18\x05 \x01(\x03\x12\x0e\n\x06visits\x18\x06 \x01(\x03\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\x0c\n\x04held\x18\x08 \x03(\t\x12\x19\n\x11\x63\x61talogue_version\x18\t \x01(\t\"I\n\x0cSnapshotFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/portrait/v1/report.proto\x12\x16lifecircle.portrait.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xd4\x01\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12$\n\tfrom_date\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12\"\n\x07to_date\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\x17\n\x0fsignalling_rows\x18\x05 \x01(\x03\x12\x0e\n\x06visits\x18\x06 \x01(\x03\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\x0c\n\x04held\x18\x08 \x03(\t\x12\x19\n\x11\x63\x61talogue_version\x18\t \x01(\t\"I\n\x0cSnapshotFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\x05\"\xe4\x01\n\x0cReportColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x37\n\x04kind\x18\x03 \x01(\x0e\x32).lifecircle.portrait.v1.ReportColumn.Kind\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x0f\n\x07\x66ormula\x18\x05 \x01(\t\"_\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_TEXT\x10\x01\x12\x10\n\x0cKIND_INTEGER\x10\x02\x12\x10\n\x0cKIND_DECIMAL\x10\x03\x12\x0e\n\nKIND_SHARE\x10\x04\"^\n\nReportCell\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x12\n\nsuppressed\x18\x04 \x01(\x08\x42\x07\n\x05value\"M\n\tReportRow\x12\x31\n\x05\x63\x65lls\x18\x01 \x03(\x0b\x32\".lifecircle.portrait.v1.ReportCell\x12\r\n\x05total\x18\x02 \x01(\x08\"\xd4\x01\n\x0bReportChart\x12\x36\n\x04kind\x18\x01 \x01(\x0e\x32(.lifecircle.portrait.v1.ReportChart.Kind\x12\r\n\x05title\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\t\n\x01y\x18\x04 \x03(\t\x12\x0e\n\x06series\x18\x05 \x01(\t\"X\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_BAR\x10\x01\x12\x0e\n\nKIND_STACK\x10\x02\x12\r\n\tKIND_HEAT\x10\x03\x12\r\n\tKIND_LINE\x10\x04\"\xf2\x01\n\x0bReportTable\x12\x10\n\x08table_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\x35\n\x07\x63olumns\x18\x04 \x03(\x0b\x32$.lifecircle.portrait.v1.ReportColumn\x12/\n\x04rows\x18\x05 \x03(\x0b\x32!.lifecircle.portrait.v1.ReportRow\x12\x33\n\x06\x63harts\x18\x06 \x03(\x0b\x32#.lifecircle.portrait.v1.ReportChart\x12\x17\n\x0fsuppressed_rows\x18\x07 \x01(\x05\"\xb6\x02\n\x06Report\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x16\n\x0esmallest_group\x18\x04 \x01(\x05\x12\x33\n\x06tables\x18\x05 \x03(\x0b\x32#.lifecircle.portrait.v1.ReportTable\x12\x0e\n\x06run_id\x18\x06 \x01(\t\x12$\n\tfrom_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12\"\n\x07to_date\x18\x08 \x01(\x0b\x32\x11.google.type.Date\x12\x16\n\x0e\x63ompare_run_id\x18\t \x01(\t\x12*\n\x0f\x63ompare_to_date\x18\n \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06org_id\x18\x0b \x01(\t\"\x99\x01\n\x0eReportSchedule\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t\x12\x11\n\treport_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63ompare\x18\x03 \x01(\x08\x12\x0e\n\x06org_id\x18\x04 \x01(\t\x12\r\n\x05owner\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbf\x01\n\rReportVersion\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x16\n\x0e\x63ompare_run_id\x18\x03 \x01(\t\x12\x0e\n\x06org_id\x18\x04 \x01(\t\x12\"\n\x07to_date\x18\x05 \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.portrait.v1.report_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUN']._serialized_start=88
-  _globals['_RUN']._serialized_end=300
-  _globals['_SNAPSHOTFILE']._serialized_start=302
-  _globals['_SNAPSHOTFILE']._serialized_end=375
+  _globals['_RUN']._serialized_start=121
+  _globals['_RUN']._serialized_end=333
+  _globals['_SNAPSHOTFILE']._serialized_start=335
+  _globals['_SNAPSHOTFILE']._serialized_end=408
+  _globals['_REPORTCOLUMN']._serialized_start=411
+  _globals['_REPORTCOLUMN']._serialized_end=639
+  _globals['_REPORTCOLUMN_KIND']._serialized_start=544
+  _globals['_REPORTCOLUMN_KIND']._serialized_end=639
+  _globals['_REPORTCELL']._serialized_start=641
+  _globals['_REPORTCELL']._serialized_end=735
+  _globals['_REPORTROW']._serialized_start=737
+  _globals['_REPORTROW']._serialized_end=814
+  _globals['_REPORTCHART']._serialized_start=817
+  _globals['_REPORTCHART']._serialized_end=1029
+  _globals['_REPORTCHART_KIND']._serialized_start=941
+  _globals['_REPORTCHART_KIND']._serialized_end=1029
+  _globals['_REPORTTABLE']._serialized_start=1032
+  _globals['_REPORTTABLE']._serialized_end=1274
+  _globals['_REPORT']._serialized_start=1277
+  _globals['_REPORT']._serialized_end=1587
+  _globals['_REPORTSCHEDULE']._serialized_start=1590
+  _globals['_REPORTSCHEDULE']._serialized_end=1743
+  _globals['_REPORTVERSION']._serialized_start=1746
+  _globals['_REPORTVERSION']._serialized_end=1937
 # @@protoc_insertion_point(module_scope)

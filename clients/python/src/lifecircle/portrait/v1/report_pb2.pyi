@@ -6,7 +6,9 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
 import sys
@@ -114,3 +116,423 @@ class SnapshotFile(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SnapshotFile: _TypeAlias = SnapshotFile  # noqa: Y015
+
+@_typing.final
+class ReportColumn(_message.Message):
+    """ReportColumn is a column of a report's table, with what its figures mean."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ReportColumn._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: ReportColumn._Kind.ValueType  # 0
+        """KIND_UNSPECIFIED is never told."""
+        KIND_TEXT: ReportColumn._Kind.ValueType  # 1
+        """KIND_TEXT is a dimension: cells have text."""
+        KIND_INTEGER: ReportColumn._Kind.ValueType  # 2
+        """KIND_INTEGER is a count: cells have an integer."""
+        KIND_DECIMAL: ReportColumn._Kind.ValueType  # 3
+        """KIND_DECIMAL is a measure with decimals: cells have a number."""
+        KIND_SHARE: ReportColumn._Kind.ValueType  # 4
+        """KIND_SHARE is a share, 1 for the whole: cells have a number."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kind says how values are written and what they are."""
+
+    KIND_UNSPECIFIED: ReportColumn.Kind.ValueType  # 0
+    """KIND_UNSPECIFIED is never told."""
+    KIND_TEXT: ReportColumn.Kind.ValueType  # 1
+    """KIND_TEXT is a dimension: cells have text."""
+    KIND_INTEGER: ReportColumn.Kind.ValueType  # 2
+    """KIND_INTEGER is a count: cells have an integer."""
+    KIND_DECIMAL: ReportColumn.Kind.ValueType  # 3
+    """KIND_DECIMAL is a measure with decimals: cells have a number."""
+    KIND_SHARE: ReportColumn.Kind.ValueType  # 4
+    """KIND_SHARE is a share, 1 for the whole: cells have a number."""
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    FORMULA_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """name names the column within its table."""
+    title: _builtins.str
+    """title is what people read, in Chinese."""
+    kind: Global___ReportColumn.Kind.ValueType
+    """kind says how values are written."""
+    unit: _builtins.str
+    """unit is the unit in Chinese; empty for a text or a pure number."""
+    formula: _builtins.str
+    """formula is how it is computed from the rows of the table's source; empty for a dimension."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        title: _builtins.str = ...,
+        kind: Global___ReportColumn.Kind.ValueType = ...,
+        unit: _builtins.str = ...,
+        formula: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["formula", b"formula", "kind", b"kind", "name", b"name", "title", b"title", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportColumn: _TypeAlias = ReportColumn  # noqa: Y015
+
+@_typing.final
+class ReportCell(_message.Message):
+    """ReportCell is one figure or word. Without a value the figure is not known, unless it is suppressed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    INTEGER_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SUPPRESSED_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """text is a word."""
+    integer: _builtins.int
+    """integer is a count."""
+    number: _builtins.float
+    """number is a measure or a share, rounded to 6 decimals."""
+    suppressed: _builtins.bool
+    """suppressed is true where the figure is withheld, since it stands for fewer than smallest_group customers or would give such a one away."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        integer: _builtins.int = ...,
+        number: _builtins.float = ...,
+        suppressed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["integer", b"integer", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["integer", b"integer", "number", b"number", "suppressed", b"suppressed", "text", b"text", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["text", "integer", "number"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___ReportCell: _TypeAlias = ReportCell  # noqa: Y015
+
+@_typing.final
+class ReportRow(_message.Message):
+    """ReportRow is a line of a table."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    total: _builtins.bool
+    """total is true for a line over all others of its part."""
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportCell]:
+        """cells are in the order of the columns."""
+
+    def __init__(
+        self,
+        *,
+        cells: _abc.Iterable[Global___ReportCell] | None = ...,
+        total: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportRow: _TypeAlias = ReportRow  # noqa: Y015
+
+@_typing.final
+class ReportChart(_message.Message):
+    """ReportChart says which columns to draw."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ReportChart._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: ReportChart._Kind.ValueType  # 0
+        """KIND_UNSPECIFIED is never told."""
+        KIND_BAR: ReportChart._Kind.ValueType  # 1
+        """KIND_BAR draws bars."""
+        KIND_STACK: ReportChart._Kind.ValueType  # 2
+        """KIND_STACK draws bars upon each other."""
+        KIND_HEAT: ReportChart._Kind.ValueType  # 3
+        """KIND_HEAT draws a field of colours: x by series."""
+        KIND_LINE: ReportChart._Kind.ValueType  # 4
+        """KIND_LINE draws lines."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kind is the form."""
+
+    KIND_UNSPECIFIED: ReportChart.Kind.ValueType  # 0
+    """KIND_UNSPECIFIED is never told."""
+    KIND_BAR: ReportChart.Kind.ValueType  # 1
+    """KIND_BAR draws bars."""
+    KIND_STACK: ReportChart.Kind.ValueType  # 2
+    """KIND_STACK draws bars upon each other."""
+    KIND_HEAT: ReportChart.Kind.ValueType  # 3
+    """KIND_HEAT draws a field of colours: x by series."""
+    KIND_LINE: ReportChart.Kind.ValueType  # 4
+    """KIND_LINE draws lines."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
+    kind: Global___ReportChart.Kind.ValueType
+    """kind is the form."""
+    title: _builtins.str
+    """title is what stands above it, in Chinese."""
+    x: _builtins.str
+    """x is the dimension along the axis, by name."""
+    series: _builtins.str
+    """series is the dimension that splits the measure; empty for none."""
+    @_builtins.property
+    def y(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """y are the measures drawn, by name."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___ReportChart.Kind.ValueType = ...,
+        title: _builtins.str = ...,
+        x: _builtins.str = ...,
+        y: _abc.Iterable[_builtins.str] | None = ...,
+        series: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "series", b"series", "title", b"title", "x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportChart: _TypeAlias = ReportChart  # noqa: Y015
+
+@_typing.final
+class ReportTable(_message.Message):
+    """ReportTable is one table of a report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    CHARTS_FIELD_NUMBER: _builtins.int
+    SUPPRESSED_ROWS_FIELD_NUMBER: _builtins.int
+    table_id: _builtins.str
+    """table_id names the table within its report."""
+    title: _builtins.str
+    """title is what stands above it, in Chinese."""
+    note: _builtins.str
+    """note says what to heed when reading it, in Chinese."""
+    suppressed_rows: _builtins.int
+    """suppressed_rows counts the rows whose figures are withheld."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportColumn]:
+        """columns are the dimensions, then the measures."""
+
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportRow]:
+        """rows are in the order to show."""
+
+    @_builtins.property
+    def charts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportChart]:
+        """charts are what to draw."""
+
+    def __init__(
+        self,
+        *,
+        table_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        note: _builtins.str = ...,
+        columns: _abc.Iterable[Global___ReportColumn] | None = ...,
+        rows: _abc.Iterable[Global___ReportRow] | None = ...,
+        charts: _abc.Iterable[Global___ReportChart] | None = ...,
+        suppressed_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charts", b"charts", "columns", b"columns", "note", b"note", "rows", b"rows", "suppressed_rows", b"suppressed_rows", "table_id", b"table_id", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportTable: _TypeAlias = ReportTable  # noqa: Y015
+
+@_typing.final
+class Report(_message.Message):
+    """Report is one report (报表) or theme (主题): its definition and, where asked for, its figures over a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    SMALLEST_GROUP_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    FROM_DATE_FIELD_NUMBER: _builtins.int
+    TO_DATE_FIELD_NUMBER: _builtins.int
+    COMPARE_RUN_ID_FIELD_NUMBER: _builtins.int
+    COMPARE_TO_DATE_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    report_id: _builtins.str
+    """report_id names the report."""
+    title: _builtins.str
+    """title is its name in Chinese."""
+    purpose: _builtins.str
+    """purpose says what it is read for, in Chinese."""
+    smallest_group: _builtins.int
+    """smallest_group is the least number of customers that a figure may stand for."""
+    run_id: _builtins.str
+    """run_id is the run that it is over; empty in a listing."""
+    compare_run_id: _builtins.str
+    """compare_run_id is the run that it is compared with; empty for none."""
+    org_id: _builtins.str
+    """org_id is the organisation whose customers it counts; empty for the whole."""
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportTable]:
+        """tables are its parts. A composite theme has those of the themes that it is made of."""
+
+    @_builtins.property
+    def from_date(self) -> _date_pb2.Date:
+        """from_date is the first day of the data."""
+
+    @_builtins.property
+    def to_date(self) -> _date_pb2.Date:
+        """to_date is the last day of the data."""
+
+    @_builtins.property
+    def compare_to_date(self) -> _date_pb2.Date:
+        """compare_to_date is the last day of that run's data; unset for none."""
+
+    def __init__(
+        self,
+        *,
+        report_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        smallest_group: _builtins.int = ...,
+        tables: _abc.Iterable[Global___ReportTable] | None = ...,
+        run_id: _builtins.str = ...,
+        from_date: _date_pb2.Date | None = ...,
+        to_date: _date_pb2.Date | None = ...,
+        compare_run_id: _builtins.str = ...,
+        compare_to_date: _date_pb2.Date | None = ...,
+        org_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compare_to_date", b"compare_to_date", "from_date", b"from_date", "to_date", b"to_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compare_run_id", b"compare_run_id", "compare_to_date", b"compare_to_date", "from_date", b"from_date", "org_id", b"org_id", "purpose", b"purpose", "report_id", b"report_id", "run_id", b"run_id", "smallest_group", b"smallest_group", "tables", b"tables", "title", b"title", "to_date", b"to_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class ReportSchedule(_message.Message):
+    """ReportSchedule asks for a report with every run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    COMPARE_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    schedule_id: _builtins.str
+    """schedule_id names the schedule."""
+    report_id: _builtins.str
+    """report_id is the report."""
+    compare: _builtins.bool
+    """compare is as in GetReport."""
+    org_id: _builtins.str
+    """org_id is the organisation whose customers it counts; empty for the whole."""
+    owner: _builtins.str
+    """owner is who asked for it."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is when."""
+
+    def __init__(
+        self,
+        *,
+        schedule_id: _builtins.str = ...,
+        report_id: _builtins.str = ...,
+        compare: _builtins.bool = ...,
+        org_id: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compare", b"compare", "create_time", b"create_time", "org_id", b"org_id", "owner", b"owner", "report_id", b"report_id", "schedule_id", b"schedule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportSchedule: _TypeAlias = ReportSchedule  # noqa: Y015
+
+@_typing.final
+class ReportVersion(_message.Message):
+    """ReportVersion is a report that was made and kept; GetReport gives it by its period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    COMPARE_RUN_ID_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    TO_DATE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    report_id: _builtins.str
+    """report_id is the report."""
+    run_id: _builtins.str
+    """run_id is the run that it is over."""
+    compare_run_id: _builtins.str
+    """compare_run_id is the run that it is compared with; empty for none."""
+    org_id: _builtins.str
+    """org_id is the organisation whose customers it counts; empty for the whole."""
+    sha256: _builtins.str
+    """sha256 is the checksum over its figures, hex."""
+    @_builtins.property
+    def to_date(self) -> _date_pb2.Date:
+        """to_date is the last day of the run's data: the period to ask for."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is when it was made."""
+
+    def __init__(
+        self,
+        *,
+        report_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        compare_run_id: _builtins.str = ...,
+        org_id: _builtins.str = ...,
+        to_date: _date_pb2.Date | None = ...,
+        sha256: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "to_date", b"to_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compare_run_id", b"compare_run_id", "create_time", b"create_time", "org_id", b"org_id", "report_id", b"report_id", "run_id", b"run_id", "sha256", b"sha256", "to_date", b"to_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportVersion: _TypeAlias = ReportVersion  # noqa: Y015

@@ -97,7 +97,10 @@ def test_rules_as_data_rule_products_out() -> None:
         np.array([0, 10 * day, 45 * day]),
         np.array([True, False, False]),
     )
-    cool = ownership.cooling(gone, np.array([5, 9]), catalogue, 50 * day)
+    state = ownership.state(gone, catalogue)
+    cool = state.of(np.array([5, 9])).cooling(catalogue, 50 * day)
+    assert not state.of(np.array([6, 7])).owned.any()
+    assert state.of(np.zeros(0, dtype=np.int64)).owned.shape == (0, len(catalogue))
     assert cool[:, catalogue.index["A2"]].tolist() == [False, True]
     assert ownership.ever(gone, np.array([5, 9]), catalogue)[:, catalogue.index["A2"]].tolist() == [True, False]
 

@@ -15,6 +15,7 @@ from services.recommend.lake import workbench
 from services.recommend.training import fit, program
 from services.recommend.training.fit import Data
 from services.recommend.usecases.learning import worthy
+from tests.fixtures.counts import FULL
 from tests.recommend.town import CATALOGUE, FEATURES, Town, town
 from tools.tidy import ROOT
 
@@ -105,6 +106,7 @@ def test_a_model_is_worthy_unless_it_is_worse_than_popularity_beyond_chance() ->
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not FULL, reason="half a minute of training; made when all proofs are")
 @pytest.mark.skipif(not TELCO.is_dir(), reason="no ibm-telco files at ../shared/data beside the checkout")
 def test_on_ibm_telco_it_passes_every_baseline_on_the_same_split() -> None:
     from tests.recommend.telco import load

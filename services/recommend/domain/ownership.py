@@ -52,21 +52,6 @@ class Folded:
     unknown_products: int
 
 
-def cooling(orders: Orders, customers: Ints, catalogue: Catalogue, now: int) -> Flags:
-    """What each of `customers` (ascending keys) cancelled less than its cool-down ago; `now` in milliseconds."""
-    days = np.array([product.terms.cool_down_days if product.terms else 0 for product in catalogue.products])
-    cool = np.zeros((len(customers), len(catalogue)), dtype=bool)
-    if not days.any() or not len(customers):
-        return cool
-    state = latest(orders)
-    column = np.array([catalogue.index.get(each, -1) for each in state.product_id.tolist()], dtype=np.int64)
-    row = np.minimum(np.searchsorted(customers, state.customer_key), len(customers) - 1)
-    mine = ~state.opens & (column >= 0) & (customers[row] == state.customer_key)
-    recent = mine & (state.time > now - days[np.maximum(column, 0)] * 86_400_000)
-    cool[row[recent], column[recent]] = True
-    return cool
-
-
 def ever(orders: Orders, customers: Ints, catalogue: Catalogue) -> Flags:
     """What each of `customers` (ascending keys) opened at any time, whether he holds it still or not."""
     column = np.array([catalogue.index.get(each, -1) for each in orders.product_id.tolist()], dtype=np.int64)
@@ -77,6 +62,59 @@ def ever(orders: Orders, customers: Ints, catalogue: Catalogue) -> Flags:
     known = orders.opens & (column >= 0) & (customers[row] == orders.customer_key)
     opened[row[known], column[known]] = True
     return opened
+
+
+@dataclass(frozen=True)
+class State:
+    """The latest orders as numbers, by customer: `column` is the product's in a catalogue, -1 for an unknown one."""
+
+    customer_key: Ints
+    column: Ints
+    opens: Flags
+    time: Ints
+    products: int
+
+    def of(self, customers: Ints) -> "Held":
+        """What `customers` (ascending keys, with gaps or without) hold, and what they cancelled and when."""
+        first, last = np.searchsorted(self.customer_key, customers[[0, -1]] + [0, 1]) if len(customers) else (0, 0)
+        part = slice(int(first), int(last))
+        row = np.searchsorted(customers, self.customer_key[part])
+        mine = (
+            customers[np.minimum(row, max(len(customers) - 1, 0))] == self.customer_key[part] if last > first else row
+        )
+        known = np.asarray(mine, dtype=bool) & (self.column[part] >= 0)
+        opens, column = self.opens[part], self.column[part]
+        owned = np.zeros((len(customers), self.products), dtype=bool)
+        owned[row[known & opens], column[known & opens]] = True
+        left = known & ~opens
+        return Held(owned, row[left], column[left], self.time[part][left])
+
+
+@dataclass(frozen=True)
+class Held:
+    """`owned` (n, p); what was cancelled: row, column and time in milliseconds, of equal length."""
+
+    owned: Flags
+    row: Ints
+    column: Ints
+    time: Ints
+
+    def cooling(self, catalogue: Catalogue, now: int) -> Flags:
+        """What each cancelled less than its cool-down ago, (n, p); `now` in milliseconds."""
+        days = np.array([product.terms.cool_down_days if product.terms else 0 for product in catalogue.products])
+        cool = np.zeros(self.owned.shape, dtype=bool)
+        recent = self.time > now - days[self.column] * 86_400_000
+        cool[self.row[recent], self.column[recent]] = True
+        return cool
+
+
+def state(orders: Orders, catalogue: Catalogue) -> State:
+    """The latest orders by customer, with their products' columns."""
+    kept = latest(orders)
+    ids, code = np.unique(kept.product_id.astype(str), return_inverse=True)
+    column = np.array([catalogue.index.get(each, -1) for each in ids.tolist()], dtype=np.int64)
+    found = column[code.reshape(-1)] if len(ids) else np.zeros(0, dtype=np.int64)
+    return State(kept.customer_key, found, kept.opens, kept.time, len(catalogue))
 
 
 def fold(orders: Orders, customers: Ints, catalogue: Catalogue) -> Folded:

@@ -272,7 +272,8 @@ def _pairs(ensemble: Ensemble, data: Data, part: Flags) -> Pairs:
 
 
 def _calibrate(pairs: Pairs, weights: Floats) -> Calibration:
-    return acceptance.calibrate(pairs.odds(weights), pairs.held, pairs.asked, pairs.owns)
+    found = acceptance.calibrate(pairs.odds(weights), pairs.held, pairs.asked, pairs.owns)
+    return Calibration(np.round(found.slope, linear.DECIMALS), np.round(found.intercept, linear.DECIMALS))
 
 
 def _measure(ensemble: Ensemble, calibration: Calibration, data: Data, learned: Flags, test: Flags) -> dict[str, float]:

@@ -13,7 +13,10 @@ PENALTIES = (30.0, 10.0, 3.0)
 """Ridge penalties that are tried, the smoothest first."""
 KNOTS = 4
 MOST_ROWS = 50_000
-_STEPS = 30
+DECIMALS = 6
+"""Of every fitted weight: BLAS adds up in an order of its own, and the same inputs shall give the same bytes."""
+_STEPS = 50
+_CONVERGED = 1e-9
 
 
 def fit(profile: Singles, owned: Flags, penalty: float, threads: int, eligible: Flags | None = None) -> LogLinear:
@@ -64,14 +67,16 @@ def logistic(design: Floats, held: Flags, penalty: float) -> tuple[Floats, float
         bend = (design * (chance * (1.0 - chance))[:, None]).T @ design
         bend[np.diag_indices(width + 1)] += ridge
         step = np.linalg.solve(bend, slope)
+        if slope @ step < _CONVERGED:  # the error left is the square of it
+            found = found - step
+            break
         size = 1.0
         while (new := _loss(design, target, ridge, found - size * step)) > loss and size > 1e-6:
             size /= 2.0
         found = found - size * step
-        if loss - new < 1e-8 * max(loss, 1.0):
-            break
         loss = new
-    return found[:-1], float(found[-1])
+    rounded: Floats = np.asarray(np.round(found, DECIMALS), dtype=np.float64)
+    return rounded[:-1], float(rounded[-1])
 
 
 def _loss(design: Floats, target: Floats, ridge: Floats, weights: Floats) -> float:
@@ -98,5 +103,5 @@ def blend(parts: Sequence[Floats], held: Flags, *, prior: float = 20.0) -> Float
                 break
         bad = np.append(found[:-1] < 0.0, False) & kept
         if not bad.any():
-            return np.asarray(found[:-1])
+            return np.asarray(np.round(found[:-1], DECIMALS))
         kept &= ~bad

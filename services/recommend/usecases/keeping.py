@@ -21,6 +21,7 @@ from services.recommend.model import Graph, unpack_trees
 
 _log = structlog.get_logger(__name__)
 _refused = telemetry.counter("lifecircle.recommend.models.refused", "{model}", "Models that could not be loaded.")
+_created = telemetry.gauge("lifecircle.recommend.model.created", "s", "When the model that serves was made, Unix time.")
 
 _FRESH_SECONDS = 1.0
 _AGAIN_SECONDS = 30.0
@@ -143,6 +144,7 @@ class Keeper:
         try:
             self._loaded = await asyncio.to_thread(self._read_files, model)
             self._read_at = 0.0  # the next request makes the view of it
+            _created(model.create_time.timestamp())
             _log.info("model_loaded", model=model.model_id, sha256=model.sha256)
         except Exception as error:
             self._bad = (model.model_id, time.monotonic() + _AGAIN_SECONDS)

@@ -12,7 +12,7 @@ from services.kit.db import Database
 from services.kit.jobs import Running
 from services.recommend import refusals, store
 from services.recommend.domain import matrix, ownership
-from services.recommend.domain.ownership import Orders
+from services.recommend.domain.ownership import State
 from services.recommend.domain.product import Catalogue, Singles
 from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import FEEDS, File, Inputs
@@ -60,13 +60,12 @@ class Scoring:
         catalogue = Catalogue.of(products).with_terms(terms).aligned(model.product_ids)
         drifts: list[dict[str, float]] = []
         until = datetime.combine(run.to_date + timedelta(days=1), datetime.min.time(), UTC)
-        orders = await asyncio.to_thread(lambda: ownership.latest(self._lake.orders(sources["orders"])))
+        now = int(until.timestamp() * 1000)
+        held = await asyncio.to_thread(lambda: ownership.state(self._lake.orders(sources["orders"]), catalogue))
         files: list[File] = []
         customers = 0
         for number, source in enumerate(sorted(run.files, key=lambda file: file.bucket), 1):
-            part = await asyncio.to_thread(
-                self._bucket, matrix_id, graph, model, catalogue, orders, source, int(until.timestamp() * 1000)
-            )
+            part = await asyncio.to_thread(bucket, self._lake, matrix_id, graph, model, catalogue, held, source, now)
             file, scored, drift = part
             files.append(file)
             drifts.append(drift)
@@ -84,30 +83,30 @@ class Scoring:
     def _graph(self, model: Model) -> Graph:
         return Graph(self._lake.get(model_path(model.model_id, workbench.GRAPH)), model.sha256)
 
-    def _bucket(
-        self,
-        matrix_id: str,
-        graph: Graph,
-        model: Model,
-        catalogue: Catalogue,
-        orders: Orders,
-        source: File,
-        now: int,
-    ) -> tuple[File, int, dict[str, float]]:
-        features = self._lake.features([source])
-        owned = ownership.fold(orders, features.customer_key, catalogue).owned
-        eligible = catalogue.eligible(owned) & ~ownership.cooling(orders, features.customer_key, catalogue, now)
-        profile = aligned(features, model.features)
-        parts = [
-            graph.rank(profile[start : start + _ROWS], owned[start : start + _ROWS], eligible[start : start + _ROWS])
-            for start in range(0, len(profile), _ROWS)
-        ]
-        empty = np.zeros((0, len(model.product_ids)))
-        ids = np.concatenate([part.ids for part in parts] or [empty.astype(np.int64)])
-        scores = np.concatenate([part.scores for part in parts] or [empty.astype(np.float32)])
-        found = matrix.cells(ids, scores)
-        file = self._lake.write_matrix(matrix_id, source.bucket, features, found, model.product_ids)
-        return file, len(profile), drift_of(model, profile)
+
+def bucket(
+    lake: Lake, matrix_id: str, graph: Graph, model: Model, catalogue: Catalogue, held: State, source: File, now: int
+) -> tuple[File, int, dict[str, float]]:
+    """Score one bucket of customers into a file; gives it, the number of customers, and their drift."""
+    features = lake.features([source])
+    mine = held.of(features.customer_key)
+    profile = aligned(features, model.features)
+    ids, scores = [], []
+    for start in range(0, len(profile), _ROWS):
+        part = slice(start, start + _ROWS)
+        eligible = catalogue.eligible(mine.owned[part])
+        if len(mine.row):
+            eligible &= ~mine.cooling(catalogue, now)[part]
+        told = graph.rank(profile[part], mine.owned[part], eligible)
+        ids.append(told.ids)
+        scores.append(told.scores)
+    width = len(model.product_ids)
+    found = matrix.cells(
+        np.concatenate([*ids, np.zeros((0, width), dtype=np.int64)]),
+        np.concatenate([*scores, np.zeros((0, width), dtype=np.float32)]),
+    )
+    file = lake.write_matrix(matrix_id, source.bucket, features, found, model.product_ids)
+    return file, len(profile), drift_of(model, profile)
 
 
 def drift_of(model: Model, profile: Singles) -> dict[str, float]:

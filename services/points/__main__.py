@@ -1,4 +1,4 @@
-"""`python -m services.points serve [--work] | work | migrate | replay …`."""
+"""`python -m services.points serve [--work] | work | migrate | replay … | rules …`."""
 
 import sys
 
@@ -6,4 +6,4 @@ from services.kit import command
 from services.points import app, offline
 
 if __name__ == "__main__":
-    sys.exit(command.main("points", app.run, offline={"replay": offline.replay}))
+    sys.exit(command.main("points", app.run, offline={"replay": offline.replay, "rules": offline.rules}))

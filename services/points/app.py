@@ -20,7 +20,7 @@ from services.points.domain import scoring
 from services.points.lake import Lake
 from services.points.peers import Ingest
 from services.points.store import Store
-from services.points.usecases import Learning, Reading, RuleBook, Scoring
+from services.points.usecases import Analysis, Corrections, Learning, Periods, Reading, RuleBook, Scoring
 from services.points.worker import Worker
 
 
@@ -39,7 +39,16 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         closing.push_async_callback(db.close)
         clock, store = system_clock, Store()
         score = Scoring(db, clock, zone, store)
-        api = PointsApi(RuleBook(db, clock, system_ids, zone, store), score, Reading(db, clock, zone, store), clock)
+        periods = Periods(db, clock, system_ids, zone, store)
+        api = PointsApi(
+            corrections=Corrections(db, clock, system_ids, zone, store, score),
+            analysis=Analysis(db, zone, store, score),
+            rules=RuleBook(db, clock, system_ids, zone, store),
+            scoring=score,
+            reading=Reading(db, clock, zone, store),
+            periods=periods,
+            clock=clock,
+        )
         background: list[server.Background] = []
         if working and token is not None:
             channel = await closing.enter_async_context(
@@ -47,8 +56,9 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             )
             ingest = Ingest(IngestServiceStub(channel), settings.event_batch)
             lease = settings.lease_seconds.total_seconds()
-            worker = Worker(db, ingest, Learning(db, clock, zone, Lake(), store), score, system_ids(), lease)
-            background += [worker.follow_reference, worker.follow_events, worker.retry_suspended]
+            learning = Learning(db, clock, zone, Lake(), store)
+            worker = Worker(db, ingest, learning, score, system_ids(), lease, periods, clock)
+            background += [worker.follow_reference, worker.follow_events, worker.retry_suspended, worker.run_jobs]
         known = Known()
         background += await directory.background(
             closing,

@@ -1,150 +1,211 @@
-"""Offline verbs for analysts: files in, files out, the same domain code as the service.
+"""Offline verbs for analysts: files in, files out, the same domain code as the service, no database.
 
     python -m services.points replay --rules RULES.yaml --events EVENTS.parquet [--fields FIELDS.parquet]
-                                     --out ENTRIES.parquet [--timezone Asia/Shanghai]
+        --out ENTRIES.parquet [--engine kernel|sql|reference] [--threads 1] [--timezone Asia/Shanghai]
+    python -m services.points rules RULES.yaml --out RULES.xlsx      (or the other way round)
 
-EVENTS    source, source_event_id, type, customer_key, product_id, category, staff_id, staff_role, channel, amount_fen,
-          origin_event_id, occur_time (timestamp with a zone); a missing text column counts as empty
+RULES     YAML (the format stands at the top of domain/rule_text.py) or Excel (domain/rule_sheet.py);
+          services/points/examples/ holds the same rules as both
+EVENTS    source, source_event_id, type, customer_key, amount_fen, occur_time (timestamp with a zone); and, if there
+          are, product_id, category, channel, staff_id, staff_role, customer_type, origin_event_id, receive_time,
+          known_revision
 FIELDS    customer_key, staff_id, role, share_bps, valid_from, valid_to (dates or timestamps; null: open)
-ENTRIES   entry_id, account, staff_id, milli_points, source, source_event_id, rule_id, component, role, share_bps,
-          reverses_entry_id, period_id, occur_time; ordered by entry_id
+ENTRIES   kind, source, source_event_id, occur_time, period_id, rule_id, component, account, contra_account, staff_id,
+          role, milli_points, origin_event_id, customer_key, business_date; one double entry a row
 
 Every named employee and product counts as known, and the rules as in force on every day. The checksum printed for a
-period is the one that GetPeriod gives for the same events, rules and fields: anybody can prove a period.
+period is the one that GetPeriod gives for the same events, rules and fields: anybody can prove a period. All engines,
+any number of threads and any order of the rows give the same file and the same checksum.
 Exit status: 0 done, 2 bad input, with one line that says what and where.
 """
 
 import argparse
+import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from services.kit.errors import Refusal
-from services.points.domain import field, posting
-from services.points.domain.event import REFUND, Event
-from services.points.domain.ledger import Entry, digest
-from services.points.domain.posting import Employee, Origin, Outcome, Reference, Rules
-from services.points.domain.rule_set import checksum
-from services.points.domain.rule_text import parse
+from services.points.domain import batch, rule_sheet, rule_text
+from services.points.domain.gate import findings
+from services.points.domain.interpreter import read as interpret
+from services.points.domain.rule_set import RuleSet, checksum
 from services.points.domain.scoring import Compiled
-from services.points.lake import to_instant
+from services.points.domain.shares import compile_shares
+from services.points.lake.entries import Lines, from_result, write
+from services.points.lake.events import BadInput, ReadEvents, read_events
+from services.points.lake.fields import Fields, read_fields
+from services.points.lake.shadow import EventRow, PeriodRow, shadow
+from services.points.lake.told import told_rows
 
-_BATCH = 20_000
-_NEEDED = ("source", "source_event_id", "type", "customer_key", "amount_fen", "occur_time")
-_TEXTS = ("product_id", "category", "staff_id", "staff_role", "channel", "origin_event_id")
-_FIELDS = ("customer_key", "staff_id", "role", "share_bps", "valid_from", "valid_to")
-_OUT = ("entry_id", "account", "staff_id", "milli_points", "source", "source_event_id", "rule_id", "component", "role",
-        "share_bps", "reverses_entry_id", "period_id", "occur_time")  # fmt: skip
-_LONG_AGO = datetime(1, 1, 2, tzinfo=UTC)
-
-Told = tuple[Event, str, str]
-"""An event with its product's category and its employee's role."""
-
-
-class BadInput(Exception):
-    """What is wrong with the input, in one line."""
+ENGINES = ("kernel", "sql", "reference")
 
 
 def replay(arguments: Sequence[str]) -> int:
     """Score a file of events from nothing."""
-    parser = argparse.ArgumentParser(prog="python -m services.points replay", description=__doc__.partition("\n")[0])
+    parser = _parser("replay", "Score a file of events from nothing.")
     for name, needed in (("rules", True), ("events", True), ("fields", False), ("out", True)):
-        parser.add_argument(f"--{name}", type=Path, required=needed)
-    parser.add_argument("--timezone", default="Asia/Shanghai")
+        parser.add_argument(f"--{name}", type=Path, required=needed, metavar="FILE")
+    parser.add_argument("--engine", choices=ENGINES, default="kernel", help="who computes (default: kernel)")
+    parser.add_argument("--threads", type=int, choices=range(1, 65), default=1, metavar="N", help="default 1")
+    parser.add_argument("--timezone", default="Asia/Shanghai", help="of business days (default Asia/Shanghai)")
     wanted = parser.parse_args(arguments)
+    return _told("replay", lambda: _replay(wanted))
+
+
+def rules(arguments: Sequence[str]) -> int:
+    """Check a rule set and write it as YAML or Excel."""
+    parser = _parser("rules", "Check a rule set; write it as YAML or Excel.")
+    parser.add_argument("rules", type=Path, metavar="RULES", help="a .yaml or .xlsx file")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a .yaml or .xlsx file to write")
+    wanted = parser.parse_args(arguments)
+    return _told("rules", lambda: _rules(wanted.rules, wanted.out))
+
+
+def _parser(verb: str, about: str) -> argparse.ArgumentParser:
+    _, _, columns = (__doc__ or "").partition("\n\n")
+    return argparse.ArgumentParser(
+        prog=f"python -m services.points {verb}", description=about, epilog=columns,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+
+
+def _told(verb: str, work: Callable[[], None]) -> int:
     try:
-        _replay(wanted.rules, wanted.events, wanted.fields, wanted.out, _zone(wanted.timezone))
+        work()
     except BadInput as problem:
-        print(f"replay: {problem}", file=sys.stderr)
+        print(f"{verb}: {problem}", file=sys.stderr)
         return 2
     return 0
 
 
-def _replay(rules: Path, events: Path, fields: Path | None, out: Path, zone: ZoneInfo) -> None:
-    version, known = _rules(rules), _fields(fields, zone)
-    source = _open(events, _NEEDED)
-    began, entries, waits = time.perf_counter(), list[Entry](), Counter[str]()
-    refunds: list[Event] = []
-    origins: dict[tuple[str, str], Outcome] = {}
-    taken_back = {
-        event.origin_key for batch in _events(source, events) for event, _, _ in batch if event.type == REFUND
-    }
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("scoring", total=source.metadata.num_rows)
-        seen: set[tuple[str, str]] = set()
-        for told in _events(source, events):
-            batch = []
-            for each in told:
-                if each[0].key not in seen:
-                    seen.add(each[0].key)
-                    batch.append(each)
-            refunds += [event for event, _, _ in batch if event.type == REFUND]
-            for outcome in _score([told for told in batch if told[0].type != REFUND], version, known, zone):
-                entries += outcome.entries
-                waits[outcome.doubt.reason.value if outcome.doubt else "SCORED"] += 1
-                if outcome.event.key in taken_back:
-                    origins[outcome.event.key] = outcome
-            progress.advance(task, len(told))
-    done: set[tuple[str, str]] = set()
-    for event in sorted(refunds, key=lambda event: (event.occur_time, event.key)):
-        outcome = posting.refund(event, _origin(origins.get(event.origin_key), event.origin_key in done), zone)
-        done |= {event.origin_key} if outcome.doubt is None else set()
-        entries += outcome.entries
-        waits[outcome.doubt.reason.value if outcome.doubt else "SCORED"] += 1
-    seconds = time.perf_counter() - began
-    _write(out, entries)
-    for period in sorted({entry.period_id for entry in entries}):
-        mine = [entry for entry in entries if entry.period_id == period]
-        print(f"{period}  {len(mine):,} entries  sha256 {digest(mine)}")
-    print(
-        f"{waits.total():,} events in {seconds:.1f} s, {waits.total() / seconds:,.0f} a second; rules {version.sha256}"
-    )
-    for reason, count in sorted(waits.items()):
-        print(f"  {reason}: {count:,}")
-
-
-def _score(
-    batch: Sequence[Told], version: Rules, known: dict[int, list[field.Assignment]], zone: ZoneInfo
-) -> list[Outcome]:
-    owners = {each.row.staff_id for rows in known.values() for each in rows}
-    staff = {staff_id: Employee("", "") for staff_id in owners}
-    staff |= {event.staff_id: Employee("", role) for event, _, role in batch if event.staff_id}
-    reference = Reference(
-        ready=True,
-        zone=zone,
-        categories={event.product_id: category for event, category, _ in batch},
-        staff=staff,
-        fields=known,
-        effective=[("replay", date.min, version.rule_set_id)],
-        rules={version.rule_set_id: version},
-    )
-    return posting.score([event for event, _, _ in batch], reference)
-
-
-def _origin(outcome: Outcome | None, refunded: bool) -> Origin | None:
-    if outcome is None:
-        return None
-    return Origin(outcome.event.type, outcome.doubt is None, refunded, outcome.entries)
-
-
-def _rules(path: Path) -> Rules:
+def _rules(path: Path, out: Path | None) -> None:
+    known = read_rules(path)
+    print(f"{checksum(known)}  {len(known.tables)} tables, {sum(len(t.rows) for t in known.tables)} rows")
+    for each in findings(known):
+        print(f"{each.kind}  {each.place}: {each.message}")
+    if out is None:
+        return
     try:
-        rules = parse(path.read_text(encoding="utf-8"))
+        if out.suffix == ".xlsx":
+            out.write_bytes(rule_sheet.dump(known))
+        else:
+            out.write_text(rule_text.dump(known), encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{out}: {error}") from error
+
+
+def read_rules(path: Path) -> RuleSet:
+    """The rules of a YAML or Excel file. Raises BadInput with the place."""
+    try:
+        if path.suffix == ".xlsx":
+            return rule_sheet.parse(path.read_bytes())
+        return rule_text.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: {error}") from error
     except Refusal as refusal:
         raise BadInput(f"{path}: {refusal.message}") from refusal
-    return Rules("replay", checksum(rules), Compiled(rules))
+
+
+def _replay(wanted: argparse.Namespace) -> None:
+    zone = _zone(wanted.timezone)
+    known = read_rules(wanted.rules)
+    compiled = Compiled(known)
+    began, spent = time.perf_counter(), time.process_time()
+    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*bar, console=Console(stderr=True)) as progress, _quiet_on_failure(progress):
+        reading = progress.add_task("reading", total=None)
+        read = read_events(wanted.events, zone, lambda rows: progress.advance(reading, rows))
+        fields = read_fields(wanted.fields, zone)
+        progress.update(reading, total=len(read.events), completed=len(read.events))
+        scoring = progress.add_task(f"scoring ({wanted.engine})", total=len(read.events))
+        lines, doubts = _score(wanted.engine, compiled, read, fields, zone, wanted.threads)
+        progress.update(scoring, completed=len(read.events))
+        proofs = write(wanted.out, read, lines, known, _Writing(progress, len(lines.event) + len(lines.period)))
+    seconds, cpu = time.perf_counter() - began, time.process_time() - spent
+    for period_id, proof in sorted(proofs.items()):
+        print(f"{period_id}  {proof.lines:,} lines  {proof.milli_points:,} milli-points  sha256 {proof.hex()}")
+    every = hashlib.sha256("".join(f"{p} {proof.hex()}\n" for p, proof in sorted(proofs.items())).encode())
+    count = len(read.events)
+    print(f"output sha256 {every.hexdigest()}")
+    print(f"{count:,} events in {seconds:.2f} s, {count / max(seconds, 1e-9):,.0f} events/s "
+          f"({count / max(cpu, 1e-9):,.0f} per core-second); rules {checksum(known)}")  # fmt: skip
+    for reason, number in sorted(doubts.items()):
+        print(f"  {reason}: {number:,}")
+
+
+@contextmanager
+def _quiet_on_failure(progress: Progress) -> Iterator[None]:
+    """Bad input is told in one line, without the bars that it stopped."""
+    try:
+        yield
+    except BaseException:
+        progress.console.quiet = True
+        raise
+
+
+class _Writing:
+    """The third bar."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._task: TaskID = progress.add_task("writing", total=total)
+
+    def __call__(self, rows: int) -> None:
+        self._progress.advance(self._task, rows)
+
+
+def _score(
+    engine: str, compiled: Compiled, read: ReadEvents, fields: Fields, zone: ZoneInfo, threads: int
+) -> tuple[Lines, Counter[str]]:
+    """Lines by one engine, and how many events wait for which reason, SCORED or REPEATED."""
+    rule_set = compiled.rule_set
+    shares = compile_shares(rule_set, fields.held)
+    result = batch.run(compiled, shares, read.events, threads)
+    counts = np.bincount(result.doubt, minlength=len(batch.REASONS)).tolist()
+    doubts = Counter({getattr(r, "value", "SCORED"): n for r, n in zip(batch.REASONS, counts, strict=True) if n})
+    doubts += Counter({"REPEATED": read.repeated})
+    if engine == "kernel":
+        return from_result(result, rule_set, shares), doubts
+    if engine == "sql":
+        found = shadow(rule_set, read.events, fields.table(), threads)
+        return _lines(found.lines, found.period, rule_set), doubts
+    told, place = told_rows(read)
+    reading = interpret(rule_set, told, fields.held, zone)
+    lines = [
+        (place[line.source, line.source_event_id], line.rule_id, line.role, line.staff_id, line.period_id,
+         line.milli_points)
+        for line in reading.lines
+    ]  # fmt: skip
+    period: list[PeriodRow] = [
+        (p.period_id, p.rule_id, p.customer_key, p.day.toordinal() if p.day else None, p.staff_id, p.milli_points)
+        for p in reading.period
+    ]
+    waits = Counter(reason.value for reason in reading.waits.values())
+    scored = Counter({"SCORED": len(told) - waits.total(), "REPEATED": read.repeated})
+    return _lines(lines, period, rule_set), scored + waits
+
+
+def _lines(lines: Sequence[EventRow], period: Sequence[PeriodRow], rules: RuleSet) -> Lines:
+    """Rows as the columns that are written, in canonical order."""
+    rule_ids = [row.rule_id for table in rules.tables for row in table.rows]
+    roles, staff_ids = sorted({"", *(line[2] for line in lines)}), sorted({line[3] for line in lines} - {""})
+    rule = {name: number for number, name in enumerate(rule_ids)}
+    role = {name: number for number, name in enumerate(roles)}
+    staff = {name: number for number, name in enumerate(staff_ids)} | {"": -1}
+    ordered = sorted(lines, key=lambda line: line[:4])
+    codes = np.array([(line[0], rule[line[1]], role[line[2]], staff[line[3]]) for line in ordered], np.int32)
+    event, of_rule, of_role, whose = np.ascontiguousarray(codes.reshape(-1, 4).T)
+    amounts = np.array([line[5] for line in ordered], np.int64)
+    return Lines(event, of_rule, of_role, whose, amounts, rule_ids, roles, staff_ids, period)
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -152,80 +213,3 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         raise BadInput(f"--timezone {name} is not a time zone") from error
-
-
-def _fields(path: Path | None, zone: ZoneInfo) -> dict[int, list[field.Assignment]]:
-    if path is None:
-        return {}
-    columns = _open(path, _FIELDS).read(columns=list(_FIELDS)).to_pydict()
-    rows = []
-    for line, (key, staff_id, role, share, begin, end) in enumerate(zip(*columns.values(), strict=True), 1):
-        if None in (key, staff_id, role, share, begin):
-            raise BadInput(f"{path}: row {line}: a cell is empty")
-        until = None if end is None else to_instant(end, zone)
-        rows.append(field.Row(key, staff_id, role, share, to_instant(begin, zone), until, path.name, line))
-    standing, refused = field.told(rows)
-    if refused:
-        raise BadInput(f"{path}: row {refused[0][0].line}: {refused[0][1]}")
-    known: dict[int, list[field.Assignment]] = {}
-    for number, row in enumerate(standing, 1):
-        known.setdefault(row.customer_key, []).append(field.Assignment(number, row, _LONG_AGO, None))
-    return known
-
-
-def _open(path: Path, needed: Sequence[str]) -> pq.ParquetFile:
-    try:
-        source = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise BadInput(f"{path}: {error}") from error
-    missing = [name for name in needed if name not in source.schema_arrow.names]
-    if missing:
-        raise BadInput(f"{path}: the column {missing[0]} is missing")
-    return source
-
-
-def _events(source: pq.ParquetFile, path: Path) -> Iterator[list[Told]]:
-    names = [name for name in (*_NEEDED, *_TEXTS) if name in source.schema_arrow.names]
-    line = 0
-    for batch in source.iter_batches(_BATCH, columns=names):
-        told = []
-        for row in batch.to_pylist():
-            line += 1
-            told.append(_event(row, f"{path}: row {line}"))
-        yield told
-
-
-def _event(row: dict[str, Any], place: str) -> Told:
-    for name in ("source", "source_event_id", "type", "occur_time"):
-        if row[name] is None:
-            raise BadInput(f"{place}: {name} is empty")
-    occur_time = row["occur_time"]
-    if not isinstance(occur_time, datetime) or occur_time.tzinfo is None:
-        raise BadInput(f"{place}: occur_time is not a timestamp with a zone")
-    event = Event(
-        event_id="",
-        source=row["source"],
-        source_event_id=row["source_event_id"],
-        type=row["type"],
-        customer_key=row["customer_key"] or 0,
-        product_id=row.get("product_id") or "",
-        staff_id=row.get("staff_id") or "",
-        channel=row.get("channel") or "",
-        amount_fen=row["amount_fen"],
-        origin_event_id=row.get("origin_event_id") or "",
-        occur_time=occur_time,
-        receive_time=occur_time,
-    )
-    return event, row.get("category") or "", row.get("staff_role") or ""
-
-
-def _write(path: Path, entries: list[Entry]) -> None:
-    entries.sort(key=lambda entry: entry.entry_id)
-    columns = {name: [getattr(entry, name) for entry in entries] for name in _OUT}
-    columns["occur_time"] = pa.array(columns["occur_time"], pa.timestamp("us", tz="UTC"))
-    part = path.with_name(f".{path.name}.part")
-    try:
-        pq.write_table(pa.table(columns), part, compression="zstd")
-        part.replace(path)
-    except OSError as error:
-        raise BadInput(f"{path}: {error}") from error

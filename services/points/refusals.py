@@ -68,3 +68,87 @@ def period_not_found(period_id: str) -> Refusal:
     """The ledger has no such period."""
     message = f"the ledger has no period {period_id}"
     return Refusal(Kind.NOT_FOUND, "PERIOD_NOT_FOUND", message, metadata={"period_id": period_id})
+
+
+def period_state(period_id: str, state: str, verb: str) -> Refusal:
+    """The period's state does not allow the verb."""
+    message = f"{period_id} is {state}, so it cannot be {verb}"
+    return Refusal(Kind.FAILED_PRECONDITION, "PERIOD_STATE", message, metadata={"period_id": period_id, "state": state})
+
+
+def rule_set_state(state: str, needed: str) -> Refusal:
+    """The version's state does not allow the verb."""
+    message = f"this version is {state}; it must be {needed} first"
+    return Refusal(Kind.FAILED_PRECONDITION, "RULE_SET_STATE", message, metadata={"state": state, "needed": needed})
+
+
+def second_person(first: str) -> Refusal:
+    """The same person may not do both."""
+    return Refusal(
+        Kind.PERMISSION_DENIED,
+        "SECOND_PERSON",
+        f"{first} began this, so another person must decide",
+        metadata={"first": first},
+    )
+
+
+def event_not_found(source: str, source_event_id: str) -> Refusal:
+    """No event has this id."""
+    metadata = {"source": source, "source_event_id": source_event_id}
+    return Refusal(Kind.NOT_FOUND, "EVENT_NOT_FOUND", f"{source} told no event {source_event_id}", metadata=metadata)
+
+
+def run_not_found(run_id: str) -> Refusal:
+    """No run has this id."""
+    return Refusal(Kind.NOT_FOUND, "RUN_NOT_FOUND", f"no run has the id {run_id}", metadata={"run_id": run_id})
+
+
+def run_state(state: str) -> Refusal:
+    """The run is no recalculation with differences."""
+    message = f"only a recalculation with differences can be posted; this run is {state}"
+    return Refusal(Kind.FAILED_PRECONDITION, "RUN_STATE", message, metadata={"state": state})
+
+
+def adjustment_not_found(adjustment_id: str) -> Refusal:
+    """No adjustment has this id."""
+    message = f"no adjustment has the id {adjustment_id}"
+    return Refusal(Kind.NOT_FOUND, "ADJUSTMENT_NOT_FOUND", message, metadata={"adjustment_id": adjustment_id})
+
+
+def adjustment_decided(state: str) -> Refusal:
+    """The adjustment was decided before."""
+    return Refusal(Kind.FAILED_PRECONDITION, "ADJUSTMENT_DECIDED", f"it is {state} already", metadata={"state": state})
+
+
+def dispute_not_found(dispute_id: str) -> Refusal:
+    """No dispute has this id."""
+    message = f"no dispute has the id {dispute_id}"
+    return Refusal(Kind.NOT_FOUND, "DISPUTE_NOT_FOUND", message, metadata={"dispute_id": dispute_id})
+
+
+def dispute_state(state: str) -> Refusal:
+    """The dispute's state does not allow the verb."""
+    return Refusal(Kind.FAILED_PRECONDITION, "DISPUTE_STATE", f"the dispute is {state}", metadata={"state": state})
+
+
+def staff_not_found(staff_id: str) -> Refusal:
+    """No employee has this id."""
+    message = f"no employee has the id {staff_id}"
+    return Refusal(Kind.NOT_FOUND, "STAFF_NOT_FOUND", message, metadata={"staff_id": staff_id})
+
+
+def fraud_case_not_found(case_id: str) -> Refusal:
+    """No case has this id."""
+    return Refusal(
+        Kind.NOT_FOUND, "FRAUD_CASE_NOT_FOUND", f"no case has the id {case_id}", metadata={"case_id": case_id}
+    )
+
+
+def fraud_case_decided(state: str) -> Refusal:
+    """The case was decided before."""
+    return Refusal(Kind.FAILED_PRECONDITION, "FRAUD_CASE_DECIDED", f"it is {state} already", metadata={"state": state})
+
+
+def nothing_published() -> Refusal:
+    """No rules were published yet."""
+    return Refusal(Kind.FAILED_PRECONDITION, "NOTHING_PUBLISHED", "no rules were published yet")

@@ -1,6 +1,7 @@
 """The tables of the schema `points`, as SQLAlchemy Core; migrations/ makes them, with their triggers and comments."""
 
 from sqlalchemy import BigInteger, Column, Date, DateTime, Identity, Integer, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
 
@@ -20,6 +21,9 @@ rule_set = Table(
     Column("publisher", Text, nullable=False),
     Column("create_time", _Time, nullable=False),
     Column("publish_time", _Time),
+    Column("approver", Text, nullable=False),
+    Column("previewed_sha256", Text, nullable=False),
+    Column("simulation", JSONB),
 )
 
 revision = Table("revision", metadata, Column("revision", BigInteger, nullable=False))
@@ -74,6 +78,8 @@ assignment = Table(
     Column("known_to", _Time),
     Column("delivery_id", Text, nullable=False),
     Column("line", BigInteger, nullable=False),
+    Column("known_from_revision", BigInteger, nullable=False),
+    Column("known_to_revision", BigInteger),
 )
 
 assignment_refused = Table(
@@ -108,6 +114,9 @@ event = Table(
     Column("reason", Text, nullable=False),
     Column("message", Text, nullable=False),
     Column("tried_revision", BigInteger, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("staff_role", Text, nullable=False),
+    Column("customer_type", Text, nullable=False),
 )
 
 event_reused = Table(
@@ -128,6 +137,7 @@ event_reused = Table(
     Column("receive_time", _Time, nullable=False),
     Column("delivery_id", Text, nullable=False),
     Column("line", BigInteger, nullable=False),
+    Column("customer_type", Text, nullable=False),
 )
 
 period = Table(
@@ -135,6 +145,9 @@ period = Table(
     metadata,
     Column("period_id", Text, primary_key=True),
     Column("state", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("change_time", _Time),
+    Column("changer", Text, nullable=False),
 )
 
 entry = Table(
@@ -160,4 +173,84 @@ entry = Table(
     Column("period_id", Text, nullable=False),
     Column("occur_time", _Time, nullable=False),
     Column("post_time", _Time, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("accrual_id", Text, nullable=False),
+    Column("customer_key", BigInteger, nullable=False),
+    Column("business_date", Date),
+    Column("event_type", Text, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("customer_type", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+)
+
+score_run = Table(
+    "score_run",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("period_id", Text, nullable=False),
+    Column("rules_sha256", Text, nullable=False),
+    Column("events_sha256", Text, nullable=False),
+    Column("fields_sha256", Text, nullable=False),
+    Column("output_sha256", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("report", JSONB, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("poster", Text, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)
+
+adjustment = Table(
+    "adjustment",
+    metadata,
+    Column("adjustment_id", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("staff_id", Text, nullable=False),
+    Column("component", Text, nullable=False),
+    Column("milli_points", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("approver", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("period_id", Text, nullable=False),
+    Column("dispute_id", Text, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)
+
+dispute = Table(
+    "dispute",
+    metadata,
+    Column("dispute_id", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("staff_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("source_event_id", Text, nullable=False),
+    Column("claim", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("posted_milli_points", BigInteger),
+    Column("replayed_milli_points", BigInteger),
+    Column("answer", Text, nullable=False),
+    Column("opener", Text, nullable=False),
+    Column("resolver", Text, nullable=False),
+    Column("create_time", _Time, nullable=False),
+    Column("change_time", _Time, nullable=False),
+)
+
+fraud_case = Table(
+    "fraud_case",
+    metadata,
+    Column("case_id", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("period_id", Text, nullable=False),
+    Column("pattern", Text, nullable=False),
+    Column("staff_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("source_event_id", Text, nullable=False),
+    Column("explanation", Text, nullable=False),
+    Column("milli_points", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("decider", Text, nullable=False),
+    Column("create_time", _Time, nullable=False),
 )

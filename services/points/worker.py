@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.kit import cursors, telemetry
+from services.kit import cursors, jobs, telemetry
+from services.kit.clock import Clock
 from services.kit.cursors import Followed
 from services.kit.db import Database
 from services.kit.waiting import pause
 from services.points.domain.event import Event
 from services.points.domain.reference import Snapshot
-from services.points.usecases import Learning, Prepared, Scoring
+from services.points.usecases import Learning, Periods, Prepared, Scoring
 
 _RETRY_SECONDS = 0.3
 
@@ -35,7 +36,9 @@ class Worker:
     learning: Learning
     scoring: Scoring
     owner: str
-    lease_seconds: float = 15
+    lease_seconds: float
+    periods: Periods
+    clock: Clock
 
     async def follow_reference(self, stop: asyncio.Event) -> None:
         """Keep the projections of the reference feeds."""
@@ -56,6 +59,13 @@ class Worker:
         async for item in self.ingest.snapshots(cursor):
             prepared = None if item.event is None else await self.learning.prepare(item.event)
             yield Followed(item.cursor, prepared, item.traceparent)
+
+    async def run_jobs(self, stop: asyncio.Event) -> None:
+        """Calculate periods, recalculate months, post differences."""
+        handlers = {"calculate": self.periods.calculate, "recalculate": self.periods.recalculate,
+                    "post": self.periods.post}  # fmt: skip
+        await jobs.work(self.db, handlers, owner=self.owner, clock=self.clock, stop=stop,
+                        lease_seconds=self.lease_seconds)  # fmt: skip
 
     async def retry_suspended(self, stop: asyncio.Event) -> None:
         """Try suspended events again after something was learned, until none is due."""

@@ -16,14 +16,15 @@ from services.points.domain.period import Period
 from services.points.domain.reference import FEEDS, File, Snapshot
 from services.points.domain.version import Version
 from services.points.store import Store
-from services.points.usecases import Learning, Reading, RuleBook, Scoring
+from services.points.usecases import Analysis, Corrections, Learning, Periods, Reading, RuleBook, Scoring
 from tests.fixtures.clock import FakeClock
 from tests.fixtures.ids import counting_ids
 from tests.fixtures.postgres import Fresh
 from tests.points.made import NOON, PRODUCTS, RULES, STAFF, ZONE, rows
 
 TABLES = "rule_set, reference_feed, organisation, staff, product, responsibility_field, responsibility_field_refused, "
-TABLES += "business_event, business_event_reused, period, points_entry, request, consumer_cursor"
+TABLES += "business_event, business_event_reused, points_entry, score_run, adjustment, dispute, fraud_case, "
+TABLES += "request, consumer_cursor, job, outbox"
 
 
 class Told:
@@ -58,13 +59,24 @@ class Desk:
         self.learning = Learning(self.db, self.clock, ZONE, self.told, self.store)
         self.rules = RuleBook(self.db, self.clock, counting_ids(), ZONE, self.store)
         self.reading = Reading(self.db, self.clock, ZONE, self.store)
+        ids = counting_ids()
+        self.periods = Periods(self.db, self.clock, ids, ZONE, self.store)
+        self.corrections = Corrections(self.db, self.clock, ids, ZONE, self.store, self.scoring)
+        self.analysis = Analysis(self.db, ZONE, self.store, self.scoring)
         self._calls = 0
         self._versions: dict[str, int] = {}
 
-    async def publish(self, rules: str = RULES, effective: date = date(2026, 1, 1), name: str = "main") -> Version:
+    async def publish(
+        self, rules: str = RULES, effective: date = date(2026, 1, 1), name: str = "main", *, retroactive: bool = False
+    ) -> Version:
         """Draft and publish, by two persons."""
         draft = await self.rules.create(self.key(), name, rules, "author")
-        return await self.rules.publish(self.key(), draft.rule_set_id, draft.sha256, effective, "publisher")
+        await self.rules.validate(self.key(), draft.rule_set_id)
+        await self.rules.simulate(self.key(), draft.rule_set_id, "")
+        await self.rules.approve(self.key(), draft.rule_set_id, draft.sha256, "approver")
+        return await self.rules.publish(
+            self.key(), draft.rule_set_id, draft.sha256, effective, "publisher", retroactive=retroactive
+        )
 
     async def learn(self, *feeds: str) -> None:
         """Take new snapshots of feeds, of all by default."""
@@ -117,6 +129,7 @@ def forget(database: Fresh) -> None:
     """Empty the schema, as only the administrator can: triggers that keep the ledger are off in a replica's session."""
     database.admin(f"""DO $$ BEGIN
         SET LOCAL session_replication_role = replica; SET LOCAL search_path = points; TRUNCATE {TABLES};
+        UPDATE period SET state = 'OPEN', sha256 = '';
     END $$""")
 
 

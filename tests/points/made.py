@@ -1,6 +1,6 @@
 """What the tests of points are made of: values with defaults, and strategies over them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -10,7 +10,25 @@ from hypothesis import strategies as st
 
 from services.points.domain import field
 from services.points.domain.event import Event
-from services.points.domain.rule_set import EVENT_TYPES, SET_COLUMNS, Hit, Row, RuleSet, Span, Table, To
+from services.points.domain.rule_set import (
+    COMPONENTS,
+    EVENT_TYPES,
+    SET_COLUMNS,
+    Cap,
+    Factor,
+    Hit,
+    Multiplier,
+    Per,
+    Row,
+    RuleSet,
+    Span,
+    Split,
+    Step,
+    Table,
+    Tier,
+    To,
+    Window,
+)
 from services.points.domain.scoring import Facts
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -95,6 +113,7 @@ _TEXTS = {
     "category": st.sampled_from(["宽带", "流量", "电视", ""]),
     "channel": st.sampled_from(["store", "call", "app", ""]),
     "staff_role": st.sampled_from(["manager", "store", "caller", ""]),
+    "customer_type": st.sampled_from(["person", "family", "firm", ""]),
 }
 AMOUNTS = st.one_of(st.integers(0, 20), st.integers(0, 10**6), st.sampled_from([0, 4999, 5000, 5001, 10**6]))
 _FIRST_DAY = date(2026, 8, 25).toordinal()
@@ -125,15 +144,75 @@ def rule_rows(draw: st.DrawFn, rule_id: str) -> Row:
 @st.composite
 def rule_sets(draw: st.DrawFn, most_rows: int = 150) -> RuleSet:
     """Rule sets of a few tables; now and then a long table of drawn rows repeated, beyond a word of 64 rules."""
+    splits = draw(st.sampled_from([(), SPLITS]))
     tables = []
     for number in range(draw(st.integers(1, 3))):
         drawn = [draw(rule_rows(f"T{number}R{place}")) for place in range(draw(st.integers(1, 5)))]
         long = most_rows if draw(st.integers(0, 4)) == 0 else 0
         more = [replace(drawn[n % len(drawn)], rule_id=f"T{number}L{n}", fixed=n) for n in range(long)]
-        hit, to = draw(st.sampled_from(Hit)), draw(st.sampled_from(To))
+        hit, to = draw(st.sampled_from(Hit)), draw(st.sampled_from([*To, *(each.name for each in splits)]))
         component = draw(st.sampled_from(["development", "stock"]))
-        tables.append(Table(f"t{number}", component, hit, to, tuple(drawn + more)))
-    return RuleSet("", 10**6, tuple(tables))
+        valid = draw(st.sampled_from([None, None, Span(_FIRST_DAY + 10, _FIRST_DAY + 30)]))
+        tables.append(Table(f"t{number}", component, hit, to, tuple(drawn + more), valid))
+    kinds = {component: tuple(t.name for t in tables if t.component == component) for component in COMPONENTS}
+    used = sorted(component for component, names in kinds.items() if names)
+    return RuleSet(
+        "",
+        10**6,
+        tuple(tables),
+        multipliers=tuple(draw(multipliers(n, [t.name for t in tables])) for n in range(draw(st.integers(0, 2)))),
+        tiers=tuple(draw(tiers(n, kinds, used)) for n in range(draw(st.integers(0, 2)))),
+        caps=tuple(draw(caps(kinds, used))),
+        splits=splits,
+        weights=draw(st.sampled_from([{}, {"development": 6000, "stock": 4000}])),
+    )
+
+
+SPLITS = (
+    Split("shared", (("staff", 6667), ("owner", 2222), ("support", 1111))),
+    Split("owner_first", (("owner", 10_000),)),
+)
+
+
+@st.composite
+def multipliers(draw: st.DrawFn, number: int, tables: Sequence[str]) -> Multiplier:
+    """Factors of at most 1.5 on some tables, or on all."""
+    rows = []
+    for place in range(draw(st.integers(1, 3))):
+        drawn = draw(rule_rows(f"M{number}R{place}"))
+        rows.append(Factor(drawn.rule_id, drawn.sets, drawn.spans, draw(st.integers(0, 15_000))))
+    on = draw(st.sampled_from([(), (tables[0],)]))
+    return Multiplier(f"m{number}", on, tuple(rows))
+
+
+@st.composite
+def tiers(draw: st.DrawFn, number: int, kinds: Mapping[str, tuple[str, ...]], used: Sequence[str]) -> Tier:
+    """An accelerator that a few events reach."""
+    component = draw(st.sampled_from(used))
+    of = draw(st.sampled_from(["count", "amount_fen"]))
+    drawn = draw(rule_rows(f"TIER{number}"))
+    begin = draw(st.integers(1, 4)) * (1 if of == "count" else 5000)
+    steps = (Step(begin, draw(st.integers(10_000, 15_000)), 0), Step(begin * 3, 20_000, draw(st.integers(0, 9999))))
+    return Tier(drawn.rule_id, component, of, drawn.sets, drawn.spans, kinds[component], steps)
+
+
+@st.composite
+def caps(draw: st.DrawFn, kinds: Mapping[str, tuple[str, ...]], used: Sequence[str]) -> Sequence[Cap]:
+    """Caps narrow before wide, over all of a component or its first table."""
+    windows = [
+        (Per.FIELD, Window.DAY),
+        (Per.FIELD, Window.MONTH),
+        (Per.EMPLOYEE, Window.DAY),
+        (Per.EMPLOYEE, Window.MONTH),
+    ]
+    component = draw(st.sampled_from(used))
+    found = []
+    for number, (per, window) in enumerate(windows):
+        if draw(st.booleans()):
+            on = kinds[component][:1] if number < 2 else ()
+            most = draw(st.sampled_from([0, 777, 10_000, 10**6, 10**9]))
+            found.append(Cap(f"CAP{number}", component, per, window, on, most))
+    return found
 
 
 @st.composite

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from services.points.domain.rule_set import Hit, Row, RuleSet
+from services.points.domain.rule_set import Factor, Hit, Row, RuleSet
 from services.points.domain.scoring import Facts
 
 
@@ -11,14 +11,19 @@ def score(rules: RuleSet, event: Facts) -> list[tuple[str, int]]:
     given = []
     for table in rules.tables:
         for row in table.rows:
-            if matches(row, event):
-                given.append((row.rule_id, row.fixed + event.amount_fen * row.num // row.den))
+            if matches(row, event) and (table.valid is None or table.valid.accepts(event.day)):
+                points = row.fixed + event.amount_fen * row.num // row.den
+                for each in rules.multipliers:
+                    hits = [factor.bps for factor in each.rows if matches(factor, event)]
+                    if hits and (not each.on or table.name in each.on):
+                        points = points * hits[0] // 10_000
+                given.append((row.rule_id, points))
                 if table.hit is Hit.FIRST:
                     break
     return given
 
 
-def matches(row: Row, event: Facts) -> bool:
+def matches(row: Row | Factor, event: Facts) -> bool:
     """Whether every cell of the row accepts the event."""
     texts = {
         "type": event.type,
@@ -26,6 +31,7 @@ def matches(row: Row, event: Facts) -> bool:
         "category": event.category,
         "channel": event.channel,
         "staff_role": event.staff_role,
+        "customer_type": event.customer_type,
     }
     for column, values in row.sets.items():
         if texts[column] not in values:

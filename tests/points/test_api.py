@@ -30,7 +30,7 @@ async def desk(db: Database, database: Fresh) -> Desk:
 
 @pytest.fixture
 async def served(serving: Serve, desk: Desk) -> AsyncIterator[Served]:
-    api = PointsApi(desk.rules, desk.scoring, desk.reading, desk.clock)
+    api = PointsApi(desk.corrections, desk.analysis, desk.rules, desk.scoring, desk.reading, desk.periods, desk.clock)
     register: Callable[[grpc.aio.Server], None] = lambda server: v1.add_PointsServiceServicer_to_server(api, server)  # noqa: E731
     async with serving("points", register=register, rights=RIGHTS) as served:
         yield served
@@ -60,10 +60,19 @@ async def publish(served: Served, definition: str = RULES) -> v1.RuleSet:
     draft = (
         await stub(served, "author").CreateRuleSet(v1.CreateRuleSetRequest(rule_set=rules, request_id="1"))
     ).rule_set
+    await approve(stub(served, "approver"), draft)
     request = v1.PublishRuleSetRequest(
         rule_set_id=draft.rule_set_id, sha256=draft.sha256, effective_date=EFFECTIVE, request_id="2"
     )
     return (await stub(served, "publisher").PublishRuleSet(request)).rule_set
+
+
+async def approve(who: v1.PointsServiceStub, draft: v1.RuleSet) -> None:
+    """The steps between a draft and its publishing."""
+    of = {"rule_set_id": draft.rule_set_id, "request_id": draft.rule_set_id}
+    await who.ValidateRuleSet(v1.ValidateRuleSetRequest(**of))
+    await who.SimulateRuleSet(v1.SimulateRuleSetRequest(**of))
+    await who.ApproveRuleSet(v1.ApproveRuleSetRequest(sha256=draft.sha256, **of))
 
 
 async def no(call: Any) -> grpc.aio.AioRpcError:

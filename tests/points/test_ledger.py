@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from services.points.domain import posting
 from services.points.domain.event import Event, Reason
 from services.points.domain.field import Assignment
-from services.points.domain.ledger import digest
 from services.points.domain.period import Period, State, period_of
 from services.points.domain.posting import Employee, Origin, Reference, Rules
+from services.points.domain.proof import digest
 from services.points.domain.rule_set import RuleSet, checksum
 from services.points.domain.rule_text import parse
 from services.points.domain.scoring import Compiled

@@ -106,6 +106,10 @@ async def publish(address: str, keys: Keys) -> None:
     await asyncio.wait_for(channels[0].channel_ready(), 90)
     rules = v1.RuleSet(name="main", definition=RULES)
     draft = (await author.CreateRuleSet(v1.CreateRuleSetRequest(rule_set=rules, request_id="1"))).rule_set
+    of = {"rule_set_id": draft.rule_set_id, "request_id": "3"}
+    await publisher.ValidateRuleSet(v1.ValidateRuleSetRequest(**of))
+    await publisher.SimulateRuleSet(v1.SimulateRuleSetRequest(**of))
+    await publisher.ApproveRuleSet(v1.ApproveRuleSetRequest(sha256=draft.sha256, **of))
     effective = Date(year=2026, month=1, day=1)
     await publisher.PublishRuleSet(
         v1.PublishRuleSetRequest(

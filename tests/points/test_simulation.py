@@ -1,9 +1,11 @@
 """A seeded life of the service beside an auditor who keeps the same books in plain dicts, his own way."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -30,8 +32,10 @@ class Auditor:
         self.rules: list[tuple[str, date, RuleSet]] = []
         self.seen: dict[str, Event] = {}
         self.waiting: dict[str, str] = {}
-        self.books: dict[str, list[tuple[str, str, int]]] = {}  # event → (period, account, milli-points)
-        self.refunded: set[str] = set()
+        self.books: dict[str, list[Line]] = {}
+        self.refunded: dict[str, int] = {}  # origin → fen taken back
+        self.scored_by: dict[str, list[tuple[date, RuleSet]]] = {}
+        self.ended: dict[str, str] = {}  # origin → the month in which the last of it was taken back
 
     def tell(self, events: Iterable[Event]) -> None:
         new = [each for each in events if each.source_event_id not in self.seen]
@@ -53,7 +57,7 @@ class Auditor:
         one = self.seen[name]
         day = one.occur_time.astimezone(ZONE).date()
         named = {each[0] for each in self.rules if each[1] <= day}
-        latest = {n: max((b, r) for m, b, r in self.rules if m == n and b <= day) for n in named} if named else {}
+        latest = {n: max(((b, r) for m, b, r in self.rules if m == n and b <= day), key=first) for n in named}
         if one.amount_fen is not None and one.amount_fen < 0:
             self.waiting[name] = "NEGATIVE_AMOUNT"
         elif self.fields is None or not self.products or not self.staff:
@@ -65,11 +69,12 @@ class Auditor:
         elif one.staff_id and one.staff_id not in self.staff:
             self.waiting[name] = "UNKNOWN_STAFF"
         else:
-            lines = [line for n in sorted(latest) for line in self.lines(one, latest[n][1], day)]
-            if any(account == "staff:S4" and "S4" not in self.staff for account, _ in lines):
+            lines = [line for n in sorted(latest) for line in self.lines(one, latest[n], day)]
+            if any(line.account == "staff:S4" and "S4" not in self.staff for line in lines):
                 self.waiting[name] = "UNKNOWN_STAFF"
                 return
-            self.books[name] = [(f"{day:%Y-%m}", account, amount) for account, amount in lines]
+            self.books[name] = lines
+            self.scored_by[name] = [latest[n] for n in sorted(latest)]
             del self.waiting[name]
 
     def try_refund(self, one: Event) -> None:
@@ -80,31 +85,48 @@ class Auditor:
             self.waiting[one.source_event_id] = "ORIGIN_IS_REFUND"
         elif origin in self.waiting:
             self.waiting[one.source_event_id] = "ORIGIN_NOT_SCORED"
-        elif origin in self.refunded:
-            self.waiting[one.source_event_id] = "ORIGIN_REFUNDED"
         else:
-            period = f"{one.occur_time.astimezone(ZONE):%Y-%m}"
-            self.books[one.source_event_id] = [(period, account, -amount) for _, account, amount in self.books[origin]]
-            self.refunded.add(origin)
-            del self.waiting[one.source_event_id]
+            self.take_back(one, max(1, self.seen[origin].amount_fen or 0))
 
-    def lines(self, one: Event, rules: RuleSet, day: date) -> list[tuple[str, int]]:
+    def take_back(self, one: Event, whole: int) -> None:
+        """Part by part: what an account keeps of a line is its exact part, rounded against the line."""
+        name, origin = one.source_event_id, one.origin_event_id
+        before, asked = self.refunded.get(origin, 0), one.amount_fen or 0
+        if asked < 0:
+            self.waiting[name] = "NEGATIVE_AMOUNT"
+        elif before == whole:
+            self.waiting[name] = "ORIGIN_REFUNDED"
+        elif before and before + asked > whole:
+            self.waiting[name] = "REFUND_TOO_LARGE"
+        else:
+            after = whole if asked == 0 else min(whole, before + asked)
+            period = f"{one.occur_time.astimezone(ZONE):%Y-%m}"
+            day = one.occur_time.astimezone(ZONE).date()
+            self.books[name] = [
+                replace(line, period=period, day=day, amount=part)
+                for line in self.books[origin]
+                if (part := int(Fraction(line.amount * before, whole)) - int(Fraction(line.amount * after, whole)))
+            ]
+            self.refunded[origin] = after
+            if after == whole:
+                self.ended[origin] = period
+            del self.waiting[name]
+
+    def lines(self, one: Event, version: tuple[date, RuleSet], day: date) -> list["Line"]:
         amount = one.amount_fen or 0
         facts = Facts(
             one.type, one.product_id, self.products.get(one.product_id, ""), one.channel,
             self.staff.get(one.staff_id, ""), amount, day.toordinal(),
         )  # fmt: skip
-        found: list[tuple[str, int]] = []
-        for rule_id, given in reference.score(rules, facts):
-            if not given:
-                continue
-            table, _ = rules.find(rule_id)
+        found = []
+        for rule_id, given in reference.score(version[1], facts):
+            table, _ = version[1].find(rule_id)
             shares = {f"staff:{one.staff_id}" if one.staff_id else "unassigned": 10_000}
-            if table.to.value == "owners":
+            if table.to == "owners":
                 shares = self.shares(one.customer_key, one.occur_time)
-            found += [(account, part) for account, part in divide(given, shares) if part]
-            found.append((f"budget:{table.component}", -given))
-        return found
+            for account, part in divide(given, shares):
+                found.append(Line(f"{day:%Y-%m}", day, account, part, version[0], table.component, one.customer_key))
+        return [line for line in found if line.amount]
 
     def shares(self, customer: int, time: datetime) -> dict[str, int]:
         rows = (self.fields or {}).get(customer, [])
@@ -114,11 +136,75 @@ class Auditor:
         return shares | ({"unassigned": left} if left else {})
 
     def balances(self) -> dict[tuple[str, str], int]:
+        """By period and account: what events gave, then the accelerator, the daily cap and the month's cap."""
+        every = [line for lines in self.books.values() for line in lines]
+        every += self.accelerated(every)
+        every += capped(every, "development", DAILY, lambda line: (line.version, line.account, line.day))
+        every += capped(every, "development", MONTHLY, lambda line: (line.version, line.account, line.period))
         sums: dict[tuple[str, str], int] = {}
-        for lines in self.books.values():
-            for period, account, amount in lines:
-                sums[period, account] = sums.get((period, account), 0) + amount
+        for line in every:
+            for account, amount in ((line.account, line.amount), (f"budget:{line.component}", -line.amount)):
+                sums[line.period, account] = sums.get((line.period, account), 0) + amount
         return {key: amount for key, amount in sums.items() if amount}
+
+    def accelerated(self, every: list["Line"]) -> list["Line"]:
+        """Whoever made four NEW in a month, those taken back off, gets half of his development lines again."""
+        count: dict[tuple[str, str, date], int] = {}
+        for name, versions in self.scored_by.items():
+            one = self.seen[name]
+            for begin, _ in versions if one.type == "NEW" and one.staff_id else []:
+                month = f"{one.occur_time.astimezone(ZONE):%Y-%m}"
+                for period, sign in ((month, 1), (self.ended.get(name, ""), -1)):
+                    key = (period, f"staff:{one.staff_id}", begin)
+                    count[key] = count.get(key, 0) + sign
+        found = []
+        for (period, account, begin), made in count.items():
+            mine = [x for x in every if (x.period, x.account, x.version) == (period, account, begin)]
+            total = sum(line.amount for line in mine if line.component == "development")
+            if period and made >= 4 and total > 1:
+                found.append(Line(period, None, account, total // 2, begin, "development", 0))
+        return found
+
+
+@dataclass(frozen=True)
+class Line:
+    """What an account has of an event or, without a day, of the month."""
+
+    period: str
+    day: date | None
+    account: str
+    amount: int
+    version: date
+    component: str
+    customer: int
+
+
+DAILY, MONTHLY = 40_000, 90_000
+CAPPED = (
+    RULES
+    + """
+tiers:
+  - {id: FOUR, component: development, of: count, type: [NEW], tables: [sales, bonus], steps: [{from: 4, bps: 15000}]}
+caps:
+  - {id: DAY, component: development, per: employee, window: day, most: 40000}
+  - {id: MONTH, component: development, per: employee, window: month, most: 90000}
+"""
+)
+
+
+def first(version: tuple[date, RuleSet]) -> date:
+    """From when a version scores."""
+    return version[0]
+
+
+def capped(every: list[Line], component: str, most: int, key: Callable[[Line], tuple[Any, ...]]) -> list[Line]:
+    """What is above the cap, by whoever has it; nobody's points have none, nor has a line that has no such window."""
+    groups: dict[tuple[Any, ...], list[Line]] = {}
+    for line in every:
+        if line.component == component and line.account != "unassigned" and key(line)[2]:
+            groups.setdefault(key(line), []).append(line)
+    sums = {name: sum(line.amount for line in lines) for name, lines in groups.items()}
+    return [replace(groups[name][0], amount=most - total, customer=0) for name, total in sums.items() if total > most]
 
 
 def divide(amount: int, shares: dict[str, int]) -> list[tuple[str, int]]:
@@ -160,7 +246,8 @@ class Life:
         when = self.desk.clock() - timedelta(hours=self.chance.randint(0, 24 * 20))
         times = {"occur_time": when, "receive_time": self.desk.clock()}
         if self.events and self.chance.random() < 0.25:
-            drawn = refund(number, self.chance.randint(1, number + 2), **times)
+            amount = self.chance.choice([0, 0, 33, 2500, 388_888, 10**6])
+            drawn = refund(number, self.chance.randint(1, number + 2), amount_fen=amount, **times)
         else:
             drawn = event(
                 number,
@@ -224,7 +311,7 @@ class Life:
             return
         today = self.desk.clock().astimezone(ZONE).date()
         begin = today + timedelta(days=self.versions) if self.versions else date(2026, 8, 25)
-        text = RULES.replace("fixed: 1000,", f"fixed: {1000 + self.versions},")
+        text = CAPPED.replace("fixed: 1000,", f"fixed: {1000 + self.versions},")
         await self.desk.publish(text, begin)
         self.auditor.rules.append(("main", begin, parse(text)))
         self.versions += 1

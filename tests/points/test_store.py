@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 import asyncpg
@@ -12,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.kit.db import Database
 from services.kit.errors import Refusal
-from services.points.domain.ledger import digest
+from services.points.domain.proof import digest
 from services.points.domain.reference import Snapshot
 from tests.fixtures.postgres import Fresh
 from tests.points.desk import Desk, count, forget
@@ -78,9 +79,25 @@ async def test_what_does_not_balance_is_refused_by_the_database(desk: Desk) -> N
 
 async def test_a_closed_period_takes_nothing(desk: Desk, database: Fresh) -> None:
     await desk.take(event())
-    database.admin("UPDATE points.period SET state = 'LOCKED'")
+    entries = list((await desk.ledger()).values())
+    database.admin("UPDATE points.period SET state = 'CALCULATED'")
     with pytest.raises(asyncpg.CheckViolationError):
-        await desk.take(event(2))
+        async with desk.db.begin() as tx:
+            await desk.store.ledger.append(tx, [replace(e, entry_id=f"again-{e.entry_id}") for e in entries], NOON)
+
+
+async def test_a_late_event_lands_in_the_next_open_period(desk: Desk, database: Fresh) -> None:
+    await desk.take(event())
+    before = await desk.period()
+    database.admin("UPDATE points.period SET state = 'CALCULATED'")
+    database.admin("UPDATE points.period SET state = 'LOCKED'")
+    await desk.take(event(2))
+    assert (await desk.period()).sha256 == before.sha256
+    later = await desk.period("2026-10")
+    assert later.late_entries == later.entries > 0
+    assert {(e.period_id, e.accrual_id) for e in (await desk.ledger()).values()} == {
+        ("2026-09", "2026-09"), ("2026-10", "2026-09")
+    }  # fmt: skip
 
 
 async def test_the_same_event_twice_at_once_posts_once(desk: Desk, database: Fresh) -> None:

@@ -124,6 +124,7 @@ async def prepare(journey: Journey) -> None:
         drafted = await journey.author.points.CreateRuleSet(
             points.CreateRuleSetRequest(rule_set=rules, request_id=request_id("rules", text))
         )
+        await approve(journey, drafted.rule_set, text)
         await journey.platform.points.PublishRuleSet(
             points.PublishRuleSetRequest(
                 rule_set_id=drafted.rule_set.rule_set_id,
@@ -133,6 +134,16 @@ async def prepare(journey: Journey) -> None:
             )
         )
         stage.show(1, 1, f"{len(drafts)} campaigns, rules version {drafted.rule_set.version}")
+
+
+async def approve(journey: Journey, draft: points.RuleSet, text: str) -> None:
+    """Takes a draft through its gate: proved, shown on real events, approved as it was shown."""
+    of, platform = draft.rule_set_id, journey.platform.points
+    await platform.ValidateRuleSet(points.ValidateRuleSetRequest(rule_set_id=of, request_id=request_id("valid", text)))
+    await platform.SimulateRuleSet(points.SimulateRuleSetRequest(rule_set_id=of, request_id=request_id("shown", text)))
+    await platform.ApproveRuleSet(
+        points.ApproveRuleSetRequest(rule_set_id=of, sha256=draft.sha256, request_id=request_id("approved", text))
+    )
 
 
 def data_files(folder: Path) -> list[Path]:

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lifecircle.points import v1
 from services.kit import interceptors, paging
 from services.kit.clock import Clock
+from services.kit.errors import invalid_field
 from services.kit.idempotency import key_of
-from services.points.api import answers, asked
+from services.points.api import answers, asked, reports
 from services.points.api.asked import Context
-from services.points.usecases import Reading, RuleBook, Scoring
+from services.points.api.corrections import CorrectionsApi
+from services.points.domain.period import State
+from services.points.usecases import Periods, Reading, RuleBook, Scoring
 
 _READERS = frozenset({"viewer", "operator", "service"})
 _WRITERS = frozenset({"operator"})
@@ -25,24 +29,57 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "ListAssignments": _READERS,
     "ListLeaderboard": _READERS,
     "GetPeriod": _READERS,
+    "ValidateRuleSet": _WRITERS,
+    "SimulateRuleSet": _WRITERS,
+    "ApproveRuleSet": _WRITERS,
+    "GetRuleSetWorkbook": _READERS,
+    "ScoreEvents": frozenset({"operator", "service"}),
+    "ExplainMissing": _READERS,
+    "ListPeriods": _READERS,
+    "CalculatePeriod": _WRITERS,
+    "ReopenPeriod": _WRITERS,
+    "LockPeriod": _WRITERS,
+    "PayPeriod": _WRITERS,
+    "CreateRecalculation": _WRITERS,
+    "GetScoreRun": _READERS,
+    "PostScoreRun": _WRITERS,
+    "GetJob": _READERS,
+    "CreateAdjustment": _WRITERS,
+    "DecideAdjustment": _WRITERS,
+    "ListAdjustments": _READERS,
+    "CreateDispute": _READERS,
+    "AnswerDispute": _WRITERS,
+    "ResolveDispute": _WRITERS,
+    "ListDisputes": _READERS,
+    "GetStatement": _READERS,
+    "GetAppraisal": _READERS,
+    "GetAnalysis": _READERS,
+    "GetUnitStatement": _READERS,
+    "FindFraud": _WRITERS,
+    "ListFraudCases": _READERS,
+    "DecideFraudCase": _WRITERS,
 }
 """Who may call what."""
 
 
 @dataclass(frozen=True)
-class PointsApi(v1.PointsServiceServicer):
+class PointsApi(CorrectionsApi, v1.PointsServiceServicer):
     """The servicer of PointsService."""
 
     rules: RuleBook
     scoring: Scoring
     reading: Reading
+    periods: Periods
     clock: Clock
 
     async def CreateRuleSet(self, request: v1.CreateRuleSetRequest, context: Context) -> v1.CreateRuleSetResponse:
         """Keep a draft."""
         asked.check(request)
         draft, author = request.rule_set, interceptors.caller().subject
-        version = await self.rules.create(key_of(request, context), draft.name, draft.definition, author)
+        if not draft.definition and not request.workbook:
+            raise invalid_field([("rule_set.definition", "is needed, or a workbook")])
+        key = key_of(request, context)
+        version = await self.rules.create(key, draft.name, draft.definition, author, request.workbook)
         return v1.CreateRuleSetResponse(rule_set=answers.rule_set(version))
 
     async def PublishRuleSet(self, request: v1.PublishRuleSetRequest, context: Context) -> v1.PublishRuleSetResponse:
@@ -50,8 +87,9 @@ class PointsApi(v1.PointsServiceServicer):
         asked.check(request)
         effective = asked.day(request.effective_date, "effective_date")
         version = await self.rules.publish(
-            key_of(request, context), request.rule_set_id, request.sha256, effective, interceptors.caller().subject
-        )
+            key_of(request, context), request.rule_set_id, request.sha256, effective, interceptors.caller().subject,
+            retroactive=request.retroactive,
+        )  # fmt: skip
         return v1.PublishRuleSetResponse(rule_set=answers.rule_set(version))
 
     async def GetRuleSet(self, request: v1.GetRuleSetRequest, context: Context) -> v1.GetRuleSetResponse:
@@ -123,3 +161,103 @@ class PointsApi(v1.PointsServiceServicer):
         """One period with its sums and checksum."""
         asked.check(request)
         return v1.GetPeriodResponse(period=answers.period(await self.reading.period(request.period_id)))
+
+    async def ValidateRuleSet(self, request: v1.ValidateRuleSetRequest, context: Context) -> v1.ValidateRuleSetResponse:
+        """Prove bounds and list findings."""
+        asked.check(request)
+        version, found, most = await self.rules.validate(key_of(request, context), request.rule_set_id)
+        return v1.ValidateRuleSetResponse(
+            rule_set=answers.rule_set(version), findings=map(reports.finding, found), most_milli_points=most
+        )
+
+    async def SimulateRuleSet(self, request: v1.SimulateRuleSetRequest, context: Context) -> v1.SimulateRuleSetResponse:
+        """The effect on a month's real events."""
+        asked.check(request)
+        key = key_of(request, context)
+        version, effect = await self.rules.simulate(key, request.rule_set_id, request.period_id)
+        return v1.SimulateRuleSetResponse(rule_set=answers.rule_set(version), simulation=reports.simulation(effect))
+
+    async def ApproveRuleSet(self, request: v1.ApproveRuleSetRequest, context: Context) -> v1.ApproveRuleSetResponse:
+        """Approve what was simulated."""
+        asked.check(request)
+        who = interceptors.caller().subject
+        version = await self.rules.approve(key_of(request, context), request.rule_set_id, request.sha256, who)
+        return v1.ApproveRuleSetResponse(rule_set=answers.rule_set(version))
+
+    async def GetRuleSetWorkbook(
+        self, request: v1.GetRuleSetWorkbookRequest, context: Context
+    ) -> v1.GetRuleSetWorkbookResponse:
+        """One version as Excel."""
+        asked.check(request)
+        return v1.GetRuleSetWorkbookResponse(workbook=await self.rules.workbook(request.rule_set_id))
+
+    async def ScoreEvents(self, request: v1.ScoreEventsRequest, context: Context) -> v1.ScoreEventsResponse:
+        """Score many events, and post them unless only the score is asked for."""
+        events = asked.events(request.events, self.clock())
+        if request.score_only:
+            found = await self.scoring.preview(events)
+            return v1.ScoreEventsResponse(results=map(reports.previewed, found))
+        return v1.ScoreEventsResponse(results=map(reports.posted, await self.scoring.score_many(events)))
+
+    async def ExplainMissing(self, request: v1.ExplainMissingRequest, context: Context) -> v1.ExplainMissingResponse:
+        """The nearest rows missed."""
+        asked.check(request)
+        return reports.missing(await self.corrections.missing(request.source, request.source_event_id))
+
+    async def ListPeriods(self, request: v1.ListPeriodsRequest, context: Context) -> v1.ListPeriodsResponse:
+        """Periods, the latest first."""
+        asked.check(request)
+        size, after = paging.clamp(request.page_size), asked.named(request.page_token)
+        found = await self.periods.page(after, size + 1)
+        token = answers.next_token(found, size, lambda last: [last.period_id])
+        return v1.ListPeriodsResponse(periods=map(answers.period, found[:size]), next_page_token=token)
+
+    async def CalculatePeriod(self, request: v1.CalculatePeriodRequest, context: Context) -> v1.CalculatePeriodResponse:
+        """Queue the check of a period."""
+        asked.check(request)
+        who = interceptors.caller().subject
+        job = await self.periods.begin(key_of(request, context), "calculate", request.period_id, who)
+        return v1.CalculatePeriodResponse(job=reports.job(job))
+
+    async def ReopenPeriod(self, request: v1.ReopenPeriodRequest, context: Context) -> v1.ReopenPeriodResponse:
+        """CALCULATED becomes OPEN."""
+        return v1.ReopenPeriodResponse(period=await self._move(request, context, State.OPEN))
+
+    async def LockPeriod(self, request: v1.LockPeriodRequest, context: Context) -> v1.LockPeriodResponse:
+        """CALCULATED becomes LOCKED."""
+        return v1.LockPeriodResponse(period=await self._move(request, context, State.LOCKED))
+
+    async def PayPeriod(self, request: v1.PayPeriodRequest, context: Context) -> v1.PayPeriodResponse:
+        """LOCKED becomes PAID."""
+        return v1.PayPeriodResponse(period=await self._move(request, context, State.PAID))
+
+    async def _move(self, request: Any, context: Context, to: State) -> v1.Period:
+        asked.check(request)
+        key, who = key_of(request, context), interceptors.caller().subject
+        return answers.period(await self.periods.move(key, request.period_id, to, who))
+
+    async def CreateRecalculation(
+        self, request: v1.CreateRecalculationRequest, context: Context
+    ) -> v1.CreateRecalculationResponse:
+        """Queue a recalculation's report."""
+        asked.check(request)
+        who = interceptors.caller().subject
+        job = await self.periods.begin(key_of(request, context), "recalculate", request.period_id, who)
+        return v1.CreateRecalculationResponse(job=reports.job(job))
+
+    async def GetScoreRun(self, request: v1.GetScoreRunRequest, context: Context) -> v1.GetScoreRunResponse:
+        """A run with its hashes and differences."""
+        asked.check(request)
+        return v1.GetScoreRunResponse(run=reports.run(*await self.periods.run(request.run_id)))
+
+    async def PostScoreRun(self, request: v1.PostScoreRunRequest, context: Context) -> v1.PostScoreRunResponse:
+        """Queue the posting of differences."""
+        asked.check(request)
+        who = interceptors.caller().subject
+        job = await self.periods.begin_posting(key_of(request, context), request.run_id, who)
+        return v1.PostScoreRunResponse(job=reports.job(job))
+
+    async def GetJob(self, request: v1.GetJobRequest, context: Context) -> v1.GetJobResponse:
+        """A job as it stands."""
+        asked.check(request)
+        return v1.GetJobResponse(job=reports.job(await self.periods.job(request.job_id)))

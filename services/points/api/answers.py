@@ -40,6 +40,7 @@ def rule_set(version: Version) -> v1.RuleSet:
         author=version.author,
         publisher=version.publisher,
         create_time=_time(version.create_time),
+        approver=version.approver,
     )
 
 
@@ -72,6 +73,10 @@ def posted(value: Posted) -> v1.Entry:
         period_id=one.period_id,
         occur_time=_time(one.occur_time),
         post_time=_time(value.post_time),
+        kind=one.kind,
+        accrual_id=one.accrual_id,
+        source=one.source,
+        source_event_id=one.source_event_id,
     )
 
 
@@ -136,6 +141,8 @@ def period(value: Period) -> v1.Period:
         entries=value.entries,
         milli_points=value.milli_points,
         sha256=value.sha256,
+        accrual_sha256=value.accrual_sha256,
+        late_entries=value.late_entries,
     )
 
 

@@ -1,6 +1,7 @@
 """Proto in: what a caller says, as plain values. What cannot be a value is refused with the field named."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from services.points.domain.event import Event
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+_SOURCE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -63,7 +65,36 @@ def event(message: v1.BusinessEvent, now: datetime) -> Event:
         origin_event_id=message.origin_event_id,
         occur_time=instant(message.occur_time, "event.occur_time"),
         receive_time=now,
+        customer_type=message.customer_type,
     )
+
+
+def events(messages: Sequence[v1.BusinessEvent], now: datetime) -> list[Event]:
+    """Many business events, each checked as the contract says of one."""
+    wrong = [(f"events[{n}].{path}", why) for n, one in enumerate(messages) for path, why in _wrong(one)]
+    if wrong:
+        raise invalid_field(wrong[:20])
+    return [event(one, now) for one in messages]
+
+
+def _wrong(one: v1.BusinessEvent) -> list[tuple[str, str]]:
+    texts = (("type", 32), ("product_id", 64), ("staff_id", 64), ("channel", 32), ("origin_event_id", 128),
+             ("customer_type", 32), ("source_event_id", 128))  # fmt: skip
+    found = [(name, "is too long or holds NUL") for name, most in texts
+             if len(getattr(one, name)) > most or "\0" in getattr(one, name)]  # fmt: skip
+    if not _SOURCE.fullmatch(one.source):
+        found.append(("source", "is not a name of lower case letters, digits and underscores"))
+    if not one.source_event_id or len(one.source_event_id.encode()) > 128 or not one.type:
+        found.append(("source_event_id", "an id and a type are needed"))
+    if one.customer_key < 0 or not one.HasField("occur_time"):
+        found.append(("occur_time", "a time is needed, and a customer is not negative"))
+    return found
+
+
+def named(page_token: str) -> str:
+    """Place after a name; "" on the first page."""
+    place = _place(page_token, str)
+    return str(place[0]) if place else ""
 
 
 def number_place(page_token: str) -> int:

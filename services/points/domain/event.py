@@ -35,6 +35,7 @@ class Event:
     receive_time: datetime
     delivery_id: str = ""
     line: int = 0
+    customer_type: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -49,7 +50,7 @@ class Event:
     def body(self) -> tuple[object, ...]:
         """What the source told: the same identity with another body is another event under a used id."""
         return (self.type, self.customer_key, self.product_id, self.staff_id, self.channel, self.amount_fen,
-                self.origin_event_id, self.occur_time)  # fmt: skip
+                self.origin_event_id, self.occur_time, self.customer_type)  # fmt: skip
 
 
 class Reason(StrEnum):
@@ -69,6 +70,7 @@ class Reason(StrEnum):
     ORIGIN_NOT_SCORED = "ORIGIN_NOT_SCORED"
     ORIGIN_IS_REFUND = "ORIGIN_IS_REFUND"
     ORIGIN_REFUNDED = "ORIGIN_REFUNDED"
+    REFUND_TOO_LARGE = "REFUND_TOO_LARGE"
     EVENT_ID_REUSED = "EVENT_ID_REUSED"
 
 

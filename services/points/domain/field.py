@@ -78,9 +78,9 @@ def parts_at(assignments: Iterable[Assignment], time: datetime) -> list[Part] | 
     return [*parts, Part("", "", left, 0)] if left else parts
 
 
-def split(milli_points: int, shares: Sequence[int]) -> list[int]:
-    """Amounts >= 0 by share, in the order given, by the remainder rule; `shares` sum to 10,000."""
-    parts = [divmod(milli_points * share, WHOLE_BPS) for share in shares]
+def split(milli_points: int, shares: Sequence[int], whole: int = WHOLE_BPS) -> list[int]:
+    """Amounts >= 0 by share, in the order given, by the remainder rule; `shares` sum to `whole`."""
+    parts = [divmod(milli_points * share, whole) for share in shares]
     left = milli_points - sum(floor for floor, _ in parts)
     # Fractions sum to what is left, so there are more parts with one than milli-points to give.
     more = set([place for place, (_, fraction) in enumerate(parts) if fraction][:left])

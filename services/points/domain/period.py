@@ -18,13 +18,19 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A month with its sums. `milli_points` are those of employees and `unassigned`; the budgets hold as much."""
+    """A month with its sums. `milli_points` are those of employees and `unassigned`; the budgets hold as much.
+
+    `sha256` is over what is posted in it, `accrual_sha256` over what belongs to it, wherever that is posted; they
+    differ when events came late. `late_entries` belong to an earlier month.
+    """
 
     period_id: str
     state: State
     entries: int
     milli_points: int
     sha256: str
+    accrual_sha256: str = ""
+    late_entries: int = 0
 
     @property
     def first_date(self) -> date:
@@ -47,3 +53,9 @@ def period_of(time: datetime, zone: ZoneInfo) -> str:
     """The period that an instant belongs to, e.g. `2026-09`."""
     day = business_day(time, zone)
     return f"{day.year:04d}-{day.month:02d}"
+
+
+def next_period(period_id: str) -> str:
+    """The month after."""
+    year, month = int(period_id[:4]), int(period_id[5:])
+    return f"{year + month // 12:04d}-{month % 12 + 1:02d}"

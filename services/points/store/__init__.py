@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from services.points.store.analysis import Analysis
+from services.points.store.corrections import Corrections
 from services.points.store.events import Events
 from services.points.store.ledger import Ledger
+from services.points.store.months import Months
 from services.points.store.reference import References
 from services.points.store.rule_sets import RuleSets
+from services.points.store.settling import Settling
 
 
 @dataclass(frozen=True)
@@ -16,3 +20,7 @@ class Store:
     events: Events = field(default_factory=Events)
     ledger: Ledger = field(default_factory=Ledger)
     references: References = field(default_factory=References)
+    settling: Settling = field(default_factory=Settling)
+    months: Months = field(default_factory=Months)
+    corrections: Corrections = field(default_factory=Corrections)
+    analysis: Analysis = field(default_factory=Analysis)

@@ -11,13 +11,15 @@ from sqlalchemy.dialects.postgresql import insert
 from services.kit.db import Read, Write
 from services.points import tables
 from services.points.domain.event import REFUND, Event, Reason
+from services.points.domain.ledger import standing
 from services.points.domain.posting import Origin, Outcome
 from services.points.store.ledger import Ledger
 
 _t, _reused = tables.event, tables.event_reused
 _COLUMNS = ("source", "source_event_id", "event_id", "org_id", "type", "customer_key", "product_id", "staff_id",
             "channel", "amount_fen", "origin_event_id", "occur_time", "receive_time", "business_date", "delivery_id",
-            "line", "state", "reason", "message", "tried_revision")  # fmt: skip
+            "line", "state", "reason", "message", "tried_revision", "category", "staff_role",
+            "customer_type")  # fmt: skip
 _KEYED = "FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS k(source, id)"
 
 
@@ -34,7 +36,8 @@ class Events:
         records = [
             (o.event.source, o.event.source_event_id, o.event.event_id, org_id, o.event.type, o.event.customer_key,
              o.event.product_id, o.event.staff_id, o.event.channel, o.event.amount_fen, o.event.origin_event_id,
-             o.event.occur_time, o.event.receive_time, day, o.event.delivery_id, o.event.line, *_state(o), revision)
+             o.event.occur_time, o.event.receive_time, day, o.event.delivery_id, o.event.line, *_state(o), revision,
+             o.category, o.staff_role, o.event.customer_type)
             for o, org_id, day in outcomes
         ]  # fmt: skip
         await tx.copy(_t.name, _COLUMNS, records)
@@ -46,10 +49,11 @@ class Events:
         states = [_state(outcome) for outcome, _ in outcomes]
         stmt = text(
             "UPDATE business_event e SET state = k.state, reason = k.reason, message = k.message, org_id = k.org_id,"
-            " tried_revision = :revision"
+            " tried_revision = :revision, category = k.category, staff_role = k.staff_role"
             " FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[]), CAST(:states AS text[]),"
-            " CAST(:reasons AS text[]), CAST(:messages AS text[]), CAST(:orgs AS text[]))"
-            " AS k(source, id, state, reason, message, org_id)"
+            " CAST(:reasons AS text[]), CAST(:messages AS text[]), CAST(:orgs AS text[]),"
+            " CAST(:categories AS text[]), CAST(:roles AS text[]))"
+            " AS k(source, id, state, reason, message, org_id, category, staff_role)"
             " WHERE (e.source, e.source_event_id) = (k.source, k.id)"
         )
         values = {
@@ -57,6 +61,8 @@ class Events:
             "reasons": [reason for _, reason, _ in states],
             "messages": [message for _, _, message in states],
             "orgs": [org_id for _, org_id in outcomes],
+            "categories": [outcome.category for outcome, _ in outcomes],
+            "roles": [outcome.staff_role for outcome, _ in outcomes],
             "revision": revision,
         }
         await tx.execute(stmt, _pair([outcome.event.key for outcome, _ in outcomes]) | values)
@@ -65,17 +71,33 @@ class Events:
         """The events that refunds take back, as they stand, with their entries."""
         stmt = text(
             "SELECT e.source, e.source_event_id, e.type, e.state = 'SCORED' AS scored,"
-            " EXISTS (SELECT FROM business_event r WHERE r.type = 'REFUND' AND r.state = 'SCORED'"
-            " AND (r.source, r.origin_event_id) = (e.source, e.source_event_id)) AS refunded"
+            " coalesce(e.amount_fen, 0) AS amount, (SELECT coalesce(array_agg(coalesce(r.amount_fen, 0)), '{}')"
+            " FROM business_event r WHERE r.type = 'REFUND' AND r.state = 'SCORED'"
+            " AND (r.source, r.origin_event_id) = (e.source, e.source_event_id)) AS refunds"
             f" {_KEYED} JOIN business_event e ON (e.source, e.source_event_id) = (k.source, k.id)"
         )
         rows = await read.rows(stmt, _pair(keys))
         posted = await Ledger().posted(read, [(row.source, row.source_event_id) for row in rows])
-        return {
-            key: Origin(row.type, row.scored, row.refunded, [each.entry for each in posted.get(key, ())])
-            for row in rows
-            for key in [(row.source, row.source_event_id)]
-        }
+        found = {}
+        for row in rows:
+            key = (row.source, row.source_event_id)
+            whole = max(1, row.amount)
+            taken = min(whole, sum(whole if each == 0 else each for each in row.refunds))
+            entries = standing([each.entry for each in posted.get(key, ())])
+            found[key] = Origin(row.type, row.scored, taken >= whole, entries, row.amount, taken)
+        return found
+
+    async def facts(self, read: Read, key: tuple[str, str]) -> tuple[str, str]:
+        """(category, employee's role) that an event was scored with."""
+        row = await read.row(select(_t).where(_t.c.source == key[0], _t.c.source_event_id == key[1]))
+        return ("", "") if row is None else (row.category, row.staff_role)
+
+    async def latest(self, read: Read, first: date, last: date) -> Event | None:
+        """The latest scored event of some days."""
+        stmt = select(_t).where(_t.c.state == "SCORED", _t.c.business_date.between(first, last))
+        order = (_t.c.occur_time.desc(), _t.c.source.desc(), _t.c.source_event_id.desc())
+        row = await read.row(stmt.order_by(*order).limit(1))
+        return None if row is None else _event(row)
 
     async def waiting_for(self, read: Read, keys: Collection[tuple[str, str]]) -> list[Event]:
         """Suspended refunds of these events, by arrival."""
@@ -142,4 +164,5 @@ def _event(row: Row[Any]) -> Event:
     return Event(
         row.event_id, row.source, row.source_event_id, row.type, row.customer_key, row.product_id, row.staff_id,
         row.channel, row.amount_fen, row.origin_event_id, row.occur_time, row.receive_time, row.delivery_id, row.line,
+        row.customer_type,
     )  # fmt: skip

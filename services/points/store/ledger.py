@@ -1,23 +1,24 @@
 """The ledger and its periods."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import Row, TextClause, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from services.kit.db import Read, Write
 from services.points import tables
-from services.points.domain import ledger
+from services.points.domain import proof
 from services.points.domain.ledger import Entry
-from services.points.domain.period import Period, State
+from services.points.domain.period import Period, State, next_period
 
 _t = tables.entry
 _COLUMNS = ("entry_id", "account", "staff_id", "org_id", "milli_points", "source", "source_event_id", "event_id",
             "rule_set_id", "rule_set_sha256", "rule_id", "component", "role", "share_bps", "assignment_id",
-            "reverses_entry_id", "period_id", "occur_time")  # fmt: skip
+            "reverses_entry_id", "period_id", "occur_time", "kind", "accrual_id", "customer_key", "business_date",
+            "event_type", "product_id", "category", "channel", "customer_type", "run_id")  # fmt: skip
 _PAGE = 20_000
 
 
@@ -62,7 +63,9 @@ class Ledger:
         records = [
             (e.entry_id, e.account, e.staff_id, e.org_id, e.milli_points, e.source, e.source_event_id, e.event_id,
              e.rule_set_id, e.rule_set_sha256, e.rule_id, e.component, e.role, e.share_bps, e.assignment_id,
-             e.reverses_entry_id or None, e.period_id, e.occur_time, now)
+             e.reverses_entry_id or None, e.period_id, e.occur_time, e.kind, e.accrual_id or e.period_id,
+             e.customer_key, e.business_date, e.event_type, e.product_id, e.category, e.channel,
+             e.customer_type, e.run_id, now)
             for e in entries
         ]  # fmt: skip
         await tx.copy(_t.name, (*_COLUMNS, "post_time"), records)
@@ -119,25 +122,76 @@ class Ledger:
         return [Line(*tuple(row)) for row in await read.rows(stmt, params)]
 
     async def period(self, read: Read, period_id: str) -> Period | None:
-        """A period with its sums and the checksum of its entries.
-
-        They are read in pages. There is one writer and nothing changes, so the entries up to the last posting number
-        are the same set in every page, whatever is posted meanwhile.
-        """
-        state = await read.value(select(tables.period.c.state).where(tables.period.c.period_id == period_id))
-        if state is None:
+        """A period with its sums and the checksum of what it says; None when the ledger does not have it."""
+        row = await read.row(select(tables.period).where(tables.period.c.period_id == period_id))
+        if row is None:
             return None
+        entries, points, _, _, late = await self.sums(read, period_id)
+        sha256 = row.sha256 or await self.proof(read, "period_id", period_id)
+        accrued = await self.proof(read, "accrual_id", period_id) if late or row.sha256 else sha256
+        return Period(period_id, State(row.state), entries, points, sha256, accrued, late)
+
+    async def sums(self, read: Read, period_id: str) -> tuple[int, int, str, str, int]:
+        """Entries of a period, its milli-points, its checksum once locked ("" before), "", and its late entries."""
+        row = await read.row(text("""
+            SELECT count(*) AS entries, count(*) FILTER (WHERE accrual_id <> period_id) AS late,
+                coalesce(sum(milli_points) FILTER (WHERE account NOT LIKE 'budget:%'), 0) AS points,
+                (SELECT sha256 FROM period WHERE period_id = :period) AS sha256
+            FROM points_entry WHERE period_id = :period
+        """), {"period": period_id})  # fmt: skip
+        assert row is not None
+        return row.entries, int(row.points), row.sha256 or "", "", row.late
+
+    async def proof(self, read: Read, column: str, period_id: str) -> str:
+        """The checksum of what is posted in a period, or of what belongs to a month (`accrual_id`), wherever posted.
+
+        Read in pages. There is one writer and nothing changes, so what was posted up to the last number is the same
+        in every page, whatever is posted meanwhile.
+        """
         last = await read.value(select(func.coalesce(func.max(_t.c.posting), 0)))
-        whole, entries, milli_points, after = ledger.Digest(), 0, 0, ""
-        columns = (_t.c.entry_id, _t.c.account, _t.c.milli_points, _t.c.period_id, _t.c.reverses_entry_id)
-        base = select(*columns).where(_t.c.period_id == period_id, _t.c.posting <= last)
-        base = base.order_by(_t.c.entry_id).limit(_PAGE)
-        while rows := await read.rows(base.where(_t.c.entry_id > after)):
-            whole.add((r.entry_id, r.account, r.milli_points, r.period_id, r.reverses_entry_id or "") for r in rows)
-            entries += len(rows)
-            milli_points += sum(r.milli_points for r in rows if not r.account.startswith("budget:"))
-            after = rows[-1].entry_id
-        return Period(period_id, State(state), entries, milli_points, whole.hex())
+        whole = proof.Proof()
+        after: tuple[Any, ...] = (datetime(1, 1, 2, tzinfo=UTC), "", "", "", "", "")
+        stmt = text(f"""
+            SELECT occur_time, source, source_event_id, rule_id, role, staff_id,
+                CAST(sum(milli_points) AS bigint) AS points
+            FROM points_entry WHERE {column} = :period AND posting <= :last AND kind NOT IN ('TIER', 'CAP')
+                AND account NOT LIKE 'budget:%'
+                AND (occur_time, source, source_event_id, rule_id, role, staff_id) > (:t, :a, :b, :c, :d, :e)
+            GROUP BY occur_time, source, source_event_id, rule_id, role, staff_id
+            ORDER BY occur_time, source, source_event_id, rule_id, role, staff_id LIMIT {_PAGE}
+        """)
+        params = {"period": period_id, "last": last}
+        while rows := await self._lines(read, stmt, params | dict(zip("tabcde", after, strict=True))):
+            whole.add_texts([
+                (proof.micros(r[0]), str(r[1]), str(r[2]), str(r[3]), str(r[4]), str(r[5]), int(r.points))
+                for r in rows if r.points
+            ])  # fmt: skip
+            after = tuple(rows[-1])[:6]
+        own: list[Any] = await read.rows(text(f"""
+            SELECT rule_id, customer_key, business_date, staff_id, CAST(sum(milli_points) AS bigint) AS points
+            FROM points_entry WHERE {column} = :period AND posting <= :last AND kind IN ('TIER', 'CAP')
+                AND account NOT LIKE 'budget:%' GROUP BY 1, 2, 3, 4
+        """), params)  # fmt: skip
+        whole.add_period(
+            (r.rule_id, r.customer_key, str(r.business_date or ""), r.staff_id, r.points) for r in own if r.points
+        )
+        return whole.hex()
+
+    async def _lines(self, read: Read, stmt: TextClause, params: Mapping[str, Any]) -> list[Any]:
+        return list(await read.rows(stmt, params))
+
+    async def posts_in(self, read: Read, months: Collection[str]) -> dict[str, str]:
+        """For each closed month the period that takes its late entries: the next that is not closed."""
+        rows = await read.rows(text("SELECT period_id FROM period WHERE state <> 'OPEN'"))
+        closed = {row.period_id for row in rows}
+        found = {}
+        for month in months:
+            later = month
+            while later in closed:
+                later = next_period(later)
+            if later != month:
+                found[month] = later
+        return found
 
 
 def _entry(row: Row[Any]) -> Entry:

@@ -104,19 +104,23 @@ class References:
         """Close what is no longer so and open what is new, both known from the same instant on."""
         latest = await tx.value(select(func.max(func.greatest(_field.c.known_from, _field.c.known_to))))
         known = now if latest is None else max(now, latest + timedelta(microseconds=1))
+        revision = await self.revision(tx) + 1  # what scoring sees once the change is counted
         if closed:
-            stmt = text("UPDATE responsibility_field SET known_to = :known WHERE assignment_id = ANY(:ids)")
-            await tx.execute(stmt, {"known": known, "ids": list(closed)})
+            stmt = text(
+                "UPDATE responsibility_field SET known_to = :known, known_to_revision = :revision"
+                " WHERE assignment_id = ANY(:ids)"
+            )
+            await tx.execute(stmt, {"known": known, "ids": list(closed), "revision": revision})
         rows = list(opened)
         orgs = await self.employees(tx, {row.staff_id for row in rows})
         columns = ("customer_key", "org_id", "staff_id", "role", "share_bps", "valid_from", "valid_to", "known_from",
-                   "delivery_id", "line")  # fmt: skip
+                   "delivery_id", "line", "known_from_revision")  # fmt: skip
         await tx.copy(
             _field.name,
             columns,
             [
                 (r.customer_key, orgs[r.staff_id].org_id if r.staff_id in orgs else "", r.staff_id, r.role, r.share_bps,
-                 r.valid_from, r.valid_to, known, r.delivery_id, r.line)
+                 r.valid_from, r.valid_to, known, r.delivery_id, r.line, revision)
                 for r in rows
             ],
         )  # fmt: skip

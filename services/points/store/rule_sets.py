@@ -54,6 +54,14 @@ class RuleSets:
         values = {"state": State.PUBLISHED, "effective_date": effective, "publisher": publisher, "publish_time": now}
         await tx.execute(update(_t).where(_t.c.rule_set_id == rule_set_id).values(values))
 
+    async def advance(self, tx: Write, rule_set_id: str, **values: Any) -> None:
+        """Move a version that is not published: its state and what comes with it."""
+        await tx.execute(update(_t).where(_t.c.rule_set_id == rule_set_id).values(values))
+
+    async def simulation(self, read: Read, rule_set_id: str) -> dict[str, Any]:
+        """What was previewed of a version."""
+        return dict(await read.value(select(_t.c.simulation).where(_t.c.rule_set_id == rule_set_id)) or {})
+
     async def effective_dates(self, read: Read, name: str) -> list[date]:
         """From when the published versions of a name score."""
         stmt = select(_t.c.effective_date).where(_t.c.name == name, _t.c.state == State.PUBLISHED)
@@ -85,5 +93,5 @@ def _version(row: Row[Any]) -> Version:
     return Version(
         rule_set_id=row.rule_set_id, name=row.name, version=row.version, state=state, definition=row.definition,
         sha256=row.sha256, effective_date=row.effective_date, author=row.author, publisher=row.publisher,
-        create_time=row.create_time,
+        create_time=row.create_time, approver=row.approver, previewed_sha256=row.previewed_sha256,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.points import refusals
 from services.points.domain.event import Event
-from services.points.domain.explanation import Step, assignment_text, source_text, steps
+from services.points.domain.explanation import Step, assignment_text, rule_text, source_text, steps
 from services.points.domain.field import Assignment
 from services.points.domain.period import Period, business_day
 from services.points.domain.rule_text import parse
@@ -52,21 +52,22 @@ class Reading:
                 origin = reversed_.entry
             keys = {(each.source, each.source_event_id) for each in (entry, origin)}
             known = await self.store.events.known(read, keys)
+            facts = await self.store.events.facts(read, origin.source_key)
             version = await self.store.rule_sets.get(read, entry.rule_set_id, business_day(self.clock(), self.zone))
             assignment = (
                 await self.store.references.assignment(read, entry.assignment_id) if entry.assignment_id else None
             )
         assert version is not None
         event, first = known[entry.source, entry.source_event_id], known[origin.source, origin.source_event_id]
-        _, row = parse(version.definition).find(entry.rule_id)
+        rules = parse(version.definition)
         return Explained(
             posted=posted,
             event=event,
             version=version,
-            rule_text=row.text(),
+            rule_text=rule_text(rules, entry.rule_id),
             assignment_text=assignment_text(entry, assignment, first.customer_key, self.zone),
             source_text=source_text(event),
-            steps=steps(entry, origin, first, row),
+            steps=steps(entry, origin, first, rules, *facts),
         )
 
     async def entries(self, *, staff_id: str, event_id: str, period_id: str, after: int, size: int) -> list[Posted]:

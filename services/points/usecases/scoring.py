@@ -1,26 +1,26 @@
 """From events to the ledger: by RPC one, from ingest's log many, out of suspense when something was learned."""
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from zoneinfo import ZoneInfo
 
 import structlog
 
-from services.kit import telemetry
+from services.kit import domains, telemetry
 from services.kit.clock import Clock
-from services.kit.db import Database, Write
+from services.kit.db import Database, Read, Write
 from services.kit.errors import Refusal
 from services.points import refusals
 from services.points.domain import posting
 from services.points.domain.event import REFUND, Event, Reason
-from services.points.domain.period import business_day
+from services.points.domain.period import business_day, period_of
 from services.points.domain.posting import Outcome, Reference, Rules
-from services.points.domain.rule_text import parse
-from services.points.domain.scoring import Compiled
 from services.points.store import Store
 from services.points.store.ledger import Posted
+from services.points.usecases import months
 from services.points.usecases.gathering import Gathering
+from services.points.usecases.settling import Settling
 
 _log = structlog.get_logger(__name__)
 _scored = telemetry.counter("lifecircle.points.events", "{event}", "Events by what became of them.")
@@ -55,6 +55,15 @@ class Scoring:
     async def score(self, event: Event) -> Scored:
         """Post one event, or keep it in suspense; again with the same body, the same answer. Raises event_id_reused."""
         return await self._gathering.ask(event)
+
+    async def score_many(self, events: Sequence[Event]) -> list[Scored]:
+        """Post events in one transaction. Raises event_id_reused for the first that is another under a used id."""
+        with domains.whole():
+            answers = await self._score(events)
+        for answer in answers:
+            if isinstance(answer, Refusal):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, Scored)]
 
     async def _score(self, events: Sequence[Event]) -> list[Scored | Refusal]:
         """Post the events of callers who came together."""
@@ -106,7 +115,8 @@ class Scoring:
         """Score events, then their refunds and those that waited for them; under the ledger's lock."""
         revision = await self.store.references.revision(tx)
         plain = [event for event in events if event.type != REFUND]
-        outcomes = posting.score(plain, await self._reference(tx, plain))
+        reference = await self.reference(tx, plain)
+        outcomes = posting.score(plain, reference)
         await self._keep(tx, outcomes, revision, new=new)
         refunds = await self._refund(tx, [event for event in events if event.type == REFUND])
         await self._keep(tx, refunds, revision, new=new)
@@ -114,21 +124,21 @@ class Scoring:
         told = [each.event.key for each in (*outcomes, *refunds) if new or each.doubt is None]
         waiting = await self._refund(tx, await self.store.events.waiting_for(tx, told))
         await self._keep(tx, waiting, revision, new=False)
+        every = (*outcomes, *refunds, *waiting)
+        await Settling(self.store, self.zone).settle(tx, every, self._compiled, reference.effective, self.clock())
 
     async def _refund(self, tx: Write, refunds: Sequence[Event]) -> list[Outcome]:
         """Outcomes of refunds by time; of two that take back one event the earlier counts."""
         if not refunds:
             return []
         origins = await self.store.events.origins(tx, {event.origin_key for event in refunds})
+        posts_in = await self.store.ledger.posts_in(tx, {period_of(event.occur_time, self.zone) for event in refunds})
         outcomes: list[Outcome] = []
-        taken: set[tuple[str, str]] = set()
         for event in sorted(refunds, key=lambda event: (event.occur_time, event.key)):
             origin = origins.get(event.origin_key)
-            if origin is not None and event.origin_key in taken:
-                origin = posting.Origin(origin.type, origin.scored, True, origin.entries)
-            outcome = posting.refund(event, origin, self.zone)
-            if outcome.doubt is None:
-                taken.add(event.origin_key)
+            outcome = posting.refund(event, origin, self.zone, posts_in)
+            if outcome.doubt is None and origin is not None:
+                origins[event.origin_key] = origin.after(event)
             outcomes.append(outcome)
         return outcomes
 
@@ -146,27 +156,40 @@ class Scoring:
         for outcome in outcomes:
             _scored(1, state=outcome.doubt.reason.value if outcome.doubt else "SCORED")
 
-    async def _reference(self, tx: Write, events: Iterable[Event]) -> Reference:
+    async def rules(self, read: Read, rule_set_id: str) -> Rules:
+        """A published version, compiled."""
+        await self.effective(read)
+        return self._compiled[rule_set_id]
+
+    async def effective(self, read: Read) -> tuple[list[tuple[str, date, str]], dict[str, Rules]]:
+        """(name, effective date, id) of every published version, and each compiled."""
+        return await months.rules_in(read, self.store, self._compiled), self._compiled
+
+    async def reference(self, read: Read, events: Iterable[Event]) -> Reference:
         """What is known of what the events name."""
         events = list(events)
-        published = await self.store.rule_sets.published(tx)
-        for _, _, rule_set_id, sha256 in published:
-            if rule_set_id not in self._compiled:
-                rules = await asyncio.to_thread(parse, await self.store.rule_sets.definition(tx, rule_set_id))
-                self._compiled[rule_set_id] = Rules(rule_set_id, sha256, await asyncio.to_thread(Compiled, rules))
+        effective, rules = await self.effective(read)
         fields = await self.store.references.known_now(
-            tx, {event.customer_key for event in events if event.customer_key}
+            read, {event.customer_key for event in events if event.customer_key}
         )
         owners = {each.row.staff_id for field in fields.values() for each in field}
+        closed = {period_of(event.occur_time, self.zone) for event in events}
         return Reference(
-            ready=await self.store.references.ready(tx),
+            ready=await self.store.references.ready(read),
             zone=self.zone,
-            categories=await self.store.references.categories(tx, {event.product_id for event in events}),
-            staff=await self.store.references.employees(tx, owners | {event.staff_id for event in events}),
+            categories=await self.store.references.categories(read, {event.product_id for event in events}),
+            staff=await self.store.references.employees(read, owners | {event.staff_id for event in events}),
             fields=fields,
-            effective=[(name, effective, rule_set_id) for name, effective, rule_set_id, _ in published],
-            rules=self._compiled,
+            effective=effective,
+            rules=rules,
+            posts_in=await self.store.ledger.posts_in(read, closed),
         )
+
+    async def preview(self, events: Sequence[Event]) -> list[tuple[int, list[str]] | Outcome]:
+        """(milli-points, rule ids) that events would give, or the doubt about one; refunds are not looked at."""
+        async with self.db.read() as read:
+            reference = await self.reference(read, events)
+        return posting.preview(events, reference)
 
 
 def _by_key(events: Iterable[Event]) -> dict[tuple[str, str], Event]:

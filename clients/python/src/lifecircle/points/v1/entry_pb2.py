@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/points/v1/entry.proto\x12\x14lifecircle.points.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xbd\x02\n\x05\x45ntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x10\n\x08staff_id\x18\x03 \x01(\t\x12\x14\n\x0cmilli_points\x18\x04 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x13\n\x0brule_set_id\x18\x06 \x01(\t\x12\x0f\n\x07rule_id\x18\x07 \x01(\t\x12\x11\n\tcomponent\x18\x08 \x01(\t\x12\x11\n\tshare_bps\x18\t \x01(\x05\x12\x19\n\x11reverses_entry_id\x18\n \x01(\t\x12\x11\n\tperiod_id\x18\x0b \x01(\t\x12.\n\noccur_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tpost_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xec\x02\n\x0b\x45xplanation\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1b.lifecircle.points.v1.Entry\x12\x12\n\nevent_type\x18\x02 \x01(\t\x12\x12\n\nproduct_id\x18\x03 \x01(\t\x12\x12\n\namount_fen\x18\x04 \x01(\x03\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12\x15\n\rrule_set_name\x18\x06 \x01(\t\x12\x18\n\x10rule_set_version\x18\x07 \x01(\x05\x12\x11\n\trule_text\x18\x08 \x01(\t\x12\x17\n\x0f\x61ssignment_text\x18\t \x01(\t\x12\x35\n\x05steps\x18\n \x03(\x0b\x32&.lifecircle.points.v1.Explanation.Step\x12\x14\n\x0c\x63ustomer_key\x18\x0b \x01(\x03\x12\x0e\n\x06source\x18\x0c \x01(\t\x1a*\n\x04Step\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x14\n\x0cmilli_points\x18\x02 \x01(\x03\"m\n\x08Suspense\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12.\n\noccur_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xab\x01\n\x0fLeaderboardLine\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x10\n\x08staff_id\x18\x02 \x01(\t\x12\x0e\n\x06org_id\x18\x03 \x01(\t\x12\x14\n\x0cmilli_points\x18\x04 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x05 \x01(\x03\x12+\n\x10\x66irst_event_date\x18\x06 \x01(\x0b\x32\x11.google.type.Date\x12\x14\n\x0ctop_entry_id\x18\x07 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/points/v1/entry.proto\x12\x14lifecircle.points.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\x88\x03\n\x05\x45ntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x10\n\x08staff_id\x18\x03 \x01(\t\x12\x14\n\x0cmilli_points\x18\x04 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x13\n\x0brule_set_id\x18\x06 \x01(\t\x12\x0f\n\x07rule_id\x18\x07 \x01(\t\x12\x11\n\tcomponent\x18\x08 \x01(\t\x12\x11\n\tshare_bps\x18\t \x01(\x05\x12\x19\n\x11reverses_entry_id\x18\n \x01(\t\x12\x11\n\tperiod_id\x18\x0b \x01(\t\x12.\n\noccur_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tpost_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x0e \x01(\t\x12\x12\n\naccrual_id\x18\x0f \x01(\t\x12\x0e\n\x06source\x18\x10 \x01(\t\x12\x17\n\x0fsource_event_id\x18\x11 \x01(\t\"\xec\x02\n\x0b\x45xplanation\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1b.lifecircle.points.v1.Entry\x12\x12\n\nevent_type\x18\x02 \x01(\t\x12\x12\n\nproduct_id\x18\x03 \x01(\t\x12\x12\n\namount_fen\x18\x04 \x01(\x03\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12\x15\n\rrule_set_name\x18\x06 \x01(\t\x12\x18\n\x10rule_set_version\x18\x07 \x01(\x05\x12\x11\n\trule_text\x18\x08 \x01(\t\x12\x17\n\x0f\x61ssignment_text\x18\t \x01(\t\x12\x35\n\x05steps\x18\n \x03(\x0b\x32&.lifecircle.points.v1.Explanation.Step\x12\x14\n\x0c\x63ustomer_key\x18\x0b \x01(\x03\x12\x0e\n\x06source\x18\x0c \x01(\t\x1a*\n\x04Step\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x14\n\x0cmilli_points\x18\x02 \x01(\x03\"m\n\x08Suspense\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12.\n\noccur_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xab\x01\n\x0fLeaderboardLine\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x10\n\x08staff_id\x18\x02 \x01(\t\x12\x0e\n\x06org_id\x18\x03 \x01(\t\x12\x14\n\x0cmilli_points\x18\x04 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x05 \x01(\x03\x12+\n\x10\x66irst_event_date\x18\x06 \x01(\x0b\x32\x11.google.type.Date\x12\x14\n\x0ctop_entry_id\x18\x07 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,13 +34,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.points.v1.entry_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENTRY']._serialized_start=116
-  _globals['_ENTRY']._serialized_end=433
-  _globals['_EXPLANATION']._serialized_start=436
-  _globals['_EXPLANATION']._serialized_end=800
-  _globals['_EXPLANATION_STEP']._serialized_start=758
-  _globals['_EXPLANATION_STEP']._serialized_end=800
-  _globals['_SUSPENSE']._serialized_start=802
-  _globals['_SUSPENSE']._serialized_end=911
-  _globals['_LEADERBOARDLINE']._serialized_start=914
-  _globals['_LEADERBOARDLINE']._serialized_end=1085
+  _globals['_ENTRY']._serialized_end=508
+  _globals['_EXPLANATION']._serialized_start=511
+  _globals['_EXPLANATION']._serialized_end=875
+  _globals['_EXPLANATION_STEP']._serialized_start=833
+  _globals['_EXPLANATION_STEP']._serialized_end=875
+  _globals['_SUSPENSE']._serialized_start=877
+  _globals['_SUSPENSE']._serialized_end=986
+  _globals['_LEADERBOARDLINE']._serialized_start=989
+  _globals['_LEADERBOARDLINE']._serialized_end=1160
 # @@protoc_insertion_point(module_scope)

@@ -41,6 +41,10 @@ class Entry(_message.Message):
     PERIOD_ID_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     POST_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ACCRUAL_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """entry_id is assigned by the platform."""
     account: _builtins.str
@@ -63,6 +67,14 @@ class Entry(_message.Message):
     """reverses_entry_id is the entry that this one takes back; empty otherwise."""
     period_id: _builtins.str
     """period_id is the period that it is posted in, for instance `2026-09`."""
+    kind: _builtins.str
+    """kind is EVENT, REFUND, TIER, CAP or ADJUSTMENT. Entries of tiers and caps name the event that moved them."""
+    accrual_id: _builtins.str
+    """accrual_id is the month that the entry belongs to; a late one is posted in a later period."""
+    source: _builtins.str
+    """source names the system that told the event."""
+    source_event_id: _builtins.str
+    """source_event_id is the event in it."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """occur_time is when the business event happened."""
@@ -87,10 +99,14 @@ class Entry(_message.Message):
         period_id: _builtins.str = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         post_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: _builtins.str = ...,
+        accrual_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        source_event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time", "post_time", b"post_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "component", b"component", "entry_id", b"entry_id", "event_id", b"event_id", "milli_points", b"milli_points", "occur_time", b"occur_time", "period_id", b"period_id", "post_time", b"post_time", "reverses_entry_id", b"reverses_entry_id", "rule_id", b"rule_id", "rule_set_id", b"rule_set_id", "share_bps", b"share_bps", "staff_id", b"staff_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "accrual_id", b"accrual_id", "component", b"component", "entry_id", b"entry_id", "event_id", b"event_id", "kind", b"kind", "milli_points", b"milli_points", "occur_time", b"occur_time", "period_id", b"period_id", "post_time", b"post_time", "reverses_entry_id", b"reverses_entry_id", "rule_id", b"rule_id", "rule_set_id", b"rule_set_id", "share_bps", b"share_bps", "source", b"source", "source_event_id", b"source_event_id", "staff_id", b"staff_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

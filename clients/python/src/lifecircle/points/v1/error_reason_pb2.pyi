@@ -100,6 +100,62 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_EFFECTIVE_DATE_SCORED: events of that day or later are scored already. FAILED_PRECONDITION.
     {"reason": "EFFECTIVE_DATE_SCORED", "domain": "points.lifecircle", "metadata": {"effective_date": "2026-08-01", "scored_to": "2026-08-31"}}
     """
+    ERROR_REASON_PERIOD_STATE: _ErrorReason.ValueType  # 30
+    """ERROR_REASON_PERIOD_STATE: the period's state does not allow the verb. FAILED_PRECONDITION.
+    {"reason": "PERIOD_STATE", "domain": "points.lifecircle", "metadata": {"period_id": "2026-09", "state": "OPEN"}}
+    """
+    ERROR_REASON_RULE_SET_STATE: _ErrorReason.ValueType  # 31
+    """ERROR_REASON_RULE_SET_STATE: the version's state does not allow the verb. FAILED_PRECONDITION.
+    {"reason": "RULE_SET_STATE", "domain": "points.lifecircle", "metadata": {"state": "DRAFT", "needed": "SIMULATED"}}
+    """
+    ERROR_REASON_SECOND_PERSON: _ErrorReason.ValueType  # 32
+    """ERROR_REASON_SECOND_PERSON: the same person may not do both. PERMISSION_DENIED.
+    {"reason": "SECOND_PERSON", "domain": "points.lifecircle", "metadata": {"first": "li.lei"}}
+    """
+    ERROR_REASON_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 33
+    """ERROR_REASON_EVENT_NOT_FOUND: no event has this id. NOT_FOUND.
+    {"reason": "EVENT_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"source": "boss", "source_event_id": "E1"}}
+    """
+    ERROR_REASON_RUN_NOT_FOUND: _ErrorReason.ValueType  # 34
+    """ERROR_REASON_RUN_NOT_FOUND: no run has this id. NOT_FOUND.
+    {"reason": "RUN_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"run_id": "0199…"}}
+    """
+    ERROR_REASON_RUN_STATE: _ErrorReason.ValueType  # 35
+    """ERROR_REASON_RUN_STATE: the run is no recalculation with differences. FAILED_PRECONDITION.
+    {"reason": "RUN_STATE", "domain": "points.lifecircle", "metadata": {"state": "AGREED"}}
+    """
+    ERROR_REASON_ADJUSTMENT_NOT_FOUND: _ErrorReason.ValueType  # 36
+    """ERROR_REASON_ADJUSTMENT_NOT_FOUND: no adjustment has this id. NOT_FOUND.
+    {"reason": "ADJUSTMENT_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"adjustment_id": "0199…"}}
+    """
+    ERROR_REASON_ADJUSTMENT_DECIDED: _ErrorReason.ValueType  # 37
+    """ERROR_REASON_ADJUSTMENT_DECIDED: the adjustment was decided before. FAILED_PRECONDITION.
+    {"reason": "ADJUSTMENT_DECIDED", "domain": "points.lifecircle", "metadata": {"state": "POSTED"}}
+    """
+    ERROR_REASON_DISPUTE_NOT_FOUND: _ErrorReason.ValueType  # 38
+    """ERROR_REASON_DISPUTE_NOT_FOUND: no dispute has this id. NOT_FOUND.
+    {"reason": "DISPUTE_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"dispute_id": "0199…"}}
+    """
+    ERROR_REASON_DISPUTE_STATE: _ErrorReason.ValueType  # 39
+    """ERROR_REASON_DISPUTE_STATE: the dispute's state does not allow the verb. FAILED_PRECONDITION.
+    {"reason": "DISPUTE_STATE", "domain": "points.lifecircle", "metadata": {"state": "OPEN"}}
+    """
+    ERROR_REASON_STAFF_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """ERROR_REASON_STAFF_NOT_FOUND: no employee has this id. NOT_FOUND.
+    {"reason": "STAFF_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"staff_id": "S1"}}
+    """
+    ERROR_REASON_FRAUD_CASE_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """ERROR_REASON_FRAUD_CASE_NOT_FOUND: no case has this id. NOT_FOUND.
+    {"reason": "FRAUD_CASE_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"case_id": "ab12…"}}
+    """
+    ERROR_REASON_FRAUD_CASE_DECIDED: _ErrorReason.ValueType  # 42
+    """ERROR_REASON_FRAUD_CASE_DECIDED: the case was decided before. FAILED_PRECONDITION.
+    {"reason": "FRAUD_CASE_DECIDED", "domain": "points.lifecircle", "metadata": {"state": "DISMISSED"}}
+    """
+    ERROR_REASON_NOTHING_PUBLISHED: _ErrorReason.ValueType  # 43
+    """ERROR_REASON_NOTHING_PUBLISHED: no rules were published yet. FAILED_PRECONDITION.
+    {"reason": "NOTHING_PUBLISHED", "domain": "points.lifecircle", "metadata": {}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -183,5 +239,61 @@ ERROR_REASON_PERIOD_NOT_FOUND: ErrorReason.ValueType  # 28
 ERROR_REASON_EFFECTIVE_DATE_SCORED: ErrorReason.ValueType  # 29
 """ERROR_REASON_EFFECTIVE_DATE_SCORED: events of that day or later are scored already. FAILED_PRECONDITION.
 {"reason": "EFFECTIVE_DATE_SCORED", "domain": "points.lifecircle", "metadata": {"effective_date": "2026-08-01", "scored_to": "2026-08-31"}}
+"""
+ERROR_REASON_PERIOD_STATE: ErrorReason.ValueType  # 30
+"""ERROR_REASON_PERIOD_STATE: the period's state does not allow the verb. FAILED_PRECONDITION.
+{"reason": "PERIOD_STATE", "domain": "points.lifecircle", "metadata": {"period_id": "2026-09", "state": "OPEN"}}
+"""
+ERROR_REASON_RULE_SET_STATE: ErrorReason.ValueType  # 31
+"""ERROR_REASON_RULE_SET_STATE: the version's state does not allow the verb. FAILED_PRECONDITION.
+{"reason": "RULE_SET_STATE", "domain": "points.lifecircle", "metadata": {"state": "DRAFT", "needed": "SIMULATED"}}
+"""
+ERROR_REASON_SECOND_PERSON: ErrorReason.ValueType  # 32
+"""ERROR_REASON_SECOND_PERSON: the same person may not do both. PERMISSION_DENIED.
+{"reason": "SECOND_PERSON", "domain": "points.lifecircle", "metadata": {"first": "li.lei"}}
+"""
+ERROR_REASON_EVENT_NOT_FOUND: ErrorReason.ValueType  # 33
+"""ERROR_REASON_EVENT_NOT_FOUND: no event has this id. NOT_FOUND.
+{"reason": "EVENT_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"source": "boss", "source_event_id": "E1"}}
+"""
+ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 34
+"""ERROR_REASON_RUN_NOT_FOUND: no run has this id. NOT_FOUND.
+{"reason": "RUN_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"run_id": "0199…"}}
+"""
+ERROR_REASON_RUN_STATE: ErrorReason.ValueType  # 35
+"""ERROR_REASON_RUN_STATE: the run is no recalculation with differences. FAILED_PRECONDITION.
+{"reason": "RUN_STATE", "domain": "points.lifecircle", "metadata": {"state": "AGREED"}}
+"""
+ERROR_REASON_ADJUSTMENT_NOT_FOUND: ErrorReason.ValueType  # 36
+"""ERROR_REASON_ADJUSTMENT_NOT_FOUND: no adjustment has this id. NOT_FOUND.
+{"reason": "ADJUSTMENT_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"adjustment_id": "0199…"}}
+"""
+ERROR_REASON_ADJUSTMENT_DECIDED: ErrorReason.ValueType  # 37
+"""ERROR_REASON_ADJUSTMENT_DECIDED: the adjustment was decided before. FAILED_PRECONDITION.
+{"reason": "ADJUSTMENT_DECIDED", "domain": "points.lifecircle", "metadata": {"state": "POSTED"}}
+"""
+ERROR_REASON_DISPUTE_NOT_FOUND: ErrorReason.ValueType  # 38
+"""ERROR_REASON_DISPUTE_NOT_FOUND: no dispute has this id. NOT_FOUND.
+{"reason": "DISPUTE_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"dispute_id": "0199…"}}
+"""
+ERROR_REASON_DISPUTE_STATE: ErrorReason.ValueType  # 39
+"""ERROR_REASON_DISPUTE_STATE: the dispute's state does not allow the verb. FAILED_PRECONDITION.
+{"reason": "DISPUTE_STATE", "domain": "points.lifecircle", "metadata": {"state": "OPEN"}}
+"""
+ERROR_REASON_STAFF_NOT_FOUND: ErrorReason.ValueType  # 40
+"""ERROR_REASON_STAFF_NOT_FOUND: no employee has this id. NOT_FOUND.
+{"reason": "STAFF_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"staff_id": "S1"}}
+"""
+ERROR_REASON_FRAUD_CASE_NOT_FOUND: ErrorReason.ValueType  # 41
+"""ERROR_REASON_FRAUD_CASE_NOT_FOUND: no case has this id. NOT_FOUND.
+{"reason": "FRAUD_CASE_NOT_FOUND", "domain": "points.lifecircle", "metadata": {"case_id": "ab12…"}}
+"""
+ERROR_REASON_FRAUD_CASE_DECIDED: ErrorReason.ValueType  # 42
+"""ERROR_REASON_FRAUD_CASE_DECIDED: the case was decided before. FAILED_PRECONDITION.
+{"reason": "FRAUD_CASE_DECIDED", "domain": "points.lifecircle", "metadata": {"state": "DISMISSED"}}
+"""
+ERROR_REASON_NOTHING_PUBLISHED: ErrorReason.ValueType  # 43
+"""ERROR_REASON_NOTHING_PUBLISHED: no rules were published yet. FAILED_PRECONDITION.
+{"reason": "NOTHING_PUBLISHED", "domain": "points.lifecircle", "metadata": {}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lifecircle/points/v1/period.proto\x12\x14lifecircle.points.v1\x1a\x16google/type/date.proto\"\xba\x02\n\x06Period\x12\x11\n\tperiod_id\x18\x01 \x01(\t\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".lifecircle.points.v1.Period.State\x12%\n\nfirst_date\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12$\n\tlast_date\x18\x04 \x01(\x0b\x32\x11.google.type.Date\x12\x0f\n\x07\x65ntries\x18\x05 \x01(\x03\x12\x14\n\x0cmilli_points\x18\x06 \x01(\x03\x12\x0e\n\x06sha256\x18\x07 \x01(\t\"f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_OPEN\x10\x01\x12\x14\n\x10STATE_CALCULATED\x10\x02\x12\x10\n\x0cSTATE_LOCKED\x10\x03\x12\x0e\n\nSTATE_PAID\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lifecircle/points/v1/period.proto\x12\x14lifecircle.points.v1\x1a\x16google/type/date.proto\"\xe8\x02\n\x06Period\x12\x11\n\tperiod_id\x18\x01 \x01(\t\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".lifecircle.points.v1.Period.State\x12%\n\nfirst_date\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12$\n\tlast_date\x18\x04 \x01(\x0b\x32\x11.google.type.Date\x12\x0f\n\x07\x65ntries\x18\x05 \x01(\x03\x12\x14\n\x0cmilli_points\x18\x06 \x01(\x03\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\x16\n\x0e\x61\x63\x63rual_sha256\x18\x08 \x01(\t\x12\x14\n\x0clate_entries\x18\t \x01(\x03\"f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_OPEN\x10\x01\x12\x14\n\x10STATE_CALCULATED\x10\x02\x12\x10\n\x0cSTATE_LOCKED\x10\x03\x12\x0e\n\nSTATE_PAID\x10\x04\"\xa7\x04\n\x08ScoreRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x11\n\tperiod_id\x18\x03 \x01(\t\x12\x33\n\x05state\x18\x04 \x01(\x0e\x32$.lifecircle.points.v1.ScoreRun.State\x12\x14\n\x0crules_sha256\x18\x05 \x01(\t\x12\x15\n\revents_sha256\x18\x06 \x01(\t\x12\x15\n\rfields_sha256\x18\x07 \x01(\t\x12\x15\n\routput_sha256\x18\x08 \x01(\t\x12\x0e\n\x06\x65vents\x18\t \x01(\x03\x12>\n\x0b\x64ifferences\x18\n \x03(\x0b\x32).lifecircle.points.v1.ScoreRun.Difference\x12\x1b\n\x13posted_milli_points\x18\x0b \x01(\x03\x12\x1b\n\x13wanted_milli_points\x18\x0c \x01(\x03\x12\x0e\n\x06\x61uthor\x18\r \x01(\t\x1ai\n\nDifference\x12\x10\n\x08staff_id\x18\x01 \x01(\t\x12\x0f\n\x07rule_id\x18\x02 \x01(\t\x12\x1b\n\x13posted_milli_points\x18\x03 \x01(\x03\x12\x1b\n\x13wanted_milli_points\x18\x04 \x01(\x03\"U\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_AGREED\x10\x01\x12\x11\n\rSTATE_DIFFERS\x10\x02\x12\x10\n\x0cSTATE_POSTED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.points.v1.period
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PERIOD']._serialized_start=84
-  _globals['_PERIOD']._serialized_end=398
-  _globals['_PERIOD_STATE']._serialized_start=296
-  _globals['_PERIOD_STATE']._serialized_end=398
+  _globals['_PERIOD']._serialized_end=444
+  _globals['_PERIOD_STATE']._serialized_start=342
+  _globals['_PERIOD_STATE']._serialized_end=444
+  _globals['_SCORERUN']._serialized_start=447
+  _globals['_SCORERUN']._serialized_end=998
+  _globals['_SCORERUN_DIFFERENCE']._serialized_start=806
+  _globals['_SCORERUN_DIFFERENCE']._serialized_end=911
+  _globals['_SCORERUN_STATE']._serialized_start=913
+  _globals['_SCORERUN_STATE']._serialized_end=998
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
@@ -62,6 +64,8 @@ class Period(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     MILLI_POINTS_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    ACCRUAL_SHA256_FIELD_NUMBER: _builtins.int
+    LATE_ENTRIES_FIELD_NUMBER: _builtins.int
     period_id: _builtins.str
     """period_id is the month, for instance `2026-09`."""
     state: Global___Period.State.ValueType
@@ -71,7 +75,11 @@ class Period(_message.Message):
     milli_points: _builtins.int
     """milli_points is the sum over employees and `unassigned`; the contra accounts hold the same with the other sign."""
     sha256: _builtins.str
-    """sha256 is the checksum over the period's entries in order, hex."""
+    """sha256 is the checksum over what is posted in the period, net and in order, hex. It never changes once the period is locked."""
+    accrual_sha256: _builtins.str
+    """accrual_sha256 is the checksum over what belongs to the month, wherever it is posted: `replay` gives the same for its events."""
+    late_entries: _builtins.int
+    """late_entries counts entries that belong to an earlier month, which was closed when their event came."""
     @_builtins.property
     def first_date(self) -> _date_pb2.Date:
         """first_date is the first business day."""
@@ -90,11 +98,144 @@ class Period(_message.Message):
         entries: _builtins.int = ...,
         milli_points: _builtins.int = ...,
         sha256: _builtins.str = ...,
+        accrual_sha256: _builtins.str = ...,
+        late_entries: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "first_date", b"first_date", "last_date", b"last_date", "milli_points", b"milli_points", "period_id", b"period_id", "sha256", b"sha256", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accrual_sha256", b"accrual_sha256", "entries", b"entries", "first_date", b"first_date", "last_date", b"last_date", "late_entries", b"late_entries", "milli_points", b"milli_points", "period_id", b"period_id", "sha256", b"sha256", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Period: _TypeAlias = Period  # noqa: Y015
+
+@_typing.final
+class ScoreRun(_message.Message):
+    """ScoreRun is what a close or a recalculation read and found: hashes of what went in and came out, and the differences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ScoreRun._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: ScoreRun._State.ValueType  # 0
+        """STATE_UNSPECIFIED is never stored."""
+        STATE_AGREED: ScoreRun._State.ValueType  # 1
+        """STATE_AGREED means that the ledger says what the rules say."""
+        STATE_DIFFERS: ScoreRun._State.ValueType  # 2
+        """STATE_DIFFERS means that it does not; the differences wait to be posted."""
+        STATE_POSTED: ScoreRun._State.ValueType  # 3
+        """STATE_POSTED means that the differences were posted."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State says what came of it."""
+
+    STATE_UNSPECIFIED: ScoreRun.State.ValueType  # 0
+    """STATE_UNSPECIFIED is never stored."""
+    STATE_AGREED: ScoreRun.State.ValueType  # 1
+    """STATE_AGREED means that the ledger says what the rules say."""
+    STATE_DIFFERS: ScoreRun.State.ValueType  # 2
+    """STATE_DIFFERS means that it does not; the differences wait to be posted."""
+    STATE_POSTED: ScoreRun.State.ValueType  # 3
+    """STATE_POSTED means that the differences were posted."""
+
+    @_typing.final
+    class Difference(_message.Message):
+        """Difference is one employee's, or `unassigned`'s with an empty staff_id."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        STAFF_ID_FIELD_NUMBER: _builtins.int
+        RULE_ID_FIELD_NUMBER: _builtins.int
+        POSTED_MILLI_POINTS_FIELD_NUMBER: _builtins.int
+        WANTED_MILLI_POINTS_FIELD_NUMBER: _builtins.int
+        staff_id: _builtins.str
+        """staff_id is the employee."""
+        rule_id: _builtins.str
+        """rule_id is the rule that gives more or less."""
+        posted_milli_points: _builtins.int
+        """posted_milli_points stand in the ledger."""
+        wanted_milli_points: _builtins.int
+        """wanted_milli_points are what the rules say."""
+        def __init__(
+            self,
+            *,
+            staff_id: _builtins.str = ...,
+            rule_id: _builtins.str = ...,
+            posted_milli_points: _builtins.int = ...,
+            wanted_milli_points: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["posted_milli_points", b"posted_milli_points", "rule_id", b"rule_id", "staff_id", b"staff_id", "wanted_milli_points", b"wanted_milli_points"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RULES_SHA256_FIELD_NUMBER: _builtins.int
+    EVENTS_SHA256_FIELD_NUMBER: _builtins.int
+    FIELDS_SHA256_FIELD_NUMBER: _builtins.int
+    OUTPUT_SHA256_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    POSTED_MILLI_POINTS_FIELD_NUMBER: _builtins.int
+    WANTED_MILLI_POINTS_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """run_id is assigned by the platform."""
+    kind: _builtins.str
+    """kind is `CLOSE` or `RECALCULATION`."""
+    period_id: _builtins.str
+    """period_id is the month."""
+    state: Global___ScoreRun.State.ValueType
+    """state is output only."""
+    rules_sha256: _builtins.str
+    """rules_sha256 is the checksum over the rule sets in force, hex."""
+    events_sha256: _builtins.str
+    """events_sha256 is the checksum over the month's events, hex."""
+    fields_sha256: _builtins.str
+    """fields_sha256 is the checksum over the responsibility fields as they were known, hex."""
+    output_sha256: _builtins.str
+    """output_sha256 is the checksum over what the rules say, hex."""
+    events: _builtins.int
+    """events counts the events read."""
+    posted_milli_points: _builtins.int
+    """posted_milli_points are the sum over employees and `unassigned` in the ledger."""
+    wanted_milli_points: _builtins.int
+    """wanted_milli_points are the sum that the rules say."""
+    author: _builtins.str
+    """author is who asked for it."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreRun.Difference]:
+        """differences are by employee and rule, the largest first, at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        period_id: _builtins.str = ...,
+        state: Global___ScoreRun.State.ValueType = ...,
+        rules_sha256: _builtins.str = ...,
+        events_sha256: _builtins.str = ...,
+        fields_sha256: _builtins.str = ...,
+        output_sha256: _builtins.str = ...,
+        events: _builtins.int = ...,
+        differences: _abc.Iterable[Global___ScoreRun.Difference] | None = ...,
+        posted_milli_points: _builtins.int = ...,
+        wanted_milli_points: _builtins.int = ...,
+        author: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "differences", b"differences", "events", b"events", "events_sha256", b"events_sha256", "fields_sha256", b"fields_sha256", "kind", b"kind", "output_sha256", b"output_sha256", "period_id", b"period_id", "posted_milli_points", b"posted_milli_points", "rules_sha256", b"rules_sha256", "run_id", b"run_id", "state", b"state", "wanted_milli_points", b"wanted_milli_points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreRun: _TypeAlias = ScoreRun  # noqa: Y015

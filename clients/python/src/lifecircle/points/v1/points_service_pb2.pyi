@@ -9,8 +9,11 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.type import date_pb2 as _date_pb2
+from lifecircle.points.v1 import analysis_pb2 as _analysis_pb2
+from lifecircle.points.v1 import correction_pb2 as _correction_pb2
 from lifecircle.points.v1 import entry_pb2 as _entry_pb2
 from lifecircle.points.v1 import field_pb2 as _field_pb2
+from lifecircle.points.v1 import job_pb2 as _job_pb2
 from lifecircle.points.v1 import period_pb2 as _period_pb2
 from lifecircle.points.v1 import rule_set_pb2 as _rule_set_pb2
 import builtins as _builtins
@@ -40,12 +43,13 @@ class BusinessEvent(_message.Message):
     AMOUNT_FEN_FIELD_NUMBER: _builtins.int
     ORIGIN_EVENT_ID_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    CUSTOMER_TYPE_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """source names the system that tells it."""
     source_event_id: _builtins.str
     """source_event_id is the source's own id; with `source` it makes the event unique."""
     type: _builtins.str
-    """type is NEW, RENEW, UPGRADE, RETAIN, CHURN, REFUND or ACTIVATE."""
+    """type is NEW, RENEW, UPGRADE, RETAIN, CHURN, REFUND, ACTIVATE, ORDER_RESPONDED, ORDER_REFUSED or ORDER_UNREACHED."""
     customer_key: _builtins.int
     """customer_key is the customer; 0 when the event names none."""
     product_id: _builtins.str
@@ -58,6 +62,8 @@ class BusinessEvent(_message.Message):
     """amount_fen is the money of the event in fen. A negative amount is kept in suspense, since a deduction is a reversal."""
     origin_event_id: _builtins.str
     """origin_event_id is the source's own id of the event that a REFUND takes back."""
+    customer_type: _builtins.str
+    """customer_type is the customer's type, for instance `family`; may be empty."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """occur_time is when it happened."""
@@ -75,10 +81,11 @@ class BusinessEvent(_message.Message):
         amount_fen: _builtins.int = ...,
         origin_event_id: _builtins.str = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
+        customer_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "channel", b"channel", "customer_key", b"customer_key", "occur_time", b"occur_time", "origin_event_id", b"origin_event_id", "product_id", b"product_id", "source", b"source", "source_event_id", b"source_event_id", "staff_id", b"staff_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "channel", b"channel", "customer_key", b"customer_key", "customer_type", b"customer_type", "occur_time", b"occur_time", "origin_event_id", b"origin_event_id", "product_id", b"product_id", "source", b"source", "source_event_id", b"source_event_id", "staff_id", b"staff_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -92,8 +99,11 @@ class CreateRuleSetRequest(_message.Message):
 
     RULE_SET_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WORKBOOK_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes the call idempotent. 1 to 64 characters."""
+    workbook: _builtins.bytes
+    """workbook is the definition as an Excel workbook (.xlsx) instead of rule_set.definition, at most 4 MiB."""
     @_builtins.property
     def rule_set(self) -> _rule_set_pb2.RuleSet:
         """rule_set is the draft: name and definition."""
@@ -103,10 +113,11 @@ class CreateRuleSetRequest(_message.Message):
         *,
         rule_set: _rule_set_pb2.RuleSet | None = ...,
         request_id: _builtins.str = ...,
+        workbook: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rule_set", b"rule_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "rule_set", b"rule_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "rule_set", b"rule_set", "workbook", b"workbook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -146,12 +157,15 @@ class PublishRuleSetRequest(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     EFFECTIVE_DATE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RETROACTIVE_FIELD_NUMBER: _builtins.int
     rule_set_id: _builtins.str
     """rule_set_id names the draft."""
     sha256: _builtins.str
     """sha256 is the checksum that was reviewed; publishing is bound to it."""
     request_id: _builtins.str
     """request_id makes the call idempotent. 1 to 64 characters."""
+    retroactive: _builtins.bool
+    """retroactive allows a day that was scored already; what was posted changes only when a recalculation is posted."""
     @_builtins.property
     def effective_date(self) -> _date_pb2.Date:
         """effective_date is the first business day that it scores."""
@@ -163,10 +177,11 @@ class PublishRuleSetRequest(_message.Message):
         sha256: _builtins.str = ...,
         effective_date: _date_pb2.Date | None = ...,
         request_id: _builtins.str = ...,
+        retroactive: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_date", b"effective_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_date", b"effective_date", "request_id", b"request_id", "rule_set_id", b"rule_set_id", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_date", b"effective_date", "request_id", b"request_id", "retroactive", b"retroactive", "rule_set_id", b"rule_set_id", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -687,3 +702,1691 @@ class GetPeriodResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPeriodResponse: _TypeAlias = GetPeriodResponse  # noqa: Y015
+
+@_typing.final
+class ValidateRuleSetRequest(_message.Message):
+    """ValidateRuleSetRequest names a draft."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_SET_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    rule_set_id: _builtins.str
+    """rule_set_id names the version."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        rule_set_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "rule_set_id", b"rule_set_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidateRuleSetRequest: _TypeAlias = ValidateRuleSetRequest  # noqa: Y015
+
+@_typing.final
+class ValidateRuleSetResponse(_message.Message):
+    """ValidateRuleSetResponse answers ValidateRuleSet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_SET_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    MOST_MILLI_POINTS_FIELD_NUMBER: _builtins.int
+    most_milli_points: _builtins.int
+    """most_milli_points is the most that one admissible event can give."""
+    @_builtins.property
+    def rule_set(self) -> _rule_set_pb2.RuleSet:
+        """rule_set is the version as it stands now."""
+
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[_rule_set_pb2.RuleFinding]:
+        """findings are to be looked at; they do not hinder."""
+
+    def __init__(
+        self,
+        *,
+        rule_set: _rule_set_pb2.RuleSet | None = ...,
+        findings: _abc.Iterable[_rule_set_pb2.RuleFinding] | None = ...,
+        most_milli_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule_set", b"rule_set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "most_milli_points", b"most_milli_points", "rule_set", b"rule_set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidateRuleSetResponse: _TypeAlias = ValidateRuleSetResponse  # noqa: Y015
+
+@_typing.final
+class SimulateRuleSetRequest(_message.Message):
+    """SimulateRuleSetRequest names validated rules and a month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_SET_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    rule_set_id: _builtins.str
+    """rule_set_id names the version."""
+    period_id: _builtins.str
+    """period_id is the month; empty for the last one with events."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        rule_set_id: _builtins.str = ...,
+        period_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period_id", b"period_id", "request_id", b"request_id", "rule_set_id", b"rule_set_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateRuleSetRequest: _TypeAlias = SimulateRuleSetRequest  # noqa: Y015
+
+@_typing.final
+class SimulateRuleSetResponse(_message.Message):
+    """SimulateRuleSetResponse answers SimulateRuleSet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_SET_FIELD_NUMBER: _builtins.int
+    SIMULATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule_set(self) -> _rule_set_pb2.RuleSet:
+        """rule_set is the version as it stands now."""
+
+    @_builtins.property
+    def simulation(self) -> _rule_set_pb2.Simulation:
+        """simulation is the effect."""
+
+    def __init__(
+        self,
+        *,
+        rule_set: _rule_set_pb2.RuleSet | None = ...,
+        simulation: _rule_set_pb2.Simulation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule_set", b"rule_set", "simulation", b"simulation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule_set", b"rule_set", "simulation", b"simulation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateRuleSetResponse: _TypeAlias = SimulateRuleSetResponse  # noqa: Y015
+
+@_typing.final
+class ApproveRuleSetRequest(_message.Message):
+    """ApproveRuleSetRequest names simulated rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_SET_ID_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    rule_set_id: _builtins.str
+    """rule_set_id names the version."""
+    sha256: _builtins.str
+    """sha256 is the checksum that was simulated; approval is bound to it."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        rule_set_id: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "rule_set_id", b"rule_set_id", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveRuleSetRequest: _TypeAlias = ApproveRuleSetRequest  # noqa: Y015
+
+@_typing.final
+class ApproveRuleSetResponse(_message.Message):
+    """ApproveRuleSetResponse answers ApproveRuleSet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_SET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule_set(self) -> _rule_set_pb2.RuleSet:
+        """rule_set is the version as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        rule_set: _rule_set_pb2.RuleSet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule_set", b"rule_set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule_set", b"rule_set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveRuleSetResponse: _TypeAlias = ApproveRuleSetResponse  # noqa: Y015
+
+@_typing.final
+class GetRuleSetWorkbookRequest(_message.Message):
+    """GetRuleSetWorkbookRequest names a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_SET_ID_FIELD_NUMBER: _builtins.int
+    rule_set_id: _builtins.str
+    """rule_set_id names the version."""
+    def __init__(
+        self,
+        *,
+        rule_set_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule_set_id", b"rule_set_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRuleSetWorkbookRequest: _TypeAlias = GetRuleSetWorkbookRequest  # noqa: Y015
+
+@_typing.final
+class GetRuleSetWorkbookResponse(_message.Message):
+    """GetRuleSetWorkbookResponse answers GetRuleSetWorkbook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKBOOK_FIELD_NUMBER: _builtins.int
+    workbook: _builtins.bytes
+    """workbook is an .xlsx file."""
+    def __init__(
+        self,
+        *,
+        workbook: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["workbook", b"workbook"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRuleSetWorkbookResponse: _TypeAlias = GetRuleSetWorkbookResponse  # noqa: Y015
+
+@_typing.final
+class ScoreEventsRequest(_message.Message):
+    """ScoreEventsRequest carries events. They are checked by the service one by one, as BusinessEvent says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    SCORE_ONLY_FIELD_NUMBER: _builtins.int
+    score_only: _builtins.bool
+    """score_only asks for the points alone: nothing is kept, nothing posted."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___BusinessEvent]:
+        """events are what is scored, 1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___BusinessEvent] | None = ...,
+        score_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "score_only", b"score_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreEventsRequest: _TypeAlias = ScoreEventsRequest  # noqa: Y015
+
+@_typing.final
+class ScoreEventsResponse(_message.Message):
+    """ScoreEventsResponse answers ScoreEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Scored]:
+        """results are in the order of the events."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___Scored] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreEventsResponse: _TypeAlias = ScoreEventsResponse  # noqa: Y015
+
+@_typing.final
+class Scored(_message.Message):
+    """Scored is what became of one of many events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MILLI_POINTS_FIELD_NUMBER: _builtins.int
+    RULE_IDS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    milli_points: _builtins.int
+    """milli_points is what its rules give before tiers and caps."""
+    reason: _builtins.str
+    """reason says why it waits, as in Suspense; empty when it was scored."""
+    entries: _builtins.int
+    """entries counts what was posted for it."""
+    @_builtins.property
+    def rule_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """rule_ids are the rules that gave."""
+
+    def __init__(
+        self,
+        *,
+        milli_points: _builtins.int = ...,
+        rule_ids: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+        entries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "milli_points", b"milli_points", "reason", b"reason", "rule_ids", b"rule_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Scored: _TypeAlias = Scored  # noqa: Y015
+
+@_typing.final
+class ExplainMissingRequest(_message.Message):
+    """ExplainMissingRequest names an event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """source names the system that told the event."""
+    source_event_id: _builtins.str
+    """source_event_id is the event in it."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        source_event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainMissingRequest: _TypeAlias = ExplainMissingRequest  # noqa: Y015
+
+@_typing.final
+class ExplainMissingResponse(_message.Message):
+    """ExplainMissingResponse answers ExplainMissing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    CAPPED_MILLI_POINTS_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """reason says why it waits; empty when it was scored."""
+    message: _builtins.str
+    """message says it in a sentence."""
+    capped_milli_points: _builtins.int
+    """capped_milli_points is what the caps have taken, of its employees' sums, in the windows that it falls in."""
+    @_builtins.property
+    def given(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """given are the rules that gave, as text."""
+
+    @_builtins.property
+    def missed(self) -> _containers.RepeatedCompositeFieldContainer[_analysis_pb2.MissedRow]:
+        """missed are the rows that it nearly matched, the nearest first, at most 10."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        given: _abc.Iterable[_builtins.str] | None = ...,
+        missed: _abc.Iterable[_analysis_pb2.MissedRow] | None = ...,
+        capped_milli_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capped_milli_points", b"capped_milli_points", "given", b"given", "message", b"message", "missed", b"missed", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainMissingResponse: _TypeAlias = ExplainMissingResponse  # noqa: Y015
+
+@_typing.final
+class ListPeriodsRequest(_message.Message):
+    """ListPeriodsRequest pages through periods."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPeriodsRequest: _TypeAlias = ListPeriodsRequest  # noqa: Y015
+
+@_typing.final
+class ListPeriodsResponse(_message.Message):
+    """ListPeriodsResponse answers ListPeriods."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIODS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedCompositeFieldContainer[_period_pb2.Period]:
+        """periods are the latest first, without checksums unless they are closed."""
+
+    def __init__(
+        self,
+        *,
+        periods: _abc.Iterable[_period_pb2.Period] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "periods", b"periods"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPeriodsResponse: _TypeAlias = ListPeriodsResponse  # noqa: Y015
+
+@_typing.final
+class CalculatePeriodRequest(_message.Message):
+    """CalculatePeriodRequest names a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    period_id: _builtins.str
+    """period_id is the month, for instance `2026-09`."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        period_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period_id", b"period_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CalculatePeriodRequest: _TypeAlias = CalculatePeriodRequest  # noqa: Y015
+
+@_typing.final
+class CalculatePeriodResponse(_message.Message):
+    """CalculatePeriodResponse answers CalculatePeriod."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """job is to be followed by GetJob."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CalculatePeriodResponse: _TypeAlias = CalculatePeriodResponse  # noqa: Y015
+
+@_typing.final
+class ReopenPeriodRequest(_message.Message):
+    """ReopenPeriodRequest names a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    period_id: _builtins.str
+    """period_id is the month, for instance `2026-09`."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        period_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period_id", b"period_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenPeriodRequest: _TypeAlias = ReopenPeriodRequest  # noqa: Y015
+
+@_typing.final
+class ReopenPeriodResponse(_message.Message):
+    """ReopenPeriodResponse answers ReopenPeriod."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def period(self) -> _period_pb2.Period:
+        """period is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        period: _period_pb2.Period | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenPeriodResponse: _TypeAlias = ReopenPeriodResponse  # noqa: Y015
+
+@_typing.final
+class LockPeriodRequest(_message.Message):
+    """LockPeriodRequest names a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    period_id: _builtins.str
+    """period_id is the month, for instance `2026-09`."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        period_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period_id", b"period_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LockPeriodRequest: _TypeAlias = LockPeriodRequest  # noqa: Y015
+
+@_typing.final
+class LockPeriodResponse(_message.Message):
+    """LockPeriodResponse answers LockPeriod."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def period(self) -> _period_pb2.Period:
+        """period is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        period: _period_pb2.Period | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LockPeriodResponse: _TypeAlias = LockPeriodResponse  # noqa: Y015
+
+@_typing.final
+class PayPeriodRequest(_message.Message):
+    """PayPeriodRequest names a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    period_id: _builtins.str
+    """period_id is the month, for instance `2026-09`."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        period_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period_id", b"period_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PayPeriodRequest: _TypeAlias = PayPeriodRequest  # noqa: Y015
+
+@_typing.final
+class PayPeriodResponse(_message.Message):
+    """PayPeriodResponse answers PayPeriod."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def period(self) -> _period_pb2.Period:
+        """period is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        period: _period_pb2.Period | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PayPeriodResponse: _TypeAlias = PayPeriodResponse  # noqa: Y015
+
+@_typing.final
+class CreateRecalculationRequest(_message.Message):
+    """CreateRecalculationRequest names a month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    period_id: _builtins.str
+    """period_id is the month, for instance `2026-09`."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        period_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period_id", b"period_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateRecalculationRequest: _TypeAlias = CreateRecalculationRequest  # noqa: Y015
+
+@_typing.final
+class CreateRecalculationResponse(_message.Message):
+    """CreateRecalculationResponse answers CreateRecalculation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """job is to be followed by GetJob."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateRecalculationResponse: _TypeAlias = CreateRecalculationResponse  # noqa: Y015
+
+@_typing.final
+class GetScoreRunRequest(_message.Message):
+    """GetScoreRunRequest names a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """run_id names the run."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetScoreRunRequest: _TypeAlias = GetScoreRunRequest  # noqa: Y015
+
+@_typing.final
+class GetScoreRunResponse(_message.Message):
+    """GetScoreRunResponse answers GetScoreRun."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> _period_pb2.ScoreRun:
+        """run is the run."""
+
+    def __init__(
+        self,
+        *,
+        run: _period_pb2.ScoreRun | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetScoreRunResponse: _TypeAlias = GetScoreRunResponse  # noqa: Y015
+
+@_typing.final
+class PostScoreRunRequest(_message.Message):
+    """PostScoreRunRequest names a recalculation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """run_id names the run."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostScoreRunRequest: _TypeAlias = PostScoreRunRequest  # noqa: Y015
+
+@_typing.final
+class PostScoreRunResponse(_message.Message):
+    """PostScoreRunResponse answers PostScoreRun."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """job is to be followed by GetJob."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostScoreRunResponse: _TypeAlias = PostScoreRunResponse  # noqa: Y015
+
+@_typing.final
+class GetJobRequest(_message.Message):
+    """GetJobRequest names a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """job_id names the job."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetJobRequest: _TypeAlias = GetJobRequest  # noqa: Y015
+
+@_typing.final
+class GetJobResponse(_message.Message):
+    """GetJobResponse answers GetJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """job is to be followed by GetJob."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetJobResponse: _TypeAlias = GetJobResponse  # noqa: Y015
+
+@_typing.final
+class CreateAdjustmentRequest(_message.Message):
+    """CreateAdjustmentRequest carries a correction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    MILLI_POINTS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    staff_id: _builtins.str
+    """staff_id is the employee."""
+    component: _builtins.str
+    """component is `development` or `stock`."""
+    milli_points: _builtins.int
+    """milli_points is the signed amount in thousandths of a point, up to 1,000,000,000 either way, and not 0."""
+    reason: _builtins.str
+    """reason says why. 1 to 500 characters."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        staff_id: _builtins.str = ...,
+        component: _builtins.str = ...,
+        milli_points: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "milli_points", b"milli_points", "reason", b"reason", "request_id", b"request_id", "staff_id", b"staff_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAdjustmentRequest: _TypeAlias = CreateAdjustmentRequest  # noqa: Y015
+
+@_typing.final
+class CreateAdjustmentResponse(_message.Message):
+    """CreateAdjustmentResponse answers CreateAdjustment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADJUSTMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def adjustment(self) -> _correction_pb2.Adjustment:
+        """adjustment is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        adjustment: _correction_pb2.Adjustment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAdjustmentResponse: _TypeAlias = CreateAdjustmentResponse  # noqa: Y015
+
+@_typing.final
+class DecideAdjustmentRequest(_message.Message):
+    """DecideAdjustmentRequest names a proposed correction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADJUSTMENT_ID_FIELD_NUMBER: _builtins.int
+    POST_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    adjustment_id: _builtins.str
+    """adjustment_id names it."""
+    post: _builtins.bool
+    """post is true to post it, false to reject it."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        adjustment_id: _builtins.str = ...,
+        post: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment_id", b"adjustment_id", "post", b"post", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideAdjustmentRequest: _TypeAlias = DecideAdjustmentRequest  # noqa: Y015
+
+@_typing.final
+class DecideAdjustmentResponse(_message.Message):
+    """DecideAdjustmentResponse answers DecideAdjustment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADJUSTMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def adjustment(self) -> _correction_pb2.Adjustment:
+        """adjustment is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        adjustment: _correction_pb2.Adjustment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideAdjustmentResponse: _TypeAlias = DecideAdjustmentResponse  # noqa: Y015
+
+@_typing.final
+class ListAdjustmentsRequest(_message.Message):
+    """ListAdjustmentsRequest pages through corrections."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    staff_id: _builtins.str
+    """staff_id keeps one employee; empty for all."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        staff_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "staff_id", b"staff_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdjustmentsRequest: _TypeAlias = ListAdjustmentsRequest  # noqa: Y015
+
+@_typing.final
+class ListAdjustmentsResponse(_message.Message):
+    """ListAdjustmentsResponse answers ListAdjustments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADJUSTMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def adjustments(self) -> _containers.RepeatedCompositeFieldContainer[_correction_pb2.Adjustment]:
+        """adjustments are the latest first."""
+
+    def __init__(
+        self,
+        *,
+        adjustments: _abc.Iterable[_correction_pb2.Adjustment] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustments", b"adjustments", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdjustmentsResponse: _TypeAlias = ListAdjustmentsResponse  # noqa: Y015
+
+@_typing.final
+class CreateDisputeRequest(_message.Message):
+    """CreateDisputeRequest carries a claim."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    staff_id: _builtins.str
+    """staff_id is the employee."""
+    source: _builtins.str
+    """source names the system that told the event."""
+    source_event_id: _builtins.str
+    """source_event_id is the event in it."""
+    claim: _builtins.str
+    """claim is what he says. 1 to 500 characters."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        staff_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        source_event_id: _builtins.str = ...,
+        claim: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "request_id", b"request_id", "source", b"source", "source_event_id", b"source_event_id", "staff_id", b"staff_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDisputeRequest: _TypeAlias = CreateDisputeRequest  # noqa: Y015
+
+@_typing.final
+class CreateDisputeResponse(_message.Message):
+    """CreateDisputeResponse answers CreateDispute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dispute(self) -> _correction_pb2.Dispute:
+        """dispute is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        dispute: _correction_pb2.Dispute | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDisputeResponse: _TypeAlias = CreateDisputeResponse  # noqa: Y015
+
+@_typing.final
+class AnswerDisputeRequest(_message.Message):
+    """AnswerDisputeRequest names a dispute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.str
+    """dispute_id names it."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute_id", b"dispute_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerDisputeRequest: _TypeAlias = AnswerDisputeRequest  # noqa: Y015
+
+@_typing.final
+class AnswerDisputeResponse(_message.Message):
+    """AnswerDisputeResponse answers AnswerDispute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dispute(self) -> _correction_pb2.Dispute:
+        """dispute is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        dispute: _correction_pb2.Dispute | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerDisputeResponse: _TypeAlias = AnswerDisputeResponse  # noqa: Y015
+
+@_typing.final
+class ResolveDisputeRequest(_message.Message):
+    """ResolveDisputeRequest names an answered dispute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    ACCEPT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.str
+    """dispute_id names it."""
+    accept: _builtins.bool
+    """accept is true to accept it, false to reject it."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.str = ...,
+        accept: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "dispute_id", b"dispute_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveDisputeRequest: _TypeAlias = ResolveDisputeRequest  # noqa: Y015
+
+@_typing.final
+class ResolveDisputeResponse(_message.Message):
+    """ResolveDisputeResponse answers ResolveDispute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dispute(self) -> _correction_pb2.Dispute:
+        """dispute is as it stands now."""
+
+    @_builtins.property
+    def adjustment(self) -> _correction_pb2.Adjustment:
+        """adjustment is what is proposed when something was missing."""
+
+    def __init__(
+        self,
+        *,
+        dispute: _correction_pb2.Dispute | None = ...,
+        adjustment: _correction_pb2.Adjustment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "dispute", b"dispute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "dispute", b"dispute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveDisputeResponse: _TypeAlias = ResolveDisputeResponse  # noqa: Y015
+
+@_typing.final
+class ListDisputesRequest(_message.Message):
+    """ListDisputesRequest pages through disputes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    staff_id: _builtins.str
+    """staff_id keeps one employee; empty for all."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        staff_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "staff_id", b"staff_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDisputesRequest: _TypeAlias = ListDisputesRequest  # noqa: Y015
+
+@_typing.final
+class ListDisputesResponse(_message.Message):
+    """ListDisputesResponse answers ListDisputes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def disputes(self) -> _containers.RepeatedCompositeFieldContainer[_correction_pb2.Dispute]:
+        """disputes are the latest first."""
+
+    def __init__(
+        self,
+        *,
+        disputes: _abc.Iterable[_correction_pb2.Dispute] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disputes", b"disputes", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDisputesResponse: _TypeAlias = ListDisputesResponse  # noqa: Y015
+
+@_typing.final
+class GetStatementRequest(_message.Message):
+    """GetStatementRequest names an employee and a month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    staff_id: _builtins.str
+    """staff_id is the employee."""
+    period_id: _builtins.str
+    """period_id is the month, for instance `2026-09`."""
+    def __init__(
+        self,
+        *,
+        staff_id: _builtins.str = ...,
+        period_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period_id", b"period_id", "staff_id", b"staff_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
+
+@_typing.final
+class GetStatementResponse(_message.Message):
+    """GetStatementResponse answers GetStatement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statement(self) -> _analysis_pb2.Statement:
+        """statement is his."""
+
+    def __init__(
+        self,
+        *,
+        statement: _analysis_pb2.Statement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementResponse: _TypeAlias = GetStatementResponse  # noqa: Y015
+
+@_typing.final
+class GetAppraisalRequest(_message.Message):
+    """GetAppraisalRequest names an employee and a month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    staff_id: _builtins.str
+    """staff_id is the employee."""
+    period_id: _builtins.str
+    """period_id is the month, for instance `2026-09`."""
+    def __init__(
+        self,
+        *,
+        staff_id: _builtins.str = ...,
+        period_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period_id", b"period_id", "staff_id", b"staff_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAppraisalRequest: _TypeAlias = GetAppraisalRequest  # noqa: Y015
+
+@_typing.final
+class GetAppraisalResponse(_message.Message):
+    """GetAppraisalResponse answers GetAppraisal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPRAISAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def appraisal(self) -> _analysis_pb2.Appraisal:
+        """appraisal is his."""
+
+    def __init__(
+        self,
+        *,
+        appraisal: _analysis_pb2.Appraisal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["appraisal", b"appraisal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appraisal", b"appraisal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAppraisalResponse: _TypeAlias = GetAppraisalResponse  # noqa: Y015
+
+@_typing.final
+class GetAnalysisRequest(_message.Message):
+    """GetAnalysisRequest names months, dimensions and filters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FiltersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FROM_PERIOD_ID_FIELD_NUMBER: _builtins.int
+    TO_PERIOD_ID_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    from_period_id: _builtins.str
+    """from_period_id is the first month."""
+    to_period_id: _builtins.str
+    """to_period_id is the last month."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    @_builtins.property
+    def dimensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """dimensions are grouped by, each level of them at once (roll-up in this order): `period`, `day`, `province`, `city`, `district`, `grid`,
+        `staff`, `customer` (drill down), `product`, `category`, `channel`, `customer_type`, `component`. At most 8.
+        """
+
+    @_builtins.property
+    def filters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """filters keep the rows whose dimension has this value, by name of the dimension. At most 8."""
+
+    def __init__(
+        self,
+        *,
+        from_period_id: _builtins.str = ...,
+        to_period_id: _builtins.str = ...,
+        dimensions: _abc.Iterable[_builtins.str] | None = ...,
+        filters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "filters", b"filters", "from_period_id", b"from_period_id", "page_size", b"page_size", "page_token", b"page_token", "to_period_id", b"to_period_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAnalysisRequest: _TypeAlias = GetAnalysisRequest  # noqa: Y015
+
+@_typing.final
+class GetAnalysisResponse(_message.Message):
+    """GetAnalysisResponse answers GetAnalysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[_analysis_pb2.AnalysisRow]:
+        """rows are by level, the total first, then by the dimensions' values."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[_analysis_pb2.AnalysisRow] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAnalysisResponse: _TypeAlias = GetAnalysisResponse  # noqa: Y015
+
+@_typing.final
+class GetUnitStatementRequest(_message.Message):
+    """GetUnitStatementRequest names a unit and months."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    FROM_PERIOD_ID_FIELD_NUMBER: _builtins.int
+    TO_PERIOD_ID_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """org_id is the unit."""
+    from_period_id: _builtins.str
+    """from_period_id is the first month."""
+    to_period_id: _builtins.str
+    """to_period_id is the last month."""
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        from_period_id: _builtins.str = ...,
+        to_period_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_period_id", b"from_period_id", "org_id", b"org_id", "to_period_id", b"to_period_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUnitStatementRequest: _TypeAlias = GetUnitStatementRequest  # noqa: Y015
+
+@_typing.final
+class GetUnitStatementResponse(_message.Message):
+    """GetUnitStatementResponse answers GetUnitStatement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statement(self) -> _analysis_pb2.UnitStatement:
+        """statement is the unit's."""
+
+    def __init__(
+        self,
+        *,
+        statement: _analysis_pb2.UnitStatement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUnitStatementResponse: _TypeAlias = GetUnitStatementResponse  # noqa: Y015
+
+@_typing.final
+class FindFraudRequest(_message.Message):
+    """FindFraudRequest names a month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class OwnCustomersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OWN_CUSTOMERS_FIELD_NUMBER: _builtins.int
+    period_id: _builtins.str
+    """period_id is the month, for instance `2026-09`."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    @_builtins.property
+    def own_customers(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """own_customers are the customers that employees are themselves, by staff_id, as personnel knows them. At most 100,000."""
+
+    def __init__(
+        self,
+        *,
+        period_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        own_customers: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["own_customers", b"own_customers", "period_id", b"period_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindFraudRequest: _TypeAlias = FindFraudRequest  # noqa: Y015
+
+@_typing.final
+class FindFraudResponse(_message.Message):
+    """FindFraudResponse answers FindFraud."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FoundEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def found(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """found counts the cases by pattern."""
+
+    def __init__(
+        self,
+        *,
+        found: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindFraudResponse: _TypeAlias = FindFraudResponse  # noqa: Y015
+
+@_typing.final
+class ListFraudCasesRequest(_message.Message):
+    """ListFraudCasesRequest pages through cases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    period_id: _builtins.str
+    """period_id keeps one month; empty for all."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        period_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "period_id", b"period_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFraudCasesRequest: _TypeAlias = ListFraudCasesRequest  # noqa: Y015
+
+@_typing.final
+class ListFraudCasesResponse(_message.Message):
+    """ListFraudCasesResponse answers ListFraudCases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def cases(self) -> _containers.RepeatedCompositeFieldContainer[_correction_pb2.FraudCase]:
+        """cases are by month, employee and event."""
+
+    def __init__(
+        self,
+        *,
+        cases: _abc.Iterable[_correction_pb2.FraudCase] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFraudCasesResponse: _TypeAlias = ListFraudCasesResponse  # noqa: Y015
+
+@_typing.final
+class DecideFraudCaseRequest(_message.Message):
+    """DecideFraudCaseRequest names a case."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    CONFIRM_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    """case_id names it."""
+    confirm: _builtins.bool
+    """confirm is true when it was fraud."""
+    request_id: _builtins.str
+    """request_id makes the call idempotent. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+        confirm: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "confirm", b"confirm", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideFraudCaseRequest: _TypeAlias = DecideFraudCaseRequest  # noqa: Y015
+
+@_typing.final
+class DecideFraudCaseResponse(_message.Message):
+    """DecideFraudCaseResponse answers DecideFraudCase."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def case(self) -> _correction_pb2.FraudCase:
+        """case is as it stands now."""
+
+    @_builtins.property
+    def adjustment(self) -> _correction_pb2.Adjustment:
+        """adjustment is what is proposed to take back what it gave."""
+
+    def __init__(
+        self,
+        *,
+        case: _correction_pb2.FraudCase | None = ...,
+        adjustment: _correction_pb2.Adjustment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "case", b"case"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "case", b"case"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideFraudCaseResponse: _TypeAlias = DecideFraudCaseResponse  # noqa: Y015

@@ -90,6 +90,151 @@ class PointsServiceStub:
                 request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetPeriodRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetPeriodResponse.FromString,
                 _registered_method=True)
+        self.ValidateRuleSet = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/ValidateRuleSet',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ValidateRuleSetRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ValidateRuleSetResponse.FromString,
+                _registered_method=True)
+        self.SimulateRuleSet = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/SimulateRuleSet',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.SimulateRuleSetRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.SimulateRuleSetResponse.FromString,
+                _registered_method=True)
+        self.ApproveRuleSet = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/ApproveRuleSet',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ApproveRuleSetRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ApproveRuleSetResponse.FromString,
+                _registered_method=True)
+        self.GetRuleSetWorkbook = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/GetRuleSetWorkbook',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetRuleSetWorkbookRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetRuleSetWorkbookResponse.FromString,
+                _registered_method=True)
+        self.ScoreEvents = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/ScoreEvents',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ScoreEventsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ScoreEventsResponse.FromString,
+                _registered_method=True)
+        self.ExplainMissing = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/ExplainMissing',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExplainMissingRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExplainMissingResponse.FromString,
+                _registered_method=True)
+        self.ListPeriods = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/ListPeriods',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListPeriodsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListPeriodsResponse.FromString,
+                _registered_method=True)
+        self.CalculatePeriod = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/CalculatePeriod',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CalculatePeriodRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CalculatePeriodResponse.FromString,
+                _registered_method=True)
+        self.ReopenPeriod = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/ReopenPeriod',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ReopenPeriodRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ReopenPeriodResponse.FromString,
+                _registered_method=True)
+        self.LockPeriod = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/LockPeriod',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.LockPeriodRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.LockPeriodResponse.FromString,
+                _registered_method=True)
+        self.PayPeriod = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/PayPeriod',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.PayPeriodRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.PayPeriodResponse.FromString,
+                _registered_method=True)
+        self.CreateRecalculation = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/CreateRecalculation',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateRecalculationRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateRecalculationResponse.FromString,
+                _registered_method=True)
+        self.GetScoreRun = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/GetScoreRun',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetScoreRunRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetScoreRunResponse.FromString,
+                _registered_method=True)
+        self.PostScoreRun = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/PostScoreRun',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.PostScoreRunRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.PostScoreRunResponse.FromString,
+                _registered_method=True)
+        self.GetJob = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/GetJob',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetJobRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetJobResponse.FromString,
+                _registered_method=True)
+        self.CreateAdjustment = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/CreateAdjustment',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateAdjustmentRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateAdjustmentResponse.FromString,
+                _registered_method=True)
+        self.DecideAdjustment = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/DecideAdjustment',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideAdjustmentRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideAdjustmentResponse.FromString,
+                _registered_method=True)
+        self.ListAdjustments = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/ListAdjustments',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListAdjustmentsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListAdjustmentsResponse.FromString,
+                _registered_method=True)
+        self.CreateDispute = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/CreateDispute',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateDisputeRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateDisputeResponse.FromString,
+                _registered_method=True)
+        self.AnswerDispute = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/AnswerDispute',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.AnswerDisputeRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.AnswerDisputeResponse.FromString,
+                _registered_method=True)
+        self.ResolveDispute = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/ResolveDispute',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ResolveDisputeRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ResolveDisputeResponse.FromString,
+                _registered_method=True)
+        self.ListDisputes = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/ListDisputes',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListDisputesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListDisputesResponse.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/GetStatement',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetStatementResponse.FromString,
+                _registered_method=True)
+        self.GetAppraisal = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/GetAppraisal',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAppraisalRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAppraisalResponse.FromString,
+                _registered_method=True)
+        self.GetAnalysis = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/GetAnalysis',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAnalysisRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAnalysisResponse.FromString,
+                _registered_method=True)
+        self.GetUnitStatement = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/GetUnitStatement',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetUnitStatementRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetUnitStatementResponse.FromString,
+                _registered_method=True)
+        self.FindFraud = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/FindFraud',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.FindFraudRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.FindFraudResponse.FromString,
+                _registered_method=True)
+        self.ListFraudCases = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/ListFraudCases',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesResponse.FromString,
+                _registered_method=True)
+        self.DecideFraudCase = channel.unary_unary(
+                '/lifecircle.points.v1.PointsService/DecideFraudCase',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideFraudCaseRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideFraudCaseResponse.FromString,
+                _registered_method=True)
 
 
 class PointsServiceServicer:
@@ -174,6 +319,212 @@ class PointsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ValidateRuleSet(self, request, context):
+        """Proves a draft's bounds and lists unreachable and overlapping rows. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SimulateRuleSet(self, request, context):
+        """Shows the effect of validated rules on a month's real events. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveRuleSet(self, request, context):
+        """Approves simulated rules. The approver must not be the author. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRuleSetWorkbook(self, request, context):
+        """Gives one version as an Excel workbook, to be edited and written again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScoreEvents(self, request, context):
+        """Scores up to 1,000 events at once, and posts their entries unless only the score is asked for. Idempotent by the events'
+        (source, source_event_id).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainMissing(self, request, context):
+        """Says why an event gave nothing or less: the nearest rows missed, and what would have earned them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPeriods(self, request, context):
+        """Lists periods, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CalculatePeriod(self, request, context):
+        """Scores the period once more with SQL made from the rules and compares: OPEN becomes CALCULATED when all agrees. A job. Idempotent by
+        request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReopenPeriod(self, request, context):
+        """Opens a calculated period again. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LockPeriod(self, request, context):
+        """Locks a calculated period: it never changes again. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PayPeriod(self, request, context):
+        """Notes that a locked period was paid out. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateRecalculation(self, request, context):
+        """Scores a month by the rules published now and reports the differences to the ledger; posts nothing. A job. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetScoreRun(self, request, context):
+        """Gives a run with its hashes and differences.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PostScoreRun(self, request, context):
+        """Posts a recalculation's differences as reversing and new entries, exactly once. The poster must not be its author. A job. Idempotent by
+        request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJob(self, request, context):
+        """Gives a job as it stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateAdjustment(self, request, context):
+        """Proposes a correction by hand. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideAdjustment(self, request, context):
+        """Posts or rejects a proposed correction. Who decides must not be its author. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAdjustments(self, request, context):
+        """Lists corrections, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateDispute(self, request, context):
+        """Opens a dispute about what an event gave an employee. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnswerDispute(self, request, context):
+        """Answers a dispute by replaying its event. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveDispute(self, request, context):
+        """Accepts or rejects an answered dispute; what was missing becomes a proposed adjustment. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDisputes(self, request, context):
+        """Lists disputes, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """Gives an employee's statement of a period.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAppraisal(self, request, context):
+        """Gives an employee's appraisal sheet of a period.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAnalysis(self, request, context):
+        """Sums points, revenue and development by dimensions, every level at once, over the caller's domain.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUnitStatement(self, request, context):
+        """Gives a contracted unit's statement over months.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindFraud(self, request, context):
+        """Looks for patterns of fraud among a month's events; what was found before stays as it was decided. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFraudCases(self, request, context):
+        """Lists cases of fraud by month, employee and event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideFraudCase(self, request, context):
+        """Confirms or dismisses a case; a confirmed one becomes a proposed adjustment that takes back what it gave. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PointsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -231,6 +582,151 @@ def add_PointsServiceServicer_to_server(servicer, server):
                     servicer.GetPeriod,
                     request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetPeriodRequest.FromString,
                     response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetPeriodResponse.SerializeToString,
+            ),
+            'ValidateRuleSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.ValidateRuleSet,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ValidateRuleSetRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ValidateRuleSetResponse.SerializeToString,
+            ),
+            'SimulateRuleSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateRuleSet,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.SimulateRuleSetRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.SimulateRuleSetResponse.SerializeToString,
+            ),
+            'ApproveRuleSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveRuleSet,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ApproveRuleSetRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ApproveRuleSetResponse.SerializeToString,
+            ),
+            'GetRuleSetWorkbook': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRuleSetWorkbook,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetRuleSetWorkbookRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetRuleSetWorkbookResponse.SerializeToString,
+            ),
+            'ScoreEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScoreEvents,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ScoreEventsRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ScoreEventsResponse.SerializeToString,
+            ),
+            'ExplainMissing': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainMissing,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExplainMissingRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExplainMissingResponse.SerializeToString,
+            ),
+            'ListPeriods': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPeriods,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListPeriodsRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListPeriodsResponse.SerializeToString,
+            ),
+            'CalculatePeriod': grpc.unary_unary_rpc_method_handler(
+                    servicer.CalculatePeriod,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CalculatePeriodRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CalculatePeriodResponse.SerializeToString,
+            ),
+            'ReopenPeriod': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenPeriod,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ReopenPeriodRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ReopenPeriodResponse.SerializeToString,
+            ),
+            'LockPeriod': grpc.unary_unary_rpc_method_handler(
+                    servicer.LockPeriod,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.LockPeriodRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.LockPeriodResponse.SerializeToString,
+            ),
+            'PayPeriod': grpc.unary_unary_rpc_method_handler(
+                    servicer.PayPeriod,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.PayPeriodRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.PayPeriodResponse.SerializeToString,
+            ),
+            'CreateRecalculation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateRecalculation,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateRecalculationRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateRecalculationResponse.SerializeToString,
+            ),
+            'GetScoreRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetScoreRun,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetScoreRunRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetScoreRunResponse.SerializeToString,
+            ),
+            'PostScoreRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.PostScoreRun,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.PostScoreRunRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.PostScoreRunResponse.SerializeToString,
+            ),
+            'GetJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJob,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetJobRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetJobResponse.SerializeToString,
+            ),
+            'CreateAdjustment': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAdjustment,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateAdjustmentRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateAdjustmentResponse.SerializeToString,
+            ),
+            'DecideAdjustment': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideAdjustment,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideAdjustmentRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideAdjustmentResponse.SerializeToString,
+            ),
+            'ListAdjustments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAdjustments,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListAdjustmentsRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListAdjustmentsResponse.SerializeToString,
+            ),
+            'CreateDispute': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDispute,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateDisputeRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateDisputeResponse.SerializeToString,
+            ),
+            'AnswerDispute': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerDispute,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.AnswerDisputeRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.AnswerDisputeResponse.SerializeToString,
+            ),
+            'ResolveDispute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveDispute,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ResolveDisputeRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ResolveDisputeResponse.SerializeToString,
+            ),
+            'ListDisputes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDisputes,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListDisputesRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListDisputesResponse.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetStatementRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'GetAppraisal': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAppraisal,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAppraisalRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAppraisalResponse.SerializeToString,
+            ),
+            'GetAnalysis': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAnalysis,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAnalysisRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAnalysisResponse.SerializeToString,
+            ),
+            'GetUnitStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUnitStatement,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetUnitStatementRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetUnitStatementResponse.SerializeToString,
+            ),
+            'FindFraud': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindFraud,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.FindFraudRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.FindFraudResponse.SerializeToString,
+            ),
+            'ListFraudCases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFraudCases,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesResponse.SerializeToString,
+            ),
+            'DecideFraudCase': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideFraudCase,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideFraudCaseRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideFraudCaseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -531,6 +1027,789 @@ class PointsService:
             '/lifecircle.points.v1.PointsService/GetPeriod',
             lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetPeriodRequest.SerializeToString,
             lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetPeriodResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ValidateRuleSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/ValidateRuleSet',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ValidateRuleSetRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ValidateRuleSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateRuleSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/SimulateRuleSet',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.SimulateRuleSetRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.SimulateRuleSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveRuleSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/ApproveRuleSet',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ApproveRuleSetRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ApproveRuleSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRuleSetWorkbook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/GetRuleSetWorkbook',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetRuleSetWorkbookRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetRuleSetWorkbookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/ScoreEvents',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ScoreEventsRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ScoreEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainMissing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/ExplainMissing',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExplainMissingRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExplainMissingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPeriods(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/ListPeriods',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListPeriodsRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListPeriodsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CalculatePeriod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/CalculatePeriod',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.CalculatePeriodRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.CalculatePeriodResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenPeriod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/ReopenPeriod',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ReopenPeriodRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ReopenPeriodResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LockPeriod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/LockPeriod',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.LockPeriodRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.LockPeriodResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PayPeriod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/PayPeriod',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.PayPeriodRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.PayPeriodResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateRecalculation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/CreateRecalculation',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateRecalculationRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateRecalculationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetScoreRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/GetScoreRun',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetScoreRunRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetScoreRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PostScoreRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/PostScoreRun',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.PostScoreRunRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.PostScoreRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/GetJob',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetJobRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAdjustment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/CreateAdjustment',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateAdjustmentRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateAdjustmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideAdjustment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/DecideAdjustment',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideAdjustmentRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideAdjustmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAdjustments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/ListAdjustments',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListAdjustmentsRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListAdjustmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateDispute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/CreateDispute',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateDisputeRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.CreateDisputeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerDispute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/AnswerDispute',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.AnswerDisputeRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.AnswerDisputeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveDispute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/ResolveDispute',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ResolveDisputeRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ResolveDisputeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDisputes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/ListDisputes',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListDisputesRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListDisputesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/GetStatement',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetStatementRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAppraisal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/GetAppraisal',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAppraisalRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAppraisalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAnalysis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/GetAnalysis',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAnalysisRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetAnalysisResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUnitStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/GetUnitStatement',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetUnitStatementRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.GetUnitStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindFraud(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/FindFraud',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.FindFraudRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.FindFraudResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFraudCases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/ListFraudCases',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideFraudCase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/DecideFraudCase',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideFraudCaseRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideFraudCaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

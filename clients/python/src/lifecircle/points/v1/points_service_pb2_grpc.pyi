@@ -40,6 +40,70 @@ class PointsServiceStub:
     """Gives the employees of a period by points, the highest first."""
     GetPeriod: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetPeriodRequest, _points_service_pb2.GetPeriodResponse]
     """Gives one period with its sums and checksum."""
+    ValidateRuleSet: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ValidateRuleSetRequest, _points_service_pb2.ValidateRuleSetResponse]
+    """Proves a draft's bounds and lists unreachable and overlapping rows. Idempotent by request_id."""
+    SimulateRuleSet: _aio.UnaryUnaryMultiCallable[_points_service_pb2.SimulateRuleSetRequest, _points_service_pb2.SimulateRuleSetResponse]
+    """Shows the effect of validated rules on a month's real events. Idempotent by request_id."""
+    ApproveRuleSet: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ApproveRuleSetRequest, _points_service_pb2.ApproveRuleSetResponse]
+    """Approves simulated rules. The approver must not be the author. Idempotent by request_id."""
+    GetRuleSetWorkbook: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetRuleSetWorkbookRequest, _points_service_pb2.GetRuleSetWorkbookResponse]
+    """Gives one version as an Excel workbook, to be edited and written again."""
+    ScoreEvents: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ScoreEventsRequest, _points_service_pb2.ScoreEventsResponse]
+    """Scores up to 1,000 events at once, and posts their entries unless only the score is asked for. Idempotent by the events'
+    (source, source_event_id).
+    """
+    ExplainMissing: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ExplainMissingRequest, _points_service_pb2.ExplainMissingResponse]
+    """Says why an event gave nothing or less: the nearest rows missed, and what would have earned them."""
+    ListPeriods: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListPeriodsRequest, _points_service_pb2.ListPeriodsResponse]
+    """Lists periods, the latest first."""
+    CalculatePeriod: _aio.UnaryUnaryMultiCallable[_points_service_pb2.CalculatePeriodRequest, _points_service_pb2.CalculatePeriodResponse]
+    """Scores the period once more with SQL made from the rules and compares: OPEN becomes CALCULATED when all agrees. A job. Idempotent by
+    request_id.
+    """
+    ReopenPeriod: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ReopenPeriodRequest, _points_service_pb2.ReopenPeriodResponse]
+    """Opens a calculated period again. Idempotent by request_id."""
+    LockPeriod: _aio.UnaryUnaryMultiCallable[_points_service_pb2.LockPeriodRequest, _points_service_pb2.LockPeriodResponse]
+    """Locks a calculated period: it never changes again. Idempotent by request_id."""
+    PayPeriod: _aio.UnaryUnaryMultiCallable[_points_service_pb2.PayPeriodRequest, _points_service_pb2.PayPeriodResponse]
+    """Notes that a locked period was paid out. Idempotent by request_id."""
+    CreateRecalculation: _aio.UnaryUnaryMultiCallable[_points_service_pb2.CreateRecalculationRequest, _points_service_pb2.CreateRecalculationResponse]
+    """Scores a month by the rules published now and reports the differences to the ledger; posts nothing. A job. Idempotent by request_id."""
+    GetScoreRun: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetScoreRunRequest, _points_service_pb2.GetScoreRunResponse]
+    """Gives a run with its hashes and differences."""
+    PostScoreRun: _aio.UnaryUnaryMultiCallable[_points_service_pb2.PostScoreRunRequest, _points_service_pb2.PostScoreRunResponse]
+    """Posts a recalculation's differences as reversing and new entries, exactly once. The poster must not be its author. A job. Idempotent by
+    request_id.
+    """
+    GetJob: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetJobRequest, _points_service_pb2.GetJobResponse]
+    """Gives a job as it stands."""
+    CreateAdjustment: _aio.UnaryUnaryMultiCallable[_points_service_pb2.CreateAdjustmentRequest, _points_service_pb2.CreateAdjustmentResponse]
+    """Proposes a correction by hand. Idempotent by request_id."""
+    DecideAdjustment: _aio.UnaryUnaryMultiCallable[_points_service_pb2.DecideAdjustmentRequest, _points_service_pb2.DecideAdjustmentResponse]
+    """Posts or rejects a proposed correction. Who decides must not be its author. Idempotent by request_id."""
+    ListAdjustments: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListAdjustmentsRequest, _points_service_pb2.ListAdjustmentsResponse]
+    """Lists corrections, the latest first."""
+    CreateDispute: _aio.UnaryUnaryMultiCallable[_points_service_pb2.CreateDisputeRequest, _points_service_pb2.CreateDisputeResponse]
+    """Opens a dispute about what an event gave an employee. Idempotent by request_id."""
+    AnswerDispute: _aio.UnaryUnaryMultiCallable[_points_service_pb2.AnswerDisputeRequest, _points_service_pb2.AnswerDisputeResponse]
+    """Answers a dispute by replaying its event. Idempotent by request_id."""
+    ResolveDispute: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ResolveDisputeRequest, _points_service_pb2.ResolveDisputeResponse]
+    """Accepts or rejects an answered dispute; what was missing becomes a proposed adjustment. Idempotent by request_id."""
+    ListDisputes: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListDisputesRequest, _points_service_pb2.ListDisputesResponse]
+    """Lists disputes, the latest first."""
+    GetStatement: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetStatementRequest, _points_service_pb2.GetStatementResponse]
+    """Gives an employee's statement of a period."""
+    GetAppraisal: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetAppraisalRequest, _points_service_pb2.GetAppraisalResponse]
+    """Gives an employee's appraisal sheet of a period."""
+    GetAnalysis: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetAnalysisRequest, _points_service_pb2.GetAnalysisResponse]
+    """Sums points, revenue and development by dimensions, every level at once, over the caller's domain."""
+    GetUnitStatement: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetUnitStatementRequest, _points_service_pb2.GetUnitStatementResponse]
+    """Gives a contracted unit's statement over months."""
+    FindFraud: _aio.UnaryUnaryMultiCallable[_points_service_pb2.FindFraudRequest, _points_service_pb2.FindFraudResponse]
+    """Looks for patterns of fraud among a month's events; what was found before stays as it was decided. Idempotent by request_id."""
+    ListFraudCases: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListFraudCasesRequest, _points_service_pb2.ListFraudCasesResponse]
+    """Lists cases of fraud by month, employee and event."""
+    DecideFraudCase: _aio.UnaryUnaryMultiCallable[_points_service_pb2.DecideFraudCaseRequest, _points_service_pb2.DecideFraudCaseResponse]
+    """Confirms or dismisses a case; a confirmed one becomes a proposed adjustment that takes back what it gave. Idempotent by request_id."""
 
 class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
     """PointsService keeps what the front-line staff earn: rules as data, responsibility fields, an append-only ledger, every entry explained."""
@@ -133,5 +197,243 @@ class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_points_service_pb2.GetPeriodRequest, _abc.Awaitable[_points_service_pb2.GetPeriodResponse]],
     ) -> _abc.Awaitable[_points_service_pb2.GetPeriodResponse]:
         """Gives one period with its sums and checksum."""
+
+    @_abc_1.abstractmethod
+    def ValidateRuleSet(
+        self,
+        request: _points_service_pb2.ValidateRuleSetRequest,
+        context: _aio.ServicerContext[_points_service_pb2.ValidateRuleSetRequest, _abc.Awaitable[_points_service_pb2.ValidateRuleSetResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.ValidateRuleSetResponse]:
+        """Proves a draft's bounds and lists unreachable and overlapping rows. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def SimulateRuleSet(
+        self,
+        request: _points_service_pb2.SimulateRuleSetRequest,
+        context: _aio.ServicerContext[_points_service_pb2.SimulateRuleSetRequest, _abc.Awaitable[_points_service_pb2.SimulateRuleSetResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.SimulateRuleSetResponse]:
+        """Shows the effect of validated rules on a month's real events. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ApproveRuleSet(
+        self,
+        request: _points_service_pb2.ApproveRuleSetRequest,
+        context: _aio.ServicerContext[_points_service_pb2.ApproveRuleSetRequest, _abc.Awaitable[_points_service_pb2.ApproveRuleSetResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.ApproveRuleSetResponse]:
+        """Approves simulated rules. The approver must not be the author. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def GetRuleSetWorkbook(
+        self,
+        request: _points_service_pb2.GetRuleSetWorkbookRequest,
+        context: _aio.ServicerContext[_points_service_pb2.GetRuleSetWorkbookRequest, _abc.Awaitable[_points_service_pb2.GetRuleSetWorkbookResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.GetRuleSetWorkbookResponse]:
+        """Gives one version as an Excel workbook, to be edited and written again."""
+
+    @_abc_1.abstractmethod
+    def ScoreEvents(
+        self,
+        request: _points_service_pb2.ScoreEventsRequest,
+        context: _aio.ServicerContext[_points_service_pb2.ScoreEventsRequest, _abc.Awaitable[_points_service_pb2.ScoreEventsResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.ScoreEventsResponse]:
+        """Scores up to 1,000 events at once, and posts their entries unless only the score is asked for. Idempotent by the events'
+        (source, source_event_id).
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainMissing(
+        self,
+        request: _points_service_pb2.ExplainMissingRequest,
+        context: _aio.ServicerContext[_points_service_pb2.ExplainMissingRequest, _abc.Awaitable[_points_service_pb2.ExplainMissingResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.ExplainMissingResponse]:
+        """Says why an event gave nothing or less: the nearest rows missed, and what would have earned them."""
+
+    @_abc_1.abstractmethod
+    def ListPeriods(
+        self,
+        request: _points_service_pb2.ListPeriodsRequest,
+        context: _aio.ServicerContext[_points_service_pb2.ListPeriodsRequest, _abc.Awaitable[_points_service_pb2.ListPeriodsResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.ListPeriodsResponse]:
+        """Lists periods, the latest first."""
+
+    @_abc_1.abstractmethod
+    def CalculatePeriod(
+        self,
+        request: _points_service_pb2.CalculatePeriodRequest,
+        context: _aio.ServicerContext[_points_service_pb2.CalculatePeriodRequest, _abc.Awaitable[_points_service_pb2.CalculatePeriodResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.CalculatePeriodResponse]:
+        """Scores the period once more with SQL made from the rules and compares: OPEN becomes CALCULATED when all agrees. A job. Idempotent by
+        request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def ReopenPeriod(
+        self,
+        request: _points_service_pb2.ReopenPeriodRequest,
+        context: _aio.ServicerContext[_points_service_pb2.ReopenPeriodRequest, _abc.Awaitable[_points_service_pb2.ReopenPeriodResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.ReopenPeriodResponse]:
+        """Opens a calculated period again. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def LockPeriod(
+        self,
+        request: _points_service_pb2.LockPeriodRequest,
+        context: _aio.ServicerContext[_points_service_pb2.LockPeriodRequest, _abc.Awaitable[_points_service_pb2.LockPeriodResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.LockPeriodResponse]:
+        """Locks a calculated period: it never changes again. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def PayPeriod(
+        self,
+        request: _points_service_pb2.PayPeriodRequest,
+        context: _aio.ServicerContext[_points_service_pb2.PayPeriodRequest, _abc.Awaitable[_points_service_pb2.PayPeriodResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.PayPeriodResponse]:
+        """Notes that a locked period was paid out. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def CreateRecalculation(
+        self,
+        request: _points_service_pb2.CreateRecalculationRequest,
+        context: _aio.ServicerContext[_points_service_pb2.CreateRecalculationRequest, _abc.Awaitable[_points_service_pb2.CreateRecalculationResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.CreateRecalculationResponse]:
+        """Scores a month by the rules published now and reports the differences to the ledger; posts nothing. A job. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def GetScoreRun(
+        self,
+        request: _points_service_pb2.GetScoreRunRequest,
+        context: _aio.ServicerContext[_points_service_pb2.GetScoreRunRequest, _abc.Awaitable[_points_service_pb2.GetScoreRunResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.GetScoreRunResponse]:
+        """Gives a run with its hashes and differences."""
+
+    @_abc_1.abstractmethod
+    def PostScoreRun(
+        self,
+        request: _points_service_pb2.PostScoreRunRequest,
+        context: _aio.ServicerContext[_points_service_pb2.PostScoreRunRequest, _abc.Awaitable[_points_service_pb2.PostScoreRunResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.PostScoreRunResponse]:
+        """Posts a recalculation's differences as reversing and new entries, exactly once. The poster must not be its author. A job. Idempotent by
+        request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def GetJob(
+        self,
+        request: _points_service_pb2.GetJobRequest,
+        context: _aio.ServicerContext[_points_service_pb2.GetJobRequest, _abc.Awaitable[_points_service_pb2.GetJobResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.GetJobResponse]:
+        """Gives a job as it stands."""
+
+    @_abc_1.abstractmethod
+    def CreateAdjustment(
+        self,
+        request: _points_service_pb2.CreateAdjustmentRequest,
+        context: _aio.ServicerContext[_points_service_pb2.CreateAdjustmentRequest, _abc.Awaitable[_points_service_pb2.CreateAdjustmentResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.CreateAdjustmentResponse]:
+        """Proposes a correction by hand. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def DecideAdjustment(
+        self,
+        request: _points_service_pb2.DecideAdjustmentRequest,
+        context: _aio.ServicerContext[_points_service_pb2.DecideAdjustmentRequest, _abc.Awaitable[_points_service_pb2.DecideAdjustmentResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.DecideAdjustmentResponse]:
+        """Posts or rejects a proposed correction. Who decides must not be its author. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListAdjustments(
+        self,
+        request: _points_service_pb2.ListAdjustmentsRequest,
+        context: _aio.ServicerContext[_points_service_pb2.ListAdjustmentsRequest, _abc.Awaitable[_points_service_pb2.ListAdjustmentsResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.ListAdjustmentsResponse]:
+        """Lists corrections, the latest first."""
+
+    @_abc_1.abstractmethod
+    def CreateDispute(
+        self,
+        request: _points_service_pb2.CreateDisputeRequest,
+        context: _aio.ServicerContext[_points_service_pb2.CreateDisputeRequest, _abc.Awaitable[_points_service_pb2.CreateDisputeResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.CreateDisputeResponse]:
+        """Opens a dispute about what an event gave an employee. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def AnswerDispute(
+        self,
+        request: _points_service_pb2.AnswerDisputeRequest,
+        context: _aio.ServicerContext[_points_service_pb2.AnswerDisputeRequest, _abc.Awaitable[_points_service_pb2.AnswerDisputeResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.AnswerDisputeResponse]:
+        """Answers a dispute by replaying its event. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ResolveDispute(
+        self,
+        request: _points_service_pb2.ResolveDisputeRequest,
+        context: _aio.ServicerContext[_points_service_pb2.ResolveDisputeRequest, _abc.Awaitable[_points_service_pb2.ResolveDisputeResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.ResolveDisputeResponse]:
+        """Accepts or rejects an answered dispute; what was missing becomes a proposed adjustment. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListDisputes(
+        self,
+        request: _points_service_pb2.ListDisputesRequest,
+        context: _aio.ServicerContext[_points_service_pb2.ListDisputesRequest, _abc.Awaitable[_points_service_pb2.ListDisputesResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.ListDisputesResponse]:
+        """Lists disputes, the latest first."""
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _points_service_pb2.GetStatementRequest,
+        context: _aio.ServicerContext[_points_service_pb2.GetStatementRequest, _abc.Awaitable[_points_service_pb2.GetStatementResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.GetStatementResponse]:
+        """Gives an employee's statement of a period."""
+
+    @_abc_1.abstractmethod
+    def GetAppraisal(
+        self,
+        request: _points_service_pb2.GetAppraisalRequest,
+        context: _aio.ServicerContext[_points_service_pb2.GetAppraisalRequest, _abc.Awaitable[_points_service_pb2.GetAppraisalResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.GetAppraisalResponse]:
+        """Gives an employee's appraisal sheet of a period."""
+
+    @_abc_1.abstractmethod
+    def GetAnalysis(
+        self,
+        request: _points_service_pb2.GetAnalysisRequest,
+        context: _aio.ServicerContext[_points_service_pb2.GetAnalysisRequest, _abc.Awaitable[_points_service_pb2.GetAnalysisResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.GetAnalysisResponse]:
+        """Sums points, revenue and development by dimensions, every level at once, over the caller's domain."""
+
+    @_abc_1.abstractmethod
+    def GetUnitStatement(
+        self,
+        request: _points_service_pb2.GetUnitStatementRequest,
+        context: _aio.ServicerContext[_points_service_pb2.GetUnitStatementRequest, _abc.Awaitable[_points_service_pb2.GetUnitStatementResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.GetUnitStatementResponse]:
+        """Gives a contracted unit's statement over months."""
+
+    @_abc_1.abstractmethod
+    def FindFraud(
+        self,
+        request: _points_service_pb2.FindFraudRequest,
+        context: _aio.ServicerContext[_points_service_pb2.FindFraudRequest, _abc.Awaitable[_points_service_pb2.FindFraudResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.FindFraudResponse]:
+        """Looks for patterns of fraud among a month's events; what was found before stays as it was decided. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ListFraudCases(
+        self,
+        request: _points_service_pb2.ListFraudCasesRequest,
+        context: _aio.ServicerContext[_points_service_pb2.ListFraudCasesRequest, _abc.Awaitable[_points_service_pb2.ListFraudCasesResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.ListFraudCasesResponse]:
+        """Lists cases of fraud by month, employee and event."""
+
+    @_abc_1.abstractmethod
+    def DecideFraudCase(
+        self,
+        request: _points_service_pb2.DecideFraudCaseRequest,
+        context: _aio.ServicerContext[_points_service_pb2.DecideFraudCaseRequest, _abc.Awaitable[_points_service_pb2.DecideFraudCaseResponse]],
+    ) -> _abc.Awaitable[_points_service_pb2.DecideFraudCaseResponse]:
+        """Confirms or dismisses a case; a confirmed one becomes a proposed adjustment that takes back what it gave. Idempotent by request_id."""
 
 def add_PointsServiceServicer_to_server(servicer: PointsServiceServicer, server: _aio.Server) -> None: ...

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/points/v1/rule_set.proto\x12\x14lifecircle.points.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xa2\x03\n\x07RuleSet\x12\x1c\n\x0brule_set_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12+\n\x04name\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,62}$\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32#.lifecircle.points.v1.RuleSet.State\x12\x1f\n\ndefinition\x18\x05 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80@\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12)\n\x0e\x65\x66\x66\x65\x63tive_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06\x61uthor\x18\x08 \x01(\t\x12\x11\n\tpublisher\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_DRAFT\x10\x01\x12\x13\n\x0fSTATE_PUBLISHED\x10\x02\x12\x11\n\rSTATE_RETIRED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/points/v1/rule_set.proto\x12\x14lifecircle.points.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xf1\x03\n\x07RuleSet\x12\x1c\n\x0brule_set_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12+\n\x04name\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,62}$\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32#.lifecircle.points.v1.RuleSet.State\x12\x1d\n\ndefinition\x18\x05 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12)\n\x0e\x65\x66\x66\x65\x63tive_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06\x61uthor\x18\x08 \x01(\t\x12\x11\n\tpublisher\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61pprover\x18\x0b \x01(\t\"\x95\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_DRAFT\x10\x01\x12\x13\n\x0fSTATE_PUBLISHED\x10\x02\x12\x11\n\rSTATE_RETIRED\x10\x03\x12\x13\n\x0fSTATE_VALIDATED\x10\x04\x12\x13\n\x0fSTATE_SIMULATED\x10\x05\x12\x12\n\x0eSTATE_APPROVED\x10\x06\";\n\x0bRuleFinding\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x87\x02\n\nSimulation\x12\x11\n\tperiod_id\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x38\n\x07\x65\x66\x66\x65\x63ts\x18\x04 \x03(\x0b\x32\'.lifecircle.points.v1.Simulation.Effect\x12\x19\n\x11most_milli_points\x18\x05 \x01(\x03\x12\x0f\n\x07gaining\x18\x06 \x01(\x03\x12\x0e\n\x06losing\x18\x07 \x01(\x03\x1aP\n\x06\x45\x66\x66\x65\x63t\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x18\n\x10now_milli_points\x18\x02 \x01(\x03\x12\x19\n\x11then_milli_points\x18\x03 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,9 +39,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RULESET'].fields_by_name['name']._loaded_options = None
   _globals['_RULESET'].fields_by_name['name']._serialized_options = b'\272H\032r\0302\026^[a-z][a-z0-9_]{0,62}$'
   _globals['_RULESET'].fields_by_name['definition']._loaded_options = None
-  _globals['_RULESET'].fields_by_name['definition']._serialized_options = b'\272H\010r\006\020\001(\200\200@'
+  _globals['_RULESET'].fields_by_name['definition']._serialized_options = b'\272H\006r\004(\200\200@'
   _globals['_RULESET']._serialized_start=148
-  _globals['_RULESET']._serialized_end=566
-  _globals['_RULESET_STATE']._serialized_start=479
-  _globals['_RULESET_STATE']._serialized_end=566
+  _globals['_RULESET']._serialized_end=645
+  _globals['_RULESET_STATE']._serialized_start=496
+  _globals['_RULESET_STATE']._serialized_end=645
+  _globals['_RULEFINDING']._serialized_start=647
+  _globals['_RULEFINDING']._serialized_end=706
+  _globals['_SIMULATION']._serialized_start=709
+  _globals['_SIMULATION']._serialized_end=972
+  _globals['_SIMULATION_EFFECT']._serialized_start=892
+  _globals['_SIMULATION_EFFECT']._serialized_end=972
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
@@ -39,6 +41,12 @@ class RuleSet(_message.Message):
         """STATE_PUBLISHED means that it scores events from its effective date on."""
         STATE_RETIRED: RuleSet._State.ValueType  # 3
         """STATE_RETIRED means that a later version took its place for new events."""
+        STATE_VALIDATED: RuleSet._State.ValueType  # 4
+        """STATE_VALIDATED means that its bounds are proved and its findings were listed."""
+        STATE_SIMULATED: RuleSet._State.ValueType  # 5
+        """STATE_SIMULATED means that its effect on a month's real events was shown."""
+        STATE_APPROVED: RuleSet._State.ValueType  # 6
+        """STATE_APPROVED means that a second person approved what was simulated."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """State says where the version stands in its life; moved only by verbs."""
@@ -51,6 +59,12 @@ class RuleSet(_message.Message):
     """STATE_PUBLISHED means that it scores events from its effective date on."""
     STATE_RETIRED: RuleSet.State.ValueType  # 3
     """STATE_RETIRED means that a later version took its place for new events."""
+    STATE_VALIDATED: RuleSet.State.ValueType  # 4
+    """STATE_VALIDATED means that its bounds are proved and its findings were listed."""
+    STATE_SIMULATED: RuleSet.State.ValueType  # 5
+    """STATE_SIMULATED means that its effect on a month's real events was shown."""
+    STATE_APPROVED: RuleSet.State.ValueType  # 6
+    """STATE_APPROVED means that a second person approved what was simulated."""
 
     RULE_SET_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
@@ -62,6 +76,7 @@ class RuleSet(_message.Message):
     AUTHOR_FIELD_NUMBER: _builtins.int
     PUBLISHER_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    APPROVER_FIELD_NUMBER: _builtins.int
     rule_set_id: _builtins.str
     """rule_set_id is assigned by the platform. Output only."""
     name: _builtins.str
@@ -78,6 +93,8 @@ class RuleSet(_message.Message):
     """author is who wrote it. Output only."""
     publisher: _builtins.str
     """publisher is who published it; never the author. Output only."""
+    approver: _builtins.str
+    """approver is who approved it; never the author. Output only."""
     @_builtins.property
     def effective_date(self) -> _date_pb2.Date:
         """effective_date is the first business day that it scores. Set when it is published."""
@@ -99,11 +116,118 @@ class RuleSet(_message.Message):
         author: _builtins.str = ...,
         publisher: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        approver: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_date", b"effective_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "definition", b"definition", "effective_date", b"effective_date", "name", b"name", "publisher", b"publisher", "rule_set_id", b"rule_set_id", "sha256", b"sha256", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "author", b"author", "create_time", b"create_time", "definition", b"definition", "effective_date", b"effective_date", "name", b"name", "publisher", b"publisher", "rule_set_id", b"rule_set_id", "sha256", b"sha256", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RuleSet: _TypeAlias = RuleSet  # noqa: Y015
+
+@_typing.final
+class RuleFinding(_message.Message):
+    """RuleFinding is something to look at before a rule set is approved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """kind is `UNREACHABLE` (no event can match the row) or `OVERLAPPING` (two rows of a FIRST table match the same event)."""
+    place: _builtins.str
+    """place names table and row, for instance `tables.sales[3]`."""
+    message: _builtins.str
+    """message says it in a sentence."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        place: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "message", b"message", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuleFinding: _TypeAlias = RuleFinding  # noqa: Y015
+
+@_typing.final
+class Simulation(_message.Message):
+    """Simulation is the effect that a rule set would have had on a month's real events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Effect(_message.Message):
+        """Effect is the budget of one component under both."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        COMPONENT_FIELD_NUMBER: _builtins.int
+        NOW_MILLI_POINTS_FIELD_NUMBER: _builtins.int
+        THEN_MILLI_POINTS_FIELD_NUMBER: _builtins.int
+        component: _builtins.str
+        """component is `development` or `stock`."""
+        now_milli_points: _builtins.int
+        """now_milli_points are what the rules in force give."""
+        then_milli_points: _builtins.int
+        """then_milli_points are what these rules would give."""
+        def __init__(
+            self,
+            *,
+            component: _builtins.str = ...,
+            now_milli_points: _builtins.int = ...,
+            then_milli_points: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "now_milli_points", b"now_milli_points", "then_milli_points", b"then_milli_points"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    MOST_MILLI_POINTS_FIELD_NUMBER: _builtins.int
+    GAINING_FIELD_NUMBER: _builtins.int
+    LOSING_FIELD_NUMBER: _builtins.int
+    period_id: _builtins.str
+    """period_id is the month that was simulated."""
+    sha256: _builtins.str
+    """sha256 is the checksum of the rules that were simulated; approval and publishing are bound to it."""
+    events: _builtins.int
+    """events counts the month's events that score."""
+    most_milli_points: _builtins.int
+    """most_milli_points is the most that one admissible event can give: proved, not sampled."""
+    gaining: _builtins.int
+    """gaining counts employees who would have more, losing those who would have less."""
+    losing: _builtins.int
+    """losing counts employees who would have less."""
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Simulation.Effect]:
+        """effects are by component."""
+
+    def __init__(
+        self,
+        *,
+        period_id: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        events: _builtins.int = ...,
+        effects: _abc.Iterable[Global___Simulation.Effect] | None = ...,
+        most_milli_points: _builtins.int = ...,
+        gaining: _builtins.int = ...,
+        losing: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "events", b"events", "gaining", b"gaining", "losing", b"losing", "most_milli_points", b"most_milli_points", "period_id", b"period_id", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Simulation: _TypeAlias = Simulation  # noqa: Y015

@@ -1,0 +1,286 @@
+"""Corrections by hand, disputes answered by replay, and cases of fraud: each needs a second person."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, time
+from zoneinfo import ZoneInfo
+
+from services.kit import idempotency
+from services.kit.clock import Clock
+from services.kit.db import Database, Read, Write
+from services.kit.idempotency import RequestKey
+from services.kit.ids import Ids
+from services.points import refusals
+from services.points.domain import fraud
+from services.points.domain.event import Event
+from services.points.domain.ledger import account_of, transfer
+from services.points.domain.missing import Missed, nearest
+from services.points.domain.period import business_day, period_of
+from services.points.domain.posting import Outcome, Rules, score
+from services.points.domain.rule_set import in_force
+from services.points.store import Store
+from services.points.store.corrections import Adjustment, Dispute, FraudCase
+from services.points.usecases import months
+from services.points.usecases.scoring import Scoring
+from services.points.usecases.settling import base_of
+
+ADJUSTMENT = "ADJUSTMENT"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why an event gave nothing or less."""
+
+    reason: str
+    message: str
+    given: list[str]
+    missed: list[Missed]
+    capped: int
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Proposes, decides, disputes."""
+
+    db: Database
+    clock: Clock
+    ids: Ids
+    zone: ZoneInfo
+    store: Store
+    scoring: Scoring
+
+    async def propose(
+        self, key: RequestKey, staff_id: str, component: str, milli_points: int, reason: str, author: str
+    ) -> Adjustment:
+        """Propose a correction. Raises staff_not_found."""
+        async with self.db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is None:
+                made = await self._propose(tx, staff_id, component, milli_points, reason, author)
+                earlier = {"adjustment_id": made.adjustment_id}
+                await idempotency.answer(tx, key, earlier)
+            found = await self.store.corrections.adjustment(tx, earlier["adjustment_id"])
+            await tx.commit()
+        assert found is not None
+        return found
+
+    async def decide(self, key: RequestKey, adjustment_id: str, who: str, *, post: bool) -> Adjustment:
+        """Post or reject. Raises adjustment_not_found, adjustment_decided, second_person."""
+        async with self.db.begin() as tx:
+            if await idempotency.remember(tx, key) is None:
+                await self.store.ledger.lock(tx)
+                one = await self.store.corrections.adjustment(tx, adjustment_id)
+                if one is None:
+                    raise refusals.adjustment_not_found(adjustment_id)
+                if one.state != "PROPOSED":
+                    raise refusals.adjustment_decided(one.state)
+                if one.author == who:
+                    raise refusals.second_person(one.author)
+                period_id = await self._post(tx, one) if post else ""
+                state = "POSTED" if post else "REJECTED"
+                values = {"state": state, "approver": who, "period_id": period_id}
+                await self.store.corrections.decide_adjustment(tx, adjustment_id, **values)
+                await idempotency.answer(tx, key, {})
+            found = await self.store.corrections.adjustment(tx, adjustment_id)
+            await tx.commit()
+        assert found is not None
+        return found
+
+    async def adjustments(self, staff_id: str, after: tuple[datetime, str] | None, size: int) -> list[Adjustment]:
+        """The latest first."""
+        async with self.db.read() as read:
+            return await self.store.corrections.adjustments(read, staff_id, after, size)
+
+    async def dispute(self, key: RequestKey, staff_id: str, event: tuple[str, str], claim: str, opener: str) -> Dispute:
+        """Open a dispute. Raises staff_not_found, event_not_found."""
+        async with self.db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is None:
+                org_id = await self._org(tx, staff_id)
+                if not await self.store.events.known(tx, [event]):
+                    raise refusals.event_not_found(*event)
+                now = self.clock()
+                made = Dispute(self.ids(), org_id, staff_id, *event, claim, opener, now, now)
+                await self.store.corrections.add_dispute(tx, made)
+                earlier = {"dispute_id": made.dispute_id}
+                await idempotency.answer(tx, key, earlier)
+            found = await self._dispute(tx, earlier["dispute_id"])
+            await tx.commit()
+        return found
+
+    async def answer(self, key: RequestKey, dispute_id: str) -> Dispute:
+        """Answer by replay: what the event gives by what is known now. Raises dispute_not_found, dispute_state."""
+        async with self.db.begin() as tx:
+            if await idempotency.remember(tx, key) is None:
+                one = await self._dispute(tx, dispute_id)
+                if one.state not in ("OPEN", "ANSWERED"):
+                    raise refusals.dispute_state(one.state)
+                posted, replayed, text = await self._replay(tx, one)
+                await self.store.corrections.move_dispute(
+                    tx, dispute_id, state="ANSWERED", posted_milli_points=posted, replayed_milli_points=replayed,
+                    answer=text, change_time=self.clock(),
+                )  # fmt: skip
+                await idempotency.answer(tx, key, {})
+            found = await self._dispute(tx, dispute_id)
+            await tx.commit()
+        return found
+
+    async def resolve(
+        self, key: RequestKey, dispute_id: str, who: str, *, accept: bool
+    ) -> tuple[Dispute, Adjustment | None]:
+        """Accept or reject; what was missing is proposed. Raises dispute_not_found, dispute_state, second_person."""
+        async with self.db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is None:
+                one = await self._dispute(tx, dispute_id)
+                if one.state != "ANSWERED":
+                    raise refusals.dispute_state(one.state)
+                if one.opener == who:
+                    raise refusals.second_person(one.opener)
+                missing = (one.replayed_milli_points or 0) - (one.posted_milli_points or 0)
+                earlier = {"adjustment_id": ""}
+                if accept and missing:
+                    reason = f"dispute {dispute_id}: {one.source} {one.source_event_id}"
+                    made = await self._propose(tx, one.staff_id, "development", missing, reason, who, dispute_id)
+                    earlier = {"adjustment_id": made.adjustment_id}
+                state = "RESOLVED" if accept else "REJECTED"
+                await self.store.corrections.move_dispute(tx, dispute_id, state=state, resolver=who,
+                                                          change_time=self.clock())  # fmt: skip
+                await idempotency.answer(tx, key, earlier)
+            found = await self._dispute(tx, dispute_id)
+            adjustment = await self.store.corrections.adjustment(tx, earlier["adjustment_id"])
+            await tx.commit()
+        return found, adjustment
+
+    async def disputes(self, staff_id: str, after: tuple[datetime, str] | None, size: int) -> list[Dispute]:
+        """The latest first."""
+        async with self.db.read() as read:
+            return await self.store.corrections.disputes(read, staff_id, after, size)
+
+    async def missing(self, source: str, source_event_id: str) -> Missing:
+        """Why an event gave nothing or less. Raises event_not_found."""
+        async with self.db.read() as read:
+            key = (source, source_event_id)
+            known = await self.store.events.known(read, [key])
+            if key not in known:
+                raise refusals.event_not_found(*key)
+            reason, message = (await self.store.events.suspense(read, [key])).get(key, ("", ""))
+            given, missed = await self._nearest(read, known[key])
+            capped = await self.store.analysis.capped(read, key)
+        return Missing(reason, message, given, missed, capped)
+
+    async def find_fraud(self, key: RequestKey, period_id: str, own_customer: dict[str, int]) -> dict[str, int]:
+        """Look for patterns in a month; gives how many cases by pattern."""
+        first, last = months.bounds(period_id)
+        begin = datetime.combine(first, time(), self.zone)
+        end = datetime.combine(last, time(23, 59, 59, 999999), self.zone)
+        async with self.db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is None:
+                found = fraud.cases(await self.store.corrections.facts(tx, begin, end), own_customer)
+                await self.store.corrections.add_cases(tx, period_id, found, self.clock())
+                earlier = {name: sum(case.pattern == name for case in found) for name in fraud.PATTERNS}
+                await idempotency.answer(tx, key, earlier)
+            await tx.commit()
+        return {name: int(count) for name, count in earlier.items()}
+
+    async def fraud_cases(self, period_id: str, after: str, size: int) -> list[FraudCase]:
+        """By case id."""
+        async with self.db.read() as read:
+            return await self.store.corrections.cases(read, period_id, after, size)
+
+    async def decide_fraud(
+        self, key: RequestKey, case_id: str, who: str, *, confirm: bool
+    ) -> tuple[FraudCase, Adjustment | None]:
+        """Confirm or dismiss; what a confirmed one gave is proposed to be taken back."""
+        async with self.db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is None:
+                case = await self.store.corrections.case(tx, case_id)
+                if case is None:
+                    raise refusals.fraud_case_not_found(case_id)
+                if case.state != "FLAGGED":
+                    raise refusals.fraud_case_decided(case.state)
+                earlier = {"adjustment_id": ""}
+                if confirm and case.milli_points:
+                    reason = f"{case.pattern}: {case.source} {case.source_event_id} {case.explanation}"[:500]
+                    made = await self._propose(tx, case.staff_id, "development", -case.milli_points, reason, who)
+                    earlier = {"adjustment_id": made.adjustment_id}
+                await self.store.corrections.decide_case(tx, case_id, "CONFIRMED" if confirm else "DISMISSED", who)
+                await idempotency.answer(tx, key, earlier)
+            found = await self.store.corrections.case(tx, case_id)
+            adjustment = await self.store.corrections.adjustment(tx, earlier["adjustment_id"])
+            await tx.commit()
+        assert found is not None
+        return found, adjustment
+
+    async def _propose(
+        self, tx: Write, staff_id: str, component: str, points: int, reason: str, author: str, dispute_id: str = ""
+    ) -> Adjustment:
+        org_id = await self._org(tx, staff_id)
+        made = Adjustment(self.ids(), org_id, staff_id, component, points, reason, author, self.clock(),
+                          dispute_id=dispute_id)  # fmt: skip
+        await self.store.corrections.add_adjustment(tx, made)
+        return made
+
+    async def _post(self, tx: Write, one: Adjustment) -> str:
+        """Two entries of an event of their own, in the period that is open now; gives it."""
+        now = self.clock()
+        month = period_of(now, self.zone)
+        period_id = (await self.store.ledger.posts_in(tx, {month})).get(month, month)
+        published = await self.store.rule_sets.published(tx)
+        if not published:
+            raise refusals.nothing_published()
+        event = Event(f"adjustment-{one.adjustment_id}", "adjustment", one.adjustment_id, ADJUSTMENT, 0, "",
+                      one.staff_id, "", 0, "", now, now)  # fmt: skip
+        dated = (Outcome(event), one.org_id, business_day(now, self.zone))
+        await self.store.events.add(tx, [dated], await self.store.references.revision(tx))
+        _, _, rule_set_id, sha256 = max(published, key=lambda each: (each[1], each[0]))
+        rules = await self.scoring.rules(tx, rule_set_id)
+        base = base_of(event, Rules(rule_set_id, sha256, rules.compiled), month, period_id, "")
+        base = replace(base, rule_id=ADJUSTMENT, component=one.component, kind=ADJUSTMENT,
+                       business_date=business_day(now, self.zone), event_type=ADJUSTMENT)  # fmt: skip
+        account = account_of(one.staff_id)
+        entries = transfer(base, account, one.staff_id, one.org_id, one.milli_points, one.reason)
+        await self.store.ledger.append(tx, entries, now)
+        return period_id
+
+    async def _org(self, read: Read, staff_id: str) -> str:
+        known = await self.store.references.employees(read, [staff_id])
+        if staff_id not in known:
+            raise refusals.staff_not_found(staff_id)
+        return known[staff_id].org_id
+
+    async def _dispute(self, read: Read, dispute_id: str) -> Dispute:
+        found = await self.store.corrections.dispute(read, dispute_id)
+        if found is None:
+            raise refusals.dispute_not_found(dispute_id)
+        return found
+
+    async def _replay(self, tx: Write, one: Dispute) -> tuple[int, int, str]:
+        key = (one.source, one.source_event_id)
+        event = (await self.store.events.known(tx, [key]))[key]
+        entries = (await self.store.ledger.posted(tx, [key])).get(key, [])
+        posted = sum(e.entry.milli_points for e in entries if e.entry.staff_id == one.staff_id)
+        outcome = score([event], await self.scoring.reference(tx, [event]))[0]
+        mine = [entry for entry in outcome.entries if entry.staff_id == one.staff_id]
+        if outcome.doubt is not None:
+            return posted, 0, f"{outcome.doubt.reason.value}: {outcome.doubt.message}"
+        given, missed = await self._nearest(tx, event)
+        if mine:
+            return posted, sum(entry.milli_points for entry in mine), "; ".join(given)
+        nearest_row = f"; nearest {missed[0].rule_id}: {', '.join(missed[0].reasons)}" if missed else ""
+        return posted, 0, (f"gave others: {'; '.join(given)}" if given else "no rule gives") + nearest_row
+
+    async def _nearest(self, read: Read, event: Event) -> tuple[list[str], list[Missed]]:
+        reference = await self.scoring.reference(read, [event])
+        day = business_day(event.occur_time, self.zone)
+        category = reference.categories.get(event.product_id, "")
+        texts = {"type": event.type, "product": event.product_id, "category": category, "channel": event.channel,
+                 "staff_role": reference.role(event.staff_id), "customer_type": event.customer_type}  # fmt: skip
+        given: list[str] = []
+        missed: list[Missed] = []
+        for rule_set_id in in_force(reference.effective, day):
+            rules = reference.rules[rule_set_id].compiled.rule_set
+            found = nearest(rules, texts, event.amount_fen or 0, day)
+            given, missed = given + found[0], missed + found[1]
+        return given, sorted(missed, key=lambda each: (len(each.reasons), -each.milli_points))[:10]

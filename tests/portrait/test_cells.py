@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from services.portrait.domain.cells import ALWAYS, FOR_EVER, MapRows, cell_map, index_of, numbers_of, places_of
 from services.portrait.domain.place import NOWHERE
 from services.portrait.domain.shared import decide
+from services.portrait.lake.mapping import while_there
 
 DAY = 86_400_000
 cells = st.integers(0, 2**53)
@@ -72,3 +73,13 @@ def test_a_cell_that_is_re_homed_keeps_its_old_place_for_the_old_days() -> None:
     known = cell_map(rows, index, 1, places=9)
     time = np.array([19 * DAY + 1, 20 * DAY, 25 * DAY], dtype=np.int64)
     assert places_of(np.zeros(3, np.int32), time, known).tolist() == [3, 4, 4]
+
+
+def test_a_row_of_the_map_counts_only_while_its_cell_is_there() -> None:
+    """R001-029: a cell's validity from the feed of cells bounds what it serves."""
+    days = (np.full(3, ALWAYS), np.full(3, FOR_EVER))
+    rows = (np.array([7, 8, 9]), np.array([0, 1, 2], np.int32), np.ones(3), *days)
+    cells = np.array([7, 7, 8])
+    told = while_there(rows, cells, np.array([10, 30, ALWAYS]), np.array([20, 40, FOR_EVER]))
+    assert told[3].tolist() == [10, ALWAYS, ALWAYS]
+    assert told[4].tolist() == [40, FOR_EVER, FOR_EVER]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.portrait.domain.calendar import Window, WorkCalendar
-from services.portrait.domain.cells import CellMap, numbers_of, places_of
+from services.portrait.domain.cells import ALWAYS, FOR_EVER, CellMap, numbers_of, places_of
 from services.portrait.domain.dwell import CityEvent
 from services.portrait.domain.place import NOWHERE, Places
 from services.portrait.domain.run import LakeFile
@@ -203,10 +203,25 @@ def _map(
         ids = _numbers(cells, "cell_id", pa.int64())
         last = _last_of(ids)
         ids, lon, lat = ids[last], _floats(cells, "lon")[last], _floats(cells, "lat")[last]
-    known = mapping.stated(ids, lon, lat, _columns(rows))
+    stated = _columns(rows)
+    if cells is not None:
+        stated = mapping.while_there(stated, _numbers(cells, "cell_id", pa.int64()), *_validity(cells))
+    known = mapping.stated(ids, lon, lat, stated)
     heard = _sample(facts.get("signalling", ()), known)
     traffic = mapping.traffic(heard, len(known.cell_id), window, calendar)
     return mapping.examined(known, traffic, places, mapping.zone_offset(window))
+
+
+def _validity(cells: pa.Table) -> tuple[Longs, Longs]:
+    """First and last day of each row of the cells, counted from 1970-01-01."""
+    found = []
+    for name, missing in (("valid_from", ALWAYS), ("valid_to", FOR_EVER)):
+        if name in cells.column_names:
+            days = pc.cast(pc.cast(cells[name], pa.date32()), pa.int32())
+            found.append(np.asarray(pc.fill_null(days, missing).to_numpy(), dtype=np.int64))
+        else:
+            found.append(np.full(cells.num_rows, missing, dtype=np.int64))
+    return found[0], found[1]
 
 
 def _columns(rows: list[tuple[npt.NDArray[Any], ...]]) -> Any:

@@ -31,6 +31,7 @@ _NEAR_MILLIS = 5 * 60_000
 _DAY = 86_400_000
 
 Longs = npt.NDArray[np.int64]
+MapColumns = tuple[Longs, npt.NDArray[np.int32], npt.NDArray[np.float64], Longs, Longs]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,21 @@ def stated(
     full_lon[at], full_lat[at] = lon, lat
     number = np.searchsorted(ids, rows[0]).astype(np.int32)
     return StatedMap(ids, full_lon, full_lat, index_of(ids), MapRows(number, *rows[1:]))
+
+
+def while_there(rows: MapColumns, cell_id: Longs, from_day: Longs, to_day: Longs) -> MapColumns:
+    """Rows of the map (cell id, place, weight, first and last day), each only while its cell is there: from the first
+    day of the cell's rows to their last. A cell without a row is there always."""
+    ids, at = np.unique(cell_id, return_inverse=True)
+    opened, closed = np.full(len(ids), FOR_EVER, dtype=np.int64), np.full(len(ids), ALWAYS, dtype=np.int64)
+    np.minimum.at(opened, at, from_day)
+    np.maximum.at(closed, at, to_day)
+    cell, place, weight, first, last = rows
+    found = np.minimum(np.searchsorted(ids, cell), max(len(ids) - 1, 0))
+    known = ids[found] == cell if len(ids) else np.zeros(len(cell), dtype=np.bool_)
+    first = np.where(known, np.maximum(first, opened[found] if len(ids) else first), first)
+    last = np.where(known, np.minimum(last, closed[found] if len(ids) else last), last)
+    return cell, place, weight, first, last
 
 
 def examined(known: StatedMap, traffic: Traffic, places: Places, zone_offset: int, *, repair: bool = True) -> Examined:

@@ -1,6 +1,8 @@
 """From the matrix to contacts: who may be contacted, for how much, and who is held out."""
 
+import dataclasses
 import random
+from collections import Counter
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -12,7 +14,7 @@ from services.contact.domain.auction import Audience, Bids, Matrix
 from services.contact.domain.campaign import Campaign
 from services.contact.domain.experiment import held_out
 from services.contact.domain.plan import Contact
-from services.contact.domain.policy import Policy, business_day, quiet
+from services.contact.domain.policy import Blackout, CustomerCap, Policy, Touch, business_day, quiet
 from services.kit.errors import Refusal
 from tests.contact.made import DAY, audience, campaign, limit, matrix, offer, policy
 
@@ -140,3 +142,22 @@ def test_a_minimum_beyond_what_the_channel_carries_is_refused_by_name() -> None:
     with pytest.raises(Refusal) as refused:
         held(matrix(SCORES), [offers], policy(limit("sms", capacity=40)), audience(EVERYBODY))
     assert refused.value.metadata == {"rows": "capacity sms, min 秋季", "proven": "true"}
+
+
+def test_the_rules_of_the_policy_hold_in_a_plan_channel_caps_cool_down_blackout_and_what_went_out() -> None:
+    """R000-044: batch goes by the evaluator of the decisions online."""
+    offers = campaign("a", *[offer(product, channels=("sms", "call")) for product in ("P01", "P02")])
+    scores = matrix({(key, product): 0.5 for key in range(1, 41) for product in ("P01", "P02")})
+    caps = (CustomerCap("", 3, 30), CustomerCap("", 1, 30, channel="call"))
+    rules = policy(limit("call", cost_fen=1), limit("sms", capacity=30), customer_caps=caps, cooldown_days=7)
+    earlier = {1: [Touch(DAY - timedelta(days=3), 1, "sms", product_id="P01")], 2: [Touch(DAY, 1, "call")]}
+    people = dataclasses.replace(audience(range(1, 41), earlier=earlier), used={"sms": 10}, unwanted={3})
+    _, won = held(scores, [offers], rules, people)
+    calls = Counter(one.customer_key for one in won if one.channel == "call")
+    assert max(calls.values()) == 1
+    assert 2 not in calls
+    assert sum(one.channel == "sms" for one in won) == 20
+    assert {one.product_id for one in won if one.customer_key == 1} <= {"P02"}
+    assert not any(one.customer_key == 3 for one in won)
+    closed = policy(limit("sms"), blackouts=(Blackout("春节", DAY, DAY),))
+    assert held(scores, [offers], closed, audience(range(1, 41)))[1] == []

@@ -1,6 +1,8 @@
 """Caps over rolling windows, quiet hours, and the three kinds of no limit."""
 
+from collections import Counter
 from datetime import date, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -8,10 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contact.domain.policy import (
+    BLACKOUT,
+    CAP,
+    COOLDOWN,
+    DO_NOT_CONTACT,
+    HELD_OUT,
+    MARKETING,
+    NO_CONSENT,
+    QUIET,
+    SERVICE,
     UNLIMITED,
+    Asked,
+    Blackout,
     ChannelLimit,
     CustomerCap,
+    Fatigue,
     Policy,
+    Touch,
+    Wish,
     business_day,
     checked,
     contact_time,
@@ -100,3 +116,89 @@ def test_a_policy_that_contradicts_itself_is_refused_with_the_field_named(wrong:
         checked(wrong)
     assert refused.value.reason == "POLICY_INVALID"
     assert refused.value.metadata == {"field": field}
+
+
+def asked(*earlier: Touch, **changes: Any) -> Asked:
+    told: dict[str, Any] = {"level": "B", "earlier": earlier, "consents": {("sms", MARKETING), ("call", MARKETING)}}
+    return Asked(**(told | changes))
+
+
+@given(
+    st.sampled_from(["day", "week", "month"]),
+    st.lists(st.integers(-40, 40), min_size=1, max_size=60),
+    st.integers(0, 3),
+)
+def test_a_calendar_cap_is_never_exceeded_in_its_day_week_or_month(calendar: str, wishes: list[int], most: int) -> None:
+    rule = capped(CustomerCap("", most, 1, calendar=calendar))
+    sent: list[Touch] = []
+    for wish in wishes:
+        on = DAY + timedelta(days=wish)
+        if rule.room("B", sent, on) > 0:
+            sent.append(Touch(on))
+    windows = Counter(
+        {"day": one.day, "week": one.day.isocalendar()[:2], "month": (one.day.year, one.day.month)}[calendar]
+        for one in sent
+    )
+    assert all(count <= most for count in windows.values())
+
+
+def test_a_cap_of_a_channel_counts_and_binds_that_channel_alone() -> None:
+    rule = capped(CustomerCap("", 3, 7), CustomerCap("", 1, 7, channel="call"))
+    earlier = [Touch(DAY, 1, "call")]
+    assert rule.room("B", earlier, DAY, channel="call") == 0
+    assert rule.room("B", earlier, DAY, channel="sms") == 2
+
+
+def test_service_and_care_pass_what_binds_marketing_use_none_of_it_up_and_have_bounds_of_their_own() -> None:
+    """R001-010: an outage is told to a customer whose marketing cap is reached, at night, without consent."""
+    rule = policy(
+        limit("sms"),
+        customer_caps=(CustomerCap("", 1, 30), CustomerCap("", 2, 1, purpose=SERVICE)),
+        blackouts=(Blackout("高考", DAY, DAY),),
+    )
+    tired = asked(Touch(DAY, 1, "sms"), consents=set(), held_out=True)
+    outage = Wish("sms", "", purpose=SERVICE)
+    assert rule.refusal(tired, outage, DAY, 3) == ""
+    assert rule.refusal(asked(Touch(DAY, 2, "sms", SERVICE)), outage, DAY, 12) == CAP
+    assert rule.refusal(asked(refusals={("sms", SERVICE)}), outage, DAY, 12) == NO_CONSENT
+    assert rule.refusal(asked(unwanted=True), outage, DAY, 12) == DO_NOT_CONTACT
+    assert rule.room("B", [Touch(DAY, 2, "sms", SERVICE)], DAY) == 1  # marketing has its own room still
+
+
+@pytest.mark.parametrize(
+    ("customer", "hour", "reason"),
+    [
+        (asked(), 12, ""),
+        (asked(consents={("call", MARKETING)}), 12, NO_CONSENT),
+        (asked(held_out=True), 12, HELD_OUT),
+        (asked(), 22, QUIET),
+        (asked(Touch(DAY - timedelta(days=6), 1, "call", product_id="P01")), 12, COOLDOWN),
+        (asked(Touch(DAY - timedelta(days=6), 1, "call", product_id="P09", exclusive_group="g")), 12, COOLDOWN),
+        (asked(Touch(DAY - timedelta(days=7), 1, "call", product_id="P01")), 12, ""),
+        (asked(Touch(DAY - timedelta(days=1), 3, "call")), 12, CAP),
+    ],
+)
+def test_one_evaluator_says_why_a_contact_may_not_be_made(customer: Asked, hour: int, reason: str) -> None:
+    rule = policy(limit("sms"), most=3, cooldown_days=7)
+    assert rule.refusal(customer, Wish("sms", "P01", "g"), DAY, hour) == reason
+
+
+def test_blackouts_close_their_days_for_their_channels() -> None:
+    rule = policy(limit("sms"), limit("call"), blackouts=(Blackout("春节", DAY, DAY + timedelta(days=6), ("call",)),))
+    assert rule.refusal(asked(), Wish("call", "P01"), DAY + timedelta(days=6), 12) == BLACKOUT
+    assert rule.refusal(asked(), Wish("call", "P01"), DAY + timedelta(days=7), 12) == ""
+    assert rule.refusal(asked(), Wish("sms", "P01"), DAY, 12) == ""
+
+
+def test_fatigue_halves_with_time_and_a_refusal_tires_more() -> None:
+    rule = policy(limit("sms"), most=None, fatigue=Fatigue(half_life_days=7, most_milli=2_000, refusal_milli=1_000))
+    assert rule.room("B", [Touch(DAY)], DAY) == 1
+    assert rule.room("B", [Touch(DAY, refused=1)], DAY) == 0
+    assert rule.room("B", [Touch(DAY - timedelta(days=7), refused=1)], DAY) == 1
+
+
+def test_a_channel_carries_no_more_in_a_day_than_its_open_hours_together() -> None:
+    assert limit(capacity=None, hourly_capacity=10).daily_capacity == 120
+    assert limit(capacity=50, hourly_capacity=10).daily_capacity == 50
+    assert limit(capacity=None).daily_capacity is None
+    assert limit(capacity=0).daily_capacity == 0

@@ -10,6 +10,7 @@ is tried again and again, ever more slowly, and nothing behind it is handled: it
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -32,6 +33,9 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _events = telemetry.counter("lifecircle.follow.events", "{event}", "Events handled, by consumer.")
 _failures = telemetry.gauge("lifecircle.follow.failures", "{failure}", "Failures in a row; 0 when all is well.")
+_age = telemetry.gauge(
+    "lifecircle.follow.age", "s", "Since the last event or checkpoint; a quiet stream has these."
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class _Follower(Generic[T]):
         self._stop = stop
         self._lease_seconds = lease_seconds
         self._failures = 0
+        self._moved = time.monotonic()
 
     async def run(self) -> None:
         """Open the stream, follow it, and open it again when it ends or breaks."""
@@ -117,6 +122,7 @@ class _Follower(Generic[T]):
 
     async def renew(self) -> bool:
         """Prolong the lease; says whether it is still ours."""
+        _age(time.monotonic() - self._moved, consumer=self._consumer)
         return await self._update(lease_until=lease.until(self._lease_seconds))
 
     async def release(self) -> None:
@@ -140,6 +146,7 @@ class _Follower(Generic[T]):
                 await tx.commit()
         self._cursor = item.cursor
         self._failures = 0
+        self._moved = time.monotonic()
         _failures(0, consumer=self._consumer)
         if item.event is not None:
             _events(1, consumer=self._consumer)

@@ -16,7 +16,7 @@ from services.contact.lake import LakeFile
 from services.contact.refusals import campaign_not_found, campaign_state, inputs_incomplete, plan_not_found
 from services.contact.store import Store
 from services.contact.usecases.work import ARBITRATE, asked_again
-from services.kit import idempotency, jobs, outbox
+from services.kit import idempotency, jobs, outbox, telemetry
 from services.kit.clock import Clock
 from services.kit.db import Database, Read, Write
 from services.kit.idempotency import RequestKey
@@ -28,6 +28,11 @@ MatrixFiles = Callable[[str], Awaitable[Sequence[LakeFile]]]
 ReadMatrix = Callable[[Sequence[LakeFile]], auction.Matrix]
 
 _STEPS = 5
+
+_gap = telemetry.gauge(
+    "lifecircle.contact.plan.gap", "1", "What the latest plan may lack of the best: 0.01 is 1 %."
+)
+_planned = telemetry.gauge("lifecircle.contact.plan.contacts", "{contact}", "Contacts of the latest plan.")
 
 
 class Auctions:
@@ -177,6 +182,8 @@ class Auctions:
                 counts = {"contacts": plan.contacts, "control_contacts": plan.control_contacts}
                 await running.succeed(tx, message=f"gap {plan.gap:.6%}", **counts, candidates=plan.candidates)
                 await tx.commit()
+                _gap(plan.gap)
+                _planned(plan.contacts)
                 return
 
     def _made(

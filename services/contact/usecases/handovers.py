@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, tzinfo
 
@@ -25,7 +26,7 @@ from services.contact.lake import Folder, Writing, Written
 from services.contact.refusals import plan_not_found, plan_not_ready
 from services.contact.store import Store
 from services.contact.usecases.work import HANDOVER, asked_again
-from services.kit import idempotency, jobs, outbox
+from services.kit import idempotency, jobs, outbox, telemetry
 from services.kit.clock import Clock
 from services.kit.db import Database, Write
 from services.kit.idempotency import RequestKey
@@ -36,6 +37,8 @@ Reveal = Callable[[Sequence[int], str], AsyncIterator[Sequence[tuple[int, str]]]
 """(customer keys, purpose) → (customer key, clear number) in parts; who is not known is left out."""
 
 _STEPS = 2
+
+_told = telemetry.counter("lifecircle.contact.handover.contacts", "{contact}", "Contacts of plans, by what became.")
 
 _VERDICTS = {"": SENT, NO_CONSENT: CONSENT_WITHDRAWN, DO_NOT_CONTACT: CONSENT_WITHDRAWN}
 """The rule's refusal → the contact's state; all other refusals come of what was sent or changed meanwhile."""
@@ -155,6 +158,8 @@ class Handovers:
                 if contact.control:
                     verdict = CONTROL if verdict == SENT else CONTROL_WITHHELD
                 verdicts[contact.contact_id] = verdict
+        for verdict, number in Counter(verdicts.values()).items():
+            _told(number, verdict=verdict)
         return verdicts
 
     async def _write(self, plan: Plan, writing: Writing) -> list[str]:

@@ -23,7 +23,7 @@ _STABILITY = timedelta(days=30)
 
 _log = structlog.get_logger(__name__)
 _moves = telemetry.counter("lifecircle.ingest.alarms", "{alarm}", "Alarms raised and cleared, by feed and kind.")
-_open = telemetry.gauge("lifecircle.ingest.alarms.open", "{alarm}", "Alarms that are open, by feed.")
+_open = telemetry.gauge("lifecircle.ingest.alarms.open", "{alarm}", "Alarms that are open, by feed and kind.")
 _age = telemetry.gauge("lifecircle.ingest.freshness", "s", "Now minus the end of the latest loaded period, by feed.")
 
 
@@ -71,7 +71,9 @@ class Supply:
                         self._say("raised", feed.feed_id, each)
                     elif (alarm.period, alarm.message) != (each.period, each.message):
                         await self._alarms.renew(tx, alarm.alarm_id, each)
-                _open(len(found), feed=feed.feed_id)
+                kinds = Counter(each.kind for each in found)
+                for kind in freshness.Kind:
+                    _open(kinds[kind], feed=feed.feed_id, kind=kind.value)
                 age = self._freshness(revision, recent.get(feed.feed_id, ()), now)
                 if age is not None:
                     _age(age.total_seconds(), feed=feed.feed_id)

@@ -77,6 +77,21 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "CancelJob": _WRITE,
     "WatchRuns": _READ,
     "GetSnapshot": _READ,
+    "CreateSegmentation": _WRITE,
+    "GetSegmentation": _READ,
+    "ListSegmentations": _READ,
+    "UpdateSegment": _WRITE,
+    "ListSegmentMembers": _READ,
+    "ListOpportunities": _READ,
+    "LabelCustomers": _WRITE,
+    "ListDisagreements": _SEES_ONE,
+    "CreateLatentModel": _WRITE,
+    "GetLatentModel": _READ,
+    "ListLatentModels": _READ,
+    "ApproveLatentModel": _WRITE,
+    "GetLatentValues": _READ,
+    "ListWarnings": _READ,
+    "GetChurnValueMatrix": _READ,
 }
 """Method → roles that may call it."""
 

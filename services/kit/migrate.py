@@ -36,7 +36,7 @@ from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from services.kit import config, tables
+from services.kit import config, marts, tables
 from services.kit.db import Driver, driver_url, scoped_role
 from services.kit.domains import SETTING
 
@@ -106,9 +106,12 @@ async def _migrate(service: str, settings: Settings, folder: Path) -> None:
         await admin.execute(f"GRANT {_quoted(scoped_role(service))} TO {_quoted(role)}")
         for name in (role, scoped_role(service)):
             await _schema(admin, service, name)
+        await marts.drop(admin, service)
         await _upgrade(settings.admin_database_url, service, folder)
         await _later_tables(admin, service)
         await _protect(admin, service)
+        await _role(admin, marts.ANALYST, "NOLOGIN NOBYPASSRLS")
+        await marts.make(admin, service, folder)
         for name in (role, scoped_role(service)):
             await admin.execute(
                 f"REVOKE INSERT, UPDATE, DELETE ON {_quoted(service)}.alembic_version FROM {_quoted(name)}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from services.recommend.domain.product import Flags, Floats, Singles
 
-MOST_ROWS = 40_000
+MOST_ROWS = 15_000
 MOST_ROUNDS = 300
 _PATIENCE = 30
 _RECIPE: dict[str, Any] = {

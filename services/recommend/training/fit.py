@@ -16,7 +16,7 @@ from services.recommend.domain.product import Catalogue, Flags, Floats, Ints, Si
 from services.recommend.domain.rf_cf import Questions
 from services.recommend.training import boosting, linear
 from services.recommend.training.boosting import Boosting
-from services.recommend.training.forests import Forests, grow, joined
+from services.recommend.training.forests import MOST_ROWS, Forests, grow, joined
 from services.recommend.training.pairwise import PAIRWISE, pairwise
 
 LEAVES = (80, 40, 20, 10, 5)
@@ -24,7 +24,9 @@ LEAVES = (80, 40, 20, 10, 5)
 ALGORITHMS = ("rf_cf", "forest", "log_linear", "lightgbm", "rf_x_lightgbm", *PAIRWISE)
 """What a training may be asked for; each becomes the same kind of graph."""
 SIZES = (1, 3, 5, 10, 20, 50, 100, 200)
-_TUNING_TREES = 24
+_TUNING_TREES, _TUNING_ROWS = 24, 15_000
+_MOST_TUNED = 5_000
+"""Customers to tune on, and to measure on."""
 _MOST_NEIGHBOURS, _MOST_ASKED = 10_000, 1_000
 """Customers of the accuracy-against-K curve; more are sampled."""
 _FOLDS = 5
@@ -133,13 +135,14 @@ def fit(
     rf_cf.check_fit(data.owned)
     recipe = Recipe(algorithm, seed, trees, threads)
     fold = np.random.default_rng(seed).permutation(len(data.owned)) % _FOLDS
-    inner, tune, test = fold >= 2, fold == 1, fold == 0
+    inner, tune, test = fold >= 2, _at_most(fold == 1, _MOST_TUNED), _at_most(fold == 0, _MOST_TUNED)
     say("tuning")
     leaf, rounds, weights, tuned = _tune(data, recipe, inner, tune)
     say("measuring")
-    measured = replace(_learn(data, ~test, recipe, leaf, trees, rounds), weights=weights)
-    metrics = _measure(measured, tuned, data, ~test, test)
-    curve, about = _neighbours(measured.forests, data, ~test, test)
+    learned = fold != 0
+    measured = replace(_learn(data, learned, recipe, leaf, trees, rounds), weights=weights)
+    metrics = _measure(measured, tuned, data, learned, test)
+    curve, about = _neighbours(measured.forests, data, learned, test)
     unseen = _pairs(measured, data, test)
     say("fitting")
     served = replace(_learn(data, fold >= 0, recipe, leaf, trees, rounds), weights=weights)
@@ -148,10 +151,15 @@ def fit(
     return Fitted(served, _calibrate(unseen, weights), metrics, curve)
 
 
+def _at_most(part: Flags, most: int) -> Flags:
+    """The first `most` customers of a part, which is in no order."""
+    return part & (np.cumsum(part) <= most)
+
+
 def _tune(data: Data, recipe: Recipe, inner: Flags, tune: Flags) -> tuple[int, tuple[int, ...], Floats, Calibration]:
     """Leaf size, boosting rounds, weights and calibration, all by the customers `tune`."""
     alone = np.array([[1.0, 0.0, 0.0]] * 2)
-    grown = {leaf: _grow(data, inner, recipe, leaf, _TUNING_TREES) for leaf in LEAVES}
+    grown = {leaf: _grow(data, inner, recipe, leaf, _TUNING_TREES, _TUNING_ROWS) for leaf in LEAVES}
     first = _learn(data, inner, recipe, LEAVES[0], _TUNING_TREES, (), valid=tune, forests=grown[LEAVES[0]])
     whole = _pairs(first, data, tune)
     found: dict[int, Pairs] = {}
@@ -213,7 +221,7 @@ def _learn(
     return Ensemble(forests, filter_, boosted, np.array([[1.0, 0.0, 0.0]] * 2))
 
 
-def _grow(data: Data, part: Flags, recipe: Recipe, leaf: int, trees: int) -> Forests:
+def _grow(data: Data, part: Flags, recipe: Recipe, leaf: int, trees: int, most_rows: int = MOST_ROWS) -> Forests:
     who = np.flatnonzero(part)
     return grow(
         data.profile[who],
@@ -223,6 +231,7 @@ def _grow(data: Data, part: Flags, recipe: Recipe, leaf: int, trees: int) -> For
         trees=trees,
         seed=recipe.seed,
         threads=recipe.threads,
+        most_rows=most_rows,
     )
 
 

@@ -11,6 +11,8 @@ from services.recommend.domain.neighbourhood import Leaves, Situations
 from services.recommend.domain.product import Catalogue, Flags, Floats, Singles
 from services.recommend.domain.rf_cf import Questions
 
+MOST_ROWS = 40_000
+
 
 @dataclass(frozen=True)
 class Forests:
@@ -52,9 +54,20 @@ class Forests:
 
 
 def grow(
-    profile: Singles, owned: Flags, catalogue: Catalogue, *, leaf: int, trees: int, seed: int, threads: int
+    profile: Singles,
+    owned: Flags,
+    catalogue: Catalogue,
+    *,
+    leaf: int,
+    trees: int,
+    seed: int,
+    threads: int,
+    most_rows: int = MOST_ROWS,
 ) -> Forests:
-    """Learn from customers: `profile` (n, f) with NaN for missing, `owned` (n, p)."""
+    """Learn from customers: `profile` (n, f) with NaN for missing, `owned` (n, p).
+
+    Of more than `most_rows` questions each tree draws so many, so that a million customers cost what many cost.
+    """
     asked = joined(rf_cf.hide_each(owned, catalogue), rf_cf.hide_nothing(owned))
     recipe: dict[str, Any] = {
         "n_estimators": trees,
@@ -63,8 +76,10 @@ def grow(
         "random_state": seed % 2**32,
         "n_jobs": threads,
     }
-    warm = RandomForestClassifier(**recipe).fit(np.hstack([profile[asked.row], asked.rest]), asked.hidden)
-    cold = RandomForestRegressor(**recipe).fit(profile, owned.astype(np.float64))
+    drawn = [most_rows if rows > most_rows else None for rows in (len(asked.row), len(owned))]
+    warm = RandomForestClassifier(max_samples=drawn[0], **recipe)
+    warm.fit(np.hstack([profile[asked.row], asked.rest]), asked.hidden)
+    cold = RandomForestRegressor(max_samples=drawn[1], **recipe).fit(profile, owned.astype(np.float64))
     for forest in (warm, cold):  # threads add up in any order, and the order shows in the last bit
         forest.set_params(n_jobs=1)
     return Forests(warm, cold, owned.shape[1])

@@ -12,7 +12,7 @@ from services.recommend.domain.product import Flags, Floats, Singles
 PENALTIES = (30.0, 10.0, 3.0)
 """Ridge penalties that are tried, the smoothest first."""
 KNOTS = 4
-MOST_ROWS = 50_000
+MOST_ROWS = 15_000
 DECIMALS = 6
 """Of every fitted weight: BLAS adds up in an order of its own, and the same inputs shall give the same bytes."""
 _STEPS = 50

@@ -1,9 +1,10 @@
 """The life of rule sets."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from services.kit import idempotency
@@ -66,8 +67,11 @@ class RuleBook:
     async def simulate(self, key: RequestKey, rule_set_id: str, period_id: str) -> tuple[Version, Effect]:
         """Show what a month's real events would give; the preview is bound to the checksum of what was scored."""
         version = await self.get(rule_set_id)
-        if version.state not in (State.VALIDATED, State.SIMULATED):
-            raise refusals.rule_set_state(version.state.value, State.VALIDATED.value)
+        states = (State.VALIDATED, State.SIMULATED)
+        if version.state not in states:  # unless this very request went through before
+            version = await self._advance(key, rule_set_id, states)
+            async with self.db.read() as read:
+                return version, Effect(**await self.store.rule_sets.simulation(read, rule_set_id))
         rules = await asyncio.to_thread(parse, version.definition)
         compiled = Rules(rule_set_id, checksum(rules), await asyncio.to_thread(Compiled, rules))
         async with self.db.read() as read:
@@ -80,21 +84,29 @@ class RuleBook:
             months.score, month, self.zone, effective, known, by_sql=False
         )  # fmt: skip
         effect = effect_of(period_id, compiled.sha256, rules, wanted, *posted, prove_bounds(rules))
-        values = {"state": State.SIMULATED.value, "previewed_sha256": compiled.sha256, "simulation": effect.value()}
-        states = (State.VALIDATED, State.SIMULATED)
+        values: dict[str, Any] = {
+            "state": State.SIMULATED.value,
+            "previewed_sha256": compiled.sha256,
+            "simulation": effect.value(),
+        }
         return await self._advance(key, rule_set_id, states, **values), effect
 
     async def approve(self, key: RequestKey, rule_set_id: str, sha256: str, approver: str) -> Version:
         """Approve what was simulated. Raises rule_set_state, rule_set_hash_changed, second_person."""
-        check_approvable(await self.get(rule_set_id), sha256, approver)
-        return await self._advance(key, rule_set_id, (State.SIMULATED,), state=State.APPROVED.value, approver=approver)
+        return await self._advance(
+            key, rule_set_id, (State.SIMULATED,), lambda version: check_approvable(version, sha256, approver),
+            state=State.APPROVED.value, approver=approver,
+        )  # fmt: skip
 
     async def workbook(self, rule_set_id: str) -> bytes:
         """A version as an Excel workbook. Raises rule_set_not_found."""
         version = await self.get(rule_set_id)
         return await asyncio.to_thread(lambda: rule_sheet.dump(parse(version.definition)))
 
-    async def _advance(self, key: RequestKey, rule_set_id: str, states: Sequence[State], **values: object) -> Version:
+    async def _advance(
+        self, key: RequestKey, rule_set_id: str, states: Sequence[State],
+        check: Callable[[Version], None] = lambda _: None, **values: Any,
+    ) -> Version:  # fmt: skip
         async with self.db.begin() as tx:
             if await idempotency.remember(tx, key) is None:
                 version = await self.store.rule_sets.get(tx, rule_set_id, self._today())
@@ -102,6 +114,7 @@ class RuleBook:
                     raise refusals.rule_set_not_found(rule_set_id)
                 if version.state not in states:
                     raise refusals.rule_set_state(version.state.value, states[0].value)
+                check(version)
                 await self.store.rule_sets.advance(tx, rule_set_id, **values)
                 await idempotency.answer(tx, key, {})
             version = await self.store.rule_sets.get(tx, rule_set_id, self._today())

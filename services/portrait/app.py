@@ -30,6 +30,7 @@ from services.portrait.domain.readiness import ReadinessRule, parse_rule
 from services.portrait.domain.tag import Catalogue, parse
 from services.portrait.domain.wide import Item, parse_features
 from services.portrait.lake import Lake
+from services.portrait.lake.program import run_training
 from services.portrait.peers import Contacts, Ingest, Recommend
 from services.portrait.store import (
     Audiences,
@@ -42,6 +43,8 @@ from services.portrait.store import (
     Runs,
     Tags,
 )
+from services.portrait.store.latent import Latent
+from services.portrait.store.segments import Segments
 from services.portrait.usecases import (
     AudienceDesk,
     CityDesk,
@@ -58,7 +61,9 @@ from services.portrait.usecases import (
     WholePortraits,
 )
 from services.portrait.usecases.compute import Settings
-from services.portrait.worker import Peers, Worker
+from services.portrait.usecases.latent import LatentDesk, Learning
+from services.portrait.usecases.segments import Clustering, SegmentDesk
+from services.portrait.worker import Learnt, Peers, Worker
 
 _SERVICE = "portrait"
 
@@ -88,7 +93,11 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         shelf.listen(reading.know)
         tags = TagDesk(db, Tags(), made.runs, shelf, data.calendar, settings.business_timezone.key, clock)
         city = CityDesk(db, made.runs, City(), shelf, data.items, clock)
-        api = PortraitApi(reading, plans, made.audiences, made.moments, made.journeys, tags, city, stop)
+        learnt = (
+            SegmentDesk(db, Segments(), made.runs, clock, system_ids),
+            LatentDesk(db, Latent(), made.runs, clock, system_ids),
+        )
+        api = PortraitApi(reading, plans, made.audiences, made.moments, made.journeys, tags, city, stop, *learnt)
         background: list[server.Background] = [made.indexes.run, shelf.run]
         background += [made.hot.run, made.whole.run] if serving else []
         if working and token is not None:
@@ -136,7 +145,13 @@ async def _work(
     peers = await _peers(closing, settings, token, ingest)
     pace = Pace(settings.moment_partitions, journal_days=settings.moment_days)
     matching = Matching(db, Moments(), Partitions(), made.audiences, clock, pace)
-    worker = Worker(db, plans, computing, ingest.deliveries, matching, made.journeys, peers, system_ids(), clock)
+    learnt = Learnt(
+        Clustering(db, Segments(), made.runs, ingest.snapshot, clock),
+        Learning(db, Latent(), made.runs, run_training, settings.scratch, clock, system_ids),
+    )
+    worker = Worker(
+        db, plans, computing, ingest.deliveries, matching, made.journeys, peers, system_ids(), clock, learnt=learnt
+    )
     return list(worker.background())
 
 

@@ -1,6 +1,7 @@
 """Settings of portrait, read once from the environment."""
 
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -42,6 +43,10 @@ class Config:
     readiness_path: Path = field(default=_HERE / "readiness.yaml", metadata={"help": "when a window is complete"})
     calendar_path: Path = field(default=_HERE / "calendar.csv", metadata={"help": "China's work calendar"})
 
+    scratch: Path = field(
+        default=Path(tempfile.gettempdir()) / f"lifecircle-portrait-{os.getuid()}",
+        metadata={"help": "folder of trainings under way"},
+    )
     features_path: Path = field(default=_HERE / "catalogue" / "features.yaml", metadata={"help": "the features"})
     hold_customers: int = field(
         default=10_000, metadata={"help": "customers from which on coverage bands hold a run", "least": 0}

@@ -16,9 +16,12 @@ from services.portrait.domain.run import LakeFile
 from services.portrait.store.projections import Contact
 from services.portrait.usecases import KIND, Computing, Journeys, Matching, Plans
 from services.portrait.usecases.journey import Matrix
+from services.portrait.usecases.latent import LEARN, SCORE, Learning
+from services.portrait.usecases.segments import SEGMENT, Clustering
 
 _CONSUMER = "ingest.deliveries"
 _TIDY_SECONDS = 60.0
+_SCORE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,18 @@ class Peers:
     outcomes: Callable[[str], AsyncIterator[Followed[list[Contact]]]] | None = None
     matrices: Callable[[str], AsyncIterator[Followed[Matrix]]] | None = None
     matrix_files: Callable[[str], Awaitable[list[LakeFile]]] | None = None
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """Segments and latent tags: their jobs, and the scoring of every run."""
+
+    clustering: Clustering
+    learning: Learning
+
+    def handlers(self) -> dict[str, jobs.Handler]:
+        """By kind of job."""
+        return {SEGMENT: self.clustering.cluster, LEARN: self.learning.learn, SCORE: self.learning.score}
 
 
 @dataclass(frozen=True)
@@ -44,11 +59,14 @@ class Worker:
     peers: Peers
     owner: str
     clock: Clock
+    learnt: Learnt | None = None
 
     def background(self) -> list[Callable[[asyncio.Event], Awaitable[None]]]:
         """Everything that runs beside."""
         running: list[Callable[[asyncio.Event], Awaitable[None]]]
         running = [self.follow_deliveries, self.follow_events, self.watch_moments, self.run_jobs, self.tidy]
+        if self.learnt is not None:
+            running.append(self.score_runs)
         if self.peers.outcomes is not None:
             running.append(self.follow_contacts)
         if self.peers.matrices is not None:
@@ -103,9 +121,15 @@ class Worker:
     async def run_jobs(self, stop: asyncio.Event) -> None:
         """Run jobs, one at a time: a run uses all cores by itself. Kernels are compiled while nothing waits yet."""
         await asyncio.to_thread(track.warm)
-        await jobs.work(
-            self.db, {KIND: self.computing.compute}, owner=self.owner, clock=self.clock, stop=stop, at_once=1
-        )
+        handlers = {KIND: self.computing.compute} | (self.learnt.handlers() if self.learnt is not None else {})
+        await jobs.work(self.db, handlers, owner=self.owner, clock=self.clock, stop=stop, at_once=1)
+
+    async def score_runs(self, stop: asyncio.Event) -> None:
+        """Have every new run, and every new live model, scored."""
+        assert self.learnt is not None, "is only started with it"
+        while not stop.is_set():
+            await self.learnt.learning.plan()
+            await pause(_SCORE_SECONDS, stop)
 
     async def tidy(self, stop: asyncio.Event) -> None:
         """Drop rows of old runs every minute."""

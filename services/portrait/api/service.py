@@ -14,11 +14,15 @@ from services.kit.server import bytes_method
 from services.portrait.api import audiences, translate
 from services.portrait.api.audiences import AudienceRpcs
 from services.portrait.api.city import CityRpcs
+from services.portrait.api.latent import LatentRpcs
 from services.portrait.api.moments import MomentRpcs
 from services.portrait.api.portrait import merged
+from services.portrait.api.segments import SegmentRpcs
 from services.portrait.api.tags import TagRpcs
 from services.portrait.domain.run import SCHEMA_VERSION
 from services.portrait.usecases import AudienceDesk, CityDesk, Journeys, MomentDesk, Plans, Reading, TagDesk
+from services.portrait.usecases.latent import LatentDesk
+from services.portrait.usecases.segments import SegmentDesk
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -96,7 +100,7 @@ RIGHTS: Mapping[str, frozenset[str]] = {
 """Method → roles that may call it."""
 
 
-class PortraitApi(AudienceRpcs, CityRpcs, MomentRpcs, TagRpcs, v1.PortraitServiceServicer):
+class PortraitApi(AudienceRpcs, CityRpcs, LatentRpcs, MomentRpcs, SegmentRpcs, TagRpcs, v1.PortraitServiceServicer):
     """The servicer; `stop` ends the streams when the process stops."""
 
     def __init__(
@@ -109,6 +113,8 @@ class PortraitApi(AudienceRpcs, CityRpcs, MomentRpcs, TagRpcs, v1.PortraitServic
         tag_desk: TagDesk,
         city_desk: CityDesk,
         stop: asyncio.Event,
+        segment_desk: SegmentDesk | None = None,
+        latent_desk: LatentDesk | None = None,
     ) -> None:
         self._reading = reading
         self._plans = plans
@@ -118,6 +124,10 @@ class PortraitApi(AudienceRpcs, CityRpcs, MomentRpcs, TagRpcs, v1.PortraitServic
         self._tags = tag_desk
         self._city = city_desk
         self._stop = stop
+        if segment_desk is not None:
+            self._segments = segment_desk
+        if latent_desk is not None:
+            self._latent = latent_desk
 
     @bytes_method
     async def GetPortrait(  # type: ignore[override]  # the stored answer goes out as it is

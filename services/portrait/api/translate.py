@@ -67,6 +67,7 @@ def file(known: LakeFile) -> v1.SnapshotFile:
 
 def job(known: jobs.Job) -> v1.Job:
     """A job as it stands."""
+    computes = "from_date" in known.spec
     return v1.Job(
         job_id=known.job_id,
         state=v1.Job.State.Value(f"STATE_{known.state.value}"),
@@ -76,14 +77,16 @@ def job(known: jobs.Job) -> v1.Job:
         message=known.message,
         error=known.error,
         attempt=known.attempt,
-        result_id=known.spec["run_id"] if known.state is jobs.State.SUCCEEDED else "",
+        result_id=(known.spec["run_id"] if computes else known.job_id) if known.state is jobs.State.SUCCEEDED else "",
         create_time=_time(known.create_time),
         start_time=_time(known.start_time),
         end_time=_time(known.end_time),
         compute=v1.ComputeSpec(
             from_date=to_date(date.fromisoformat(known.spec["from_date"])),
             to_date=to_date(date.fromisoformat(known.spec["to_date"])),
-        ),
+        )
+        if computes
+        else None,
     )
 
 

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _TRIAL_ROWS = 1_500
-_LANDMARKS = 256
+_LANDMARKS = 128
 _FOLDS = 3
 FEWEST = 10
 """Customers of a class below which it cannot be learnt."""
@@ -103,7 +103,7 @@ def _crossed(points: Floats, label: Ints, algorithm: str, classes: int, seed: in
 def _calibration(points: Floats, label: Ints, algorithm: str, classes: int, seed: int) -> tuple[Floats, Floats]:
     """Slope (c, c) and intercept (c,) from decisions to log-odds."""
     decisions = _crossed(points, label, algorithm, classes, seed)
-    found = LogisticRegression(max_iter=1_000).fit(decisions, label)
+    found = LogisticRegression(solver="newton-cholesky").fit(decisions, label)
     return _by_class(found)
 
 
@@ -123,7 +123,7 @@ def _parts(points: Floats, label: Ints, algorithm: str, seed: int) -> dict[str, 
         draw = np.random.default_rng(seed)
         centre = points[np.sort(draw.choice(len(points), min(_LANDMARKS, len(points)), replace=False))]
     wide = np.hstack([points, _gauss(points, centre, gamma)])
-    weights, bias = _by_class(LogisticRegression(max_iter=500).fit(wide, label))
+    weights, bias = _by_class(LogisticRegression(solver="newton-cholesky", tol=1e-3).fit(wide, label))
     columns = points.shape[1]
     return {"centre": centre, "gamma": gamma, "linear": weights[:columns], "dual": weights[columns:], "bias": bias}
 

@@ -1,0 +1,309 @@
+"""Segments and latent tags through a server: jobs over a published run, people who label and approve, domains."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import numpy as np
+import pyarrow as pa
+import pytest
+from sqlalchemy import text
+
+from lifecircle.portrait import v1
+from services.kit import jobs
+from services.kit.db import Database
+from services.kit.domains import Directory, Known
+from services.portrait.api import RIGHTS, PortraitApi
+from services.portrait.domain.readiness import Inputs
+from services.portrait.domain.run import LakeFile, Run
+from services.portrait.lake import Lake
+from services.portrait.lake.program import run_training
+from services.portrait.store import Runs
+from services.portrait.store.latent import Latent
+from services.portrait.store.runs import Published
+from services.portrait.store.segments import Segments
+from services.portrait.usecases.latent import LEARN, SCORE, LatentDesk, Learning
+from services.portrait.usecases.segments import SEGMENT, Clustering, SegmentDesk
+from tests.fixtures.serving import Serve, Served, refused
+
+NOW = datetime(2026, 9, 30, tzinfo=UTC)
+COUNT = 300
+KEYS = np.arange(1, COUNT + 1)
+ORGS = np.where(KEYS % 2 == 0, "east", "west")
+GROUP = (KEYS - 1) // 50  # three groups of each brand
+NAMES = ["arpu_3m_avg", "arpu_prev_3m_avg", "arpu_slope_6m", "mou_1m", "sms_mo_1m", "dou_mb_1m", "age",
+         "tenure_months", "places", "days_seen"]  # fmt: skip
+
+
+def features() -> pa.Table:
+    """Six groups that fall apart; the last customer's age is not known, the first one spends half of what he did."""
+    draw = np.random.default_rng(1)
+    centre = draw.normal(size=(6, len(NAMES))) * 30 + 100
+    values = centre[GROUP] + draw.normal(size=(COUNT, len(NAMES)))
+    values[:, NAMES.index("days_seen")] = 30
+    values[:, 1] = values[:, 0]
+    values[0, 1] = 2 * values[0, 0]
+    values[-1, NAMES.index("age")] = np.nan
+    columns = {name: pa.array(values[:, place].astype(np.float32)) for place, name in enumerate(NAMES)}
+    return pa.table({"customer_key": pa.array(KEYS), "org_id": pa.array(ORGS.tolist()), **columns})
+
+
+def feeds() -> dict[str, pa.Table]:
+    """Everybody of group 0 holds GAME; half of all hold RING; group 1 is asked of GAME."""
+    held = [(int(key), "GAME") for key in KEYS if GROUP[key - 1] == 0] + [(int(key), "RING") for key in KEYS[::2]]
+    asked = [int(key) for key in KEYS if GROUP[key - 1] == 1]
+    month = date(2026, 9, 1)
+    return {
+        "customers": pa.table({"customer_key": KEYS, "brand": ["动感地带" if key <= 150 else "全球通" for key in KEYS]}),
+        "products": pa.table({"product_id": ["GAME", "RING"], "name": ["游戏包", "彩铃"]}),
+        "orders": pa.table({
+            "customer_key": [key for key, _ in held], "product_id": [name for _, name in held],
+            "action": ["open"] * len(held), "time": [NOW] * len(held),
+        }),
+        "product_activity": pa.table({
+            "customer_key": [1, 2], "product_id": ["GAME", "GAME"], "month": [month, month], "uses": [10, 40],
+        }),
+        "surveys": pa.table({
+            "customer_key": asked, "product_id": ["GAME"] * len(asked), "answer": ["知道"] * len(asked),
+            "score": pa.array([0, 9] * (len(asked) // 2), pa.int64()),
+        }),
+        "data_details": pa.table({"customer_key": [1, 1], "app_class": ["game", "video"], "down_kb": [300, 100]}),
+    }  # fmt: skip
+
+
+class Work:
+    """The desks and the jobs over one database and one lake."""
+
+    def __init__(self, db: Database, folder: Path) -> None:
+        self.db, self.lake, self.files = db, Lake(folder.as_uri()), dict[str, list[LakeFile]]()
+        for feed, table in feeds().items():
+            wrote = self.lake.write(f"{feed}.parquet", table, -1)
+            self.files[feed] = [LakeFile(wrote.uri, wrote.rows, wrote.sha256, -1, date(2026, 9, 20))]
+        self.ids = iter(f"job-{number}" for number in range(1_000))
+        told: tuple[Any, ...] = (lambda: NOW, lambda: next(self.ids))
+        self.segments = SegmentDesk(db, Segments(), Runs(), *told)
+        self.latent = LatentDesk(db, Latent(), Runs(), *told)
+        self.clustering = Clustering(db, Segments(), Runs(), self.snapshot, lambda: NOW)
+        self.learning = Learning(db, Latent(), Runs(), run_training, folder / "scratch", *told)
+
+    async def snapshot(self, feed: str, inputs: Inputs) -> list[LakeFile]:
+        return [file for file in self.files[feed] if file.period <= inputs.to_date]
+
+    async def publish(self) -> None:
+        """The run, as the job of runs would have published it."""
+        runs, run = Runs(), Run("run-1", date(2026, 9, 1), date(2026, 9, 30), COUNT, 1, 1, "ab" * 32)
+        async with self.db.begin() as tx:
+            run_no = await runs.put(tx, Published(run, "job", "v", "d", {}), NOW)
+            assert run_no is not None
+            written = self.lake.write("features.parquet", features(), 0)
+            grades = ["高端" if group < 2 else "低端" for group in GROUP]
+            tags = pa.table({"customer_key": KEYS, "code": ["VA01"] * COUNT, "value": grades})
+            await runs.put_files(tx, run_no, {"features": [written], "tags": [self.lake.write("t.parquet", tags, 0)]})
+            rows = [(run_no, int(key), str(org), b"", b"", b"") for key, org in zip(KEYS, ORGS, strict=True)]
+            await tx.copy("portrait", ("run_no", "customer_key", "org_id", "body", "clear", "masked"), rows)
+            await runs.make_current(tx, run_no)
+            await tx.commit()
+
+    async def drain(self) -> None:
+        """Run jobs until none waits."""
+        stop = asyncio.Event()
+        handlers: dict[str, jobs.Handler] = {
+            SEGMENT: self.clustering.cluster, LEARN: self.learning.learn, SCORE: self.learning.score,
+        }  # fmt: skip
+        working = asyncio.create_task(jobs.work(self.db, handlers, owner="w", clock=lambda: NOW, stop=stop, poll=0.02))
+        while True:
+            async with self.db.read() as read:
+                open_ones = await read.value(text("SELECT count(*) FROM job WHERE state IN ('QUEUED', 'RUNNING')"))
+            if not open_ones:
+                break
+            await asyncio.sleep(0.05)
+        stop.set()
+        await working
+
+
+_TABLES = (
+    "segment_member segment_name segmentation latent_label latent_model latent_score latent_value inferred_attribute "
+    "customer_warning portrait run_file current_run run request job outbox"
+)
+
+
+async def empty(db: Database) -> None:
+    async with db.begin() as tx:
+        for table in _TABLES.split():
+            await tx.execute(text(f"DELETE FROM {table}"))
+        await tx.commit()
+
+
+@pytest.fixture
+async def work(db: Database, tmp_path: Path) -> AsyncIterator[Work]:
+    await empty(db)
+    made = Work(db, tmp_path)
+    await made.publish()
+    yield made
+    await empty(db)
+
+
+@pytest.fixture
+async def served(work: Work, serving: Serve) -> AsyncIterator[Served]:
+    nobody: Any = None
+    api = PortraitApi(*[nobody] * 8, asyncio.Event(), segment_desk=work.segments, latent_desk=work.latent)
+    async with serving(
+        "portrait",
+        register=lambda server: v1.add_PortraitServiceServicer_to_server(api, server),
+        rights=RIGHTS,
+        background=[],
+        known=Known(Directory(parents={"east": "", "west": ""})),
+    ) as served:
+        yield served
+
+
+@pytest.fixture
+def stub(served: Served) -> Callable[..., v1.PortraitServiceStub]:
+    return lambda who, org="": v1.PortraitServiceStub(served.channel(roles={"operator"}, subject=who, org=org))
+
+
+async def refusal(call: Any) -> str:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return str(refused(raised.value)[1])
+
+
+async def test_segments_are_made_by_brand_with_figures_and_stay_the_same_in_the_next_cycle(
+    work: Work, stub: Any
+) -> None:
+    """R002-002, R002-016, R002-018 to R002-021, R002-023, R002-024, R000-004."""
+    ann = stub("ann")
+    assert await refusal(ann.GetSegmentation(v1.GetSegmentationRequest())) == "SEGMENT_NOT_FOUND"
+    asked = v1.CreateSegmentationRequest(request_id="r1", segments={"动感地带": 3, "全球通": 3})
+    job = (await ann.CreateSegmentation(asked)).job
+    assert (await ann.CreateSegmentation(asked)).job.job_id == job.job_id
+    await work.drain()
+    first = (await ann.GetSegmentation(v1.GetSegmentationRequest())).segmentation
+    assert [(each.brand, each.segments) for each in first.brands] == [("全球通", 3), ("动感地带", 3)] or [
+        (each.brand, each.segments) for each in first.brands
+    ] == [("动感地带", 3), ("全球通", 3)]
+    assert {each.customers for each in first.segments} == {50}
+    gaming = next(
+        each for each in first.segments if any(s.product_id == "GAME" and s.penetration == 1 for s in each.services)
+    )
+    game = next(each for each in gaming.services if each.product_id == "GAME")
+    assert game.usage == 1.0  # 50 uses by 50 holders
+    assert gaming.contents[0].category == "game"
+    assert gaming.contents[0].share == 0.75
+    knowing = [s for each in first.segments for s in each.services if s.product_id == "GAME" and s.asked]
+    assert [(one.awareness, one.asked) for one in knowing] == [(0.5, 50)]
+    found = (await ann.ListOpportunities(v1.ListOpportunitiesRequest(brand="动感地带"))).opportunities
+    assert (found[0].product_id, found[0].customers, found[0].gap) == ("GAME", 50.0, 1.0)
+    members = await ann.ListSegmentMembers(v1.ListSegmentMembersRequest(segment_id=gaming.segment_id, page_size=1000))
+    assert list(members.customer_keys) == list(range(1, 51))
+    halves = [
+        list((await stub("eve", org).ListSegmentMembers(
+            v1.ListSegmentMembersRequest(segment_id=gaming.segment_id, page_size=1000))).customer_keys)
+        for org in ("east", "west")
+    ]  # fmt: skip
+    assert not set(halves[0]) & set(halves[1])
+    assert sorted(halves[0] + halves[1]) == list(members.customer_keys)
+    named = v1.UpdateSegmentRequest(request_id="n1", segment_id=gaming.segment_id, name="游戏迷")
+    assert (await ann.UpdateSegment(named)).segment.name == "游戏迷"
+    again = v1.CreateSegmentationRequest(request_id="r2", segments={"动感地带": 3, "全球通": 4})
+    await ann.CreateSegmentation(again)
+    await work.drain()
+    second = (await ann.GetSegmentation(v1.GetSegmentationRequest())).segmentation
+    assert second.segmentation_id != first.segmentation_id
+    kept = next(each for each in second.segments if each.segment_id == gaming.segment_id)
+    assert (kept.name, kept.customers, kept.kept) == ("游戏迷", 50, 1.0)
+    assert next(each.stability for each in second.brands if each.brand == "动感地带") == 1.0
+
+
+async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(work: Work, stub: Any) -> None:
+    """R004-017 to R004-021, R002-007, R004-014, R000-004: four eyes, values, warnings, matrix, inferred attributes."""
+    ann, bob = stub("ann"), stub("bob")
+    value, churn = v1.LATENT_TARGET_VALUE, v1.LATENT_TARGET_CHURN
+    labels = [v1.CustomerLabel(customer_key=key, label="leaves" if GROUP[key - 1] == 5 else "stays")
+              for key in range(1, COUNT + 1)]  # fmt: skip
+    labels[0].label = "leaves"
+    told = await ann.LabelCustomers(v1.LabelCustomersRequest(
+        request_id="l1", target=churn, labels=[*labels, v1.CustomerLabel(customer_key=999, label="stays")]))  # fmt: skip
+    assert (told.labels, told.unknown) == (COUNT, 1)
+    bare = v1.CreateLatentModelRequest(request_id="c0", target=churn, algorithm=v1.LATENT_ALGORITHM_SVM)
+    assert await refusal(ann.CreateLatentModel(bare)) == "LATENT_OVERRIDE_UNEXPLAINED"
+    learn = [
+        v1.CreateLatentModelRequest(request_id="c1", target=churn, algorithm=v1.LATENT_ALGORITHM_SVM, reason="a trial"),
+        v1.CreateLatentModelRequest(request_id="c2", target=value, label_tag="VA01"),
+    ]
+    made = [(await ann.CreateLatentModel(each)).job.job_id for each in learn]
+    await work.drain()
+    for number, model_id in enumerate(made):
+        model = (await ann.GetLatentModel(v1.GetLatentModelRequest(model_id=model_id))).model
+        assert model.state == v1.LatentModel.STATE_CANDIDATE
+        assert model.metrics["macro_f1"] > 0.9
+        approve = v1.ApproveLatentModelRequest(request_id=f"a{number}", model_id=model_id, note="seen")
+        assert await refusal(ann.ApproveLatentModel(approve)) == "LATENT_MODEL_NOT_APPROVED"
+        live = (await bob.ApproveLatentModel(approve)).model
+        assert (live.state, live.approver) == (v1.LatentModel.STATE_LIVE, "bob")
+    assert "a trial" in (await ann.GetLatentModel(v1.GetLatentModelRequest(model_id=made[0]))).model.reason
+    await work.learning.plan()
+    await work.learning.plan()
+    await work.drain()
+    one = await ann.GetLatentValues(v1.GetLatentValuesRequest(customer_key=COUNT))
+    assert {each.target: each.value for each in one.values} == {churn: "leaves", value: "低端"}
+    assert [(each.feature, each.inferred) for each in one.inferred] == [("age", True)]
+    east = stub("eve", "east")
+    assert (
+        await refusal(east.GetLatentValues(v1.GetLatentValuesRequest(customer_key=COUNT - 1))) == "CUSTOMER_NOT_FOUND"
+    )
+    warned = (await ann.ListWarnings(v1.ListWarningsRequest(page_size=1000))).warnings
+    kinds = [each.kind for each in warned]
+    assert kinds.count(v1.CustomerWarning.KIND_CHURN) in range(45, 56)
+    decline = [each for each in warned if each.kind == v1.CustomerWarning.KIND_DECLINE]
+    assert [(each.customer_key, each.lead_days, each.evidence) for each in decline] == [(1, 30, "spending −50%")]
+    mine = (await east.ListWarnings(v1.ListWarningsRequest(page_size=1000))).warnings
+    assert {each.customer_key % 2 for each in mine} == {0}
+    others = (await stub("eve", "west").ListWarnings(v1.ListWarningsRequest(page_size=1000))).warnings
+    assert len(mine) + len(others) == len(warned)
+    cells = {
+        (each.churn, each.value): each
+        for each in (await ann.GetChurnValueMatrix(v1.GetChurnValueMatrixRequest())).cells
+    }
+    assert cells["high", "低端"].customers >= 45
+    disagreed = (await ann.ListDisagreements(v1.ListDisagreementsRequest(target=churn))).disagreements
+    assert [(each.customer_key, each.label, each.predicted) for each in disagreed] == [(1, "leaves", "stays")]
+
+
+async def test_labels_that_cannot_be_learnt_from_fail_the_job_with_their_reason(work: Work, stub: Any) -> None:
+    """R004-017: the refusal is told by the job."""
+    ann = stub("ann")
+    few = [v1.CustomerLabel(customer_key=key, label="a" if key < 4 else "b") for key in range(1, 40)]
+    await ann.LabelCustomers(v1.LabelCustomersRequest(request_id="l", target=v1.LATENT_TARGET_LIFE_CYCLE, labels=few))
+    job = (
+        await ann.CreateLatentModel(v1.CreateLatentModelRequest(request_id="c", target=v1.LATENT_TARGET_LIFE_CYCLE))
+    ).job
+    await work.drain()
+    async with work.db.read() as read:
+        ended = await jobs.get(read, job.job_id)
+    assert (ended.state, ended.error) == (jobs.State.FAILED, "LATENT_LABELS_UNFIT")
+
+
+async def test_a_clustering_that_is_broken_off_ends_as_if_it_had_not_been(work: Work, stub: Any) -> None:
+    """The job is begun again by another worker and publishes once."""
+    ann = stub("ann")
+    await ann.CreateSegmentation(v1.CreateSegmentationRequest(request_id="r1"))
+
+    async def dies(running: jobs.Running) -> None:
+        work.files["broken"] = []
+        await work.clustering.cluster(running)
+
+    stop = asyncio.Event()
+    task = asyncio.create_task(jobs.work(work.db, {SEGMENT: dies}, owner="a", clock=lambda: NOW, stop=stop, poll=0.01))
+    while "broken" not in work.files:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    await work.drain()
+    listed = (await ann.ListSegmentations(v1.ListSegmentationsRequest())).segmentations
+    assert len(listed) == 1

@@ -14,7 +14,7 @@ DAYS ?= 30
 SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help demo city up down status observe test lint types imports proto proto-check proto-release permissions tests clean-tree bench peers chaos lock clean
+.PHONY: help demo city up down status observe test lint types imports proto proto-check proto-release permissions chart images-test tests clean-tree bench peers chaos lock clean
 
 ##@ Use it
 help: ## list the targets
@@ -71,6 +71,9 @@ peers: .peers/.ready ## what the benchmarks compare with, in an environment of i
 chaos: $(READY) ## the proofs at their full counts, seeded; results as dated JSON
 	$(PY) -m tools.chaos
 
+images-test: $(READY) ## build every image, run each hardened, play the chart's minimal example; as root, or with Docker
+	$(PY) -m deploy.images
+
 ##@ Change it
 proto: $(READY) ## generate the client's code from protos/
 	$(PY) -m tools.genproto generate
@@ -80,6 +83,9 @@ permissions: $(READY) ## write admin's list of permissions from the contract and
 
 proto-release: $(READY) ## freeze today's contract as the last release
 	$(PY) -m tools.genproto release
+
+chart: $(READY) ## render the chart's examples anew, after a change of it
+	$(PY) -m deploy.k8s.chart
 
 lock: $(READY) ## pin every dependency again, with hashes and no index address
 	sed '/^    "lifecircle-client",$$/d' pyproject.toml > .venv/pyproject.toml

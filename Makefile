@@ -71,7 +71,7 @@ peers: .peers/.ready ## what the benchmarks compare with, in an environment of i
 chaos: $(READY) ## the proofs at their full counts, seeded; results as dated JSON
 	$(PY) -m tools.chaos
 
-images-test: $(READY) ## build every image, run each hardened, play the chart's minimal example; as root, or with Docker
+images-test: $(READY) ## build every image, run each hardened, play the campaign journey on them; as root, or with Docker
 	$(PY) -m deploy.images
 
 ##@ Change it

@@ -50,7 +50,14 @@ class Engine:
         if self.name == "docker":
             _run(["docker", "build", "--quiet", *told, "-t", tag, context])
             return
-        options = ["bud", "--quiet", "--isolation=chroot", "--pull-never", f"--volume={_TRUSTED}:{_TRUSTED}:ro"]
+        options = [
+            "bud",
+            "--quiet",
+            "--layers",
+            "--isolation=chroot",
+            "--pull-never",
+            f"--volume={_TRUSTED}:{_TRUSTED}:ro",
+        ]
         _run([*self._buildah(), *options, *told, "-t", tag, context])
 
     def base_image(self) -> None:

@@ -1,8 +1,9 @@
 """Promises that only two connections can break."""
 
 import asyncio
+import json
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -10,9 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from services.ingest import store
+from services.ingest.domain import event
 from services.ingest.domain.event import STAGED, Told
 from services.ingest.store.events import Arrival, Events, Wanted
 from services.kit.db import Database, Write
+from tests.ingest.made import feed_of
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 
@@ -152,11 +155,69 @@ async def test_prefixes_of_types_are_taken_literally(clean: Database) -> None:
 
 async def test_staged_rows_that_were_told_otherwise_are_found_and_the_rest_is_written(clean: Database) -> None:
     events = Events()
-    rows = [(f"E{number}", "business.NEW", 0, NOW, '{"a":"1","b":null}', number + 1) for number in range(3)]
+    rows = [(f"E{number}", "business.NEW", 0, NOW, '{"a":"1"}', number + 1) for number in range(3)]
     staged = pl.DataFrame(rows, schema=list(STAGED), orient="row")
     async with clean.begin() as tx:
         await write(tx, told(0, attributes={"a": "1"}), told(1, attributes={"a": "2"}))
-        await events.stage(tx, [staged[:2], staged[2:]])
+        await events.stage(tx, iter([staged[:2], staged[2:]]))
         assert await events.conflicts(tx, "boss") == [2]
         assert await events.add_staged(tx, source="boss", delivery_id="d", now=NOW, traceparent="") == 1
         await tx.commit()
+
+
+_DIRTY = [
+    "",
+    "a\tb",
+    "\\N",
+    "\\.",
+    "é中\"'\\",
+    "".join(map(chr, range(1, 10))),
+    "\x0b\x0c\x1f\x7f,;|",
+    "{}",
+    "x" * 3000,
+]
+
+
+async def test_rows_that_are_all_new_go_straight_into_the_log_as_postgres_would_have_written_them(
+    clean: Database,
+) -> None:
+    """The digests made here are those of event_digest(), so that both ways into the log know the same events."""
+    feed = feed_of(
+        *({"name": name, "type": "string"} for name in ("id", "bb", "a", "z_long_name")),
+        {"name": "time", "type": "datetime"},
+        target={"event": {"type": "test.made", "id": ["id"], "time": "time"}},
+    )
+    texts: list[str | None] = [*_DIRTY, None]
+    columns = {name: texts[turn:] + texts[:turn] for turn, name in enumerate(("a", "bb", "z_long_name"))}
+    rows = pl.DataFrame(
+        {
+            "id": [f"E{at}\\\t{each or ''}" for at, each in enumerate(texts)],
+            **columns,
+            "time": pl.Series(
+                [NOW + timedelta(seconds=at) for at in range(len(texts))], dtype=pl.Datetime("ms", "UTC")
+            ),
+            "line": range(1, len(texts) + 1),
+        }
+    )
+    staged = event.from_rows(rows, feed)
+    hashed = staged.with_columns(event.digests(staged))
+    events, args = Events(), {"source": "tests", "delivery_id": "d", "now": NOW, "traceparent": ""}
+    async with clean.begin() as tx:
+        assert await events.add_fresh(tx, iter([hashed[:4], hashed[4:]]), **args)
+        assert not await events.add_fresh(tx, iter([hashed[:1]]), **args)  # and what was done before stays
+        await events.stage(tx, iter([staged]))
+        assert await events.conflicts(tx, "tests") == []
+        assert await events.add_staged(tx, **args) == 0
+        await tx.commit()
+    async with clean.read() as read:
+        found = await read.rows(
+            text("SELECT source_event_id, occur_time, attributes::text AS said FROM event ORDER BY line")
+        )
+        digest = text("SELECT bool_and(digest = event_digest(type, customer_key, occur_time, attributes)) "
+                      "FROM event JOIN event_key USING (source, source_event_id, event_id)")  # fmt: skip
+        assert await read.value(digest)
+    assert [row.source_event_id for row in found] == rows["id"].to_list()
+    assert [row.occur_time for row in found] == rows["time"].to_list()
+    for row, told_row in zip(found, rows.to_dicts(), strict=True):
+        kept = {name: value for name, value in told_row.items() if name not in ("line", "time") and value is not None}
+        assert json.loads(row.said) | {"time": ""} == kept | {"time": ""}

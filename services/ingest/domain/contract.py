@@ -26,7 +26,6 @@ NUMBER = "@number"
 _SHAPES = {
     Type.INT: r"^-?[0-9]{1,18}$",
     Type.DECIMAL: r"^-?[0-9]{1,12}(\.[0-9]{1,12})?$",
-    Type.MSISDN: r"^1[0-9]{10}$",
     Type.PARTY: r"^[0-9+*#A-Fa-f]{1,32}$",
 }
 _DATE_SHAPES = {
@@ -66,18 +65,21 @@ class Judge:
 
     def judge(self, rows: pl.DataFrame) -> Judged:
         """Judge text rows. A repeated `unique` key is the fault of the later row, also over batches."""
-        faults = rows.select("line", *self._faults)
-        names = faults.columns[1:]
-        bad = faults.filter(pl.any_horizontal(pl.col(names).is_not_null()))
-        report = _report(bad, names)
-        kept = rows.filter(~pl.col("line").is_in(bad["line"].implode())) if bad.height else rows
+        judged = rows.select("line", *self._values, *self._faults)  # together: each value is parsed once
+        names = judged.columns[1 + len(self._values) :]
+        good = judged.select(pl.all_horizontal(pl.col(names).is_null())).to_series()
+        whole = bool(good.all())
+        report = _report((judged.clear() if whole else judged.filter(~good)).select("line", *names), names)
+        values = judged.drop(names) if whole else judged.drop(names).filter(good)
         if self._feed.unique:
-            kept, repeated = self._first_of_key(kept)
+            kept, repeated = self._first_of_key(rows if whole else rows.filter(good))
+            values = values.filter(values["line"].is_in(kept["line"].implode())) if repeated.height else values
             report = pl.concat([report, repeated]).sort("line")
-        return Judged(_conformed(kept.select("line", *self._values), self._feed), report)
+        return Judged(_conformed(values, self._feed), report)
 
     def _first_of_key(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         keys = list(self._feed.unique)
+        rows = rows.select("line", *keys)
         fresh = rows.join(self._seen, on=keys, how="anti", nulls_equal=True, maintain_order="left")
         fresh = fresh.unique(keys, keep="first", maintain_order=True)
         self._seen = pl.concat([self._seen, fresh.select(keys)])
@@ -130,6 +132,9 @@ def _fault(column: Column, zone: str, period: date, known: pl.Series | None, *, 
     broken: list[tuple[pl.Expr, str]] = []
     if column.type is Type.CODE:
         broken.append((value.is_null(), CODE_UNKNOWN))
+    elif column.type is Type.MSISDN:  # ^1[0-9]{10}$, without an expression
+        broken.append((value.is_null() | (text.str.len_bytes() != 11) | (value < 10**10), TYPE_WRONG))
+        broken.append((value >= 2 * 10**10, TYPE_WRONG))
     elif column.type is not Type.STRING:
         shape = _SHAPES[column.type] if column.type in _SHAPES else _DATE_SHAPES[column.layout][0]
         broken.append((value.is_null() | ~text.str.contains(shape), TYPE_WRONG))

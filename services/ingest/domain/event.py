@@ -1,6 +1,7 @@
 """Events: what happened to a customer, identified once for ever by source and the source's own id."""
 
 import functools
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -135,8 +136,8 @@ def _clear_numbers(value: Any, path: str = "") -> list[str]:
 def from_rows(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     """Events (columns STAGED) of conformed rows with `customer_key`, in the order of the lines.
 
-    Attributes are a JSON text by column name: whole numbers as decimal digits, times as RFC 3339 in UTC, dates as
-    YYYY-MM-DD, nothing for what is missing.
+    Attributes are a JSON text by column name, written as Postgres writes jsonb: whole numbers as decimal digits, times
+    as RFC 3339 in UTC, dates as YYYY-MM-DD, nothing for what is missing.
     """
     mapping = feed.target.event
     assert mapping is not None, f"{feed.feed_id} does not become events"
@@ -150,9 +151,43 @@ def from_rows(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
         type=kind,
         customer_key=customer.fill_null(0),
         occur_time=pl.col(mapping.time),
-        attributes=pl.struct([value.alias(name) for name, value in shown.items()]).struct.json_encode(),
+        attributes=_json(shown),
         line="line",
     )
+
+
+def is_canonical(feed: Feed) -> bool:
+    """Whether from_rows() writes attributes to the byte as Postgres writes jsonb, and times to the second.
+
+    It does but for decimal numbers, of which Postgres knows 1e-7 as 0.0000001.
+    """
+    mapping = feed.target.event
+    types = {column.name: column.type for column in feed.columns}
+    assert mapping is not None, f"{feed.feed_id} does not become events"
+    return Type.DECIMAL not in types.values() and types[mapping.time] is Type.DATETIME
+
+
+def digests(rows: pl.DataFrame) -> pl.Series:
+    """What rows of a canonical feed (columns STAGED) say, hashed as event_digest() in Postgres does it: hex."""
+    milliseconds = pl.col("occur_time").dt.epoch("ms")
+    seconds, rest = (milliseconds // 1000).cast(pl.String), (milliseconds % 1000).cast(pl.String).str.zfill(3)
+    epoch = pl.concat_str(seconds, pl.lit("."), rest, pl.lit("000"))
+    said = pl.concat_str("type", pl.col("customer_key").cast(pl.String), epoch, "attributes", separator="|")
+    texts = rows.select(said).to_series().to_list()
+    made = [hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in texts]
+    return pl.Series("digest", made, dtype=pl.String)
+
+
+def _json(shown: Mapping[str, pl.Expr]) -> pl.Expr:
+    """An object without its nulls; keys in the order of jsonb: the shorter first, then by their bytes."""
+    names = sorted(shown, key=lambda name: (len(name.encode()), name.encode()))
+    entries = [pl.lit(f"{json.dumps(name, ensure_ascii=False)}: ") + _json_value(shown[name]) for name in names]
+    return pl.concat_str(pl.lit("{"), pl.concat_str(entries, separator=", ", ignore_nulls=True), pl.lit("}"))
+
+
+def _json_value(value: pl.Expr) -> pl.Expr:
+    inside = pl.struct(value.alias("v")).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}")
+    return pl.when(value.is_not_null()).then(inside)
 
 
 def _shown(name: str, kind: Type) -> pl.Expr:

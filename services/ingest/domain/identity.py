@@ -52,14 +52,35 @@ def masked(text: str) -> str:
 
 def holds_numbers(texts: pl.Expr) -> pl.Expr:
     """holds_number() of a column."""
-    return texts.str.replace_all(_IDS, "x").str.contains(_BORDERED)
+    return texts.map_batches(_holds_numbers, return_dtype=pl.Boolean, is_elementwise=True)
 
 
 def masked_all(texts: pl.Expr) -> pl.Expr:
     """masked() of a column."""
-    once = texts.str.replace_all(_BORDERED, f"${{1}}{MASK}${{2}}")
+    return texts.map_batches(_masked_all, return_dtype=pl.String, is_elementwise=True)
+
+
+def _holds_numbers(texts: pl.Series) -> pl.Series:
+    at = _suspects(texts)
+    holds = texts.gather(at).str.replace_all(_IDS, "x").str.contains(_BORDERED)
+    return pl.repeat(False, len(texts), eager=True).scatter(at.filter(holds), True)
+
+
+def _masked_all(texts: pl.Series) -> pl.Series:
+    at = _suspects(texts)
+    if not len(at):
+        return texts
+    some = texts.gather(at)
+    once = some.str.replace_all(_BORDERED, f"${{1}}{MASK}${{2}}")
     twice = once.str.replace_all(_BORDERED, f"${{1}}{MASK}${{2}}")  # two numbers may share one border
-    return pl.when(holds_numbers(texts)).then(twice).otherwise(texts)
+    holds = _holds_numbers(some)
+    return texts.clone().scatter(at.filter(holds), twice.filter(holds))
+
+
+def _suspects(texts: pl.Series) -> pl.Series:
+    """Places of the texts in which a number may stand: it has eleven digits, and they begin with a one."""
+    long = (texts.str.len_bytes() >= len(MASK)).fill_null(False).arg_true()
+    return long.filter(texts.gather(long).str.contains("[1１]"))
 
 
 class KeysMissing(Exception):

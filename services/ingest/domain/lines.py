@@ -94,7 +94,7 @@ def split(batch: Batch, *, encoding: str, delimiter: str, names: list[str]) -> S
     faults[[*undecoded, *_lines_with(text, _REPLACEMENT, ends)]] = _FAULTS.index(UNDECODABLE)
     good = np.asarray(faults == 0)
     if not good.all():
-        text = codes[np.repeat(good, np.diff(ends, prepend=-1))].tobytes()
+        text = _without(text, ends, np.flatnonzero(~good))
     table = _table(text, delimiter, names)
     lines = np.flatnonzero(good).astype(np.int32) + batch.first
     assert table.height == len(lines), "a row was lost or made up"
@@ -112,6 +112,13 @@ def raw_lines(batch: Batch, lines: Iterable[int]) -> list[bytes]:
     starts = np.concatenate(([0], ends[:-1] + 1))
     at = [line - batch.first for line in wanted]
     return [batch.data[starts[i] : ends[i]].removesuffix(b"\r") for i in at]
+
+
+def _without(text: bytes, ends: Longs, lines: Longs) -> bytes:
+    """A text without some of its lines (their numbers from 0, ascending)."""
+    starts = np.concatenate(([0], ends[lines] + 1))
+    stops = np.append(np.where(lines > 0, ends[lines - 1] + 1, 0), len(text))
+    return b"".join(text[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True))
 
 
 def _rightly_split(codes: npt.NDArray[np.uint8], ends: Longs, delimiter: int, wanted: int) -> Flags:

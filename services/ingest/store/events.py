@@ -2,11 +2,12 @@
 
 import asyncio
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import polars as pl
 from sqlalchemy import Row, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -114,10 +115,46 @@ class Events:
         """Events that were not taken in, the latest first, without their bytes."""
         return await read.rows(_REJECTS, {"source": source, "before": before or (1 << 62), "size": size})
 
-    async def stage(self, tx: Write, frames: Iterable[pl.DataFrame]) -> None:
+    async def add_fresh(
+        self,
+        tx: Write,
+        frames: Iterator[pl.DataFrame],
+        *,
+        source: str,
+        delivery_id: str,
+        now: datetime,
+        traceparent: str,
+    ) -> bool:
+        """COPY rows (columns STAGED and `digest`) straight into the log, in the order of their lines.
+
+        False, and nothing is written, when the source told an event under one of their ids before: the key's index
+        says so. That is seldom, and everything else needs no staging and no second look.
+        """
+        same = [pl.lit(each) for each in (source, now.isoformat(), delivery_id, traceparent)]
+        try:
+            async with tx.driver.transaction():
+                while (rows := await asyncio.to_thread(next, frames, None)) is not None:
+                    orgs = await self._orgs(tx, rows["customer_key"].unique())
+                    keys, log = await asyncio.to_thread(_as_text, rows, orgs, same)
+                    for table, names, data in (("event_key", _KEY_COLUMNS, keys), ("event", _LOG_COLUMNS, log)):
+                        await tx.driver.copy_to_table(
+                            table, source=io.BytesIO(data), columns=names, schema_name=_SCHEMA
+                        )
+        except asyncpg.UniqueViolationError:
+            return False
+        return True
+
+    async def _orgs(self, tx: Write, customers: pl.Series) -> pl.DataFrame:
+        """Where customers belong, of those that are known to belong somewhere."""
+        row = await tx.driver.fetchrow(_ORGS, customers.to_list())
+        assert row is not None, "an aggregate always has a row"
+        found = {"customer_key": row[0] or [], "org_id": row[1] or []}
+        return pl.DataFrame(found, schema={"customer_key": pl.Int64, "org_id": pl.String})
+
+    async def stage(self, tx: Write, frames: Iterator[pl.DataFrame]) -> None:
         """Bring rows (columns STAGED) to Postgres for this transaction, for conflicts() and add_staged()."""
         await tx.execute(_STAGING)
-        for rows in frames:
+        while (rows := await asyncio.to_thread(next, frames, None)) is not None:
             text_of_it = io.BytesIO(await asyncio.to_thread(_as_csv, rows.select(STAGED)))
             await tx.driver.copy_to_table(
                 "staged", source=text_of_it, columns=list(STAGED), schema_name="pg_temp", format="csv"
@@ -159,6 +196,44 @@ def _as_csv(rows: pl.DataFrame) -> bytes:
     local = rows.with_columns(pl.col("occur_time").dt.replace_time_zone(None))
     return local.write_csv(include_header=False, datetime_format="%Y-%m-%dT%H:%M:%S%.3f+00").encode()
 
+
+def _as_text(rows: pl.DataFrame, orgs: pl.DataFrame, same: Sequence[pl.Expr]) -> tuple[bytes, bytes]:
+    """Rows of `event_key` and of `event` for COPY in its text format."""
+    source, now, delivery_id, traceparent = same
+    placed = rows.join(orgs, on="customer_key", how="left", maintain_order="left") if orgs.height else rows
+    texts = placed.with_columns(
+        pl.lit("").alias("org_id") if not orgs.height else pl.col("org_id").fill_null(""),
+        *(_escaped(name) for name in ("source_event_id", "type", "attributes")),
+        event_id=delivery_id + "-" + pl.col("line").cast(pl.String),
+        occur_time=pl.col("occur_time").dt.replace_time_zone(None),
+        source=source,
+        receive_time=now,
+        delivery_id=delivery_id,
+        traceparent=traceparent,
+    )
+    return tuple(  # type: ignore[return-value]
+        part.write_csv(
+            include_header=False, separator="\t", quote_style="never", datetime_format="%Y-%m-%dT%H:%M:%S%.3f+00"
+        ).encode()
+        for part in (texts.select(_KEY_COLUMNS).sort("source_event_id"), texts.select(_LOG_COLUMNS))
+    )
+
+
+def _escaped(name: str) -> pl.Expr:
+    """A text as COPY takes it; it is of one line, so that a backslash and a tab are all there is to escape."""
+    return pl.col(name).str.replace_all("\\", r"\\", literal=True).str.replace_all("\t", r"\t", literal=True)
+
+
+_SCHEMA = "ingest"
+_KEY_COLUMNS = ["source", "source_event_id", "event_id", "digest", "receive_time"]
+_LOG_COLUMNS = [
+    "event_id", "source", "source_event_id", "type", "customer_key", "org_id", "occur_time", "receive_time",
+    "attributes", "delivery_id", "line", "traceparent",
+]  # fmt: skip
+
+_ORGS = """
+SELECT array_agg(customer_key), array_agg(org_id) FROM customer WHERE customer_key = ANY($1::bigint[])
+"""
 
 _REJECT_COLUMNS = (
     "source",
@@ -223,7 +298,7 @@ CREATE TEMP TABLE staged (
 ) ON COMMIT DROP
 """)
 
-_DIGEST = "event_digest(staged.type, staged.customer_key, staged.occur_time, jsonb_strip_nulls(attributes::jsonb))"
+_DIGEST = "event_digest(staged.type, staged.customer_key, staged.occur_time, attributes::jsonb)"
 _TOLD_DIGEST = "event_digest(type, customer_key, occur_time, attributes)"
 
 _CONFLICTS = text(f"""
@@ -235,7 +310,7 @@ ORDER BY staged.line
 
 _ADD_STAGED = text(f"""
 WITH told AS MATERIALIZED (
-    SELECT source_event_id, type, customer_key, occur_time, jsonb_strip_nulls(attributes::jsonb) AS attributes, line
+    SELECT source_event_id, type, customer_key, occur_time, attributes::jsonb AS attributes, line
     FROM staged
 ), fresh AS (
     INSERT INTO event_key (source, source_event_id, event_id, digest, receive_time)

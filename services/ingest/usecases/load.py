@@ -12,6 +12,7 @@ import asyncio
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ from services.ingest.lake.landing import Changed, Landing
 from services.ingest.lake.parquet import ORDINAL, Lake, Spill, with_keys
 from services.ingest.usecases import numbers
 from services.ingest.usecases.deliveries import LOADED, to_payload
+from services.ingest.usecases.telling import tell_events
 from services.kit import jobs, outbox, telemetry
 from services.kit.clock import Clock
 from services.kit.db import Database, Write
@@ -359,17 +361,10 @@ class Load:
                 await self._deliveries.drop_customers(tx, old.delivery_id)
         if feed.target.event is not None:
             left_out = [each.line for each in judged.rejects if each.reason == EVENT_ID_REUSED]
-            await self._events.stage(tx, _staged(feed, judged.spill, keys, left_out))
-            late = await self._events.conflicts(tx, feed.feed_id)
+            rows = partial(_staged, feed, judged.spill, keys, left_out)
+            late = await tell_events(self._events, tx, feed, loaded, rows, fresh=old is None and not left_out)
             if late:
                 raise _ToldBefore(late)
-            await self._events.add_staged(
-                tx,
-                source=feed.feed_id,
-                delivery_id=loaded.delivery_id,
-                now=loaded.load_time,
-                traceparent=telemetry.traceparent(),
-            )
         await outbox.put(tx, LOADED, loaded.delivery_id, to_payload(loaded))
 
     async def _hold(self, running: jobs.Running, delivery: Delivery, problem: Problem) -> None:

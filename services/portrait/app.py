@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from services.portrait.api import RIGHTS, PortraitApi, encode_contacts, encode_o
 from services.portrait.config import Config
 from services.portrait.domain.calendar import WorkCalendar, parse_calendar
 from services.portrait.domain.readiness import ReadinessRule, parse_rule
+from services.portrait.domain.report import Report, parse_reports
 from services.portrait.domain.tag import Catalogue, parse
 from services.portrait.domain.wide import Item, parse_features
 from services.portrait.lake import Lake
@@ -40,6 +42,7 @@ from services.portrait.store import (
     Partitions,
     Planning,
     Projections,
+    Reports,
     Runs,
     Tags,
 )
@@ -56,6 +59,7 @@ from services.portrait.usecases import (
     Pace,
     Plans,
     Reading,
+    ReportDesk,
     Shelf,
     TagDesk,
     WholePortraits,
@@ -63,7 +67,7 @@ from services.portrait.usecases import (
 from services.portrait.usecases.compute import Settings
 from services.portrait.usecases.latent import LatentDesk, Learning
 from services.portrait.usecases.segments import Clustering, SegmentDesk
-from services.portrait.worker import Learnt, Peers, Worker
+from services.portrait.worker import Learnt, Peers, Worker, make_reports
 
 _SERVICE = "portrait"
 
@@ -93,17 +97,30 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         shelf.listen(reading.know)
         tags = TagDesk(db, Tags(), made.runs, shelf, data.calendar, settings.business_timezone.key, clock)
         city = CityDesk(db, made.runs, City(), shelf, data.items, clock)
+        known = Known()
+        reports = ReportDesk(
+            db,
+            made.runs,
+            Reports(),
+            data.reports,
+            shelf,
+            lambda org_id: known.directory.domain(org_id),
+            clock,
+            system_ids,
+        )
         learnt = (
             SegmentDesk(db, Segments(), made.runs, clock, system_ids),
             LatentDesk(db, Latent(), made.runs, clock, system_ids),
         )
-        api = PortraitApi(reading, plans, made.audiences, made.moments, made.journeys, tags, city, stop, *learnt)
+        api = PortraitApi(
+            reading, plans, made.audiences, made.moments, made.journeys, tags, city, reports, stop, *learnt
+        )
         background: list[server.Background] = [made.indexes.run, shelf.run]
         background += [made.hot.run, made.whole.run] if serving else []
         if working and token is not None:
             background.append(retention.trim(db, clock))
             background += await _work(closing, db, settings, data, made, shelf, plans, token_file(token), clock)
-        known = Known()
+            background.append(partial(make_reports, reports))
         background += await directory.background(
             closing,
             db,
@@ -206,6 +223,7 @@ class Rules:
     rule: ReadinessRule
     calendar: WorkCalendar
     items: tuple[Item, ...]
+    reports: Mapping[str, Report]
 
 
 def rules(settings: Config) -> Rules:
@@ -230,6 +248,7 @@ def rules(settings: Config) -> Rules:
     )
     calendar = parsed("CALENDAR_PATH", settings.calendar_path, parse_calendar)
     items = parsed("FEATURES_PATH", settings.features_path, lambda text: parse_features(yaml.safe_load(text)))
-    if catalogue is None or rule is None or calendar is None or items is None:
+    reports = parsed("REPORTS_PATH", settings.reports_path, lambda text: parse_reports(yaml.safe_load(text)))
+    if catalogue is None or rule is None or calendar is None or items is None or reports is None:
         raise ConfigProblems(problems)
-    return Rules(catalogue, rule, calendar, items)
+    return Rules(catalogue, rule, calendar, items, reports)

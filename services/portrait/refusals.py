@@ -145,3 +145,21 @@ def latent_override_unexplained() -> Refusal:
     message = "an algorithm that is asked for needs a reason"
     fields = [("reason", message)]
     return Refusal(Kind.INVALID_ARGUMENT, "LATENT_OVERRIDE_UNEXPLAINED", message, metadata={}, fields=fields)
+
+
+def report_not_found(report_id: str) -> Refusal:
+    """No report has this id."""
+    message = f"no report has the id {report_id}"
+    return Refusal(Kind.NOT_FOUND, "REPORT_NOT_FOUND", message, metadata={"report_id": report_id})
+
+
+def report_period_not_found(period: str) -> Refusal:
+    """No run of this period was published."""
+    message = f"no run of {period} was published"
+    return Refusal(Kind.NOT_FOUND, "REPORT_PERIOD_NOT_FOUND", message, metadata={"period": period})
+
+
+def report_schedule_not_found(schedule_id: str) -> Refusal:
+    """No schedule of the caller's organisations has this id."""
+    message = f"no schedule has the id {schedule_id}"
+    return Refusal(Kind.NOT_FOUND, "REPORT_SCHEDULE_NOT_FOUND", message, metadata={"schedule_id": schedule_id})

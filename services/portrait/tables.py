@@ -287,3 +287,29 @@ crowd = Table(
     Column("secs", BigInteger, nullable=False),
     Column("days", Integer, nullable=False),
 )
+
+report_version = Table(
+    "report_version",
+    metadata,
+    Column("report_id", Text, primary_key=True),
+    Column("run_no", BigInteger, primary_key=True),
+    Column("compared", Boolean, primary_key=True),
+    Column("org_id", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("compare_run_no", BigInteger),
+    Column("seq", BigInteger, Identity(always=True), unique=True),
+    Column("body", JSONB, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)
+
+report_schedule = Table(
+    "report_schedule",
+    metadata,
+    Column("schedule_id", Text, primary_key=True),
+    Column("report_id", Text, nullable=False),
+    Column("compared", Boolean, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)

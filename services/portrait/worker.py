@@ -17,11 +17,13 @@ from services.portrait.store.projections import Contact
 from services.portrait.usecases import KIND, Computing, Journeys, Matching, Plans
 from services.portrait.usecases.journey import Matrix
 from services.portrait.usecases.latent import LEARN, SCORE, Learning
+from services.portrait.usecases.reports import ReportDesk
 from services.portrait.usecases.segments import SEGMENT, Clustering
 
 _CONSUMER = "ingest.deliveries"
 _TIDY_SECONDS = 60.0
 _SCORE_SECONDS = 5.0
+_REPORT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -137,3 +139,10 @@ class Worker:
             await self.computing.tidy()
             await self.matching.tidy()
             await pause(_TIDY_SECONDS, stop)
+
+
+async def make_reports(desk: ReportDesk, stop: asyncio.Event) -> None:
+    """Make the reports that schedules ask for, a few seconds after each run is published."""
+    while not stop.is_set():
+        await desk.make_due()
+        await pause(_REPORT_SECONDS, stop)

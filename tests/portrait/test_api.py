@@ -67,7 +67,9 @@ async def served(
     journeys = Journeys(db, Moments(), Projections(), Audiences(), encode_offers, tmp_path.as_uri(), clock)
     plans = Plans(db, Planning(), RULE, catalogue.digest, clock, ids)
     tags, city = desks(db, clock)
-    api = PortraitApi(Reading(db, Runs(), whole, catalogue, clock), plans, desk, moments, journeys, tags, city, stop)
+    nobody: Any = None
+    reading = Reading(db, Runs(), whole, catalogue, clock)
+    api = PortraitApi(reading, plans, desk, moments, journeys, tags, city, nobody, stop)
     async with serving(
         "portrait",
         register=lambda server: v1.add_PortraitServiceServicer_to_server(api, server),

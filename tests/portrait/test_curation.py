@@ -112,7 +112,7 @@ async def _published(db: Database, computed: tuple[Work, list[Outcome], Lake]) -
 async def served(db: Database, serving: Serve, published: PublishedRun) -> AsyncIterator[Served]:
     nobody: Any = None
     tags, city = desks(db, lambda: NOW)
-    api = PortraitApi(nobody, nobody, nobody, nobody, nobody, tags, city, asyncio.Event())
+    api = PortraitApi(nobody, nobody, nobody, nobody, nobody, tags, city, nobody, asyncio.Event())
     async with serving(
         "portrait",
         register=lambda server: v1.add_PortraitServiceServicer_to_server(api, server),

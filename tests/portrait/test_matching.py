@@ -66,7 +66,8 @@ class Here:
         plans = Plans(self.db, Planning(), RULE, self.catalogue.digest, now, system_ids)
         reading = Reading(self.db, Runs(), self.whole, self.catalogue, now)
         tags, city = desks(self.db, now)
-        return PortraitApi(reading, plans, self.desk, self.moments, self.journeys, tags, city, self.stop)
+        nobody: Any = None
+        return PortraitApi(reading, plans, self.desk, self.moments, self.journeys, tags, city, nobody, self.stop)
 
     @contextlib.asynccontextmanager
     async def worker(self, name: str, *, dies: bool = False) -> AsyncIterator[Matching]:

@@ -17,10 +17,21 @@ from services.portrait.api.city import CityRpcs
 from services.portrait.api.latent import LatentRpcs
 from services.portrait.api.moments import MomentRpcs
 from services.portrait.api.portrait import merged
+from services.portrait.api.reports import RIGHTS as REPORT_RIGHTS
+from services.portrait.api.reports import ReportRpcs
 from services.portrait.api.segments import SegmentRpcs
 from services.portrait.api.tags import TagRpcs
 from services.portrait.domain.run import SCHEMA_VERSION
-from services.portrait.usecases import AudienceDesk, CityDesk, Journeys, MomentDesk, Plans, Reading, TagDesk
+from services.portrait.usecases import (
+    AudienceDesk,
+    CityDesk,
+    Journeys,
+    MomentDesk,
+    Plans,
+    Reading,
+    ReportDesk,
+    TagDesk,
+)
 from services.portrait.usecases.latent import LatentDesk
 from services.portrait.usecases.segments import SegmentDesk
 
@@ -81,6 +92,7 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "CancelJob": _WRITE,
     "WatchRuns": _READ,
     "GetSnapshot": _READ,
+    **REPORT_RIGHTS,
     "CreateSegmentation": _WRITE,
     "GetSegmentation": _READ,
     "ListSegmentations": _READ,
@@ -100,7 +112,9 @@ RIGHTS: Mapping[str, frozenset[str]] = {
 """Method → roles that may call it."""
 
 
-class PortraitApi(AudienceRpcs, CityRpcs, LatentRpcs, MomentRpcs, SegmentRpcs, TagRpcs, v1.PortraitServiceServicer):
+class PortraitApi(
+    AudienceRpcs, CityRpcs, LatentRpcs, MomentRpcs, ReportRpcs, SegmentRpcs, TagRpcs, v1.PortraitServiceServicer
+):
     """The servicer; `stop` ends the streams when the process stops."""
 
     def __init__(
@@ -112,6 +126,7 @@ class PortraitApi(AudienceRpcs, CityRpcs, LatentRpcs, MomentRpcs, SegmentRpcs, T
         journeys: Journeys,
         tag_desk: TagDesk,
         city_desk: CityDesk,
+        report_desk: ReportDesk,
         stop: asyncio.Event,
         segment_desk: SegmentDesk | None = None,
         latent_desk: LatentDesk | None = None,
@@ -123,6 +138,7 @@ class PortraitApi(AudienceRpcs, CityRpcs, LatentRpcs, MomentRpcs, SegmentRpcs, T
         self._journeys = journeys
         self._tags = tag_desk
         self._city = city_desk
+        self._reports = report_desk
         self._stop = stop
         if segment_desk is not None:
             self._segments = segment_desk

@@ -7,7 +7,19 @@ from services.portrait.store.moments import Moments
 from services.portrait.store.partitions import Partitions
 from services.portrait.store.planning import Planning
 from services.portrait.store.projections import Projections
+from services.portrait.store.reports import Reports
 from services.portrait.store.runs import Runs
 from services.portrait.store.tags import Tags
 
-__all__ = ["Audiences", "City", "HotPortraits", "Moments", "Partitions", "Planning", "Projections", "Runs", "Tags"]
+__all__ = [
+    "Audiences",
+    "City",
+    "HotPortraits",
+    "Moments",
+    "Partitions",
+    "Planning",
+    "Projections",
+    "Reports",
+    "Runs",
+    "Tags",
+]

@@ -13,7 +13,7 @@ from services.portrait.domain.pack import Encoded
 from services.portrait.domain.run import LakeFile, Run
 from services.portrait.tables import current_run, dwell_audit, portrait, run, run_file, tag_count
 
-_RUN = (
+RUN_COLUMNS = (
     run.c.run_id,
     run.c.from_date,
     run.c.to_date,
@@ -45,32 +45,36 @@ class Runs:
 
     async def current(self, read: Read) -> tuple[int, Run] | None:
         """The run that readers see, with its number."""
-        stmt = select(run.c.run_no, *_RUN).join(current_run, current_run.c.run_no == run.c.run_no)
+        stmt = select(run.c.run_no, *RUN_COLUMNS).join(current_run, current_run.c.run_no == run.c.run_no)
         row = await read.row(stmt)
-        return (row.run_no, _run(row)) if row is not None else None
+        return (row.run_no, run_of(row)) if row is not None else None
 
     async def by_id(self, read: Read, run_id: str) -> tuple[int, Run] | None:
         """A run by its id, with its number."""
-        row = await read.row(select(run.c.run_no, *_RUN).where(run.c.run_id == run_id))
-        return (row.run_no, _run(row)) if row is not None else None
+        row = await read.row(select(run.c.run_no, *RUN_COLUMNS).where(run.c.run_id == run_id))
+        return (row.run_no, run_of(row)) if row is not None else None
 
     async def before(self, read: Read, to_date: date) -> tuple[int, Run] | None:
         """The published run whose data end last before `to_date`, with its number: the run that this one follows."""
-        stmt = select(run.c.run_no, *_RUN).where(run.c.to_date < to_date, run.c.held == [])
+        stmt = select(run.c.run_no, *RUN_COLUMNS).where(run.c.to_date < to_date, run.c.held == [])
         row = await read.row(stmt.order_by(run.c.to_date.desc(), run.c.run_no.desc()).limit(1))
-        return (row.run_no, _run(row)) if row is not None else None
+        return (row.run_no, run_of(row)) if row is not None else None
 
     async def page(self, read: Read, before_no: int | None, size: int) -> list[tuple[int, Run]]:
         """Runs with their numbers, the latest first, below a number."""
-        stmt = select(run.c.run_no, *_RUN).order_by(run.c.run_no.desc()).limit(size)
+        stmt = select(run.c.run_no, *RUN_COLUMNS).order_by(run.c.run_no.desc()).limit(size)
         rows = await read.rows(stmt.where(run.c.run_no < before_no) if before_no is not None else stmt)
-        return [(row.run_no, _run(row)) for row in rows]
+        return [(row.run_no, run_of(row)) for row in rows]
 
     async def as_of(self, read: Read, day: date | None) -> list[tuple[int, Run]]:
         """The runs of which history is told: the last one whose data end on `day` or before; all without a day."""
-        stmt = select(run.c.run_no, *_RUN).where(run.c.held == []).order_by(run.c.to_date.desc(), run.c.run_no.desc())
+        stmt = (
+            select(run.c.run_no, *RUN_COLUMNS)
+            .where(run.c.held == [])
+            .order_by(run.c.to_date.desc(), run.c.run_no.desc())
+        )
         rows = await read.rows(stmt.where(run.c.to_date <= day).limit(1) if day is not None else stmt.limit(_MOST_PAST))
-        return [(row.run_no, _run(row)) for row in rows]
+        return [(row.run_no, run_of(row)) for row in rows]
 
     async def release(self, tx: Write, run_no: int) -> None:
         """A held run is held no more."""
@@ -166,6 +170,7 @@ class Runs:
         await tx.execute(insert(dwell_audit).values(row))
 
 
-def _run(row: Row[Any]) -> Run:
-    told = {column.name: getattr(row, column.name) for column in _RUN}
+def run_of(row: Row[Any]) -> Run:
+    """The run of a row with RUN_COLUMNS."""
+    told = {column.name: getattr(row, column.name) for column in RUN_COLUMNS}
     return Run(**(told | {"held": tuple(row.held)}))

@@ -9,6 +9,7 @@ from services.portrait.usecases.matching import Matching, Pace
 from services.portrait.usecases.moment_rules import MomentDesk
 from services.portrait.usecases.planning import Plans
 from services.portrait.usecases.reading import Reading
+from services.portrait.usecases.reports import ReportDesk
 from services.portrait.usecases.shelf import Shelf
 from services.portrait.usecases.tags import TagDesk
 from services.portrait.usecases.whole import WholePortraits
@@ -25,6 +26,7 @@ __all__ = [
     "Pace",
     "Plans",
     "Reading",
+    "ReportDesk",
     "Shelf",
     "TagDesk",
     "WholePortraits",

@@ -1,0 +1,362 @@
+"""Reports and themes: over two published runs, held against sums made another way; suppression; domains; schedules."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import grpc.aio
+import polars as pl
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from lifecircle.portrait import v1
+from services.kit.db import Database
+from services.kit.domains import Directory, Known
+from services.kit.ids import system_ids
+from services.portrait.api import RIGHTS, PortraitApi
+from services.portrait.domain.calendar import Window, WorkCalendar
+from services.portrait.domain.report import ReportInvalid, parse_reports, suppressed
+from services.portrait.domain.run import Run
+from services.portrait.domain.tag import Catalogue
+from services.portrait.lake import Lake, read_base
+from services.portrait.lake.reports import FAMILIES, KINDS
+from services.portrait.lake.trial import places_table
+from services.portrait.store import Reports, Runs
+from services.portrait.store.runs import Published
+from services.portrait.usecases import ReportDesk
+from services.portrait.usecases.bucket import Work, compute
+from tests.fixtures.serving import Serve, Served, refused
+from tests.portrait.conftest import BUCKETS, FIRST, HERE, Town
+from tests.portrait.desks import shelf
+
+NOW = datetime(2026, 9, 15, tzinfo=UTC)
+DOCUMENT = yaml.safe_load((HERE / "catalogue" / "reports.yaml").read_text(encoding="utf-8"))
+K = 10
+Rows = list[dict[str, Any]]
+
+
+class Computed:
+    """Two runs: the first week, and both weeks."""
+
+    def __init__(self, town: Town, catalogue: Catalogue, calendar: WorkCalendar, lake: Lake) -> None:
+        self.runs = [self._run(town, catalogue, calendar, lake, number, days) for number, days in enumerate((7, 14))]
+
+    def _run(
+        self, town: Town, catalogue: Catalogue, calendar: WorkCalendar, lake: Lake, number: int, days: int
+    ) -> tuple[Run, dict[str, list[Any]]]:
+        window = Window(FIRST, FIRST + timedelta(days=days - 1), "Asia/Shanghai")
+        base = read_base(town.manifest, window, catalogue, calendar, {})
+        work = Work(f"run-{number}", base, window, calendar, catalogue, BUCKETS)
+        found = []
+        for bucket in range(BUCKETS):
+            files = [
+                file for file in town.manifest["signalling"]
+                if file.bucket == bucket and window.from_date <= file.period <= window.to_date
+            ]  # fmt: skip
+            found.append(compute(work, bucket, files, lake))
+        places = lake.write(f"places-{number}.parquet", places_table(base.places), -1)
+        manifest = {kind: [each.files[kind] for each in found] for kind in KINDS if kind != "places"}
+        run = Run(work.run_id, window.from_date, window.to_date, len(base.customer_key), 1, 1, "ab" * 32)
+        return run, {**manifest, "places": [places]}
+
+    def table(self, name: str, run: int = 1) -> pl.DataFrame:
+        """A table of a run, read again without the code under test."""
+        return pl.concat([pl.read_parquet(file.uri.removeprefix("file://")) for file in self.runs[run][1][name]])
+
+
+@pytest.fixture(scope="module")
+def computed(
+    town: Town, catalogue: Catalogue, calendar: WorkCalendar, tmp_path_factory: pytest.TempPathFactory
+) -> Computed:
+    return Computed(town, catalogue, calendar, Lake(tmp_path_factory.mktemp("lake").as_uri()))
+
+
+async def empty(db: Database) -> None:
+    async with db.begin() as tx:
+        for table in ("report_schedule", "report_version", "run_file", "current_run", "run", "request"):
+            await tx.execute(text(f"DELETE FROM {table}"))
+        await tx.commit()
+
+
+@pytest.fixture
+async def desk(db: Database, computed: Computed) -> AsyncIterator[ReportDesk]:
+    await empty(db)
+    async with db.begin() as tx:
+        for run, files in computed.runs:
+            run_no = await Runs().put(tx, Published(run, run.run_id, "v", "d", {}), NOW)
+            assert run_no is not None
+            await Runs().put_files(tx, run_no, files)
+            await Runs().make_current(tx, run_no)
+        await tx.commit()
+    orgs = computed.table("features")["org_id"].unique().sort().to_list()
+    tree = Directory(parents=dict.fromkeys(orgs[: len(orgs) // 2], "NORTH"))
+    reports, definitions = Reports(), parse_reports(DOCUMENT)
+    clock = lambda: NOW  # noqa: E731
+    yield ReportDesk(db, Runs(), reports, definitions, shelf(db, clock), tree.domain, clock, system_ids)
+    await empty(db)
+
+
+@pytest.fixture
+async def served(desk: ReportDesk, serving: Serve, computed: Computed) -> AsyncIterator[Served]:
+    nobody: Any = None
+    api = PortraitApi(nobody, nobody, nobody, nobody, nobody, nobody, nobody, desk, asyncio.Event())
+    orgs = computed.table("features")["org_id"].unique().sort().to_list()
+    known = Known(Directory(parents=dict.fromkeys(orgs[: len(orgs) // 2], "NORTH")))
+    register = lambda server: v1.add_PortraitServiceServicer_to_server(api, server)  # noqa: E731
+    async with serving("portrait", register=register, rights=RIGHTS, background=[], known=known) as running:
+        yield running
+
+
+async def asked(served: Served, report_id: str, org: str = "", **more: Any) -> v1.Report:
+    stub = v1.PortraitServiceStub(served.channel(roles={"viewer"}, org=org))
+    return (await stub.GetReport(v1.GetReportRequest(report_id=report_id, **more))).report
+
+
+def rows(report: v1.Report, table_id: str) -> Rows:
+    """A table as dicts; "*" for what is suppressed."""
+    table = next(each for each in report.tables if each.table_id == table_id)
+    names = [column.name for column in table.columns]
+
+    def plain(cell: v1.ReportCell) -> Any:
+        return "*" if cell.suppressed else getattr(cell, cell.WhichOneof("value") or "", None)
+
+    return [{**dict(zip(names, map(plain, row.cells), strict=True)), "total": row.total} for row in table.rows]
+
+
+def circles(computed: Computed, catalogue: Catalogue, run: int = 1) -> dict[str, set[int]]:
+    """Who belongs to each circle, by its name."""
+    flags = {tag.code: tag.name for tag in catalogue.tags if tag.kind == "flag" and tag.family in FAMILIES}
+    tags = computed.table("tags", run).filter(pl.col("code").is_in(list(flags)))
+    told = tags.group_by("code").agg(pl.col("customer_key").unique())
+    return {flags[code]: set(keys) for code, keys in told.iter_rows()}
+
+
+async def test_circle_distribution_equals_sums_made_another_way(
+    served: Served, computed: Computed, catalogue: Catalogue
+) -> None:
+    """R001-120: the distribution of life circles is as the run's tags and features say."""
+    report = await asked(served, "circle_distribution")
+    customers = len(computed.table("features"))
+    stats = computed.table("stats").select("customer_key", pl.col("arpu_1m").fill_nan(None))
+    found = {row["circle"]: row for row in rows(report, "circles")}
+    wanted = circles(computed, catalogue)
+    assert set(found) == set(wanted)
+    for name, who in wanted.items():
+        row = found[name]
+        if min(len(who), customers - len(who) or K) < K:
+            assert row["customers"] == row["arpu"] == "*"
+            continue
+        assert row["customers"] == len(who)
+        assert row["share"] == pytest.approx(len(who) / customers, abs=1e-6)
+        arpu = stats.filter(pl.col("customer_key").is_in(list(who)))["arpu_1m"].mean()
+        assert row["arpu"] == pytest.approx(arpu, abs=1e-5)
+    towns = rows(report, "towns")
+    assert towns[-1]["total"]
+    assert towns[-1]["customers"] == customers
+
+
+async def test_dwell_distribution_equals_sums_made_another_way(
+    served: Served, computed: Computed, catalogue: Catalogue
+) -> None:
+    """R001-121: dwell by class of place and kind of day."""
+    report = await asked(served, "dwell_distribution")
+    dwell = computed.table("dwell").with_columns(
+        area=pl.col("place_class").map_elements(lambda code: catalogue.class_names[code][0], return_dtype=pl.String),
+        day_type=pl.when("workday").then(pl.lit("工作日")).otherwise(pl.lit("休息日")),
+    )
+    wanted = {
+        (area, day): (people, secs / 3600)
+        for area, day, people, secs in dwell.group_by("area", "day_type")
+        .agg(pl.col("customer_key").n_unique(), pl.col("secs").cast(pl.Int64).sum()).iter_rows()
+    }  # fmt: skip
+    told = [row for row in rows(report, "classes") if not row["total"] and row["customers"] != "*"]
+    assert told
+    for row in told:
+        assert (row["customers"], row["hours"]) == pytest.approx(wanted[row["area"], row["day_type"]], abs=1e-5)
+    for row in rows(report, "places"):
+        assert row["customers"] >= K
+    by_area: dict[str, list[Any]] = {}
+    for row in rows(report, "slots"):
+        by_area.setdefault(row["area"], []).append(row["share"])
+    whole = [sum(shares) for shares in by_area.values() if "*" not in shares]
+    assert whole == pytest.approx([1.0] * len(whole), abs=1e-5)
+
+
+async def test_correlation_of_circle_area_and_service_is_phi(served: Served, computed: Computed) -> None:
+    """R001-122: the measure is stated, and follows from the counts that are told."""
+    report = await asked(served, "circle_dwell_service")
+    table = report.tables[0]
+    assert "φ" in table.note
+    assert next(column.formula for column in table.columns if column.name == "phi").startswith("(")
+    told = rows(report, "correlation")
+    assert told
+    everyone = len(computed.table("features"))
+    for row in told:
+        n, users = row["customers"], row["users"]
+        assert row["penetration"] == pytest.approx(users / n, abs=1e-6)
+        if users:
+            base = round(users / n / row["lift"] * everyone)
+            wanted = (everyone * users - n * base) / (n * (everyone - n) * base * (everyone - base)) ** 0.5
+            assert row["phi"] == pytest.approx(wanted, abs=1e-4)
+        assert min(row["customers"], row["users"] or K, row["customers"] - row["users"] or K) >= K
+
+
+async def test_monitor_shows_who_joined_and_drift(served: Served, computed: Computed, catalogue: Catalogue) -> None:
+    """R001-124: the characteristics of circles over two cycles."""
+    report = await asked(served, "circle_monitor", compare=True)
+    assert (report.run_id, report.compare_run_id) == ("run-1", "run-0")
+    now, before = circles(computed, catalogue), circles(computed, catalogue, 0)
+    told = [row for row in rows(report, "movement") if row["stayed"] != "*"]
+    assert told
+    for row in told:
+        new, old = now.get(row["circle"], set()), before.get(row["circle"], set())
+        assert (row["stayed"], row["joined"], row["gone"]) == (len(new & old), len(new - old), len(old - new))
+        assert row["psi"] >= 0
+    compared = [row for row in rows(report, "features") if isinstance(row.get("customers_change"), int)]
+    assert compared
+    for row in compared:
+        assert row["customers_before"] == len(before[row["circle"]])
+        assert row["customers_change"] == row["customers"] - row["customers_before"]
+
+
+async def test_themes_are_there_and_the_large_one_is_made_of_the_small(served: Served, computed: Computed) -> None:
+    """R001-087, R001-088, R001-089: themes of active users, and their merger."""
+    life, spend, large = [
+        await asked(served, name) for name in ("theme_active_life", "theme_active_spend", "theme_active")
+    ]
+    assert [each.SerializeToString() for each in large.tables] == [
+        each.SerializeToString() for each in (*life.tables, *spend.tables)
+    ]
+    stats = computed.table("stats")
+    active = stats.filter(pl.col("active") & (pl.col("dou_mb_1m").fill_nan(0) > 0))
+    levels = rows(spend, "spend_levels")
+    assert levels[-1]["customers"] == len(active)
+    assert levels[-1]["share"] == levels[-1]["spend_share"] == 1.0
+
+
+async def test_cross_of_white_collar_and_basketball_equals_reference(
+    served: Served, computed: Computed, catalogue: Catalogue
+) -> None:
+    """R001-090: intersection counts and profile."""
+    report = await asked(served, "theme_cross")
+    found = circles(computed, catalogue)
+    white, ball = found.get("写字楼白领圈", set()), found.get("狂热篮球圈", set())
+    everybody = set(computed.table("features")["customer_key"])
+    wanted = {
+        "白领且篮球": white & ball,
+        "仅白领": white - ball,
+        "仅篮球": ball - white,
+        "都不是": everybody - white - ball,
+    }
+    told = [row for row in rows(report, "white_collar_basketball") if not row["total"]]
+    assert {row["group"] for row in told} == {name for name, who in wanted.items() if who}
+    for row in told:
+        assert row["customers"] in ("*", len(wanted[row["group"]]))
+    pairs = rows(report, "pairs")
+    assert pairs
+    for row in pairs:
+        assert row["customers"] == len(found[row["left"]] & found[row["right"]])
+
+
+async def test_consumption_structure_sums_to_one(served: Served) -> None:
+    """R001-091: the proportions of a circle sum to 100 %, and the contribution to data services is told."""
+    report = await asked(served, "theme_circle_spend")
+    shares: dict[str, list[Any]] = {}
+    for row in rows(report, "levels"):
+        if not row["total"]:
+            shares.setdefault(row["circle"], []).append(row["share"])
+    whole = [sum(each) for each in shares.values() if "*" not in each]
+    totals = [row["share"] for row in rows(report, "levels") if row["total"] and row["share"] != "*"]
+    assert totals
+    assert totals == pytest.approx([1.0] * len(totals))
+    assert whole == pytest.approx([1.0] * len(whole), abs=1e-5)
+    assert any(isinstance(row["data_share"], float) for row in rows(report, "contribution"))
+
+
+async def test_a_limited_caller_has_figures_of_his_organisations_only(served: Served, computed: Computed) -> None:
+    """The same report for the half of the organisations below NORTH counts their customers."""
+    features = computed.table("features")
+    orgs = features["org_id"].unique().sort().to_list()
+    mine = features.filter(pl.col("org_id").is_in(orgs[: len(orgs) // 2]))
+    north, whole = [await asked(served, "circle_distribution", org=org) for org in ("NORTH", "")]
+    assert (north.org_id, whole.org_id) == ("NORTH", "")
+    assert rows(north, "towns")[-1]["customers"] == len(mine)
+    assert rows(whole, "towns")[-1]["customers"] == len(features)
+    nobody = await asked(served, "circle_distribution", org="ELSEWHERE")
+    assert rows(nobody, "circles") == []
+    stub = v1.PortraitServiceStub(served.channel(roles={"viewer"}, org="ELSEWHERE"))
+    listed = await stub.ListReportVersions(v1.ListReportVersionsRequest(report_id="circle_distribution"))
+    assert [version.org_id for version in listed.versions] == ["ELSEWHERE"]
+
+
+async def test_a_scheduled_report_is_made_for_each_run_and_kept(served: Served, desk: ReportDesk) -> None:
+    """Schedules are kept, made once for a run, and given up."""
+    stub = v1.PortraitServiceStub(served.channel(roles={"operator"}))
+    request = v1.CreateReportScheduleRequest(report_id="circle_monitor", compare=True, request_id="s1")
+    made = (await stub.CreateReportSchedule(request)).schedule
+    assert (await stub.CreateReportSchedule(request)).schedule == made
+    assert [await desk.make_due(), await desk.make_due()] == [1, 0]
+    versions = (await stub.ListReportVersions(v1.ListReportVersionsRequest(report_id="circle_monitor"))).versions
+    assert [(each.run_id, each.compare_run_id) for each in versions] == [("run-1", "run-0")]
+    await asked(served, "circle_monitor", compare=True, period="2026-09")
+    again = (await stub.ListReportVersions(v1.ListReportVersionsRequest(report_id="circle_monitor"))).versions
+    assert list(again) == list(versions)
+    listed = await stub.ListReportSchedules(v1.ListReportSchedulesRequest())
+    assert list(listed.schedules) == [made]
+    drop = v1.DeleteReportScheduleRequest(schedule_id=made.schedule_id, request_id="s2")
+    assert (await stub.DeleteReportSchedule(drop)).schedule == made
+    assert not (await stub.ListReportSchedules(v1.ListReportSchedulesRequest())).schedules
+
+
+async def test_periods_and_what_is_not_there(served: Served) -> None:
+    """A period is a day or a month; what is not known is refused by its reason."""
+    early = await asked(served, "circle_distribution", period="2026-09-07", compare=True)
+    assert (early.run_id, early.compare_run_id) == ("run-0", "")
+    assert date(early.to_date.year, early.to_date.month, early.to_date.day) == date(2026, 9, 7)
+    stub = v1.PortraitServiceStub(served.channel(roles={"operator"}))
+    gone = v1.DeleteReportScheduleRequest(schedule_id="x", request_id="s3")
+    for call, reason in (
+        (stub.GetReport(v1.GetReportRequest(report_id="sales")), "REPORT_NOT_FOUND"),
+        (stub.GetReport(v1.GetReportRequest(report_id="theme_cross", period="2026-08")), "REPORT_PERIOD_NOT_FOUND"),
+        (stub.DeleteReportSchedule(gone), "REPORT_SCHEDULE_NOT_FOUND"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert refused(caught.value)[1] == reason
+    listed = (await stub.ListReports(v1.ListReportsRequest())).reports
+    assert len(listed) == 9
+    assert all(table.columns and not table.rows for report in listed for table in report.tables)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.tuples(st.sampled_from("abc"), st.sampled_from("uvwx")), st.integers(0, 40), min_size=1))
+def test_no_withheld_count_can_be_had_from_totals(cells: dict[tuple[str, str], int]) -> None:
+    """Whatever the counts: in each part with a known total, nothing small is shown, and what is withheld is two lines
+    or more that stand for k customers together, or all there is."""
+    keys, people = list(cells), [(count,) for count in cells.values()]
+    within = [(), (0,), (1,)]
+    hidden = suppressed(keys, people, within, K)
+    for at, kept in ((at, kept) for at in range(len(keys)) for kept in within):
+        part = [line for line, key in enumerate(keys) if all(key[p] == keys[at][p] for p in kept)]
+        gone = [line for line in part if hidden[line]]
+        assert all(hidden[line] or not 0 < people[line][0] < K for line in part)
+        left = [line for line in part if not hidden[line] and people[line][0]]
+        assert not gone or not left or (len(gone) > 1 and sum(people[line][0] for line in gone) >= K)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"smallest_group": 1}, "smallest_group"),
+        ({"format": "reports/2"}, "format"),
+        ({"reports": [{"id": "a", "zh": "a", "purpose": "a", "parts": ["b"]}]}, "a.parts"),
+        ({"reports": [{"id": "a", "zh": "a", "purpose": "a", "colour": 1}]}, "colour"),
+    ],
+)
+def test_a_definition_that_is_wrong_is_refused(change: dict[str, Any], where: str) -> None:
+    with pytest.raises(ReportInvalid, match=where):
+        parse_reports({**DOCUMENT, **change})

@@ -36,17 +36,17 @@ class Package:
     asked_by: frozenset[str]
 
 
-def packages(lock: str) -> dict[str, Package]:
-    """The packages of a lock by their names."""
+def packages(lock: str) -> list[Package]:
+    """The packages of a lock; one that differs from Python to Python stands there once for each, and pip chooses."""
     starts = [*(match.start() for match in _PIN.finditer(lock)), len(lock)]
-    found = {}
+    found = []
     for begin, end in pairwise(starts):
         text = lock[begin:end]
         match = _PIN.match(text)
         assert match is not None, "a part of the lock begins with a pin"
         comments = [line for line in text.splitlines() if line.lstrip().startswith("#")]
         asked = frozenset(plain(each[1]) for line in comments for each in _VIA.finditer(line) if each[1] != "via")
-        found[plain(match[1])] = Package(plain(match[1]), match[2], text, tuple(_HASH.findall(text)), asked)
+        found.append(Package(plain(match[1]), match[2], text, tuple(_HASH.findall(text)), asked))
     return found
 
 
@@ -56,11 +56,11 @@ def needed(service: str, root: Path = ROOT) -> list[Package]:
     client = tomllib.loads((root / "clients" / "python" / "pyproject.toml").read_text())["project"]
     asked = [*project["dependencies"], *project["optional-dependencies"][service], *client["dependencies"]]
     locked = packages((root / "requirements.lock").read_text())
-    names = {plain(_named(each)) for each in asked} & locked.keys()
+    names = {plain(_named(each)) for each in asked}
     while True:
-        more = {name for name, each in locked.items() if name not in names and each.asked_by & names}
+        more = {each.name for each in locked if each.name not in names and each.asked_by & names}
         if not more:
-            return [locked[name] for name in sorted(names)]
+            return [each for each in locked if each.name in names]
         names |= more
 
 
@@ -105,10 +105,9 @@ def main(words: list[str]) -> int:
         print("".join(each.text for each in parts))
         return 0
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    there = {
-        plain(each.name) for each in distributions(path=[str(p) for p in Path(rest[0]).glob("lib/*/site-packages")])
-    }
-    print(json.dumps(bill(service, version, [each for each in parts if each.name in there]), indent=2))
+    places = [str(path) for path in Path(rest[0]).glob("lib/*/site-packages")]
+    there = {(plain(each.name), each.version) for each in distributions(path=places)}
+    print(json.dumps(bill(service, version, [each for each in parts if (each.name, each.version) in there]), indent=2))
     return 0
 
 

@@ -85,6 +85,25 @@ def test_the_bill_of_materials_is_that_of_the_lock(service: str) -> None:
     assert all(each.hashes for each in parts), "every package is pinned by its checksum"
 
 
+def test_what_differs_from_python_to_python_is_asked_for_with_all_its_marks() -> None:
+    """Pip takes the one that fits; were only one of them there, it could be the one that does not."""
+    written = """\
+numpy==2.4.6 ; python_full_version < '3.12' \\
+    --hash=sha256:{0}
+    # via lifecircle-platform (pyproject.toml)
+numpy==2.5.2 ; python_full_version >= '3.12' \\
+    --hash=sha256:{0}
+    # via
+    #   lifecircle-platform (pyproject.toml)
+    #   scipy
+""".format("0" * 64)
+    found = lock.packages(written)
+    assert [(each.name, each.version) for each in found] == [("numpy", "2.4.6"), ("numpy", "2.5.2")]
+    assert "scipy" in found[1].asked_by
+    locked = [each for each in lock.packages((ROOT / "requirements.lock").read_text()) if each.name == "numpy"]
+    assert [each for each in lock.needed("ingest") if each.name == "numpy"] == locked
+
+
 def test_an_image_leaves_out_what_only_others_need() -> None:
     names = {service: {each.name for each in lock.needed(service)} for service in SERVICES}
     assert "polars" in names["ingest"]

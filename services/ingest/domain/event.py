@@ -21,6 +21,7 @@ _HIDDEN = (Type.MSISDN, Type.PARTY)  # these are no attributes
 _ID_BYTES = 128
 _ATTRIBUTES_MOST = 64
 _ATTRIBUTES_BYTES = 32 * 1024
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder each time
 _NUMBER_PROBLEM = "holds what looks like a telephone number; name the customer by customer_key"
 
 
@@ -54,7 +55,7 @@ class Told:
     @functools.cached_property
     def attributes_json(self) -> str:
         """The attributes as Postgres takes them."""
-        return json.dumps(self.attributes, ensure_ascii=False)
+        return _encode(self.attributes)
 
 
 @dataclass(frozen=True)

@@ -75,22 +75,32 @@ class Events:
 
     async def write(self, tx: Write, told: Sequence[Told], arrival: Arrival) -> list[Left]:
         """Write events in this order, each unless its source told one under its id before; gives those not written."""
-        content: list[list[Any]] = [
-            [each.source for each in told],
-            [each.source_event_id for each in told],
-            [each.type for each in told],
-            [each.customer_key for each in told],
-            [each.occur_time for each in told],
-            [each.attributes_json for each in told],
-        ]
-        ids = [f"{arrival.batch_id}-{at}" for at in range(len(told))]
-        left = await tx.driver.fetch(_WRITE, ids, *content, arrival.receive_time, arrival.traceparent)
-        strangers = [Left(row["at"], "", same=False) for row in left if row["stranger"]]
-        again = [row["at"] for row in left if not row["stranger"]]
-        if not again:
-            return strangers
-        earlier = await tx.driver.fetch(_EARLIER, again, *([column[at] for at in again] for column in content))
-        return strangers + [Left(row["at"], row["event_id"], row["same"]) for row in earlier]
+        orgs = await self._placed(tx, {each.customer_key for each in told} - {0})
+        left = [Left(at, "", same=False) for at, each in enumerate(told) if each.customer_key not in orgs]
+        fit = [(f"{arrival.batch_id}-{at}", at) for at, each in enumerate(told) if each.customer_key in orgs]
+        keys = await tx.driver.fetchval(
+            _ADD_KEYS, [event_id for event_id, _ in fit], *_content([told[at] for _, at in fit]), arrival.receive_time
+        )
+        new = set(keys or ())
+        fresh = [(event_id, at) for event_id, at in fit if event_id in new]
+        await tx.driver.execute(
+            _ADD_EVENTS,
+            [event_id for event_id, _ in fresh],
+            *_content([told[at] for _, at in fresh]),
+            [orgs[told[at].customer_key] for _, at in fresh],
+            arrival.receive_time,
+            arrival.traceparent,
+        )
+        again = [at for event_id, at in fit if event_id not in new]
+        if again:
+            earlier = await tx.driver.fetch(_EARLIER, again, *_content([told[at] for at in again]))
+            left += [Left(row["at"], row["event_id"], row["same"]) for row in earlier]
+        return left
+
+    async def _placed(self, tx: Write, customers: set[int]) -> dict[int, str]:
+        """The organisation of each customer who is known and not erased; nobody (0) is in none."""
+        rows = await tx.driver.fetch(_PLACED, sorted(customers)) if customers else []
+        return {0: ""} | {row["customer_key"]: row["org_id"] for row in rows}
 
     async def add_rejects(
         self, tx: Write, unfit: Sequence[tuple[Unfit, bytes]], *, key_version: int, caller: str, now: datetime
@@ -191,6 +201,18 @@ class Events:
         return Page(facts, reached, full, int(rows[0].head))
 
 
+def _content(told: Sequence[Told]) -> list[list[Any]]:
+    """What events say, column by column."""
+    return [
+        [each.source for each in told],
+        [each.source_event_id for each in told],
+        [each.type for each in told],
+        [each.customer_key for each in told],
+        [each.occur_time for each in told],
+        [each.attributes_json for each in told],
+    ]
+
+
 def _as_csv(rows: pl.DataFrame) -> bytes:
     """Rows for COPY: made by Polars, since a Python object a value costs ten times as much."""
     local = rows.with_columns(pl.col("occur_time").dt.replace_time_zone(None))
@@ -246,31 +268,32 @@ _REJECT_COLUMNS = (
     "receive_time",
 )
 
-# One statement: the keys decide who is new, and only those go to the log.
-_WRITE = """
-WITH told AS (
-    SELECT told.*, (at - 1)::int AS index
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
-        WITH ORDINALITY AS told (event_id, source, source_event_id, type, customer_key, occur_time, attributes, at)
-), fit AS (
-    SELECT told.*, coalesce(customer.org_id, '') AS org_id
-    FROM told LEFT JOIN vault USING (customer_key) LEFT JOIN customer USING (customer_key)
-    WHERE told.customer_key = 0 OR (vault.customer_key IS NOT NULL AND vault.erase_time IS NULL)
-), fresh AS (
+_PLACED = """
+SELECT customer_key, coalesce(org_id, '') AS org_id
+FROM vault LEFT JOIN customer USING (customer_key) WHERE customer_key = ANY($1::bigint[]) AND erase_time IS NULL
+"""
+
+# The keys decide who is new. In one order for all, so that no two writers wait for each other. No join: Postgres takes
+# a list for a short one, and would go through the whole of it for each event.
+_ADD_KEYS = """
+WITH fresh AS (
     INSERT INTO event_key (source, source_event_id, event_id, digest, receive_time)
     SELECT source, source_event_id, event_id, event_digest(type, customer_key, occur_time, attributes), $8
-    FROM fit ORDER BY source, source_event_id, at
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
+        WITH ORDINALITY AS told (event_id, source, source_event_id, type, customer_key, occur_time, attributes, at)
+    ORDER BY source, source_event_id, at
     ON CONFLICT (source, source_event_id) DO NOTHING
     RETURNING event_id
-), written AS (
-    INSERT INTO event (event_id, source, source_event_id, type, customer_key, org_id, occur_time, receive_time,
-                       attributes, traceparent)
-    SELECT event_id, source, source_event_id, type, customer_key, org_id, occur_time, $8, attributes, $9
-    FROM fit JOIN fresh USING (event_id) ORDER BY at
 )
-SELECT index AS at, fit.index IS NULL AS stranger
-FROM told LEFT JOIN fit USING (index) LEFT JOIN fresh ON fresh.event_id = told.event_id
-WHERE fresh.event_id IS NULL
+SELECT array_agg(event_id) FROM fresh
+"""
+
+_ADD_EVENTS = """
+INSERT INTO event (event_id, source, source_event_id, type, customer_key, org_id, occur_time, receive_time, attributes,
+                   traceparent)
+SELECT event_id, source, source_event_id, type, customer_key, org_id, occur_time, $9, attributes, $10
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::jsonb[], $8::text[])
+    AS told (event_id, source, source_event_id, type, customer_key, occur_time, attributes, org_id)
 """
 
 _EARLIER = """

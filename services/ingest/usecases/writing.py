@@ -23,7 +23,7 @@ from services.kit.clock import Clock
 from services.kit.db import Database, Write, is_unavailable
 from services.kit.ids import Ids
 
-GROUP = 5000
+GROUP = 2000
 """Events in one transaction, at most; a single batch may be larger."""
 ROOM = 20_000
 """Events that may wait; who brings more waits outside, and his stream is not read on."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
-from deploy.images.engine import Engine, NoEngine, found
+from deploy.images.engine import USER, Engine, NoEngine, found
 from deploy.local import platform, processes, services
 from deploy.local.keys import SERVICES
 from deploy.local.run import Run, process_name
@@ -130,9 +130,14 @@ def _journey(engine: Engine, images: dict[str, str], customers: int) -> dict[str
 def _replace(engine: Engine, run: Run, service: str, tag: str) -> subprocess.Popen[bytes]:
     """Stops the process of a service and starts a container of its image on the same port. Raises NoEngine."""
     processes.stop([run.children[process_name(service, 0)]], patience=30)
-    # The user of the image is nobody here: he gets at the state's own folders, which nobody else can reach.
-    open_up = [run.landing, run.ocrm_out, run.lake, *(run.state / each for each in ("keys", "tokens", "certificates"))]
-    subprocess.run(["chmod", "-R", "a+rwX", *open_up], check=True)
+    # As fsGroup does in a cluster: what the services write to, and what they read as secrets, is their own.
+    ours_alone = [
+        run.landing,
+        run.ocrm_out,
+        run.lake,
+        *(run.state / each for each in ("keys", "tokens", "certificates")),
+    ]
+    subprocess.run(["chown", "-R", USER, *ours_alone], check=True)
     run.state.chmod(0o755)
     ours = services.environment(run, service, 0)
     names = {"DATABASE_URL", "LISTEN", "JWT_KEYS", "SERVICE_TOKEN_FILE", "LAKE_URL", "LANDING", "VAULT_KEYS"}

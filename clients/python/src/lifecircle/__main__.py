@@ -1,7 +1,8 @@
-"""`python -m lifecircle call SERVICE.METHOD [JSON] | list [SERVICE]`: any RPC of the platform from a shell.
+"""`python -m lifecircle call SERVICE.METHOD [JSON] | list [SERVICE] | report REPORT`: the platform from a shell.
 
     python -m lifecircle list points
     python -m lifecircle call points.GetPeriod '{"periodId": "2026-03"}'
+    python -m lifecircle report circle_distribution --period 2026-09 --compare --to reports
 
 LIFECIRCLE_TARGET and LIFECIRCLE_TOKEN_FILE say where to and as whom (`eval "$(python -m deploy.local env)"` sets them).
 A request that takes a request_id and has none gets a new one. Exit status: 0 done, 1 refused, 2 wrong usage.
@@ -36,17 +37,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     call = verbs.add_parser("call", help="call an RPC; prints its answer as JSON, a stream's line by line")
     call.add_argument("method", help="as service.Method, for instance points.GetPeriod")
     call.add_argument("request", nargs="?", default="{}", help="the request as JSON; - reads it from stdin")
-    call.add_argument("--target", default=os.environ.get("LIFECIRCLE_TARGET", "127.0.0.1:8088"), help="the front door")
-    call.add_argument("--token-file", type=Path, default=os.environ.get("LIFECIRCLE_TOKEN_FILE"), help="whose token")
     call.add_argument("--most", type=int, default=0, help="end a stream after so many messages")
     listed = verbs.add_parser("list", help="the RPCs there are")
     listed.add_argument("service", nargs="?", choices=sorted(SERVICES), help="only of this service")
+    report = verbs.add_parser("report", help="a report as HTML and Excel; needs lifecircle-client[reports]")
+    report.add_argument("report", nargs="?", help="which, for instance circle_distribution; none lists them all")
+    report.add_argument("--period", default="", help="2026-09 or 2026-09-30; the latest by default")
+    report.add_argument("--compare", action="store_true", help="with the period before, and the change")
+    report.add_argument("--to", type=Path, default=Path(), help="the folder to write to (default: here)")
+    for verb in (call, report):
+        verb.add_argument(
+            "--target", default=os.environ.get("LIFECIRCLE_TARGET", "127.0.0.1:8088"), help="the front door"
+        )
+        verb.add_argument(
+            "--token-file", type=Path, default=os.environ.get("LIFECIRCLE_TOKEN_FILE"), help="whose token"
+        )
     arguments = parser.parse_args(argv)
     if arguments.verb == "list":
         for name in [arguments.service] if arguments.service else SERVICES:
             print("\n".join(f"{name}.{method.name}" for method in SERVICES[name].methods))
         return 0
-    return _call(arguments)
+    return _report(arguments) if arguments.verb == "report" else _call(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    try:
+        from lifecircle import reports
+    except ImportError as error:
+        return _wrong(f"reports need `pip install lifecircle-client[reports]`: {error}")
+    if not arguments.token_file:
+        return _wrong("whose token? give --token-file or set LIFECIRCLE_TOKEN_FILE")
+
+    async def run() -> list[str]:
+        async with Lifecircle(
+            arguments.target, token=tokens.file(Path(arguments.token_file)), deadline=120
+        ) as platform:
+            if not arguments.report:
+                return [f"{name:24} {title}" for name, title in await reports.names(platform)]
+            made = await reports.fetch(platform, arguments.report, arguments.period, arguments.compare)
+            return list(map(str, reports.write(made, arguments.to)))
+
+    try:
+        print("\n".join(asyncio.run(run())))
+    except Refused as refused:
+        print(f"report: {refused.fault}", file=sys.stderr)
+        return 1
+    except reports.ReportUnknown as unknown:
+        return _wrong(str(unknown))
+    except OSError as error:
+        return _wrong(f"a file cannot be read or written: {error}")
+    return 0
 
 
 def _call(arguments: argparse.Namespace) -> int:

@@ -762,8 +762,8 @@ class PortraitServiceServicer:
 
     def GetReport(self, request, context):
         """Gives a report over a published run: typed tables of the caller's organisations, small groups suppressed. It is made once for each run
-        and organisation, and kept: the same request gives the same figures. Sums of at most 10 million customers take less than a minute;
-        a report that is scheduled is there already.
+        and organisation, and kept: the same request gives the same figures. The first call computes; a report that is scheduled is there
+        already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

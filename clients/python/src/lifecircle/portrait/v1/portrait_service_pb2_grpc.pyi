@@ -134,8 +134,8 @@ class PortraitServiceStub:
     """Lists the reports that this service makes, by id, without their figures."""
     GetReport: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetReportRequest, _portrait_service_pb2.GetReportResponse]
     """Gives a report over a published run: typed tables of the caller's organisations, small groups suppressed. It is made once for each run
-    and organisation, and kept: the same request gives the same figures. Sums of at most 10 million customers take less than a minute;
-    a report that is scheduled is there already.
+    and organisation, and kept: the same request gives the same figures. The first call computes; a report that is scheduled is there
+    already.
     """
     CreateReportSchedule: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CreateReportScheduleRequest, _portrait_service_pb2.CreateReportScheduleResponse]
     """Schedules a report for the caller's organisation: it is made for each run that is published from now on, and for the current one.
@@ -610,8 +610,8 @@ class PortraitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_portrait_service_pb2.GetReportRequest, _abc.Awaitable[_portrait_service_pb2.GetReportResponse]],
     ) -> _abc.Awaitable[_portrait_service_pb2.GetReportResponse]:
         """Gives a report over a published run: typed tables of the caller's organisations, small groups suppressed. It is made once for each run
-        and organisation, and kept: the same request gives the same figures. Sums of at most 10 million customers take less than a minute;
-        a report that is scheduled is there already.
+        and organisation, and kept: the same request gives the same figures. The first call computes; a report that is scheduled is there
+        already.
         """
 
     @_abc_1.abstractmethod

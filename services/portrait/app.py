@@ -46,6 +46,7 @@ from services.portrait.store import (
     Runs,
     Tags,
 )
+from services.portrait.store.forgetting import Forgotten
 from services.portrait.store.latent import Latent
 from services.portrait.store.segments import Segments
 from services.portrait.usecases import (
@@ -65,6 +66,7 @@ from services.portrait.usecases import (
     WholePortraits,
 )
 from services.portrait.usecases.compute import Settings
+from services.portrait.usecases.forgetting import Forgetting
 from services.portrait.usecases.latent import LatentDesk, Learning
 from services.portrait.usecases.segments import Clustering, SegmentDesk
 from services.portrait.worker import Learnt, Peers, Worker, make_reports
@@ -167,7 +169,17 @@ async def _work(
         Learning(db, Latent(), made.runs, run_training, settings.scratch, clock, system_ids),
     )
     worker = Worker(
-        db, plans, computing, ingest.deliveries, matching, made.journeys, peers, system_ids(), clock, learnt=learnt
+        db,
+        plans,
+        computing,
+        ingest.deliveries,
+        matching,
+        made.journeys,
+        peers,
+        system_ids(),
+        clock,
+        learnt=learnt,
+        forgetting=Forgetting(Forgotten(), clock),
     )
     return list(worker.background())
 

@@ -41,7 +41,15 @@ class Ingest:
         request = GetSnapshotRequest(feed_id=feed_id, to_date=last)
         answer = await self.stub.GetSnapshot(request, timeout=_SNAPSHOT_SECONDS)
         return [
-            LakeFile(file.uri, file.rows, file.sha256, file.bucket, _day(file.period), file.delivery_id)
+            LakeFile(
+                file.uri,
+                file.rows,
+                file.sha256,
+                file.bucket,
+                _day(file.period),
+                file.delivery_id,
+                tuple(file.delivery_ids),
+            )
             for file in answer.files
         ]
 

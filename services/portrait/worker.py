@@ -15,6 +15,7 @@ from services.portrait.domain.readiness import Delivery
 from services.portrait.domain.run import LakeFile
 from services.portrait.store.projections import Contact
 from services.portrait.usecases import KIND, Computing, Journeys, Matching, Plans
+from services.portrait.usecases.forgetting import Forgetting
 from services.portrait.usecases.journey import Matrix
 from services.portrait.usecases.latent import LEARN, SCORE, Learning
 from services.portrait.usecases.reports import ReportDesk
@@ -62,6 +63,7 @@ class Worker:
     owner: str
     clock: Clock
     learnt: Learnt | None = None
+    forgetting: Forgetting | None = None
 
     def background(self) -> list[Callable[[asyncio.Event], Awaitable[None]]]:
         """Everything that runs beside."""
@@ -82,13 +84,19 @@ class Worker:
         )
 
     async def follow_events(self, stop: asyncio.Event) -> None:
-        """Journal every event that ingest learns of."""
+        """Journal every event that ingest learns of, and forget whom it says to forget, in the order of the stream."""
+
+        async def take(tx: Write, told: list[tuple[Event, int]]) -> None:
+            await self.matching.journal(tx, told)
+            if self.forgetting is not None:
+                await self.forgetting.take(tx, told)
+
         await cursors.follow(
             self.db,
             consumer="ingest.events",
             owner=self.owner,
             watch=self.peers.events,
-            handle=self.matching.journal,
+            handle=take,
             stop=stop,
         )
 

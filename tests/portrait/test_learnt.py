@@ -34,6 +34,7 @@ NOW = datetime(2026, 9, 30, tzinfo=UTC)
 COUNT = 300
 KEYS = np.arange(1, COUNT + 1)
 ORGS = np.where(KEYS % 2 == 0, "east", "west")
+BRANDS = ["动感地带" if key <= 150 else "全球通" for key in KEYS]
 GROUP = (KEYS - 1) // 50  # three groups of each brand
 NAMES = ["arpu_3m_avg", "arpu_prev_3m_avg", "arpu_slope_6m", "mou_1m", "sms_mo_1m", "dou_mb_1m", "age",
          "tenure_months", "places", "days_seen"]  # fmt: skip
@@ -58,7 +59,7 @@ def feeds() -> dict[str, pa.Table]:
     asked = [int(key) for key in KEYS if GROUP[key - 1] == 1]
     month = date(2026, 9, 1)
     return {
-        "customers": pa.table({"customer_key": KEYS, "brand": ["动感地带" if key <= 150 else "全球通" for key in KEYS]}),
+        "customers": pa.table({"customer_key": KEYS, "brand": BRANDS}),
         "products": pa.table({"product_id": ["GAME", "RING"], "name": ["游戏包", "彩铃"]}),
         "orders": pa.table({
             "customer_key": [key for key, _ in held], "product_id": [name for _, name in held],
@@ -220,14 +221,15 @@ async def test_segments_are_made_by_brand_with_figures_and_stay_the_same_in_the_
 
 
 async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(work: Work, stub: Any) -> None:
-    """R004-017 to R004-021, R002-007, R004-014, R000-004: four eyes, values, warnings, matrix, inferred attributes."""
+    """R004-017, R004-019, R004-021, R002-007, R004-014, R000-004: four eyes, warnings, matrix, inferences."""
     ann, bob = stub("ann"), stub("bob")
     value, churn = v1.LATENT_TARGET_VALUE, v1.LATENT_TARGET_CHURN
     labels = [v1.CustomerLabel(customer_key=key, label="leaves" if GROUP[key - 1] == 5 else "stays")
               for key in range(1, COUNT + 1)]  # fmt: skip
     labels[0].label = "leaves"
+    nobody = v1.CustomerLabel(customer_key=999, label="stays")
     told = await ann.LabelCustomers(v1.LabelCustomersRequest(
-        request_id="l1", target=churn, labels=[*labels, v1.CustomerLabel(customer_key=999, label="stays")]))  # fmt: skip
+        request_id="l1", target=churn, labels=[*labels, nobody]))  # fmt: skip
     assert (told.labels, told.unknown) == (COUNT, 1)
     bare = v1.CreateLatentModelRequest(request_id="c0", target=churn, algorithm=v1.LATENT_ALGORITHM_SVM)
     assert await refusal(ann.CreateLatentModel(bare)) == "LATENT_OVERRIDE_UNEXPLAINED"

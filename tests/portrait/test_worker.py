@@ -135,13 +135,17 @@ async def test_killed_in_mid_job_it_ends_with_the_same_run(
 
         async def halfway() -> bool:
             async with here.read() as read:
-                return bool(await read.value(text("SELECT checkpoint ? 'buckets' AND state = 'RUNNING' FROM job")))
+                return bool(
+                    await read.value(
+                        text("SELECT checkpoint ? 'buckets' AND state = 'RUNNING' FROM job WHERE kind = 'compute'")
+                    )
+                )
 
         await until(halfway)
         await worker.kill()
         async with here.begin() as tx:
             assert await tx.value(text("SELECT count(*) FROM run")) == 0, "it was killed before the end"
-            kept = await tx.value(text("SELECT checkpoint FROM job"))
+            kept = await tx.value(text("SELECT checkpoint FROM job WHERE kind = 'compute'"))
             await tx.execute(text("UPDATE job SET lease_until = now()"))  # as if the lease had run out already
             await tx.commit()
         finished = {name: os.stat(part[0].removeprefix("file://")).st_mtime_ns for name, part in _files(kept)}
@@ -150,7 +154,7 @@ async def test_killed_in_mid_job_it_ends_with_the_same_run(
         for name, part in _files(kept):
             assert os.stat(part[0].removeprefix("file://")).st_mtime_ns == finished[name], "not computed again"
         async with here.read() as read:
-            assert await read.value(text("SELECT attempt FROM job")) == 2
+            assert await read.value(text("SELECT attempt FROM job WHERE kind = 'compute'")) == 2
             assert await read.value(text("SELECT count(*) FROM outbox WHERE kind = 'run.published'")) == 1
         assert not list((tmp_path / "lake").rglob("*.part"))
         assert (killed, await rows(here)) == undisturbed(town, catalogue, calendar, killed[0], tmp_path / "calm")
@@ -201,7 +205,10 @@ async def test_a_corrected_delivery_makes_a_new_run_and_a_repeated_one_none(
         assert second[1] != first[1]
         async with here.read() as read:
             current = await read.value(text("SELECT run_id FROM run JOIN current_run USING (run_no)"))
-            jobs = [tuple(row) for row in await read.rows(text("SELECT state, count(*) FROM job GROUP BY 1"))]
+            jobs = [
+                tuple(row)
+                for row in await read.rows(text("SELECT state, count(*) FROM job WHERE kind = 'compute' GROUP BY 1"))
+            ]
         assert current == second[0]
         assert jobs == [("SUCCEEDED", 2)]
 

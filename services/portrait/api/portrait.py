@@ -6,6 +6,7 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lifecircle.portrait import v1
+from services.kit.interceptors import caller
 from services.portrait.api import translate
 from services.portrait.domain.interest import Interest
 from services.portrait.domain.pack import Encoded
@@ -109,3 +110,9 @@ def _time(known: datetime) -> Timestamp:
     told = Timestamp()
     told.FromDatetime(known)
     return told
+
+
+def visible(answer: bytes) -> bool:
+    """Whether a stored answer is of a customer whom the caller in hand may see; not looked into for the whole."""
+    who = caller()
+    return who.domain is None or who.sees(v1.GetPortraitResponse.FromString(answer).portrait.org_id)

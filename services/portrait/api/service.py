@@ -16,12 +16,13 @@ from services.portrait.api.audiences import AudienceRpcs
 from services.portrait.api.city import CityRpcs
 from services.portrait.api.latent import LatentRpcs
 from services.portrait.api.moments import MomentRpcs
-from services.portrait.api.portrait import merged
+from services.portrait.api.portrait import merged, visible
 from services.portrait.api.reports import RIGHTS as REPORT_RIGHTS
 from services.portrait.api.reports import ReportRpcs
 from services.portrait.api.segments import SegmentRpcs
 from services.portrait.api.tags import TagRpcs
 from services.portrait.domain.run import SCHEMA_VERSION
+from services.portrait.refusals import customer_not_found
 from services.portrait.usecases import (
     AudienceDesk,
     CityDesk,
@@ -150,14 +151,18 @@ class PortraitApi(
         self, request: v1.GetPortraitRequest, context: Context
     ) -> bytes:
         """One customer's portrait."""
-        return await self._reading.portrait(request.customer_key, audiences.sees_all())
+        answer = await self._reading.portrait(request.customer_key, audiences.sees_all())
+        if not visible(answer):
+            raise customer_not_found(request.customer_key)
+        return answer
 
     @bytes_method
     async def BatchGetPortraits(  # type: ignore[override]  # stored answers one after the other are the batch's answer
         self, request: v1.BatchGetPortraitsRequest, context: Context
     ) -> bytes:
         """Some customers' portraits."""
-        return b"".join(map(merged, await self._reading.portraits(request.customer_keys, audiences.sees_all())))
+        answers = await self._reading.portraits(request.customer_keys, audiences.sees_all())
+        return b"".join(map(merged, filter(visible, answers)))
 
     async def ListDwell(self, request: v1.ListDwellRequest, context: Context) -> v1.ListDwellResponse:
         """A page of one customer's dwell, audited."""

@@ -36,6 +36,13 @@ class LakeFile:
     bucket: int
     period: date = date.min
     delivery_id: str = ""
+    delivery_ids: tuple[str, ...] = ()
+    """All deliveries whose rows a compacted file holds; empty for a file of one."""
+
+    @property
+    def deliveries(self) -> frozenset[str]:
+        """The deliveries whose rows it holds."""
+        return frozenset(self.delivery_ids or (self.delivery_id,))
 
 
 @dataclass(frozen=True)

@@ -127,13 +127,15 @@ class Computing:
         feeds = sorted(inputs.deliveries)
         manifests = await asyncio.gather(*(self._snapshot(feed, inputs) for feed in feeds))
         facts = {
-            feed: [file for file in manifest if file.delivery_id in set(inputs.deliveries[feed])]
+            feed: [file for file in manifest if file.deliveries & set(inputs.deliveries[feed])]
             for feed, manifest in zip(feeds, manifests, strict=True)
         }
         gone = [
             f"{feed} {delivery_id}"
             for feed in feeds
-            for delivery_id in sorted(set(inputs.deliveries[feed]) - {file.delivery_id for file in facts[feed]})
+            for delivery_id in sorted(
+                set(inputs.deliveries[feed]).difference(*(file.deliveries for file in facts[feed]))
+            )
         ]
         if gone:
             raise feeds_incomplete(gone)

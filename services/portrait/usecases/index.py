@@ -10,6 +10,7 @@ import numpy.typing as npt
 import structlog
 from pyroaring import BitMap, FrozenBitMap
 
+from services.kit import domains
 from services.kit.db import Database, Read
 from services.kit.waiting import pause
 from services.portrait.domain.audience import AudienceInvalid, Expression, FeatureBetween, Frozen, Listed, Saved
@@ -18,7 +19,8 @@ from services.portrait.domain.run import LakeFile, Run
 from services.portrait.lake import packing
 from services.portrait.refusals import audience_not_found, index_loading
 from services.portrait.store import Audiences, Runs
-from services.portrait.store.audiences import EVERYBODY
+from services.portrait.store.audiences import EVERYBODY, ORGANISATION
+from services.portrait.store.forgetting import Forgotten
 
 _LOOK_SECONDS = 0.5
 _MOST_FEATURES = 16
@@ -39,6 +41,11 @@ class TagIndex:
     tags: Mapping[tuple[str, str], FrozenBitMap]
     features: Sequence[LakeFile]
 
+    def of(self, domain: frozenset[str]) -> FrozenBitMap:
+        """The customers of some organisations."""
+        held = (bearers for (code, org_id), bearers in self.tags.items() if code == ORGANISATION and org_id in domain)
+        return FrozenBitMap(BitMap.union(BitMap(), *held))
+
 
 @dataclass
 class Prepared:
@@ -48,21 +55,24 @@ class Prepared:
     known_features: Mapping[str, tuple[npt.NDArray[np.uint32], Floats]]
     audiences: dict[tuple[str, int], Expression] = field(default_factory=dict)
     lists: dict[tuple[str, str], BitMap] = field(default_factory=dict)
+    within: FrozenBitMap | None = None
+    """The customers of the caller's organisations, whom alone an expression can mean; None for all."""
 
     def everybody(self) -> FrozenBitMap:
-        """Every customer of the run."""
-        return self.index.everybody
+        """Every customer of the run that may be seen."""
+        return self.index.everybody if self.within is None else self.within
 
     def tag(self, code: str, value: str) -> FrozenBitMap:
         """Who bears a tag, or a value of it."""
-        return self.index.tags.get((code, value), FrozenBitMap())
+        found = self.index.tags.get((code, value), FrozenBitMap())
+        return found if self.within is None else FrozenBitMap(found & self.within)
 
     def feature(self, name: str, least: float | None, most: float | None) -> BitMap:
         """Who has a feature within bounds. Floats of 32 bits are compared as such, so that 0.1 is 0.1."""
         keys, values = self.known_features[name]
         low = np.float32(-np.inf if least is None else least)
         high = np.float32(np.inf if most is None else most)
-        return BitMap(keys[(values >= low) & (values <= high)])
+        return self._seen(BitMap(keys[(values >= low) & (values <= high)]))
 
     def saved(self, audience_id: str, version: int) -> Expression:
         """A saved audience."""
@@ -70,7 +80,10 @@ class Prepared:
 
     def listed(self, kind: str, list_id: str) -> BitMap:
         """A list or a frozen audience."""
-        return self.lists[kind, list_id]
+        return self._seen(self.lists[kind, list_id])
+
+    def _seen(self, found: BitMap) -> BitMap:
+        return found if self.within is None else found & self.within
 
 
 class Indexes:
@@ -81,6 +94,7 @@ class Indexes:
         self._runs = runs
         self._audiences = audiences
         self._current: TagIndex | None = None
+        self._forgotten: frozenset[int] = frozenset()
         self._features: OrderedDict[tuple[int, str], tuple[npt.NDArray[np.uint32], Floats]] = OrderedDict()
         self._lists: OrderedDict[tuple[str, str, int], BitMap] = OrderedDict()
 
@@ -98,20 +112,25 @@ class Indexes:
             await pause(_LOOK_SECONDS, stop)
 
     async def refresh(self) -> None:
-        """Load the current run, unless it is there."""
+        """Load the current run, unless it is there; without those who were forgotten since."""
         async with self._db.read() as read:
-            found = await self._runs.current(read)
-            if found is None or (self._current is not None and self._current.run_no == found[0]):
+            found, forgotten = await self._runs.current(read), await Forgotten().keys(read)
+            known = self._current is not None and found is not None and self._current.run_no == found[0]
+            if found is None or (known and forgotten == self._forgotten):
                 return
             tags = await self._audiences.bitmaps(read, found[0])
             features = await self._runs.files(read, found[0], "features")
-        everybody = tags.pop((EVERYBODY, ""), FrozenBitMap())
+        if forgotten:
+            gone = BitMap(forgotten)
+            tags = {name: FrozenBitMap(bearers - gone) for name, bearers in tags.items()}
+        everybody, self._forgotten = tags.pop((EVERYBODY, ""), FrozenBitMap()), forgotten
         self._current = TagIndex(found[1], found[0], everybody, tags, features)
         _log.info("tags_loaded", run_id=found[1].run_id, customers=len(everybody), tags=len(tags))
 
     async def prepare(self, *expressions: Expression) -> Prepared:
         """Fetch what expressions need. Raises audience_not_found, index_loading, AudienceInvalid."""
-        index, found = self.current, Prepared(self.current, {})
+        index, domain = self.current, domains.current()
+        found = Prepared(index, {}, within=index.of(domain) if domain is not None else None)
         features: dict[str, tuple[npt.NDArray[np.uint32], Floats]] = {}
         pending, level = list(expressions), 0
         while pending:

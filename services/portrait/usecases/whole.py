@@ -17,6 +17,7 @@ from services.kit.waiting import pause
 from services.portrait.domain.pack import Pack
 from services.portrait.lake import packing
 from services.portrait.store import HotPortraits, Runs
+from services.portrait.store.forgetting import Forgotten
 from services.portrait.store.projections import Contact, Projections
 from services.portrait.usecases.compute import PACK
 
@@ -56,10 +57,13 @@ class WholePortraits:
         self._contacts: dict[int, dict[str, Contact]] = defaultdict(dict)
         self._encoded: dict[int, bytes] = {}
         self._changed = 0
+        self._forgotten: frozenset[int] = frozenset()
 
     async def get(self, keys: Sequence[int], clear: bool) -> dict[int, bytes]:
         """Answers by key, those that are not known left out; `clear` for roles that see everything."""
         pack = self._pack
+        if self._forgotten:
+            keys = [key for key in keys if key not in self._forgotten]
         if pack is not None:
             found = {key: one for key in keys if (one := pack.portrait(key, clear)) is not None}
         else:
@@ -80,6 +84,7 @@ class WholePortraits:
         """Look once."""
         async with self._db.read() as read:
             current = await self._runs.current(read)
+            self._forgotten = await Forgotten().keys(read)
             packs = []
             if self._mapped and current is not None and current[0] != self._run_no:
                 packs = await self._runs.files(read, current[0], PACK)

@@ -294,7 +294,7 @@ Global___ContentFigure: _TypeAlias = ContentFigure  # noqa: Y015
 
 @_typing.final
 class Opportunity(_message.Message):
-    """Opportunity is a service that a segment holds less than the best of its brand's segments of a like awareness (营销机会)."""
+    """Opportunity is a service that a segment holds less than the segment most like it in its brand (营销机会)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -217,3 +217,24 @@ async def test_consents_are_followed_in_the_order_in_which_they_were_given(
     await house.deliver("CONSENT_20260902_001.TXT", "13800000001|sms|marketing|Y|20260902100000\n")
     (seen,) = await read(stub.WatchEvents(v1.WatchEventsRequest(type_prefixes=["consent."], batch_size=99)), 1)
     assert [each.attributes["granted"] for each in seen.events] == ["Y", "N", "Y", "N", "Y", "N", "Y"]
+
+
+async def test_what_is_done_with_persons_stands_in_the_operation_log_without_a_number(
+    privacy: v1.IngestServiceStub, house: House
+) -> None:
+    """Who revealed, merged, rotated or erased, in the transaction of the effect; a merge that is repeated, once."""
+    await house.deliver("SIGNAL_20260901_001.TXT", signals(*numbers(3)))
+    request = v1.RevealIdentitiesRequest(customer_keys=[1], purpose="call back 13800000000")
+    assert [part async for part in privacy.RevealIdentities(request)]
+    for _ in range(2):
+        await privacy.MergeIdentities(
+            v1.MergeIdentitiesRequest(into_key=1, customer_keys=[2], reason="one person", request_id="merge-1")
+        )
+    await privacy.RotateVaultKeys(v1.RotateVaultKeysRequest(request_id="rotate-1"))
+    await privacy.EraseSubject(v1.EraseSubjectRequest(customer_key=3, reason="asked for", request_id="erase-1"))
+    told = [row[0] for row in await house.rows("SELECT payload FROM outbox WHERE kind = 'operation' ORDER BY id")]
+    methods = ["RevealIdentities", "MergeIdentities", "RotateVaultKeys", "EraseSubject"]
+    assert [each["action"] for each in told] == [f"ingest.{method}" for method in methods]
+    assert all(each["caller"] and each["target"] for each in told)
+    assert told[1]["detail"] == {"asked": "1", "merged": "1"}
+    assert "13800000000" not in str(told)

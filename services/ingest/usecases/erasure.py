@@ -28,7 +28,7 @@ from services.ingest.lake.rewriting import Person
 from services.ingest.store.erasures import Erasures, Raw, StoredFile
 from services.ingest.store.events import Arrival
 from services.ingest.usecases.identities import SOURCE
-from services.kit import idempotency, jobs, telemetry
+from services.kit import idempotency, jobs, operations, telemetry
 from services.kit.clock import Clock
 from services.kit.db import Database, Write
 from services.kit.errors import invalid_field
@@ -82,6 +82,7 @@ class Asking:
                 known = await self._erasures.of_customer(tx, customer_key)
             assert known is not None
             if earlier is None:
+                await operations.record(tx, "ingest.EraseSubject", known.erasure_id)
                 await idempotency.answer(tx, request, {"erasure_id": known.erasure_id})
                 await tx.commit()
         return known

@@ -8,7 +8,7 @@ import structlog
 from services.ingest import refusals, store
 from services.ingest.domain import definition
 from services.ingest.domain.feed import Feed, Revision
-from services.kit import idempotency
+from services.kit import idempotency, operations
 from services.kit.clock import Clock
 from services.kit.db import Database, Write
 from services.kit.errors import invalid_field
@@ -58,6 +58,8 @@ class Feeds:
                 raise refusals.feed_changed(feed_id, etag)
             same = current is not None and current.definition == text
             revision = current if same and current is not None else await self._add(tx, feed, text, "")
+            if not same:
+                await operations.record(tx, "ingest.UpdateFeed", feed_id, revision=revision.revision)
             await idempotency.answer(tx, key, {"revision": revision.revision})
             await tx.commit()
         return revision

@@ -12,11 +12,11 @@ from sqlalchemy import Row
 
 from services.ingest import refusals, store
 from services.ingest.domain.event import Told
-from services.ingest.domain.identity import VaultKeys
+from services.ingest.domain.identity import VaultKeys, masked
 from services.ingest.store.events import Arrival
 from services.ingest.store.identities import Sealed
 from services.ingest.usecases import numbers
-from services.kit import idempotency, jobs, telemetry
+from services.kit import idempotency, jobs, operations, telemetry
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.idempotency import RequestKey
@@ -78,12 +78,12 @@ class Identities:
 
     async def reveal(self, customer_keys: Sequence[int], *, purpose: str, caller: str) -> AsyncIterator[Revealed]:
         """Clear numbers in the order asked, in parts; customers that are not known or have none are left out."""
-        now = self._clock()
+        now, disclosure_id = self._clock(), self._ids()
         async with self._db.begin() as tx:
             sealed = await self._identities.sealed(tx, customer_keys)
             await self._identities.add_disclosure(
                 tx,
-                disclosure_id=self._ids(),
+                disclosure_id=disclosure_id,
                 caller=caller,
                 method="RevealIdentities",
                 purpose=purpose,
@@ -91,6 +91,8 @@ class Identities:
                 customer_keys=sorted(sealed),
                 now=now,
             )
+            asked, found, why = len(customer_keys), len(sealed), masked(purpose)
+            await operations.record(tx, "ingest.RevealIdentities", disclosure_id, purpose=why, asked=asked, told=found)
             await tx.commit()
         known = [key for key in customer_keys if key in sealed]
         for start in range(0, len(known), _PART):
@@ -150,6 +152,9 @@ class Identities:
             told = [Told(SOURCE, f"merge:{key}:{into}", MERGED, key, now, {"into_key": str(into)}) for key in merged]
             if told:
                 await self._events.write(tx, told, Arrival(self._ids(), now, telemetry.traceparent()))
+            await operations.record(
+                tx, "ingest.MergeIdentities", str(into), asked=len(customer_keys), merged=len(merged)
+            )
             await idempotency.answer(tx, request, {"into_key": into, "merged": len(merged)})
             await tx.commit()
         return into, len(merged)
@@ -167,6 +172,7 @@ class Identities:
                 return str(earlier["job_id"])
             key = f"version {self._keys.version}"
             made = await jobs.create(tx, job_id=self._ids(), kind=ROTATE, key=key, spec={}, now=self._clock())
+            await operations.record(tx, "ingest.RotateVaultKeys", made.job_id, version=self._keys.version)
             await idempotency.answer(tx, request, {"job_id": made.job_id})
             await tx.commit()
         return made.job_id

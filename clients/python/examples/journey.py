@@ -369,8 +369,7 @@ async def travel(state: Path, city: Path, *, patience: float = 600.0, console: C
     ):
         with Progress(*columns, console=console) as progress:
             found = {"customers": manifest["customers"]}
-            seed = manifest["seed"]
-            journey = Journey(platform, author, run, state, city, seed, patience, progress, found)
+            journey = Journey(platform, author, run, state, city, manifest["seed"], patience, progress, found)
             await prepare(journey)
             await drop(journey, city / "files", "ingest: operator files")
             await know(journey)
@@ -381,6 +380,7 @@ async def travel(state: Path, city: Path, *, patience: float = 600.0, console: C
                 found["truth"] = await truth.score(platform, city / "truth", stage.show)
                 stage.show(1, 1, "scored")
         summary.tell(found, run, state, console)
+        await summary.report(platform, state, console)
     console.print(f"{time.monotonic() - started:.0f} s")
     return found
 

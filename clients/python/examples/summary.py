@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lifecircle import Lifecircle, reports
 from lifecircle.contact.v1 import Effect
 from lifecircle.points.v1 import Explanation
 
@@ -67,3 +68,9 @@ def where(run: Mapping[str, Any], state: Path, console: Console) -> None:
     ask = f'curl -H "authorization: Bearer $(cat {token})" -d \'{{"customer_key": 1}}\' http://{front}/{method}'
     console.print(f"ask it       {ask}", soft_wrap=True)
     console.print("stop it      make down")
+
+
+async def report(platform: Lifecircle, state: Path, console: Console) -> None:
+    """Writes the report on life circles as a page and a workbook, and says where they are."""
+    overview = reports.write(await reports.fetch(platform, "circle_distribution"), state / "reports")
+    console.print(f"report 生活圈分布报表: {' and '.join(map(str, overview))}", soft_wrap=True)

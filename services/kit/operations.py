@@ -36,11 +36,11 @@ class Operation:
 
 
 async def record(tx: Write, action: str, target: str, *, refused: bool = False, **detail: object) -> None:
-    """Say what the caller in hand did to `target`: `action` is `service.Method`."""
-    who = call.current().caller
+    """Say what the caller in hand did to `target`: `action` is `service.Method`. Without one the service did it."""
+    who = call.in_hand()
     body = {
-        "caller": who.subject,
-        "org_id": who.org,
+        "caller": who.subject if who else action.partition(".")[0],
+        "org_id": who.org if who else "",
         "action": action,
         "target": target,
         "refused": refused,

@@ -82,6 +82,12 @@ def current() -> Call:
     return call
 
 
+def in_hand() -> Caller | None:
+    """Who calls the RPC in hand; None in work that nobody called for."""
+    call = _current.get()
+    return None if call is None else call.who
+
+
 def expiry() -> float | None:
     """When the caller's deadline passes, in time.monotonic() seconds; None without a deadline or outside of an RPC."""
     call = _current.get()

@@ -154,10 +154,10 @@ def by_library(tool: str, folder: Path, rows: Rows) -> dict[str, Any]:
     lon, lat = 113.5 + dice.random(601), 22.8 + dice.random(601)
     path = folder / f"{tool}.parquet"
     order = np.lexsort((rows.line, rows.time, rows.customer))
-    columns = {"customer": rows.customer, "time": rows.time, "place": rows.place}
+    columns: dict[str, Any] = {"customer": rows.customer, "time": rows.time, "place": rows.place}
     places = {"lon": lon[rows.place], "lat": lat[rows.place]}
     pq.write_table(pa.table({name: each[order] for name, each in (columns | places).items()}), path)
-    command = [PEERS, ROOT / "benchmarks" / "peers" / "mobility.py", tool, path]
+    command = [str(PEERS), str(ROOT / "benchmarks" / "peers" / "mobility.py"), tool, str(path)]
     answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     told: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
     return told
@@ -178,9 +178,7 @@ def measure(console: Console) -> dict[str, Any]:
         parquet = len(rows.customer) / from_parquet(folder / "rows.parquet", CUSTOMERS, borders)
         duck, duck_sum = in_duckdb(few, borders)
         postgres, postgres_sum = in_postgres(folder, few, borders)
-        libraries = {
-            tool: by_library(tool, folder, first(rows, LIBRARY_CUSTOMERS)) for tool in ("skmob", "trackintel")
-        }
+        libraries = {tool: by_library(tool, folder, first(rows, LIBRARY_CUSTOMERS)) for tool in ("skmob", "trackintel")}
     assert of_kernel(dwell) == duck_sum == postgres_sum, "the engines do not agree"
     rates = {
         "kernel": rate,

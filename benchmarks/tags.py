@@ -50,7 +50,7 @@ def measure(console: Console) -> dict[str, Any]:
             lake = Lake((folder / attempt).as_uri())
             with ThreadPoolExecutor(2) as threads:
                 done = threads.map(
-                    lambda bucket, work=work, lake=lake: compute(  # type: ignore[misc]
+                    lambda bucket, work=work, lake=lake: compute(
                         work, bucket, [file for file in signalling if file.bucket == bucket], lake
                     ),
                     range(BUCKETS),

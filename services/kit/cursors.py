@@ -33,9 +33,7 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _events = telemetry.counter("lifecircle.follow.events", "{event}", "Events handled, by consumer.")
 _failures = telemetry.gauge("lifecircle.follow.failures", "{failure}", "Failures in a row; 0 when all is well.")
-_age = telemetry.gauge(
-    "lifecircle.follow.age", "s", "Since the last event or checkpoint; a quiet stream has these."
-)
+_age = telemetry.gauge("lifecircle.follow.age", "s", "Since the last event or checkpoint; a quiet stream has these.")
 
 
 @dataclass(frozen=True)

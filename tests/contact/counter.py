@@ -21,7 +21,8 @@ from services.contact.domain.fact import Matrix as Published
 from services.contact.domain.policy import Policy
 from services.contact.domain.slot import Showing, Slot
 from services.contact.store import Store
-from services.contact.usecases.decisions import Ask, Decisions
+from services.contact.usecases.deciding import Ask
+from services.contact.usecases.decisions import Decisions
 from services.kit.clock import system_clock
 from services.kit.db import Database
 from tests.contact.made import campaign, limit, offer, policy

@@ -16,7 +16,7 @@ from services.contact.domain import reservation
 from services.contact.domain.policy import CustomerCap
 from services.contact.domain.reservation import CANCELLED, CONFIRMED, LIFE, RESERVED
 from services.contact.store import Store
-from services.contact.usecases.decisions import Answer
+from services.contact.usecases.deciding import Answer
 from services.contact.usecases.supply import SHARD_SECONDS
 from services.kit.db import Database
 from services.kit.errors import Refusal

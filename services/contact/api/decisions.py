@@ -8,7 +8,7 @@ from services.contact.api.pages import READ, WRITE, Context
 from services.contact.domain.reservation import Decided
 from services.contact.domain.trial import Fate, Trial
 from services.contact.usecases import Decisions, Trials
-from services.contact.usecases.decisions import Answer, Ask
+from services.contact.usecases.deciding import Answer, Ask
 from services.contact.usecases.trials import Change
 from services.kit.errors import invalid_field
 from services.kit.interceptors import Rights, caller

@@ -1,40 +1,41 @@
 """What may be shown or sent to this customer here and now: the best bids that the rules allow, place by place."""
 
-from collections.abc import Callable, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 
 from services.contact.domain.auction import Matrix
 from services.contact.domain.campaign import Campaign, Offer, exclusion_classes
-from services.contact.domain.policy import Asked, Policy, Touch, Wish
+from services.contact.domain.experiment import Flags, Floats, Ints, held_out
+from services.contact.domain.policy import COOLDOWN, Asked, Policy, Touch, Wish
 
 NOTHING = "nothing to offer"
 QUOTA = "capacity"
 """Why the default is shown, where no rule forbids an offer."""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where something may be shown or by what it may be sent; `slot_id` "" is a send through the channel."""
 
     slot_id: str
     channel: str
 
 
-@dataclass(frozen=True)
-class Bid:
-    """An offer's bid for a place, in fen, with the words of its content."""
+class Bid(NamedTuple):
+    """An offer's bid for the place number `at` of a request, in fen, with the words of its content."""
 
     campaign: Campaign
     offer: Offer
+    at: int
     place: Place
     fen: float
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """What a place gets: a bid that won, or the reason why none did."""
 
     place: Place
@@ -43,31 +44,62 @@ class Choice:
 
 
 class Scores:
-    """The acceptances of a matrix by customer, in memory: 6 bytes a row."""
+    """The acceptances of a matrix by customer, in memory: 6 bytes a row; the last rows are the means of all."""
 
     def __init__(self, matrix: Matrix) -> None:
         order = np.argsort(matrix.customer, kind="stable")
         self._keys, starts = np.unique(matrix.customer[order], return_index=True)
-        self._starts = np.append(starts, len(order))
-        self._product = matrix.product[order].astype(np.uint16)
-        self._score = matrix.score[order].astype(np.float32)
+        products = len(matrix.products)
+        means = np.bincount(matrix.product, matrix.score, products) / max(len(self._keys), 1)
+        self._starts = np.concatenate([starts, [len(order), len(order) + products]]).astype(np.int64)
+        self._product = np.concatenate([matrix.product[order], np.arange(products)]).astype(np.uint16)
+        self._score = np.concatenate([matrix.score[order], means]).astype(np.float32)
         self.products = matrix.products
-        total = np.bincount(matrix.product, matrix.score, len(matrix.products))
-        people = max(len(self._keys), 1)
-        self.means: Mapping[str, float] = dict(zip(matrix.products, (total / people).tolist(), strict=True))
-        """What a product's acceptance is over all customers: what is used when nobody is to be told apart."""
 
-    def of(self, customer_key: int) -> dict[str, float]:
-        """Product → acceptance of one customer; empty when he is not in the matrix."""
-        at = int(np.searchsorted(self._keys, customer_key))
-        if at == len(self._keys) or self._keys[at] != customer_key:
-            return {}
-        part = slice(self._starts[at], self._starts[at + 1])
-        products, scores = self._product[part].tolist(), self._score[part].tolist()
-        return {self.products[product]: score for product, score in zip(products, scores, strict=True)}
+    def rows(self, customers: Ints, apart: Flags) -> tuple[Ints, Ints, Floats]:
+        """Place in `customers` [N], product and acceptance of every score; who is not told `apart` has the means."""
+        if not len(self._keys):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        at = np.minimum(np.searchsorted(self._keys, customers), len(self._keys) - 1)
+        known = self._keys[at] == customers
+        at = np.where(apart, at, len(self._keys))
+        count = np.where(known | ~apart, self._starts[at + 1] - self._starts[at], 0)
+        owner, where = _spread(self._starts[at], count)
+        return owner, self._product[where].astype(np.int64), self._score[where].astype(np.float64)
 
 
 NOBODY = Scores(Matrix(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0), ()))
+
+
+@dataclass(frozen=True)
+class Wares:
+    """The offers that bid for a channel on a day, as columns [J], sorted by product: those of product p stand at
+    `starts`[p] … `starts`[p + 1]. `rank` orders equal bids; lift scales an acceptance; money is in fen."""
+
+    offers: tuple[tuple[Campaign, Offer], ...]
+    starts: Ints
+    campaign: Ints
+    rank: Ints
+    worth: Floats
+    price: Floats
+    lift_bps: int
+    cost_fen: int
+
+
+class Ranking:
+    """The bids above 0 of many customers for one channel, each one's highest first."""
+
+    def __init__(self, wares: Wares, starts: list[int], entries: list[int], fens: list[float]) -> None:
+        self._wares = wares
+        self._starts = starts
+        self._entries = entries
+        self._fens = fens
+
+    def bids(self, customer: int, at: int, place: Place) -> Iterator[Bid]:
+        """The bids of the customer number `customer` for a place."""
+        for index in range(self._starts[customer], self._starts[customer + 1]):
+            campaign, offer = self._wares.offers[self._entries[index]]
+            yield Bid(campaign, offer, at, place, self._fens[index])
 
 
 @dataclass(frozen=True)
@@ -82,42 +114,112 @@ class Book:
     channel_price: Mapping[str, float]
     campaign_price: Mapping[str, float]
     scores: Scores = NOBODY
-    by_product: Mapping[str, Sequence[tuple[Campaign, Offer]]] = field(init=False)
     classes: Mapping[str, int] = field(init=False)
     quotas: dict[tuple[str, str, date, int], tuple[str, ...]] = field(default_factory=dict)
     """The names of what a contact draws on, by channel, campaign, day and hour, as they were needed."""
+    _wares: dict[tuple[str, date], Wares] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        by_product: dict[str, list[tuple[Campaign, Offer]]] = {}
-        for campaign in self.campaigns:
-            for offer in campaign.offers:
-                by_product.setdefault(offer.product_id, []).append((campaign, offer))
-        object.__setattr__(self, "by_product", by_product)
         object.__setattr__(self, "classes", exclusion_classes(self.campaigns))
 
-    def bids(self, customer_key: int, places: Sequence[Place], on: date, *, no_profile: bool) -> list[Bid]:
-        """All bids above 0 for these places, the highest first: acceptance × worth − cost − the prices."""
-        known = self.scores.means if no_profile or not customer_key else self.scores.of(customer_key)
-        limits = {place: self.policy.limit(place.channel) for place in places}
-        found = []
-        for product_id, score in known.items():
-            for campaign, offer in self.by_product.get(product_id, ()):
-                if not campaign.bids_on(on):
-                    continue
-                for place, limit in limits.items():
-                    if limit is None or place.channel not in offer.channels:
-                        continue
-                    worth = min(score * limit.lift_bps / 10_000, 1.0) * offer.worth_fen - limit.cost_fen
-                    price = self.channel_price.get(place.channel, 0.0) + self.campaign_price.get(campaign.name, 0.0)
-                    if worth > price:
-                        found.append(Bid(campaign, offer, place, worth - price))
-        found.sort(key=lambda bid: (-bid.fen, bid.offer.offer_id, bid.place.slot_id, bid.place.channel))
+    def rankings(self, customers: Ints, apart: Flags, channels: Collection[str], on: date) -> dict[str, Ranking]:
+        """Channel → all bids above 0 of these customers [N]: acceptance × worth − cost − the prices.
+
+        Customers that are not told `apart` (nobody known, or no profile wanted) are taken by the means of all. A
+        campaign does not bid for its control, nor outside of its pilot.
+        """
+        rows = self.scores.rows(customers, apart)
+        barred = self._barred(customers)
+        return {
+            channel: _ranked(self.wares(channel, on), rows, barred, len(customers))
+            for channel in channels
+            if self.policy.limit(channel) is not None
+        }
+
+    def wares(self, channel: str, on: date) -> Wares:
+        """What bids for a channel on a day: put together once."""
+        found = self._wares.get((channel, on))
+        if found is None:
+            found = self._wares[channel, on] = self._gathered(channel, on)
         return found
+
+    def _gathered(self, channel: str, on: date) -> Wares:
+        number = {product: index for index, product in enumerate(self.scores.products)}
+        limit = self.policy.limit(channel)
+        assert limit is not None, channel
+        told = [
+            (number[offer.product_id], offer.offer_id, index, campaign, offer)
+            for index, campaign in enumerate(self.campaigns)
+            if campaign.bids_on(on)
+            for offer in campaign.offers
+            if channel in offer.channels and offer.product_id in number
+        ]
+        told.sort(key=lambda one: one[:2])
+        ids = sorted(one[1] for one in told)
+        rank = {offer_id: index for index, offer_id in enumerate(ids)}
+        price = self.channel_price.get(channel, 0.0)
+        return Wares(
+            offers=tuple((campaign, offer) for *_, campaign, offer in told),
+            starts=np.searchsorted([one[0] for one in told], np.arange(len(number) + 1)).astype(np.int64),
+            campaign=np.array([one[2] for one in told], np.int64),
+            rank=np.array([rank[one[1]] for one in told], np.int64),
+            worth=np.array([offer.worth_fen for *_, offer in told], np.float64),
+            price=np.array([price + self.campaign_price.get(one[3].name, 0.0) for one in told], np.float64),
+            lift_bps=limit.lift_bps,
+            cost_fen=limit.cost_fen,
+        )
+
+    def _barred(self, customers: Ints) -> Flags | None:
+        """[campaigns, N]: whom a campaign does not contact: control and who is outside of a pilot; None: nobody."""
+        barred: Flags | None = None
+        for index, campaign in enumerate(self.campaigns):
+            reached = campaign.reaches(customers)
+            if campaign.control_bps:
+                reached = reached & ~held_out(f"control {campaign.name}", customers, campaign.control_bps)
+            if not reached.all():
+                barred = np.zeros((len(self.campaigns), len(customers)), np.bool_) if barred is None else barred
+                barred[index] = ~reached
+        return barred
+
+
+def _spread(starts: Ints, count: Ints) -> tuple[Ints, Ints]:
+    """Ranges written out: for each element of the ranges starts … starts + count its range, and itself."""
+    owner = np.repeat(np.arange(len(count)), count)
+    first = np.cumsum(count) - count
+    return owner, np.arange(len(owner)) - first[owner] + starts[owner]
+
+
+def _ranked(wares: Wares, rows: tuple[Ints, Ints, Floats], barred: Flags | None, customers: int) -> Ranking:
+    owner, product, score = rows
+    row, entry = _spread(wares.starts[product], wares.starts[product + 1] - wares.starts[product])
+    acceptance = np.minimum(score[row] * wares.lift_bps / 10_000, 1.0)
+    fen = acceptance * wares.worth[entry] - wares.cost_fen - wares.price[entry]
+    keep = fen > 0
+    if barred is not None:
+        keep &= ~barred[wares.campaign[entry], owner[row]]
+    who, entry, fen = owner[row[keep]], entry[keep], fen[keep]
+    order = np.lexsort((wares.rank[entry], -fen, who))
+    starts = np.searchsorted(who, np.arange(customers + 1))
+    return Ranking(wares, starts.tolist(), entry[order].tolist(), fen[order].tolist())
+
+
+def merged(rankings: Mapping[str, Ranking], customer: int, places: Sequence[Place]) -> Iterable[Bid]:
+    """All bids of a customer for his places, the highest first."""
+    found = [
+        rankings[place.channel].bids(customer, at, place)
+        for at, place in enumerate(places)
+        if place.channel in rankings
+    ]
+    return found[0] if len(found) == 1 else heapq.merge(*found, key=_order)
+
+
+def _order(bid: Bid) -> tuple[float, str, str, str, int]:
+    return -bid.fen, bid.offer.offer_id, bid.place.slot_id, bid.place.channel, bid.at
 
 
 def chosen(
     book: Book,
-    bids: Sequence[Bid],
+    bids: Iterable[Bid],
     places: Sequence[Place],
     customer: Asked,
     on: date,
@@ -128,21 +230,30 @@ def chosen(
 
     No offer, and no two that exclude each other, are given twice. `take` uses up a quota, or says that there is none.
     """
-    won: dict[Place, Bid] = {}
-    reasons: dict[Place, str] = {}
+    won: dict[int, Bid] = {}
+    reasons: dict[int, str] = {}
+    over: set[int] = set()  # places that are taken, or that no other bid can have either
     taken: set[int] = set()
     for bid in bids:
-        if bid.place in won or book.classes[bid.offer.offer_id] in taken:
+        if bid.at in over or book.classes[bid.offer.offer_id] in taken:
             continue
         wish = Wish(bid.place.channel, bid.offer.product_id, bid.offer.exclusive_group)
         reason = book.policy.refusal(customer, wish, on, hour)
+        lasting = reason not in ("", COOLDOWN)
         if not reason and not take(bid):
             reason = QUOTA
         if reason:
-            reasons.setdefault(bid.place, reason)
-            continue
-        won[bid.place] = bid
-        taken.add(book.classes[bid.offer.offer_id])
-        touch = Touch(on, 1, wish.channel, wish.purpose, wish.product_id, wish.exclusive_group)
-        customer = customer.after(touch)
-    return [Choice(place, won.get(place), "" if place in won else reasons.get(place, NOTHING)) for place in places]
+            reasons.setdefault(bid.at, reason)
+        else:
+            won[bid.at] = bid
+            taken.add(book.classes[bid.offer.offer_id])
+            if len(places) > 1:
+                touch = Touch(on, 1, wish.channel, wish.purpose, wish.product_id, wish.exclusive_group)
+                customer = customer.after(touch)
+        if lasting or not reason:
+            over.add(bid.at)
+            if len(over) == len(places):
+                break
+    return [
+        Choice(place, won.get(at), "" if at in won else reasons.get(at, NOTHING)) for at, place in enumerate(places)
+    ]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from services.contact.refusals import policy_invalid
 
@@ -172,6 +172,8 @@ class Policy:
         Every window that holds `on` is kept, also those that end later: contacts planned for a later day count as
         well. Without any cap marketing may not contact the level at all; other purposes are then not bounded.
         """
+        if not earlier:
+            return self._fresh_room(level, channel, purpose)
         caps = self.caps_of(level, purpose)
         if not caps:
             return 0 if purpose == MARKETING else UNLIMITED
@@ -180,6 +182,22 @@ class Policy:
         if self.fatigue is not None and purpose == MARKETING:
             rooms.append(int((self.fatigue.most_milli - self.fatigue.milli(known, on)) // 1000))
         return max(0, min(rooms, default=UNLIMITED))
+
+    def _fresh_room(self, level: str, channel: str, purpose: str) -> int:
+        """The room of whoever has had no contact: the same on every day, so it is worked out once for each level."""
+        found = self._fresh.get((level, channel, purpose))
+        if found is None:
+            caps = self.caps_of(level, purpose)
+            bounds = [UNLIMITED if cap.most is None else cap.most for cap in caps if cap.channel in ("", channel)]
+            if purpose == MARKETING:
+                bounds += [self.fatigue.most_milli // 1000] if self.fatigue is not None else []
+                bounds += [] if caps else [0]
+            found = self._fresh[level, channel, purpose] = max(0, min(bounds, default=UNLIMITED))
+        return found
+
+    @cached_property
+    def _fresh(self) -> dict[tuple[str, str, str], int]:
+        return {}
 
     def closed(self, on: date, channel: str) -> bool:
         """Whether marketing through a channel pauses on a business day."""
@@ -236,8 +254,7 @@ BLACKOUT, QUIET, COOLDOWN, CAP = "blackout", "quiet hours", "cool-down", "cap"
 """Why a contact may not be made."""
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A customer as the rules see him: consents and refusals are (channel, purpose) pairs."""
 
     level: str
@@ -250,11 +267,10 @@ class Asked:
     def after(self, touch: Touch) -> "Asked":
         """The same customer once more was contacted."""
         earlier = [*_touches(self.earlier), touch]
-        return Asked(self.level, earlier, self.consents, self.refusals, self.unwanted, self.held_out)
+        return self._replace(earlier=earlier)
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(NamedTuple):
     """A contact that somebody would like to make."""
 
     channel: str
@@ -281,7 +297,9 @@ def _room(cap: CustomerCap, earlier: Iterable[Touch], on: date) -> int:
 
 
 def _touches(earlier: Earlier) -> Sequence[Touch]:
-    return [one if isinstance(one, Touch) else Touch(*one) for one in earlier]
+    if earlier and not isinstance(earlier[0], Touch):
+        return [Touch(*one) for one in earlier]
+    return cast("Sequence[Touch]", earlier)
 
 
 def checked(policy: Policy) -> Policy:

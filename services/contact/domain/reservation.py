@@ -7,6 +7,7 @@ not expired; a reservation that nobody confirms in time ends by itself and count
 import hashlib
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
 from services.contact.domain.policy import Policy
 
@@ -18,8 +19,7 @@ LIFE = timedelta(minutes=10)
 """How long a grant waits to be confirmed."""
 
 
-@dataclass(frozen=True)
-class Decided:
+class Decided(NamedTuple):
     """What was decided for one place of one request, and kept; without an offer the default was shown."""
 
     grant_id: str

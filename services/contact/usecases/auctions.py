@@ -29,9 +29,7 @@ ReadMatrix = Callable[[Sequence[LakeFile]], auction.Matrix]
 
 _STEPS = 5
 
-_gap = telemetry.gauge(
-    "lifecircle.contact.plan.gap", "1", "What the latest plan may lack of the best: 0.01 is 1 %."
-)
+_gap = telemetry.gauge("lifecircle.contact.plan.gap", "1", "What the latest plan may lack of the best: 0.01 is 1 %.")
 _planned = telemetry.gauge("lifecircle.contact.plan.contacts", "{contact}", "Contacts of the latest plan.")
 
 

@@ -2,36 +2,21 @@
 
 import asyncio
 import contextlib
-import dataclasses
-import hashlib
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
-import numpy as np
-
-from services.contact.domain import decision
 from services.contact.domain.auction import LEFT, Matrix
-from services.contact.domain.decision import Bid, Book, Choice, Place
-from services.contact.domain.experiment import held_out
+from services.contact.domain.decision import Place
 from services.contact.domain.plan import attribution_token
-from services.contact.domain.policy import MARKETING, Asked, business_day
-from services.contact.domain.reservation import (
-    CANCELLED,
-    CONFIRMED,
-    LIFE,
-    RESERVED,
-    SHOWN,
-    Decided,
-    grant_id,
-    quotas,
-)
+from services.contact.domain.policy import business_day
+from services.contact.domain.reservation import CANCELLED, CONFIRMED, RESERVED, SHOWN, Decided
 from services.contact.domain.slot import Showing
 from services.contact.lake import LakeFile
 from services.contact.refusals import grant_not_found, grant_state
 from services.contact.store import Store
-from services.contact.store.decisions import Known, LeaseLost
+from services.contact.store.decisions import LeaseLost
+from services.contact.usecases.deciding import Answer, Ask, Batch, Waiting
 from services.contact.usecases.rulebook import Rulebook
 from services.contact.usecases.supply import Supply
 from services.kit.clock import Clock
@@ -44,41 +29,6 @@ Showings = Callable[[Sequence[str], str], Awaitable[Sequence[Showing]]]
 GATHER_SECONDS = 0.002
 MOST_TOGETHER = 256
 AT_ONCE = 3
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One request: who asks, for which customer (0: nobody known), which places, in which moment."""
-
-    caller: str
-    request_id: str
-    customer_key: int
-    places: tuple[tuple[str, str], ...]
-    """(slot id or "", channel or "")."""
-    moment: str = ""
-    no_profile: bool = False
-
-    @property
-    def fingerprint(self) -> str:
-        """What makes it the same request."""
-        told = f"{self.customer_key}|{self.places}|{self.moment}|{self.no_profile}"
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one place shows or sends; without an offer its default."""
-
-    decided: Decided
-    attribution_token: str
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    ask: Ask
-    places: tuple[Place, ...]
-    defaults: tuple[str, ...]
-    answer: "asyncio.Future[list[Answer]]"
 
 
 class Decisions:
@@ -101,7 +51,7 @@ class Decisions:
         self._showings = showings
         self._rulebook = Rulebook(db, store, matrix_files, read_matrix)
         self._supply = Supply(db, store)
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._running: set[asyncio.Task[None]] = set()
         self._gatherer: asyncio.Task[None] | None = None
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -111,7 +61,7 @@ class Decisions:
         """What each place shows or sends, in the order of the places. Raises request_id_reused, inputs_incomplete."""
         await self._rulebook.book()
         places, defaults = await self._placed(ask)
-        waiting = _Waiting(ask, places, defaults, asyncio.get_running_loop().create_future())
+        waiting = Waiting(ask, places, defaults, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._gatherer is None or self._gatherer.done():
             self._gatherer = asyncio.create_task(self._gather())
@@ -163,7 +113,7 @@ class Decisions:
                 await self._store.decisions.give_back(tx, [(decided.quotas, decided.shard)])
             await self._store.decisions.move(tx, grant, state)
             await tx.commit()
-        return dataclasses.replace(decided, state=state)
+        return decided._replace(state=state)
 
     async def _still_allowed(self, tx: Write, decided: Decided, now: datetime) -> None:
         """Consent and the campaign hold at the moment of the send. Raises grant_state when they do not."""
@@ -210,23 +160,26 @@ class Decisions:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
-    def _batch(self) -> list[_Waiting]:
+    def _batch(self) -> list[Waiting]:
         """Those who wait longest, one for each customer: another of his waits for the next batch."""
-        batch: list[_Waiting] = []
-        later: list[_Waiting] = []
+        batch: list[Waiting] = []
+        later: list[Waiting] = []
         mine: set[int] = set()
-        for waiting in self._waiting:
+        for at, waiting in enumerate(self._waiting):
             key = waiting.ask.customer_key
-            if len(batch) == MOST_TOGETHER or (key and (key in mine or key in self._busy)):
+            if key and (key in mine or key in self._busy):
                 later.append(waiting)
-            else:
-                batch.append(waiting)
-                mine.add(key)
+                continue
+            batch.append(waiting)
+            mine.add(key)
+            if len(batch) == MOST_TOGETHER:
+                later += self._waiting[at + 1 :]
+                break
         self._waiting = later
         self._busy |= mine
         return batch
 
-    async def _together(self, batch: list[_Waiting]) -> None:
+    async def _together(self, batch: list[Waiting]) -> None:
         try:
             answers = await self._reserved(batch)
         except Exception as error:
@@ -245,7 +198,7 @@ class Decisions:
             self._busy -= {waiting.ask.customer_key for waiting in batch}
             self._slots.release()
 
-    async def _reserved(self, batch: Sequence[_Waiting]) -> list[list[Answer] | Exception]:
+    async def _reserved(self, batch: Sequence[Waiting]) -> list[list[Answer] | Exception]:
         """Decide for a batch in one transaction: lock the customers, look at all that counts, keep what was decided."""
         book = await self._rulebook.book()
         now = self._clock()
@@ -257,7 +210,8 @@ class Decisions:
                 await self._supply.fence(tx, now)
                 keys = {waiting.ask.customer_key for waiting in batch if waiting.ask.customer_key}
                 known = await self._store.decisions.lock(tx, keys, since, now)
-                made = self._made(book, batch, known, on, hour, now)
+                supply = self._supply
+                made = Batch(book, batch, known, supply.blocks, supply.shard, on, hour, now).made()
                 added = await self._store.decisions.add(tx, list(itertools.chain.from_iterable(made)))
                 before = await self._store.decisions.of_ids(
                     tx, [one.grant_id for mine in made for one in mine if one.grant_id not in added]
@@ -268,96 +222,8 @@ class Decisions:
             return await self._reserved(batch)
         return [self._answered(waiting, mine, before) for waiting, mine in zip(batch, made, strict=True)]
 
-    def _made(
-        self,
-        book: Book,
-        batch: Sequence[_Waiting],
-        known: Mapping[int, Known],
-        on: date,
-        hour: int,
-        now: datetime,
-    ) -> list[list[Decided]]:
-        keys = np.array([waiting.ask.customer_key for waiting in batch], np.int64)
-        out = held_out("holdout", keys, book.policy.holdout_bps).tolist()
-        barred = _barred(book, keys)
-        made = []
-        for at, waiting in enumerate(batch):
-            one = known.get(waiting.ask.customer_key)
-            choices: list[Choice]
-            if one is None or one.status == LEFT:
-                reason = "nobody known" if not waiting.ask.customer_key else "not a customer"
-                choices = [Choice(place, None, reason) for place in waiting.places]
-                drawn: dict[Place, tuple[str, ...]] = {}
-            else:
-                customer = Asked(one.level, one.touches, one.consents, one.refusals, one.unwanted, out[at])
-                bids = book.bids(waiting.ask.customer_key, waiting.places, on, no_profile=waiting.ask.no_profile)
-                choices, drawn = self._chosen(
-                    book, [bid for bid in bids if bid.campaign.name not in barred[at]], waiting, customer, on, hour
-                )
-            made.append(self._kept(waiting, one, choices, drawn, on, now))
-        return made
-
-    def _chosen(
-        self, book: Book, bids: Sequence[Bid], waiting: _Waiting, customer: Asked, on: date, hour: int
-    ) -> tuple[list[Choice], dict[Place, tuple[str, ...]]]:
-        drawn: dict[Place, tuple[str, ...]] = {}
-
-        def take(bid: Bid) -> bool:
-            campaign = bid.campaign
-            drawing = bid.place.channel, campaign.campaign_id
-            names = book.quotas.get((*drawing, on, hour))
-            if names is None:
-                told = quotas(book.policy, bid.place.channel, on, hour, campaign.campaign_id, campaign.contacts_max)
-                names = book.quotas[(*drawing, on, hour)] = tuple(one.name for one in told)
-            if not self._supply.blocks.take(names):
-                return False
-            drawn[bid.place] = names
-            return True
-
-        return decision.chosen(book, bids, waiting.places, customer, on, hour, take), drawn
-
-    def _kept(
-        self,
-        waiting: _Waiting,
-        one: Known | None,
-        choices: Sequence[Choice],
-        drawn: Mapping[Place, tuple[str, ...]],
-        on: date,
-        now: datetime,
-    ) -> list[Decided]:
-        ask = waiting.ask
-        fingerprint = ask.fingerprint
-        kept = []
-        for number, (choice, default) in enumerate(zip(choices, waiting.defaults, strict=True)):
-            bid = choice.bid
-            kept.append(
-                Decided(
-                    grant_id=grant_id(ask.caller, ask.request_id, number),
-                    fingerprint=fingerprint,
-                    customer_key=ask.customer_key,
-                    org_id=one.org_id if one else "",
-                    state=RESERVED if bid else SHOWN,
-                    business_day=on,
-                    slot_id=choice.place.slot_id,
-                    channel=choice.place.channel,
-                    purpose=MARKETING,
-                    campaign_id=bid.campaign.campaign_id if bid else "",
-                    offer_id=bid.offer.offer_id if bid else "",
-                    product_id=bid.offer.product_id if bid else "",
-                    exclusive_group=bid.offer.exclusive_group if bid else "",
-                    content=bid.offer.content if bid else default,
-                    reason=choice.reason,
-                    bid_fen=bid.fen if bid else 0.0,
-                    decide_time=now,
-                    expire_time=now + LIFE,
-                    shard=self._supply.shard,
-                    quotas=drawn.get(choice.place, ()) if bid else (),
-                )
-            )
-        return kept
-
     def _answered(
-        self, waiting: _Waiting, mine: Sequence[Decided], before: Mapping[str, Decided]
+        self, waiting: Waiting, mine: Sequence[Decided], before: Mapping[str, Decided]
     ) -> list[Answer] | Exception:
         """The answer, which for a request that came before is the one of that time."""
         final = []
@@ -374,15 +240,3 @@ class Decisions:
         """Wait for the batches under way."""
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._running, return_exceptions=True)
-
-
-def _barred(book: Book, keys: "np.typing.NDArray[np.int64]") -> list[set[str]]:
-    """For each customer the campaigns that do not contact him: he is in their control, or outside of their pilot."""
-    barred: list[set[str]] = [set() for _ in keys]
-    for campaign in book.campaigns:
-        out = ~campaign.reaches(keys)
-        if campaign.control_bps:
-            out |= held_out(f"control {campaign.name}", keys, campaign.control_bps)
-        for at in np.flatnonzero(out).tolist():
-            barred[at].add(campaign.name)
-    return barred

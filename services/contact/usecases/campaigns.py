@@ -24,7 +24,7 @@ from services.contact.domain.outcome import Effect, effect
 from services.contact.domain.pilot import Finding, Pilot, Ratio, SampleSize, findings, sample_size
 from services.contact.refusals import campaign_invalid, campaign_not_found, pilot_blocks, pilot_invalid
 from services.contact.store import Store
-from services.kit import idempotency, outbox
+from services.kit import idempotency, operations, outbox
 from services.kit.clock import Clock
 from services.kit.db import Database, Read, Write
 from services.kit.idempotency import RequestKey
@@ -119,6 +119,7 @@ class Campaigns:
             fact = {"campaign_id": campaign_id, "state": after.state, "verb": change.verb}
             await outbox.put(tx, "campaign.moved", campaign_id, fact)
             await idempotency.answer(tx, key, _answer(after))
+            await operations.record(tx, "contact.MoveCampaign", campaign_id, verb=change.verb, state=after.state)
             await tx.commit()
         return after
 

@@ -3,7 +3,7 @@
 from services.contact.domain.policy import Policy, checked
 from services.contact.refusals import inputs_incomplete
 from services.contact.store import Store
-from services.kit import idempotency
+from services.kit import idempotency, operations
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.idempotency import RequestKey
@@ -26,6 +26,7 @@ class Desk:
                 return await self._store.policies.version(tx, earlier["version"])
             kept = await self._store.policies.add(tx, policy, self._clock())
             await idempotency.answer(tx, key, {"version": kept.version})
+            await operations.record(tx, "contact.UpdatePolicy", f"policy/{kept.version}")
             await tx.commit()
         return kept
 

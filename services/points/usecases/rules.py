@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from services.kit import idempotency
+from services.kit import idempotency, operations
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.idempotency import RequestKey
@@ -116,6 +116,9 @@ class RuleBook:
                     raise refusals.rule_set_state(version.state.value, states[0].value)
                 check(version)
                 await self.store.rule_sets.advance(tx, rule_set_id, **values)
+                await operations.record(
+                    tx, f"points.{key.method.rpartition('/')[2]}", rule_set_id, sha256=version.sha256
+                )
                 await idempotency.answer(tx, key, {})
             version = await self.store.rule_sets.get(tx, rule_set_id, self._today())
             await tx.commit()
@@ -143,6 +146,7 @@ class RuleBook:
                     raise refusals.effective_date_scored(effective.isoformat(), scored.isoformat())
                 await self.store.rule_sets.publish(tx, rule_set_id, effective, publisher, self.clock())
                 await self.store.references.grow(tx)
+                await operations.record(tx, "points.PublishRuleSet", rule_set_id, sha256=sha256, from_day=effective)
                 await idempotency.answer(tx, key, {"rule_set_id": rule_set_id})
             version = await self.store.rule_sets.get(tx, rule_set_id, self._today())
             await tx.commit()

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from services.kit import idempotency, outbox
+from services.kit import idempotency, operations, outbox
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.idempotency import RequestKey
@@ -109,6 +109,7 @@ class TagDesk:
             if known.definition.get("approval") == "four_eyes" and approver == known.author:
                 raise tag_not_approved(aspect.lower())
             await self._tags.approve(tx, code, version, Approval(aspect, approver, note, self._clock()))
+            await operations.record(tx, "portrait.ApproveTagVersion", f"{code}/{version}", aspect=aspect)
             await idempotency.answer(tx, key, {"code": code, "version": version})
             found = await self._known(await self._tags.get(tx, code, version), code)
             await tx.commit()
@@ -126,6 +127,7 @@ class TagDesk:
             _gate(known)
             await self._checked(tx, known.definition)
             await self._tags.move(tx, code, version, "ACTIVE")
+            await operations.record(tx, "portrait.PublishTagVersion", f"{code}/{version}")
             await idempotency.answer(tx, key, {"code": code, "version": version})
             found = await self._known(await self._tags.get(tx, code, version), code)
             await tx.commit()

@@ -110,8 +110,13 @@ class Matrices:
             marks.append(np.array([pair in since for pair in zip(keys, products, strict=True)], dtype=bool))
         return np.concatenate(scores), np.concatenate(marks)
 
-    def export(self, files: Sequence[File], product_ids: list[str], most_rank: int) -> Iterator[bytes]:
-        """An Arrow IPC stream of the chosen cells, in pieces of at most about _PIECE bytes."""
+    def export(
+        self, files: Sequence[File], product_ids: list[str], most_rank: int, org_ids: frozenset[str] | None
+    ) -> Iterator[bytes]:
+        """An Arrow IPC stream of the chosen cells, in pieces of at most about _PIECE bytes.
+
+        Only customers of `org_ids`; None: of all.
+        """
         sink = io.BytesIO()
         writer: pa.RecordBatchStreamWriter | None = None
         for file in files:
@@ -120,6 +125,8 @@ class Matrices:
                 table = table.filter(pc.is_in(table["product_id"], value_set=pa.array(product_ids)))
             if most_rank:
                 table = table.filter(pc.less_equal(table["rank"], most_rank))
+            if org_ids is not None:
+                table = table.filter(pc.is_in(table["org_id"], value_set=pa.array(sorted(org_ids), pa.string())))
             writer = writer or pa.ipc.new_stream(sink, table.schema)
             for batch in table.to_batches(max_chunksize=_ROWS):
                 writer.write_batch(batch)

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from services.kit import domains
 from services.kit.db import Database
 from services.recommend import refusals, store
 from services.recommend.domain.evaluation import auc
@@ -40,15 +41,24 @@ class Browsing:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
-        return matrix.matrix_id, self._kept[key][after : after + size]
+        seen = domains.current()
+        cells = [each for each in self._kept[key] if seen is None or each.org_id in seen]
+        return matrix.matrix_id, cells[after : after + size]
 
     async def customer_products(
         self, customer_key: int, matrix_id: str, after: int, size: int
     ) -> tuple[str, list[Cell]]:
-        """The matrix that answers, and `size` of his cells by rank. Raises matrix_not_found."""
+        """The matrix that answers, and `size` of his cells by rank. Raises matrix_not_found, customer_not_found.
+
+        A customer of another organisation is not found, nor is, for a caller who does not see the whole, one without a
+        cell.
+        """
         matrix, files = await self._matrix(matrix_id)
         mine = [file for file in files if file.bucket in (-1, customer_key % len(files))] or files
         cells = await asyncio.to_thread(self._reader.customer, mine, customer_key)
+        seen = domains.current()
+        if seen is not None and not (cells and cells[0].org_id in seen):
+            raise refusals.customer_not_found(customer_key)
         return matrix.matrix_id, cells[after : after + size]
 
     async def compare(self, later_id: str, earlier_id: str) -> tuple[Matrix, Matrix, list[Change]]:
@@ -82,7 +92,7 @@ class Browsing:
     async def export(self, matrix_id: str, product_ids: Sequence[str], most_rank: int) -> AsyncIterator[bytes]:
         """An Arrow IPC stream in pieces, a file of the matrix at a time. Raises matrix_not_found."""
         _, files = await self._matrix(matrix_id)
-        pieces = self._reader.export(files, list(product_ids), most_rank)
+        pieces = self._reader.export(files, list(product_ids), most_rank, domains.current())
         while (piece := await asyncio.to_thread(next, pieces, b"")) != b"":
             yield piece
 

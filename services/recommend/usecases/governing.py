@@ -1,6 +1,6 @@
 """The life of a model: candidate → shadow → champion → retired, and back by one call."""
 
-from services.kit import idempotency
+from services.kit import idempotency, operations
 from services.kit.clock import Clock
 from services.kit.db import Database, Write
 from services.kit.idempotency import RequestKey
@@ -27,6 +27,7 @@ class Governing:
                 raise refusals.model_state("", "without a champion before it")
             await self._model(tx, chosen)
             await self._models.promote(tx, chosen, self._clock())
+            await operations.record(tx, "recommend.PromoteModel", chosen)
             await idempotency.answer(tx, key, {"model_id": chosen})
             model = await self._model(tx, chosen)
             await tx.commit()
@@ -47,6 +48,8 @@ class Governing:
                 if model.state == CHAMPION:
                     raise refusals.model_state(model_id, CHAMPION)
                 await self._models.move(tx, model_id, state)
+                action = "RetireModel" if state == RETIRED else "ShadowModel"
+                await operations.record(tx, f"recommend.{action}", model_id)
                 await idempotency.answer(tx, key, {"model_id": model_id})
             moved = await self._model(tx, model_id)
             await tx.commit()

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from services.kit import idempotency
+from services.kit import idempotency, operations
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.idempotency import RequestKey
@@ -31,6 +31,7 @@ class Guiding:
                     raise refusals.product_not_found(each)
             if earlier is None:
                 await self._guidance.put_terms(tx, product_id, terms, self._clock())
+                await operations.record(tx, "recommend.UpdateProductTerms", product_id)
                 await idempotency.answer(tx, key, {})
                 await tx.commit()
         async with self._db.read() as read:

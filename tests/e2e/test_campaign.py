@@ -20,10 +20,13 @@ from rich.console import Console
 import journey
 from deploy.local.run import Run
 from deploy.local.services import environment
-from lifecircle import Lifecircle, fault
+from lifecircle import Lifecircle, fault, items, refusal
+from lifecircle.admin.v1 import ListOrganisationsRequest, Organisation
+from lifecircle.contact.v1 import ListContactsRequest
 from lifecircle.ingest.v1 import Delivery, ListDeliveriesRequest, ListRejectsRequest
-from lifecircle.portrait.v1 import GetPortraitRequest
-from lifecircle.recommend.v1 import RecommendRequest
+from lifecircle.points.v1 import ListEntriesRequest
+from lifecircle.portrait.v1 import GetPortraitRequest, ListAudienceMembersRequest
+from lifecircle.recommend.v1 import ListBestCustomersRequest, RecommendRequest
 from tests.e2e.conftest import running
 from tests.fixtures import traces
 from tools.tidy import SERVICES
@@ -261,3 +264,51 @@ async def test_a_bad_row_is_kept_with_file_line_and_reason(walked: Walked, platf
     assert [(one.file_name, one.line, one.column) for one in rejects] == [(name, 7, "action")]
     assert rejects[0].reason
     assert rejects[0].message
+
+
+async def test_lists_of_two_domains_are_disjoint_and_the_company_sees_both(walked: Walked) -> None:
+    """R000-004: the same calls over the same data, by callers of a town, of another town, and of the company."""
+
+    async def seen(org: str) -> dict[str, set[object]]:
+        token = walked.run.keys.mint("victor", ["viewer", "operator"], org=org)
+        async with Lifecircle(walked.run.front_door, token=token) as platform:
+            plan = ListContactsRequest(plan_id=walked.first["plan"].plan_id)
+            everybody = ListAudienceMembersRequest(text="HU04 OR NOT HU04")
+            return {
+                "contacts": {each.customer_key async for each in items(platform.contact.ListContacts, plan)},
+                "entries": {
+                    each.entry_id
+                    async for each in items(platform.points.ListEntries, ListEntriesRequest())
+                    if each.staff_id
+                },
+                "members": {
+                    each.customer_key async for each in items(platform.portrait.ListAudienceMembers, everybody)
+                },
+                "offered": {
+                    each.customer_key
+                    async for each in items(
+                        platform.recommend.ListBestCustomers, ListBestCustomersRequest(product_id="P01")
+                    )
+                },
+            }
+
+    async with Lifecircle(walked.run.front_door, token=walked.token("administrator")) as platform:
+        tree = [each async for each in items(platform.admin.ListOrganisations, ListOrganisationsRequest())]
+    towns = [each.org_id for each in tree if each.level == Organisation.LEVEL_DISTRICT]
+    assert len(towns) > 1, "the operator's own organisation file made the tree"
+    company, parts = await seen("44"), [await seen(town) for town in towns]
+    for name, whole in company.items():
+        found = [part[name] for part in parts]
+        assert sum(map(len, found)) == len(set().union(*found)), f"{name}: a row is seen by two towns"
+        assert set().union(*found) == whole, f"{name}: the towns together are not the company"
+        assert whole
+
+    key = next(iter(parts[0]["members"]))
+    token = walked.run.keys.mint("victor", ["viewer"], org=towns[1])
+    async with Lifecircle(walked.run.front_door, token=token) as platform:
+        for call in (
+            platform.portrait.GetPortrait(GetPortraitRequest(customer_key=key)),
+            platform.recommend.Recommend(RecommendRequest(customer_key=key)),
+        ):
+            with pytest.raises(refusal("CUSTOMER_NOT_FOUND")):
+                await call

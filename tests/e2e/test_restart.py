@@ -89,8 +89,11 @@ async def holdings(run: Run, city: Path, found: dict[str, Any]) -> dict[str, Any
             numbers = [line.split(",")[0] for line in list(file)[1:]]
         keys = await truth.resolve(platform, numbers)
         portraits = await truth.portraits(platform, list(keys.values()))
-        for one in portraits.values():
+        for one in portraits.values():  # ids and times that the platform assigns
             one.run_id = ""
+            for offer in one.offers:
+                offer.matrix_id = ""
+            one.ClearField("contacts")  # told by contact's stream, which may be on its way; plan and effects are below
         offered = {}
         for key in sorted(keys.values())[:50]:
             said = await platform.recommend.Recommend(RecommendRequest(customer_key=key, most=20))

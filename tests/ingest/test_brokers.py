@@ -88,7 +88,7 @@ async def taking(house: House, url: str) -> AsyncIterator[None]:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await holds():
             await asyncio.sleep(0.05)
 

@@ -50,7 +50,11 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         with found(arguments.store) as engine:
-            figures = _measure(engine, built=arguments.built, customers=arguments.customers)
+            try:
+                figures = _measure(engine, built=arguments.built, customers=arguments.customers)
+            except NoEngine as failure:  # the engine was there: what fails now is ours
+                print(f"images: {failure}", file=sys.stderr)
+                return 1
     except NoEngine as reason:
         print(f"images are not tested: {reason}")
         return 0

@@ -94,7 +94,7 @@ async def asyncssh_server(root: Path, host: Path, port: int) -> AsyncIterator[No
 @pytest.fixture(params=["openssh", "asyncssh"])
 async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
     if request.param == "openssh" and SSHD is None:
-        pytest.skip("no sshd here")
+        pytest.skip("no sshd on PATH (Debian: openssh-server); the same tests run against asyncssh's server")
     root, port = tmp_path / "ssh", free_port()
     (root / "out").mkdir(parents=True)
     host, client, known = keys(root, port)

@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from deploy.k8s import chart
-from tools.helm import HelmMissing, helm
 
 VERSIONS = ("1.29", "1.37")
 CORE = re.compile(r"v1|apps/v1|batch/v1|policy/v1|autoscaling/v2|networking\.k8s\.io/v1")
@@ -28,12 +27,7 @@ OPTIONS = {
 """Three whole installations: the examples, and the minimal one where pods encrypt by themselves."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _there_is_a_helm() -> None:
-    try:
-        helm()
-    except HelmMissing as missing:
-        pytest.skip(f"the chart is not looked at: no Helm on PATH, and {missing}")
+pytestmark = pytest.mark.usefixtures("chart_helm")
 
 
 @pytest.fixture(scope="module", params=sorted(OPTIONS))

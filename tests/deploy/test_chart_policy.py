@@ -16,19 +16,13 @@ from deploy.k8s import chart
 from deploy.local.keys import SERVICES
 from deploy.mesh import envoy
 from services.kit import config, migrate
-from tools.helm import HelmMissing, helm
 
 Object = dict[str, Any]
 READ_BY_TELEMETRY = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
 CERTIFICATES = ('mesh.encryption="certificates"',)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _there_is_a_helm() -> None:
-    try:
-        helm()
-    except HelmMissing as missing:
-        pytest.skip(f"the chart is not looked at: no Helm on PATH, and {missing}")
+pytestmark = pytest.mark.usefixtures("chart_helm")
 
 
 @pytest.fixture(scope="module", params=["minimal", "production", "certificates"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.points.domain.reference import File, Snapshot
-from services.points.lake import FactsDamaged, Lake
+from services.points.lake import Damaged, Lake
 from tests.points import ingest
 
 
@@ -26,5 +26,5 @@ def test_a_file_that_is_not_what_was_published_is_refused(tmp_path: Path) -> Non
     peer = ingest.Ingest(other)
     peer.deliver("staff", {**ingest.FEEDS["staff"], "org_id": ["G9", "G9", "G9"]})
     (tmp_path / "staff-0.parquet").write_bytes((other / "staff-0.parquet").read_bytes())
-    with pytest.raises(FactsDamaged, match=r"staff-0\.parquet does not have the checksum of its manifest"):
+    with pytest.raises(Damaged, match=r"staff-0\.parquet does not have the checksum of its manifest"):
         Lake().by_id(snapshot)

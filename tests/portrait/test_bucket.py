@@ -12,7 +12,7 @@ import pytest
 from services.portrait.domain.calendar import WorkCalendar
 from services.portrait.domain.run import LakeFile
 from services.portrait.domain.tag import Catalogue
-from services.portrait.lake import FactsDamaged, Lake, ResultReader, read_base
+from services.portrait.lake import Damaged, Lake, ResultReader, read_base
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from tests.portrait.conftest import BUCKETS, Town
 
@@ -139,5 +139,5 @@ def test_dwell_of_one_customer_adds_up(town: Town, outcomes: list[Outcome]) -> N
 def test_a_damaged_file_is_refused(town: Town, catalogue: Catalogue, calendar: WorkCalendar, tmp_path: Path) -> None:
     first = town.manifest["signalling"][0]
     broken = LakeFile(first.uri, first.rows, "0" * 64, first.bucket, first.period, first.delivery_id)
-    with pytest.raises(FactsDamaged, match="checksum"):
+    with pytest.raises(Damaged, match="checksum"):
         computed(town, catalogue, calendar, tmp_path, [broken], BUCKETS)

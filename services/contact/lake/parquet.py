@@ -1,6 +1,5 @@
 """What contact reads from the lake: recommend's matrix and ingest's customers, by the files that they name."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem
 
 from services.contact.domain.auction import Customer, Matrix
+from services.kit import lake
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,7 @@ def customers(files: Sequence[LakeFile]) -> list[tuple[int, Customer]]:
 
 
 def _table(file: LakeFile, columns: list[str]) -> pa.Table:
-    filesystem, path = FileSystem.from_uri(file.uri)
-    with filesystem.open_input_stream(path) as stream:
-        data = stream.read()
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise ValueError(f"{file.uri} is not the file that was published: its checksum differs")
-    table = pq.read_table(pa.BufferReader(data), columns=columns)
+    table = pq.read_table(pa.BufferReader(lake.content(file.uri, file.sha256)), columns=columns)
     if table.num_rows != file.rows:
         raise ValueError(f"{file.uri} has {table.num_rows} rows instead of {file.rows}")
     return table

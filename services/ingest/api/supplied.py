@@ -1,12 +1,12 @@
 """Protos of the supply: health, alarms, reports, uploads and jobs."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 
 from lifecircle.ingest.v1 import Alarm, FeedHealth, FeedSla, Job, Upload
+from services.ingest.api.translate import when
 from services.ingest.domain import freshness
 from services.ingest.domain import upload as uploads
 from services.ingest.usecases.supply import Health
@@ -17,7 +17,7 @@ def health(found: Health) -> FeedHealth:
     """How a feed is doing."""
     return FeedHealth(
         feed_id=found.counts.feed_id,
-        last_load_time=_timestamp(found.counts.last_load_time),
+        last_load_time=when(found.counts.last_load_time),
         deliveries=found.counts.deliveries,
         quarantined=found.counts.quarantined,
         source_rows=found.counts.source_rows,
@@ -25,7 +25,7 @@ def health(found: Health) -> FeedHealth:
         rejected_rows=found.counts.rejected_rows,
         latest_period=_date(found.latest_period),
         freshness=_duration(found.freshness),
-        next_due_time=_timestamp(found.next_due_time),
+        next_due_time=when(found.next_due_time),
         completeness=found.completeness,
         stability=found.stability,
         alarms=map(alarm, found.alarms),
@@ -40,8 +40,8 @@ def alarm(found: freshness.Alarm) -> Alarm:
         kind=Alarm.Kind.Value(f"KIND_{found.kind.value}"),
         period=_date(found.period),
         message=found.message,
-        raise_time=_timestamp(found.raise_time),
-        clear_time=_timestamp(found.clear_time),
+        raise_time=when(found.raise_time),
+        clear_time=when(found.clear_time),
     )
 
 
@@ -70,7 +70,7 @@ def upload(found: uploads.Upload) -> Upload:
         upload_id=found.upload_id,
         file_name=found.file_name,
         received_bytes=found.received_bytes,
-        expire_time=_timestamp(found.expire_time),
+        expire_time=when(found.expire_time),
     )
 
 
@@ -87,18 +87,10 @@ def job(found: jobs.Job) -> Job:
         error=found.error,
         attempt=found.attempt,
         delivery_id=str(found.spec.get("delivery_id", "")),
-        create_time=_timestamp(found.create_time),
-        start_time=_timestamp(found.start_time),
-        end_time=_timestamp(found.end_time),
+        create_time=when(found.create_time),
+        start_time=when(found.start_time),
+        end_time=when(found.end_time),
     )
-
-
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    made = Timestamp()
-    made.FromDatetime(moment)
-    return made
 
 
 def _duration(span: timedelta | None) -> Duration | None:

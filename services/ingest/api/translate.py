@@ -44,7 +44,7 @@ def feed(revision: feeds.Revision) -> Feed:
         revision=revision.revision,
         definition=revision.definition,
         etag=revision.etag,
-        update_time=_timestamp(revision.update_time),
+        update_time=when(revision.update_time),
         effective_from_date=_date(None if revision.feed.effective_from == date.min else revision.feed.effective_from),
     )
 
@@ -63,8 +63,8 @@ def delivery(found: deliveries.Delivery) -> Delivery:
         loaded_rows=found.loaded_rows,
         rejected_rows=found.rejected_rows,
         problems=[Problem(reason=problem.reason, message=problem.message) for problem in found.problems],
-        receive_time=_timestamp(found.receive_time),
-        load_time=_timestamp(found.load_time),
+        receive_time=when(found.receive_time),
+        load_time=when(found.load_time),
         revision=found.revision,
         notes=[Problem(reason=note.reason, message=note.message) for note in found.notes],
         replay_of=found.replay_of,
@@ -161,7 +161,7 @@ def erasure(row: Any) -> Erasure:
         removed=[Erasure.Removed(place=place, count=count) for place, count in sorted(row.removed.items())],
         proof=[Erasure.Scan(**each) for each in row.proof],
         request_time=timestamp(row.request_time),
-        end_time=_timestamp(row.end_time),
+        end_time=when(row.end_time),
     )
 
 
@@ -175,8 +175,8 @@ def event(found: events.Event) -> Event:
         source_event_id=found.source_event_id,
         type=found.type,
         customer_key=found.customer_key,
-        occur_time=_timestamp(found.occur_time),
-        receive_time=_timestamp(found.receive_time),
+        occur_time=when(found.occur_time),
+        receive_time=when(found.receive_time),
         attributes=attributes,
         delivery_id=found.delivery_id,
         line=found.line,
@@ -318,7 +318,8 @@ def timestamp(moment: datetime) -> Timestamp:
     return made
 
 
-def _timestamp(moment: datetime | None) -> Timestamp | None:
+def when(moment: datetime | None) -> Timestamp | None:
+    """A time, or none."""
     return None if moment is None else timestamp(moment)
 
 

@@ -1,6 +1,5 @@
 """What points reads of the lake: ingest's reference feeds, by the manifests that ingest gives."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -8,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
+from services.kit import lake
+from services.kit.lake import Damaged
 from services.points.domain import field
 from services.points.domain.reference import File, Snapshot
 
@@ -18,11 +18,9 @@ _COLUMNS = {
     "staff": ("staff_id", "org_id", "role"),
     "products": ("product_id", "name", "category"),
 }
+__all__ = ["Damaged", "Lake", "to_instant"]
+
 _FIELDS = ("customer_key", "staff_id", "role", "share_bps", "valid_from", "valid_to", "line")
-
-
-class FactsDamaged(Exception):
-    """A file of the lake is not what its manifest says."""
 
 
 class Lake:
@@ -56,12 +54,8 @@ class Lake:
 
 
 def _rows(file: File, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    system, path = fs.FileSystem.from_uri(file.uri)
-    with system.open_input_file(path) as stream:
-        data = stream.read_buffer()
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise FactsDamaged(f"{file.uri} does not have the checksum of its manifest")
-    table: pa.Table = pq.read_table(pa.BufferReader(data), columns=list(columns))
+    data = pa.BufferReader(lake.content(file.uri, file.sha256))
+    table: pa.Table = pq.read_table(data, columns=list(columns))
     return zip(*(table.column(name).to_pylist() for name in columns), strict=True)
 
 

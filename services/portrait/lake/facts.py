@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from services.kit.lake import Damaged
 from services.portrait.domain.calendar import Window, WorkCalendar
 from services.portrait.domain.cells import ALWAYS, FOR_EVER, CellMap, numbers_of, places_of
 from services.portrait.domain.dwell import CityEvent
@@ -19,10 +20,10 @@ from services.portrait.domain.statistic import Bills, Column, Customers, columns
 from services.portrait.domain.tag import Catalogue, percentiles_of
 from services.portrait.domain.track import Rows
 from services.portrait.lake import mapping
-from services.portrait.lake.files import FactsDamaged, read
+from services.portrait.lake.files import read
 from services.portrait.lake.mapping import Examined
 
-__all__ = ["Base", "FactsDamaged", "read_base", "read_signalling"]
+__all__ = ["Base", "Damaged", "read_base", "read_signalling"]
 
 _CHANNELS = ("sms", "call", "app")
 
@@ -164,7 +165,7 @@ def _find(key: Longs, wanted: npt.NDArray[np.generic]) -> Longs:
 
 def _places(table: pa.Table | None, classes: Mapping[str, str]) -> Places:
     if table is None:
-        raise FactsDamaged("the feed places has no file")
+        raise Damaged("the feed places has no file")
     place_id = _words(table, "place_id")
     order = _last_of(place_id)
     return Places(
@@ -195,7 +196,7 @@ def _map(
         )
     ]
     if not rows:
-        raise FactsDamaged("the feed cell_places has no file")
+        raise Damaged("the feed cell_places has no file")
     cells = _latest(facts.get("cells", ()))
     none = np.empty(0, dtype=np.float64)
     ids, lon, lat = none.astype(np.int64), none, none
@@ -252,7 +253,7 @@ def _sample(
 
 def _customers(table: pa.Table | None, window: Window) -> tuple[Customers, Longs]:
     if table is None:
-        raise FactsDamaged("the feed customers has no file")
+        raise Damaged("the feed customers has no file")
     key = np.asarray(_numbers(table, "customer_key", pa.int64()), dtype=np.int64)
     order = _last_of(key)
     joined = pc.cast(table["join_date"], pa.date32())

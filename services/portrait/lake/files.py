@@ -4,27 +4,23 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
+from services.kit import lake
+from services.kit.lake import Damaged
 from services.portrait.domain.run import LakeFile
 
 _ROW_GROUP = 65_536
 _LOCAL = "file://"
 
 
-class FactsDamaged(Exception):
-    """A file of the lake is not what its manifest says."""
-
-
 class Lake:
     """The lake below one URL, for what portrait writes; what others wrote is read by its own URI."""
 
     def __init__(self, url: str) -> None:
-        self._files, self._root = _located(url.rstrip("/"))
+        self._files, self._root = lake.located(url.rstrip("/"))
         self._url = Path(self._root).as_uri() if url.startswith(_LOCAL) else url.rstrip("/")
 
     @property
@@ -46,31 +42,16 @@ class Lake:
 
 
 def read(file: LakeFile, columns: Sequence[str] | None = None) -> pa.Table:
-    """The columns of a file, or all; raises FactsDamaged unless checksum and row count are the manifest's."""
-    table = pq.read_table(pa.BufferReader(_checked(file)), columns=list(columns) if columns else None)
+    """The columns of a file, or all; raises Damaged unless checksum and row count are the manifest's."""
+    table = pq.read_table(
+        pa.BufferReader(lake.content(file.uri, file.sha256)), columns=list(columns) if columns else None
+    )
     if table.num_rows != file.rows:
-        raise FactsDamaged(f"{file.uri} has {table.num_rows} rows, its manifest says {file.rows}")
+        raise Damaged(f"{file.uri} has {table.num_rows} rows, its manifest says {file.rows}")
     return table
 
 
 def read_rows(file: LakeFile, column: str, value: int, columns: Sequence[str]) -> pa.Table:
     """The rows of a file where `column` is `value`; only the row groups that may hold it are read."""
-    files, path = _located(file.uri)
+    files, path = lake.located(file.uri)
     return pq.read_table(path, filesystem=files, columns=list(columns), filters=[(column, "=", value)])
-
-
-def _checked(file: LakeFile) -> pa.Buffer:
-    files, path = _located(file.uri)
-    with files.open_input_file(path) as stream:
-        data = stream.read_buffer()
-    if file.sha256 and hashlib.sha256(data).hexdigest() != file.sha256:
-        raise FactsDamaged(f"{file.uri} does not have the checksum of its manifest")
-    return data
-
-
-def _located(url: str) -> tuple[fs.FileSystem, str]:
-    """File system and path of a URL; a local one may be percent-encoded or not."""
-    if url.startswith(_LOCAL):
-        return fs.LocalFileSystem(), unquote(url.removeprefix(_LOCAL))
-    files, path = fs.FileSystem.from_uri(url)
-    return files, path

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import fs
 from pyroaring import BitMap
 
+from services.kit import lake
 from services.portrait.domain.audience import AudienceInvalid
 from services.portrait.domain.interest import Interest, interests
 from services.portrait.domain.pack import Pack, write
@@ -35,7 +35,7 @@ def write_pack(root: str, path: str, values: Iterable[tuple[int, bytes]]) -> Lak
         spool.seek(0)
         sha256 = hashlib.file_digest(spool, "sha256").hexdigest()
         spool.seek(0)
-        files, base = _located(root.rstrip("/"))
+        files, base = lake.located(root.rstrip("/"))
         target = f"{base}/{path}"
         files.create_dir(target.rpartition("/")[0], recursive=True)
         with files.open_output_stream(f"{target}.part") as stream:
@@ -50,7 +50,7 @@ def open_pack(file: LakeFile) -> Pack:
     if file.uri.startswith(_LOCAL):
         with Path(unquote(file.uri.removeprefix(_LOCAL))).open("rb") as stream:
             return _mapped(stream)
-    files, path = _located(file.uri)
+    files, path = lake.located(file.uri)
     with tempfile.TemporaryFile() as copy:
         with files.open_input_stream(path) as stream:
             shutil.copyfileobj(stream, copy, 1 << 20)
@@ -112,7 +112,7 @@ def best_offers(file: LakeFile, most: int) -> dict[int, list[tuple[str, float, i
 
 
 def _columns(file: LakeFile) -> list[str]:
-    files, path = _located(file.uri)
+    files, path = lake.located(file.uri)
     return list(pq.read_schema(path, filesystem=files).names)
 
 
@@ -122,10 +122,3 @@ def _keys(column: pa.Array) -> BitMap:
 
 def _mapped(stream: BinaryIO) -> Pack:
     return Pack(memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)))
-
-
-def _located(url: str) -> tuple[fs.FileSystem, str]:
-    if url.startswith(_LOCAL):
-        return fs.LocalFileSystem(), unquote(url.removeprefix(_LOCAL))
-    files, path = fs.FileSystem.from_uri(url)
-    return files, path

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from services.kit import lake
 from services.recommend.domain.matrix import Cells
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.product import Ints, Product, Singles
@@ -131,13 +132,8 @@ class Lake:
         return content
 
     def table(self, file: File) -> pa.Table:
-        """A Parquet file as it lies there. Raises BrokenFile when its checksum is not the manifest's."""
-        filesystem, path = pyarrow.fs.FileSystem.from_uri(file.uri)
-        with filesystem.open_input_stream(path) as stream:
-            content = stream.read()
-        if hashlib.sha256(content).hexdigest() != file.sha256:
-            raise BrokenFile(f"{file.uri}: its checksum is not the manifest's")
-        return pq.read_table(pa.BufferReader(content))
+        """A Parquet file as it lies there. Raises lake.Damaged when its checksum is not the manifest's."""
+        return pq.read_table(pa.BufferReader(lake.content(file.uri, file.sha256)))
 
 
 def model_path(model_id: str, name: str) -> str:

@@ -193,8 +193,9 @@ def _call(service: str, match: Node) -> Node:
         "timeout": "0s",  # Envoy's 15 seconds would cut even a caller who gave more; the next line is our limit
         "max_stream_duration": {"max_stream_duration": _CALL_LIMIT, "grpc_timeout_header_max": "0s"},
         # UNAVAILABLE means that no handler ran, or that the caller must ask again with the same request_id anyway; so
-        # does CANCELLED when the service says it: gRPC's own answer to calls that reach a server while it closes.
-        "retry_policy": _retries("unavailable,cancelled,connect-failure,refused-stream,reset-before-request"),
+        # does CANCELLED when the service says it: gRPC's own answer to calls that reach a server while it closes. A
+        # connection that ends under a call without any answer is the same case once more: asking again is harmless.
+        "retry_policy": _retries("unavailable,cancelled,connect-failure,refused-stream,reset"),
     }
     return {"match": match, "route": action}
 

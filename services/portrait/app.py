@@ -46,6 +46,7 @@ from services.portrait.store import (
     Runs,
     Tags,
 )
+from services.portrait.store.days import KeptDays
 from services.portrait.store.forgetting import Forgotten
 from services.portrait.store.latent import Latent
 from services.portrait.store.segments import Segments
@@ -179,7 +180,7 @@ async def _work(
         system_ids(),
         clock,
         learnt=learnt,
-        forgetting=Forgetting(Forgotten(), clock),
+        forgetting=Forgetting(Forgotten(), KeptDays(), settings.lake_buckets, clock),
     )
     return list(worker.background())
 

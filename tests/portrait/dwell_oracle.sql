@@ -1,7 +1,10 @@
 -- The rules of services/portrait/domain/track.py in window functions: signalling (customer, time, place, line) and
--- border (border, opens, closes), times in milliseconds, to dwell by customer, place, day and slot.
+-- border (border, opens, closes), times in milliseconds, to dwell by customer, place, day and slot; midnights are those
+-- of UTC here.
 WITH track AS (
-    SELECT *, row_number() OVER one AS n, lag(place) OVER one IS DISTINCT FROM place AS enters
+    SELECT *, time // 86400000 AS today, row_number() OVER one AS n,
+        lag(place) OVER one IS DISTINCT FROM place
+            OR lag(time) OVER one // 86400000 IS DISTINCT FROM time // 86400000 AS enters
     FROM signalling
     WINDOW one AS (PARTITION BY customer ORDER BY time, line, place)
 ),
@@ -9,23 +12,27 @@ numbered AS (
     SELECT *, sum(enters::INTEGER) OVER (PARTITION BY customer ORDER BY n) AS stay FROM track
 ),
 stays AS (
-    SELECT customer, stay, any_value(place) AS place, min(time) AS begins FROM numbered GROUP BY customer, stay
+    SELECT customer, today, stay, any_value(place) AS place, min(time) AS begins
+    FROM numbered GROUP BY customer, today, stay
 ),
 neighbours AS (
     SELECT *, lag(place) OVER one AS before,
         lag(place) OVER one = lead(place) OVER one AND lead(begins) OVER one - begins < $pingpong AS candidate
     FROM stays
-    WINDOW one AS (PARTITION BY customer ORDER BY stay)
+    WINDOW one AS (PARTITION BY customer, today ORDER BY stay)
 ),
 -- Of neighbouring candidates the first, third, fifth … are flickers.
 islands AS (
-    SELECT *, stay - row_number() OVER (PARTITION BY customer, coalesce(candidate, false) ORDER BY stay) AS island
+    SELECT *, stay - row_number() OVER (PARTITION BY customer, today, coalesce(candidate, false) ORDER BY stay)
+        AS island
     FROM neighbours
 ),
 told AS (
     SELECT customer, stay,
         CASE WHEN coalesce(candidate, false)
-            AND row_number() OVER (PARTITION BY customer, coalesce(candidate, false), island ORDER BY stay) % 2 = 1
+            AND row_number() OVER (
+                PARTITION BY customer, today, coalesce(candidate, false), island ORDER BY stay
+            ) % 2 = 1
         THEN before ELSE place END AS place
     FROM islands
 ),

@@ -18,6 +18,7 @@ from services.portrait.domain.moment import Event
 from services.portrait.domain.run import LakeFile, Portrait, Run
 from services.portrait.domain.tag import Catalogue
 from services.portrait.store import Audiences, HotPortraits, Projections, Runs
+from services.portrait.store.days import KeptDays
 from services.portrait.store.forgetting import Forgotten
 from services.portrait.store.runs import Published
 from services.portrait.usecases import AudienceDesk, Indexes, Reading, WholePortraits
@@ -123,7 +124,7 @@ async def test_an_erased_and_a_merged_customer_are_gone_from_every_answer(stub: 
     ]
     for _ in range(2):
         async with db.begin() as tx:
-            await Forgetting(Forgotten(), lambda: NOW).take(tx, told)
+            await Forgetting(Forgotten(), KeptDays(), 8, lambda: NOW).take(tx, told)
             await tx.commit()
     async with db.read() as read:
         assert await read.value(text("SELECT count(*) FROM portrait")) == 4

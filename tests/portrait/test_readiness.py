@@ -63,6 +63,13 @@ def test_a_month_later_is_the_same_day_or_the_last_one() -> None:
     assert next_window(rule, known, date(2027, 1, 31)) == (date(2027, 2, 28), date(2027, 2, 28))
 
 
+@pytest.mark.parametrize(("every", "days"), [("day", 1), ("week", 7)])
+def test_windows_may_overlap(every: str, days: int) -> None:
+    rule = ReadinessRule("signalling", {}, every, 5)
+    known = [Delivery("signalling", day(number), 1, f"d{number}") for number in range(14)]
+    assert next_window(rule, known, day(4)) == (day(days), day(4 + days))
+
+
 def test_inputs_are_the_windows_days_and_what_was_known_by_its_end() -> None:
     known = [
         *signalling(0, 1, 2, 3),
@@ -102,7 +109,7 @@ def test_the_shipped_rule_is_sound() -> None:
 @pytest.mark.parametrize(
     "document",
     [[], {}, {"daily": 1, "at_least": {}, "every": "month"}, {"daily": "s", "at_least": {"a": 0}, "every": "month"},
-     {"daily": "s", "at_least": {"a": 1}, "every": "week"}],
+     {"daily": "s", "at_least": {"a": 1}, "every": "year"}],
 )  # fmt: skip
 def test_a_rule_that_cannot_be_used_is_refused(document: object) -> None:
     with pytest.raises(ValueError, match=r"expected|none of"):

@@ -1,6 +1,7 @@
 """Rows become visits and dwell: the compiled kernel against a plain reading of its rules."""
 
 import random
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.portrait.domain.place import NOWHERE
-from services.portrait.domain.track import DwellDays, Rows, Rules, Visits, follow
+from services.portrait.domain.track import DwellDays, Rows, Rules, Visits, follow, joined, lived, stays
 
 MINUTE = 60_000
 RULES = Rules(gap_minutes=120, silent_minutes=200, pingpong_minutes=5)
@@ -44,6 +45,11 @@ def signalling(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
+def day(row: Row) -> int:
+    """Which day of the window a row is of; all before it, and all after it, count as one."""
+    return bisect_right(BORDERS[::7].tolist(), row.time)
+
+
 def arrays(rows: list[Row]) -> Rows:
     return Rows(
         np.array([row.customer for row in rows], dtype=np.int32),
@@ -63,13 +69,15 @@ def naive(rows: list[Row]) -> tuple[list[tuple[int, ...]], dict[tuple[int, ...],
         )
         stays: list[list[Row]] = []
         for row in track:
-            if stays and stays[-1][0].place == row.place:
+            if stays and stays[-1][0].place == row.place and day(stays[-1][0]) == day(row):
                 stays[-1].append(row)
             else:
                 stays.append([row])
         places, flickered = [], False
         for number, stay in enumerate(stays):
-            between = 0 < number < len(stays) - 1 and stays[number - 1][0].place == stays[number + 1][0].place
+            near = stays[max(number - 1, 0) : number + 2]
+            one_day = len({day(one[0]) for one in near}) == 1
+            between = len(near) == 3 and near[0][0].place == near[2][0].place and one_day
             short = between and stays[number + 1][0].time - stay[0].time < RULES.pingpong_minutes * MINUTE
             flickered = short and not flickered
             places += [stays[number - 1][0].place if flickered else stay[0].place] * len(stay)
@@ -123,6 +131,20 @@ def test_the_order_of_the_rows_does_not_matter(rows: list[Row], shuffle: random.
     before, after = follow(arrays(rows), 4, BORDERS, RULES), follow(arrays(mixed), 4, BORDERS, RULES)
     assert told(before[0]) == told(after[0])
     assert summed(before[1]) == summed(after[1])
+
+
+@given(signalling())
+@settings(max_examples=150, deadline=None)
+def test_days_followed_one_by_one_give_the_same_lives(rows: list[Row]) -> None:
+    midnights = BORDERS[::7]
+    days = [
+        stays(arrays([row for row in rows if day(row) == number]), 4, midnights, RULES)
+        for number in range(len(midnights) + 1)
+    ]
+    apart = lived(joined(days, 4), 4, BORDERS, RULES)
+    at_once = follow(arrays(rows), 4, BORDERS, RULES)
+    assert told(apart[0]) == told(at_once[0])
+    assert summed(apart[1]) == summed(at_once[1])
 
 
 def test_a_long_track_in_any_order_is_sorted_by_time() -> None:

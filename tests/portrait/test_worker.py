@@ -209,8 +209,13 @@ async def test_a_corrected_delivery_makes_a_new_run_and_a_repeated_one_none(
                 tuple(row)
                 for row in await read.rows(text("SELECT state, count(*) FROM job WHERE kind = 'compute' GROUP BY 1"))
             ]
+            counts = text(
+                "SELECT (counts ->> 'days_followed')::int AS days FROM job WHERE kind = 'compute' ORDER BY create_time"
+            )
+            followed = [row.days for row in await read.rows(counts)]
         assert current == second[0]
         assert jobs == [("SUCCEEDED", 2)]
+        assert followed == [DAYS * BUCKETS, 1], "only the day and bucket that were corrected"
 
 
 def _shorter(files: list[LakeFile], folder: Path) -> list[LakeFile]:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-EVERY = ("window", "month")
+EVERY = ("window", "month", "week", "day")
+
+
+_DAYS = {"week": 7, "day": 1}
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,8 @@ def next_window(rule: ReadinessRule, known: Iterable[Delivery], last_to_date: da
 def _due(rule: ReadinessRule, last_to_date: date) -> date:
     if rule.every == "window":
         return last_to_date + timedelta(days=rule.window_days)
+    if rule.every in _DAYS:
+        return last_to_date + timedelta(days=_DAYS[rule.every])
     months = last_to_date.year * 12 + last_to_date.month
     year, month = months // 12, months % 12 + 1
     return date(year, month, min(last_to_date.day, calendar.monthrange(year, month)[1]))

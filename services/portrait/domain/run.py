@@ -46,6 +46,23 @@ class LakeFile:
 
 
 @dataclass(frozen=True)
+class KeptDay:
+    """The stays of one bucket on one day, or (bucket -1) the day's sample, as they lie in the lake.
+
+    `inputs` is the digest of files and rules, `reading` that of the map; `cells` holds how the cells that were heard
+    were read. `rows` of signalling it is made of.
+    """
+
+    day: date
+    bucket: int
+    inputs: str
+    reading: str
+    rows: int
+    stays: LakeFile
+    cells: LakeFile
+
+
+@dataclass(frozen=True)
 class AnchorValue:
     """An anchor as a portrait shows it."""
 

@@ -1,21 +1,24 @@
-"""From signalling rows to visits and dwell, in one compiled pass over the customers of a bucket.
+"""From signalling rows to stays, from stays to visits and dwell: compiled passes over the customers of a bucket.
 
 Rules, in this order, for one customer's rows sorted by time (then source line, then place):
 
 1. Place. A row is at the place that its cell serves; a cell that serves none (a road) or is not known is nowhere. In
-   a cell shared by several places `domain/shared.py` decides.
-2. Flicker. In the sequence of stays (neighbouring rows at one place), a stay shorter than `pingpong` from its first row
-   to the first row of the next, between two stays at one other place, belongs to that place; of several such
-   candidates in a row the first, third, fifth … do (A-B-A-B-A is A).
-3. Visit. Neighbouring rows at one place, no further apart than `silent`, are one visit: a phone that falls silent and
-   is heard at the same place again did not leave it. A visit ends with the next row, wherever that is, or at its own
-   last row when the next one is further away than `gap`. Nowhere is not visited.
-4. Dwell. A visit is cut at the slot borders of the window. A dwell row is the sum of the pieces of one customer, place,
+   a cell shared by several places `domain/shared.py` decides, by the rows of the same day.
+2. Flicker. In the sequence of a day's runs of rows at one place, a run shorter than `pingpong` from its first row to
+   the first row of the next, between two runs at one other place, belongs to that place; of several such candidates in
+   a row the first, third, fifth … do (A-B-A-B-A is A).
+3. Stay. Neighbouring rows of a day at one place, no further apart than `silent`, are one stay. Up to here a day knows
+   nothing of its neighbours, so that the stays of a day are kept and only new days are computed.
+4. Visit. Neighbouring stays at one place, the same pause apart, are one visit, across midnight too: a phone that falls
+   silent and is heard at the same place again did not leave it. A visit ends with the next row, wherever that is, or
+   at its own last row when the next one is further away than `gap`. Nowhere is not visited.
+5. Dwell. A visit is cut at the slot borders of the window. A dwell row is the sum of the pieces of one customer, place,
    day and slot: seconds, pieces, longest piece. Pieces without length are dropped.
 
 The compiler is numba; nothing here holds the interpreter's lock, so buckets run side by side in threads.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +26,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from services.portrait.domain.calendar import SLOTS
 from services.portrait.domain.cells import index_of, numbers_of
 from services.portrait.domain.shared import Shared, decide, nothing_shared
 
+SLOTS_A_DAY = len(SLOTS)
 _INSERTIONS_PER_ROW = 8  # a track that needs more moves than this is sorted anew
 
 Longs = npt.NDArray[np.int64]
@@ -51,6 +56,17 @@ class Rows:
     place: Ints
     """Place number, -1 for nowhere, `places + k` for the k-th shared cell."""
     line: Ints
+
+
+@dataclass(frozen=True)
+class Stays:
+    """Stays by customer, then time; (stays,) each. `first` and `last` are rows' times in UTC milliseconds, `place` is a
+    place number or -1 for nowhere."""
+
+    customer: Ints
+    place: Ints
+    first: Longs
+    last: Longs
 
 
 @dataclass(frozen=True)
@@ -80,12 +96,33 @@ def follow(
     rows: Rows, customers: int, borders: Longs, rules: Rules, shared: Shared | None = None
 ) -> tuple[Visits, DwellDays]:
     """Visits and dwell of `customers` customers (numbers 0 … customers − 1) within the window of `borders`."""
+    return lived(stays(rows, customers, borders[::SLOTS_A_DAY], rules, shared), customers, borders, rules)
+
+
+def stays(rows: Rows, customers: int, midnights: Longs, rules: Rules, shared: Shared | None = None) -> Stays:
+    """The stays of `customers` customers (numbers 0 … customers − 1); days begin at `midnights` (UTC milliseconds)."""
     shared = shared or nothing_shared(np.iinfo(np.int32).max)
     first, time, place, line = _scatter(rows.customer, rows.time, rows.place, rows.line, customers)
-    minutes = (rules.gap_minutes, rules.silent_minutes, rules.pingpong_minutes)
-    gap, silent, pingpong = (np.int64(each * 60_000) for each in minutes)
     undecided = (np.int64(shared.places), shared.first, shared.place, shared.weight)
-    visits, dwell = _follow(first, time, place, line, borders, (gap, silent, pingpong), undecided)
+    millis = (np.int64(rules.silent_minutes * 60_000), np.int64(rules.pingpong_minutes * 60_000))
+    return Stays(*_stays(first, time, place, line, midnights, millis, undecided))
+
+
+def joined(days: Sequence[Stays], customers: int) -> Stays:
+    """The stays of several days, given in their order, by customer."""
+    if not days:
+        none = np.empty(0, np.int64)
+        return Stays(none.astype(np.int32), none.astype(np.int32), none, none)
+    columns = [[getattr(day, name) for day in days] for name in ("customer", "place", "first", "last")]
+    customer, place, begin, end = (np.concatenate(column) for column in columns)
+    return Stays(*_gather(customer, place, begin, end, customers))
+
+
+def lived(found: Stays, customers: int, borders: Longs, rules: Rules) -> tuple[Visits, DwellDays]:
+    """Visits, and dwell within the window of `borders`, of `customers` customers by their stays."""
+    first = np.searchsorted(found.customer, np.arange(customers + 1)).astype(np.int64)
+    gap, silent = (np.int64(each * 60_000) for each in (rules.gap_minutes, rules.silent_minutes))
+    visits, dwell = _live(first, found.place, found.first, found.last, borders, gap, silent)
     return Visits(*visits), DwellDays(*dwell)
 
 
@@ -190,35 +227,79 @@ def _grown(old: Any, size: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _follow(first: Any, time: Any, place: Any, line: Any, borders: Any, millis: Any, undecided: Any) -> Any:
-    gap, silent, pingpong = millis
+def _stays(first: Any, time: Any, place: Any, line: Any, midnights: Any, millis: Any, undecided: Any) -> Any:
+    """Rules 1 to 3 for the rows first[c]:first[c + 1] of each customer c."""
+    silent, pingpong = millis
     places, shared_first, shared_place, shared_weight = undecided
-    customers = len(first) - 1
-    size = max(1024, len(time) // 4)
+    size = max(1024, len(time) // 3)
+    s_customer, s_place = np.empty(size, np.int32), np.empty(size, np.int32)
+    s_first, s_last = np.empty(size, np.int64), np.empty(size, np.int64)
+    count = 0
+    for number in range(len(first) - 1):
+        t, here = time[first[number] : first[number + 1]], place[first[number] : first[number + 1]]
+        rows = len(t)
+        _sort(t, here, line[first[number] : first[number + 1]])
+        if count + rows > len(s_place):
+            size = 2 * len(s_place) + rows
+            s_customer, s_place = _grown(s_customer, size), _grown(s_place, size)
+            s_first, s_last = _grown(s_first, size), _grown(s_last, size)
+        begin, day = 0, 0
+        while begin < rows:
+            while day < len(midnights) and midnights[day] <= t[begin]:
+                day += 1
+            stop = begin + 1
+            while stop < rows and (day == len(midnights) or t[stop] < midnights[day]):
+                stop += 1
+            if len(shared_place):
+                decide(t[begin:stop], here[begin:stop], pingpong, places, shared_first, shared_place, shared_weight)
+            _still(t[begin:stop], here[begin:stop], pingpong)
+            for row in range(begin, stop):
+                if row == begin or here[row] != here[row - 1] or t[row] - t[row - 1] > silent:
+                    s_customer[count], s_place[count], s_first[count] = number, here[row], t[row]
+                    count += 1
+                s_last[count - 1] = t[row]
+            begin = stop
+    return s_customer[:count].copy(), s_place[:count].copy(), s_first[:count].copy(), s_last[:count].copy()
+
+
+@njit(cache=True, nogil=True)
+def _gather(customer: Any, place: Any, first: Any, last: Any, customers: Any) -> Any:
+    """Counting sort of stays by customer; those of one customer stay in the order they came."""
+    free = np.zeros(customers + 1, dtype=np.int64)
+    for row in range(len(customer)):
+        free[customer[row] + 1] += 1
+    for number in range(customers):
+        free[number + 1] += free[number]
+    to_customer, to_place = np.empty_like(customer), np.empty_like(place)
+    to_first, to_last = np.empty_like(first), np.empty_like(last)
+    for row in range(len(customer)):
+        at = free[customer[row]]
+        free[customer[row]] = at + 1
+        to_customer[at], to_place[at], to_first[at], to_last[at] = customer[row], place[row], first[row], last[row]
+    return to_customer, to_place, to_first, to_last
+
+
+@njit(cache=True, nogil=True)
+def _live(first: Any, place: Any, begins: Any, ends: Any, borders: Any, gap: Any, silent: Any) -> Any:
+    """Rules 4 and 5 for the stays first[c]:first[c + 1] of each customer c."""
+    size = max(1024, len(place))
     v_customer, v_place = np.empty(size, np.int32), np.empty(size, np.int32)
     v_start, v_end = np.empty(size, np.int64), np.empty(size, np.int64)
     d_customer, d_place, d_border = np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
     d_secs, d_visits, d_longest = np.empty(size, np.int64), np.empty(size, np.int32), np.empty(size, np.int64)
     visits, dwells = 0, 0
-    for number in range(customers):
-        begin, stop = first[number], first[number + 1]
-        rows = stop - begin
-        t = time[begin:stop]
-        here = place[begin:stop]
-        _sort(t, here, line[begin:stop])
-        if len(shared_place):
-            decide(t, here, pingpong, places, shared_first, shared_place, shared_weight)
-        _still(t, here, pingpong)
-        if visits + rows > len(v_place):
-            size = 2 * len(v_place) + rows
-            v_customer, v_place = _grown(v_customer, size), _grown(v_place, size)
-            v_start, v_end = _grown(v_start, size), _grown(v_end, size)
-        if dwells + rows + len(borders) > len(d_place):
-            size = 2 * len(d_place) + rows + len(borders)
+    for number in range(len(first) - 1):
+        mine = slice(first[number], first[number + 1])
+        came = visits
+        visits = _visit(
+            place[mine], begins[mine], ends[mine], gap, silent, number, visits, v_customer, v_place, v_start, v_end
+        )
+        # Rows of dwell are pieces of visits: one for each, and one for each border of slots that is crossed.
+        most = dwells + (visits - came) + len(borders)
+        if most > len(d_place):
+            size = 2 * len(d_place) + most
             d_customer, d_place, d_border = _grown(d_customer, size), _grown(d_place, size), _grown(d_border, size)
             d_secs, d_visits, d_longest = _grown(d_secs, size), _grown(d_visits, size), _grown(d_longest, size)
-        came = visits
-        visits = _visit(t, here, gap, silent, number, visits, v_customer, v_place, v_start, v_end)
         dwells = _dwell(
             v_place[came:visits], v_start[came:visits], v_end[came:visits], borders, number, dwells,
             d_customer, d_place, d_border, d_secs, d_visits, d_longest,
@@ -236,29 +317,21 @@ def _follow(first: Any, time: Any, place: Any, line: Any, borders: Any, millis: 
 
 @njit(cache=True, nogil=True)
 def _visit(
-    time: Any,
-    place: Any,
-    gap: Any,
-    silent: Any,
-    number: Any,
-    at: Any,
-    v_customer: Any,
-    v_place: Any,
-    v_start: Any,
-    v_end: Any,
-) -> Any:
-    """Rule 3: append the visits of customer `number` from position `at`; gives the position after them."""
-    rows = len(time)
+    place: Any, first: Any, last: Any, gap: Any, silent: Any, number: Any, at: Any,
+    v_customer: Any, v_place: Any, v_start: Any, v_end: Any,
+) -> Any:  # fmt: skip
+    """Rule 4: append the visits of customer `number` from position `at`; gives the position after them."""
+    count = len(place)
     begin = 0
-    for row in range(rows):
-        if row + 1 < rows and place[row + 1] == place[row] and time[row + 1] - time[row] <= silent:
+    for stay in range(count):
+        if stay + 1 < count and place[stay + 1] == place[stay] and first[stay + 1] - last[stay] <= silent:
             continue
-        near = row + 1 < rows and time[row + 1] - time[row] <= gap
-        end = time[row + 1] if near else time[row]
-        if place[row] >= 0 and end > time[begin]:
-            v_customer[at], v_place[at], v_start[at], v_end[at] = number, place[row], time[begin], end
+        near = stay + 1 < count and first[stay + 1] - last[stay] <= gap
+        end = first[stay + 1] if near else last[stay]
+        if place[stay] >= 0 and end > first[begin]:
+            v_customer[at], v_place[at], v_start[at], v_end[at] = number, place[stay], first[begin], end
             at += 1
-        begin = row + 1
+        begin = stay + 1
     return at
 
 
@@ -267,7 +340,7 @@ def _dwell(
     place: Any, start: Any, end: Any, borders: Any, number: Any, at: Any,
     d_customer: Any, d_place: Any, d_border: Any, d_secs: Any, d_visits: Any, d_longest: Any,
 ) -> Any:  # fmt: skip
-    """Rule 4: append the dwell rows of customer `number` from position `at`; gives the position after them."""
+    """Rule 5: append the dwell rows of customer `number` from position `at`; gives the position after them."""
     border, opened = 0, at  # `opened`: the first dwell row of the slot in hand
     for visit in range(len(place)):
         begin, stop = max(start[visit], borders[0]), min(end[visit], borders[-1])

@@ -1,6 +1,6 @@
 """Columnar files: the facts that a run reads and the tables that it publishes."""
 
-from services.portrait.lake.facts import Base, Damaged, read_base, read_signalling
+from services.portrait.lake.facts import Base, Damaged, read_base
 from services.portrait.lake.files import Lake
 from services.portrait.lake.results import ResultReader, write_bucket
 
@@ -10,6 +10,5 @@ __all__ = [
     "Lake",
     "ResultReader",
     "read_base",
-    "read_signalling",
     "write_bucket",
 ]

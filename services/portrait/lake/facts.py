@@ -1,4 +1,4 @@
-"""What a run reads: places, cells, customers and their static columns, and one bucket's signalling."""
+"""What a run reads: places, cells, customers and their static columns."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ import pyarrow.compute as pc
 
 from services.kit.lake import Damaged
 from services.portrait.domain.calendar import Window, WorkCalendar
-from services.portrait.domain.cells import ALWAYS, FOR_EVER, CellMap, numbers_of, places_of
+from services.portrait.domain.cells import ALWAYS, FOR_EVER
 from services.portrait.domain.dwell import CityEvent
 from services.portrait.domain.place import NOWHERE, Places
 from services.portrait.domain.run import LakeFile
 from services.portrait.domain.statistic import Bills, Column, Customers, columns, completed, percentile
 from services.portrait.domain.tag import Catalogue, percentiles_of
-from services.portrait.domain.track import Rows
 from services.portrait.lake import mapping
+from services.portrait.lake.days import sample_of, sampled_files
 from services.portrait.lake.files import read
 from services.portrait.lake.mapping import Examined
 
-__all__ = ["Base", "Damaged", "read_base", "read_signalling"]
+__all__ = ["Base", "Damaged", "read_base"]
 
 _CHANNELS = ("sms", "call", "app")
 
@@ -54,8 +54,10 @@ def read_base(
     catalogue: Catalogue,
     calendar: WorkCalendar,
     classes: Mapping[str, str] | None = None,
+    samples: Sequence[pa.Table] = (),
 ) -> Base:
-    """Read the small feeds of a run. Of snapshots (customers, cells, places, city events) a later period replaces an
+    """Read the small feeds of a run; `samples` of signalling days stand for what is read of the signalling otherwise.
+    Of snapshots (customers, cells, places, city events) a later period replaces an
     earlier one; of logs (bills, orders, consent) every row counts once, a later delivery's row replacing an earlier's.
     """
     places = _places(_latest(facts["places"]), classes or {})
@@ -79,32 +81,16 @@ def read_base(
         columns=stats,
         percentiles=ranks,
         places=places,
-        cells=_map(facts, places, number, window, calendar),
+        cells=_map(
+            facts,
+            places,
+            number,
+            window,
+            calendar,
+            samples or [sample_of(files) for _, files in sampled_files(facts.get("signalling", ()))],
+        ),
         events=_events(_latest(facts.get("city_events", ())), number, catalogue),
     )
-
-
-def read_signalling(files: Iterable[LakeFile], customer_key: Longs, cells: CellMap) -> tuple[Rows, int]:
-    """The signalling rows of one bucket for the customers of `customer_key` (sorted), and how many rows were read.
-
-    Each file is brought down to 20 bytes a row before the next one is read.
-    """
-    parts: list[tuple[npt.NDArray[np.generic], ...]] = []
-    read_rows = 0
-    slot = np.full(int(customer_key[-1]) + 2 if len(customer_key) else 1, NOWHERE, dtype=np.int32)
-    slot[customer_key] = np.arange(len(customer_key), dtype=np.int32)
-    for file in files:
-        table = read(file, ["customer_key", "time", "cell_id", "line"])
-        read_rows += table.num_rows
-        key = np.minimum(_numbers(table, "customer_key", pa.int64()), len(slot) - 1)
-        time = _millis(table, "time")
-        place = places_of(numbers_of(_numbers(table, "cell_id", pa.int64()), cells.index), time, cells)
-        parts.append((slot[key], time, place, _numbers(table, "line", pa.int32())))
-    if not parts:
-        none = np.empty(0, dtype=np.int32)
-        return Rows(none, np.empty(0, dtype=np.int64), none, none), 0
-    customer, time, place, line = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Rows(customer, time, place, line), read_rows
 
 
 def _latest(files: Sequence[LakeFile]) -> pa.Table | None:
@@ -187,6 +173,7 @@ def _map(
     number: Mapping[str, int],
     window: Window,
     calendar: WorkCalendar,
+    samples: Iterable[pa.Table],
 ) -> Examined:
     """The map with its validity: the cells' own days, and each delivery of the map until the next period's."""
     rows = [
@@ -208,7 +195,7 @@ def _map(
     if cells is not None:
         stated = mapping.while_there(stated, _numbers(cells, "cell_id", pa.int64()), *_validity(cells))
     known = mapping.stated(ids, lon, lat, stated)
-    heard = _sample(facts.get("signalling", ()), known)
+    heard = [_heard(table, known) for table in samples]
     traffic = mapping.traffic(heard, len(known.cell_id), window, calendar)
     return mapping.examined(known, traffic, places, mapping.zone_offset(window))
 
@@ -237,18 +224,9 @@ def _map_rows(table: pa.Table, number: Mapping[str, int], begin: int, end: int) 
     return cell_id[rows], place[rows], _floats(table, "weight")[rows], np.full(count, begin), np.full(count, end)
 
 
-def _sample(
-    signalling: Sequence[LakeFile], known: mapping.StatedMap
-) -> list[tuple[Longs, Longs, npt.NDArray[np.int32]]]:
-    days = set(mapping.sampled_days([file.period for file in signalling]))
-    files = [file for file in signalling if file.period in days]
-    total = sum(file.rows for file in files)
-    parts = []
-    for file in files:
-        table = mapping.sample(read(file, ["customer_key", "time", "cell_id"]), "customer_key", total)
-        cell = mapping.numbered(_numbers(table, "cell_id", pa.int64()), known)
-        parts.append((_numbers(table, "customer_key", pa.int64()), _millis(table, "time"), cell))
-    return parts
+def _heard(table: pa.Table, known: mapping.StatedMap) -> tuple[Longs, Longs, npt.NDArray[np.int32]]:
+    cell = mapping.numbered(_numbers(table, "cell_id", pa.int64()), known)
+    return _numbers(table, "customer_key", pa.int64()), _millis(table, "time"), cell
 
 
 def _customers(table: pa.Table | None, window: Window) -> tuple[Customers, Longs]:

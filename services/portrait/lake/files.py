@@ -1,5 +1,6 @@
 """Files by URL (`file://`, `s3://`): read whole and checked, or written under a temporary name and then renamed."""
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Sequence
@@ -41,10 +42,26 @@ class Lake:
         return LakeFile(f"{self._url}/{path}", table.num_rows, hashlib.sha256(data).hexdigest(), bucket)
 
 
-def read(file: LakeFile, columns: Sequence[str] | None = None) -> pa.Table:
-    """The columns of a file, or all; raises Damaged unless checksum and row count are the manifest's."""
+def there(file: LakeFile) -> bool:
+    """Whether a file lies where it is said to."""
+    files, path = lake.located(file.uri)
+    return bool(files.get_file_info(path).is_file)
+
+
+def remove(file: LakeFile) -> None:
+    """Delete a file; one that is not there is none to delete."""
+    files, path = lake.located(file.uri)
+    with contextlib.suppress(FileNotFoundError):
+        files.delete_file(path)
+
+
+def read(file: LakeFile, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()) -> pa.Table:
+    """The columns of a file, or all; raises Damaged unless checksum and row count are the manifest's. Columns named by
+    `dictionaries` come as numbers into their distinct values."""
     table = pq.read_table(
-        pa.BufferReader(lake.content(file.uri, file.sha256)), columns=list(columns) if columns else None
+        pa.BufferReader(lake.content(file.uri, file.sha256)),
+        columns=list(columns) if columns else None,
+        read_dictionary=list(dictionaries) or None,
     )
     if table.num_rows != file.rows:
         raise Damaged(f"{file.uri} has {table.num_rows} rows, its manifest says {file.rows}")

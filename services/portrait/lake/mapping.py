@@ -25,8 +25,8 @@ from services.portrait.domain.cells import (
 from services.portrait.domain.place import NOWHERE, Places
 from services.portrait.domain.quality import CellRows, Quality, Traffic
 
-_SAMPLE_EVERY = 8
-_SAMPLE_ROWS = 400_000
+_SAMPLE_EVERY = 6
+_SAMPLE_ROWS = 80_000
 _NEAR_MILLIS = 5 * 60_000
 _DAY = 86_400_000
 
@@ -128,13 +128,14 @@ def traffic(
     return Traffic(wide, found.one, found.other, found.hops)
 
 
-def sampled_days(days: Sequence[date]) -> list[date]:
-    """Every eighth day, the first one among them."""
-    return sorted(set(days))[::_SAMPLE_EVERY]
+def sampled(days: Sequence[date]) -> list[date]:
+    """Every sixth day of the calendar, so that a window that moves on keeps most of its sample; the first day of a
+    window without one."""
+    return sorted({day for day in days if day.toordinal() % _SAMPLE_EVERY == 0} or set(sorted(days)[:1]))
 
 
 def sample(table: pa.Table, key: str, total_rows: int) -> pa.Table:
-    """The rows of some customers: of everybody while the sample is small, otherwise of every n-th key."""
+    """The rows of some customers of a day: of everybody while the day is small, otherwise of every n-th key."""
     every = -(-total_rows // _SAMPLE_ROWS)
     if every <= 1:
         return table

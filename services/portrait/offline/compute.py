@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from services.portrait.domain.calendar import MOST_DAYS, Window, WorkCalendar, parse_calendar
 from services.portrait.domain.cells import places_of as place_numbers
 from services.portrait.domain.tag import Catalogue, parse
-from services.portrait.domain.track import Rows
+from services.portrait.domain.track import SLOTS_A_DAY, Rows, stays
 from services.portrait.offline.facts import CellNames, People, base_of, events_of, map_of, people_of, places_of
 from services.portrait.offline.inputs import InputError, Read, batches_of, files_of, millis, rows_about
 from services.portrait.offline.outputs import Outputs
@@ -193,7 +193,10 @@ def _compute(order: Order, work: Work, spool: Spool, people: People, bars: Progr
             found = spool.take(bucket)
             customer = np.searchsorted(work.base.customer_key[at], found["customer"]).astype(np.int32)
             place = place_numbers(found["cell"], found["time"], work.base.cells.cells)
-            visits, life = lives(work, bucket, at, Rows(customer, found["time"], place, found["line"]))
+            rows = Rows(customer, found["time"], place, found["line"])
+            midnights, shared = work.window.borders()[::SLOTS_A_DAY], work.base.cells.cells.shared
+            stayed = stays(rows, len(at), midnights, work.catalogue.track, shared)
+            visits, life = lives(work, bucket, at, stayed)
             outputs.add(visits, life)
             bars.update(bar, completed=bucket + 1)
         return outputs.finish()

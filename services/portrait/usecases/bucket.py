@@ -1,7 +1,7 @@
 """One bucket of a run, from signalling to the four published tables: pure computation, run in a thread."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from services.portrait.domain import anchor, dwell, feature, track
 from services.portrait.domain.calendar import Window, WorkCalendar
-from services.portrait.domain.run import LakeFile
+from services.portrait.domain.run import KeptDay, LakeFile
 from services.portrait.domain.tag import Catalogue, Event, Facts, answers, judge, place_time, plan
-from services.portrait.lake import Base, Lake, read_signalling, write_bucket
+from services.portrait.lake import Base, Lake, write_bucket
 from services.portrait.lake.city import areas_table, crowd_table, visits_table
 from services.portrait.lake.past import Past, read_past
 from services.portrait.lake.results import Bucket
 from services.portrait.lake.trial import attendance_table, stats_table
+from services.portrait.usecases.days import Days, followed
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Outcome:
     signalling_rows: int
     visits: int
     checksum: dwell.Checksum
+    days_followed: int = 0
+    """Days of signalling that were followed for it; the others were kept from earlier runs."""
+    days: Days = field(default=Days((), ()), compare=False, repr=False)
+    """The days that it was computed from, to be kept; none in an outcome that is read from a checkpoint."""
 
     def to_json(self) -> dict[str, Any]:
         """As a job's checkpoint keeps it."""
@@ -37,14 +42,14 @@ class Outcome:
         ]
         return {
             "files": {name: [file.uri, file.rows, file.sha256] for name, file in self.files.items()},
-            "counts": [self.customers, self.signalling_rows, self.visits],
+            "counts": [self.customers, self.signalling_rows, self.visits, self.days_followed],
             "checksum": sums,
         }
 
     @staticmethod
     def of_json(bucket: int, kept: dict[str, Any]) -> "Outcome":
         """What to_json() kept."""
-        customers, signalling_rows, visits = (int(each) for each in kept["counts"])
+        customers, signalling_rows, visits, days_followed = (int(each) for each in kept["counts"])
         return Outcome(
             bucket,
             {name: LakeFile(uri, rows, sha256, bucket) for name, (uri, rows, sha256) in kept["files"].items()},
@@ -52,6 +57,7 @@ class Outcome:
             signalling_rows,
             visits,
             dwell.Checksum(*(int(each) for each in kept["checksum"])),
+            days_followed,
         )
 
 
@@ -68,16 +74,21 @@ class Work:
 
 
 def compute(
-    work: Work, bucket: int, signalling: Sequence[LakeFile], lake: Lake, before: Sequence[Sequence[LakeFile]] = ()
+    work: Work,
+    bucket: int,
+    signalling: Sequence[LakeFile],
+    lake: Lake,
+    before: Sequence[Sequence[LakeFile]] = (),
+    known: Sequence[KeptDay] = (),
 ) -> Outcome:
     """Compute one bucket and write its tables; doing it again writes the same files. `before` are the files of the
-    tables tags and anchors of the run before, if there was one."""
+    tables tags and anchors of the run before, if there was one; `known` are kept days of the bucket."""
     base = work.base
     at = base.bucket(bucket, work.buckets)
     keys, customers = base.customer_key[at], len(at)
-    rows, read_rows = read_signalling(signalling, keys, base.cells.cells)
+    days, stays = followed(base, work.window, work.catalogue.track, bucket, at, signalling, lake, known)
     past = read_past(before[0], before[1], keys, base.places) if before else None
-    visits, found = lives(work, bucket, at, rows, past)
+    visits, found = lives(work, bucket, at, stays, past)
     workdays = work.window.workdays(work.calendar)
     city = {
         "visits": visits_table(visits, keys, base.places),
@@ -88,7 +99,7 @@ def compute(
     }
     files = write_bucket(lake, work.run_id, found, base.places, work.window, workdays, city)
     checksum = dwell.checksum(found.dwell, keys, base.places)
-    return Outcome(bucket, files, customers, read_rows, len(visits.place), checksum)
+    return Outcome(bucket, files, customers, days.rows, len(visits.place), checksum, len(days.fresh), days)
 
 
 def events_of(work: Work) -> list[Event]:
@@ -97,14 +108,14 @@ def events_of(work: Work) -> list[Event]:
 
 
 def lives(
-    work: Work, bucket: int, at: npt.NDArray[np.int64], rows: track.Rows, past: Past | None = None
+    work: Work, bucket: int, at: npt.NDArray[np.int64], stays: track.Stays, past: Past | None = None
 ) -> tuple[track.Visits, Bucket]:
     """Visits of the customers at the positions `at` of the base, and all that follows from them; `past` is what the
     run before said of them."""
     base, window, catalogue = work.base, work.window, work.catalogue
     customers = len(at)
     workdays = window.workdays(work.calendar)
-    visits, dwelt = track.follow(rows, customers, window.borders(), catalogue.track, base.cells.cells.shared)
+    visits, dwelt = track.lived(stays, customers, window.borders(), catalogue.track)
     asked = plan(catalogue, window.days)
     time = place_time(dwelt, customers)
     anchors = anchor.find(catalogue.anchors, time, base.places, customers)

@@ -6,10 +6,12 @@ import pickle
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import reduce
 from operator import add
 from typing import Any, BinaryIO
 
+import pyarrow as pa
 from pyroaring import BitMap
 
 from services.kit import outbox
@@ -23,21 +25,29 @@ from services.portrait.domain.readiness import Inputs, ReadinessRule
 from services.portrait.domain.run import TABLES, LakeFile, Portrait, Run
 from services.portrait.domain.tag import Catalogue
 from services.portrait.lake import Lake, ResultReader, packing, read_base
+from services.portrait.lake.files import remove
 from services.portrait.lake.trial import places_table
 from services.portrait.refusals import feeds_incomplete
 from services.portrait.store import Audiences
 from services.portrait.store.city import City, CityRows
+from services.portrait.store.days import KeptDays
 from services.portrait.store.runs import Published, Runs
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from services.portrait.usecases.city import rows_of
+from services.portrait.usecases.days import Days, samples
 from services.portrait.usecases.shelf import Shelf
 
 KIND = "compute"
 PUBLISHED = "run.published"
 PACK = "packed"
+SAMPLE = -1
+"""The bucket under which the samples of days are kept."""
 _PUBLISH_SECONDS = 600.0
 _KEEP_RUNS = 2
 _DROP_AT_ONCE = 20_000
+_KEEP_DAYS = timedelta(days=45)
+"""How long a day of signalling is kept that no run uses: longer than from one month's run to the next."""
+_DAYS_AT_ONCE = 200
 
 Snapshot = Callable[[str, Inputs], Awaitable[list[LakeFile]]]
 """The lake's files of one feed, of all periods that a run may read."""
@@ -87,6 +97,7 @@ class Computing:
         self._settings = settings
         self._clock = clock
         self._results = ResultReader()
+        self._days = KeptDays()
 
     async def compute(self, running: Running) -> None:
         """Compute and publish the run of a job. Buckets that an earlier attempt finished are not computed again.
@@ -99,7 +110,8 @@ class Computing:
         await running.progress(0, self._settings.buckets, message="reading customers, places and bills")
         catalogue = await self._shelf.of(running.job.spec["catalogue"])
         classes = await self._classes(inputs)
-        base = await asyncio.to_thread(read_base, facts, window, catalogue, self._settings.calendar, classes)
+        sampled = await self._samples(facts[self._settings.rule.daily])
+        base = await asyncio.to_thread(read_base, facts, window, catalogue, self._settings.calendar, classes, sampled)
         work = Work(
             running.job.spec["run_id"],
             base,
@@ -121,6 +133,19 @@ class Computing:
                 gone = await self._runs.drop_rows_of_old(tx, _KEEP_RUNS, _DROP_AT_ONCE)
                 await self._audiences.drop_bitmaps_of_old(tx, _KEEP_RUNS)
                 await tx.commit()
+        await self._tidy_days()
+
+    async def _tidy_days(self) -> None:
+        """Delete kept days that no run has used for long: the row first, since it would be believed without files."""
+        before = self._clock() - _KEEP_DAYS
+        async with self._db.read() as read:
+            unused = await self._days.unused(read, before, _DAYS_AT_ONCE)
+        for kept in unused:
+            async with self._db.begin() as tx:
+                await self._days.drop(tx, kept, before)
+                await tx.commit()
+            for file in (kept.stays, kept.cells):
+                await asyncio.to_thread(remove, file)
 
     async def _facts(self, inputs: Inputs) -> Mapping[str, Sequence[LakeFile]]:
         """The files of the inputs by feed. Raises feeds_incomplete."""
@@ -160,6 +185,19 @@ class Computing:
         await running.save({**running.job.checkpoint, "before": kept})
         return files
 
+    async def _samples(self, signalling: Sequence[LakeFile]) -> list[pa.Table]:
+        """The samples by which the map is examined."""
+        async with self._db.read() as read:
+            known = await self._days.of_bucket(read, SAMPLE)
+        days, tables = await asyncio.to_thread(samples, signalling, self._settings.zone, self._lake, known)
+        await self._keep(days)
+        return tables
+
+    async def _keep(self, days: Days) -> None:
+        async with self._db.begin() as tx:
+            await self._days.put(tx, days.used, days.fresh, self._clock())
+            await tx.commit()
+
     async def _buckets(
         self, running: Running, work: Work, signalling: Sequence[LakeFile], before: Sequence[Sequence[LakeFile]]
     ) -> list[Outcome]:
@@ -173,7 +211,10 @@ class Computing:
             async with turns:
                 mine = [file for file in signalling if file.bucket == bucket]
                 past = [[file for file in each if file.bucket == bucket] for each in before]
-                outcome = await asyncio.to_thread(compute, work, bucket, mine, self._lake, past)
+                async with self._db.read() as read:
+                    known = await self._days.of_bucket(read, bucket)
+                outcome = await asyncio.to_thread(compute, work, bucket, mine, self._lake, past, known)
+            await self._keep(outcome.days)
             async with saving:
                 kept[str(bucket)] = outcome.to_json()
                 await running.save({**running.job.checkpoint, "buckets": kept})
@@ -240,6 +281,7 @@ class Computing:
                 customers=run.customers,
                 signalling_rows=run.signalling_rows,
                 visits=run.visits,
+                days_followed=sum(each.days_followed for each in outcomes),
             )
             await tx.commit()
 

@@ -7,6 +7,7 @@ import structlog
 from services.kit.clock import Clock
 from services.kit.db import Write
 from services.portrait.domain.moment import Event
+from services.portrait.store.days import KeptDays
 from services.portrait.store.forgetting import Forgotten
 
 PREFIXES = ("subject.", "identity.")
@@ -17,8 +18,10 @@ _log = structlog.get_logger(__name__)
 class Forgetting:
     """Who was erased is no customer any more; who was merged is another: the next run knows him by that key."""
 
-    def __init__(self, forgotten: Forgotten, clock: Clock) -> None:
+    def __init__(self, forgotten: Forgotten, days: KeptDays, buckets: int, clock: Clock) -> None:
         self._forgotten = forgotten
+        self._days = days
+        self._buckets = buckets
         self._clock = clock
 
     async def take(self, tx: Write, told: Sequence[tuple[Event, int]]) -> None:
@@ -28,5 +31,6 @@ class Forgetting:
             return
         for event in events:
             await self._forgotten.put(tx, event.customer_key, event.event_id, self._clock())
+            await self._days.forget(tx, event.customer_key, self._buckets)
         removed = await self._forgotten.remove(tx, sorted({event.customer_key for event in events}))
         _log.info("customers_forgotten", customers=len(events), rows=removed)

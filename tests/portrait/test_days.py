@@ -1,0 +1,120 @@
+"""Days of signalling are kept: a new day costs that day, a change of the map the days that it touches."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from services.portrait.domain.calendar import Window, WorkCalendar
+from services.portrait.domain.run import KeptDay, LakeFile
+from services.portrait.domain.tag import Catalogue
+from services.portrait.lake import Base, Lake, read_base
+from services.portrait.lake.days import Reading, read_day
+from services.portrait.usecases.bucket import Outcome, Work, compute
+from services.portrait.usecases.days import samples
+from tests.portrait.conftest import DAYS, FIRST, Town
+
+BUCKET, BUCKETS = 1, 2
+ZONE = "Asia/Shanghai"
+
+
+@pytest.fixture(scope="module")
+def base(town: Town, catalogue: Catalogue, calendar: WorkCalendar) -> Base:
+    return read_base(town.manifest, town.window, catalogue, calendar)
+
+
+@pytest.fixture
+def work(base: Base, catalogue: Catalogue, calendar: WorkCalendar, town: Town) -> Work:
+    return Work("r", base, town.window, calendar, catalogue, BUCKETS)
+
+
+def of(town: Town, window: Window) -> list[LakeFile]:
+    return [
+        file
+        for file in town.manifest["signalling"]
+        if file.bucket == BUCKET and window.from_date <= file.period <= window.to_date
+    ]
+
+
+def known(outcome: Outcome) -> Sequence[KeptDay]:
+    return outcome.days.used
+
+
+def test_a_window_that_moves_on_follows_the_new_day_and_tells_the_same(town: Town, work: Work, tmp_path: Path) -> None:
+    lake, last = Lake((tmp_path / "a").as_uri()), FIRST + timedelta(days=DAYS - 1)
+    earlier = Window(FIRST, last - timedelta(days=1), ZONE)
+    later = Window(FIRST + timedelta(days=1), last, ZONE)
+    before = compute(replace(work, window=earlier), BUCKET, of(town, earlier), lake)
+    assert before.days_followed == DAYS - 1
+    after = compute(replace(work, window=later), BUCKET, of(town, later), lake, known=known(before))
+    assert [each.day for each in after.days.fresh] == [last]
+    anew = compute(replace(work, window=later), BUCKET, of(town, later), Lake((tmp_path / "b").as_uri()))
+    assert anew.days_followed == DAYS - 1
+    assert (after.checksum, after.visits, after.signalling_rows) == (anew.checksum, anew.visits, anew.signalling_rows)
+    assert {name: file.sha256 for name, file in after.files.items()} == {
+        name: file.sha256 for name, file in anew.files.items()
+    }
+
+
+def test_a_change_of_the_map_follows_the_days_on_which_the_cell_was_heard(
+    town: Town, work: Work, base: Base, tmp_path: Path
+) -> None:
+    lake = Lake(tmp_path.as_uri())
+    first = compute(work, BUCKET, of(town, town.window), lake)
+    heard: dict[int, set[object]] = {}
+    for file in of(town, town.window):
+        for cell in read_day([file], base.cells.cells).cell_id.tolist():
+            heard.setdefault(cell, set()).add(file.period)
+    cell, days = min(heard.items(), key=lambda each: (len(each[1]), each[0]))
+    assert 0 < len(days) < DAYS
+    at = int((base.cells.cell_id == cell).argmax())
+    place = base.cells.cells.place.copy()
+    place[:, at] = (place[:, at] + 1) % len(base.places)
+    moved = replace(base, cells=replace(base.cells, cells=replace(base.cells.cells, place=place)))
+    second = compute(replace(work, base=moved), BUCKET, of(town, town.window), lake, known=known(first))
+    assert {each.day for each in second.days.fresh} == days
+    anew = compute(replace(work, base=moved), BUCKET, of(town, town.window), Lake((tmp_path / "b").as_uri()))
+    assert second.checksum == anew.checksum
+
+
+def test_a_place_of_another_class_follows_no_day(town: Town, work: Work, base: Base, tmp_path: Path) -> None:
+    lake = Lake(tmp_path.as_uri())
+    first = compute(work, BUCKET, of(town, town.window), lake)
+    classes = ["med.hospital.general"] * len(base.places)
+    other = replace(base, places=replace(base.places, class_code=classes))
+    second = compute(replace(work, base=other), BUCKET, of(town, town.window), lake, known=known(first))
+    assert second.days_followed == 0
+    assert second.files["tags"].sha256 != first.files["tags"].sha256
+
+
+def test_a_kept_day_whose_file_is_gone_is_followed_again(town: Town, work: Work, tmp_path: Path) -> None:
+    lake = Lake(tmp_path.as_uri())
+    first = compute(work, BUCKET, of(town, town.window), lake)
+    gone = first.days.used[3]
+    Path(gone.stays.uri.removeprefix("file://")).unlink()
+    second = compute(work, BUCKET, of(town, town.window), lake, known=known(first))
+    assert [each.day for each in second.days.fresh] == [gone.day]
+    assert second.checksum == first.checksum
+
+
+def test_the_weights_of_a_shared_cell_are_part_of_its_reading(base: Base, town: Town) -> None:
+    cells, day = base.cells.cells, town.window.from_date
+    assert len(cells.shared.place)
+    heavier = replace(cells, shared=replace(cells.shared, weight=cells.shared.weight * 0.9))
+    one, other = (
+        Reading(replace(base.cells, cells=each), base.places).of(day, base.cells.cell_id) for each in (cells, heavier)
+    )
+    changed = int((one != other).sum())
+    assert 0 < changed < len(one) / 2, "the cells of one place are read as before"
+
+
+def test_samples_are_kept_by_day(town: Town, tmp_path: Path) -> None:
+    lake, signalling = Lake(tmp_path.as_uri()), town.manifest["signalling"]
+    first, tables = samples(signalling, ZONE, lake, ())
+    assert [each.day.toordinal() % 6 for each in first.fresh] == [0] * len(tables)
+    assert len(tables) >= 2
+    again, same = samples(signalling, ZONE, lake, first.used)
+    assert not again.fresh
+    assert [each.num_rows for each in same] == [each.num_rows for each in tables]

@@ -7,12 +7,15 @@ who may call them. `python -m tools.permissions write` after a change of either;
 from __future__ import annotations
 
 import csv
-import importlib
+import importlib.util
 import io
 import re
 import sys
 from collections.abc import Iterator
 
+from google.protobuf.descriptor import ServiceDescriptor
+
+from lifecircle import retry
 from tools.tidy import ROOT, SERVICES
 
 TARGET = ROOT / "services" / "admin" / "permissions.csv"
@@ -21,12 +24,24 @@ TARGET = ROOT / "services" / "admin" / "permissions.csv"
 def rows() -> Iterator[tuple[str, str, str]]:
     """Permission, title and roles of every RPC, by name."""
     for service in sorted(SERVICES):
-        module = importlib.import_module(f"lifecircle.{service}.v1.{service}_service_pb2")
-        rights = importlib.import_module(f"services.{service}.api").RIGHTS
-        source = (ROOT / "protos" / "lifecircle" / service / "v1" / f"{service}_service.proto").read_text("utf-8")
-        methods = module.DESCRIPTOR.services_by_name[f"{service.capitalize()}Service"].methods
+        rights = rights_of(service)
+        methods = [method for each in descriptors(service) for method in each.methods]
         for method in sorted(methods, key=lambda each: str(each.name)):
+            source = (ROOT / "protos" / method.containing_service.file.name).read_text("utf-8")
             yield f"{service}.{method.name}", _title(source, method.name), " ".join(sorted(rights.get(method.name, ())))
+
+
+def descriptors(service: str) -> list[ServiceDescriptor]:
+    """The gRPC services of one service: its own, and its facade where it has one."""
+    return [each for each in retry.SERVICES.values() if each.full_name.split(".")[1] == service]
+
+
+def rights_of(service: str) -> dict[str, frozenset[str]]:
+    """Who may call what of one service, its facade included."""
+    rights = dict(importlib.import_module(f"services.{service}.api").RIGHTS)
+    if importlib.util.find_spec(f"services.{service}.api.tmf") is not None:
+        rights |= importlib.import_module(f"services.{service}.api.tmf").RIGHTS
+    return rights
 
 
 def text() -> str:

@@ -39,7 +39,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "contact": ("service", "privacy"),  # it alone reveals numbers, into the hand-over file
     "admin": ("service",),
     # The first administrator: whoever gives must hold, so he holds everything that people can be given.
-    "administrator": ("administrator", "auditor", "operator", "viewer", "privacy", "staff"),
+    "administrator": ("administrator", "auditor", "operator", "viewer", "privacy", "staff", "partner"),
     "operator": ("operator", "viewer"),
     "viewer": ("viewer",),
     "demo": ("operator", "privacy"),

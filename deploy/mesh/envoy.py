@@ -11,11 +11,14 @@ at the caller's own `grpc-timeout`.
 With `Mutual` every hop to and between services is mutual TLS: Envoy shows its own identity, a service must show that of
 its cluster (spiffe://lifecircle/points), and the mesh listener lets in only who has one. Envoy reads its certificate
 from an SDS file and takes a renewed one up without a restart.
+
+The front door limits how often a caller may ask (deploy/mesh/limits.py); services among themselves are not limited.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +27,10 @@ from typing import Any
 
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.rpc import error_details_pb2, status_pb2
+
+from deploy.mesh import limits
+from deploy.mesh.limits import Limits
 
 SERVICE_HEADER = "x-lifecircle-service"
 _CALL_LIMIT = "60s"
@@ -60,9 +67,11 @@ def command(config: Path) -> list[str | Path]:
 
 def contract(services: Iterable[str]) -> FileDescriptorSet:
     """Collects the generated contract of `services`, with all that it imports and the details that errors carry."""
-    ours = [f"lifecircle.{name}.v1.{name}_service_pb2" for name in services]
-    modules = [*ours, "google.rpc.status_pb2", "google.rpc.error_details_pb2"]
-    return descriptor_set(importlib.import_module(module).DESCRIPTOR for module in modules)
+    packages = [importlib.import_module(f"lifecircle.{name}.v1") for name in services]
+    ours = [each for package in packages for each in vars(package).values() if inspect.ismodule(each)]
+    services_of = [each for each in ours if each.__name__.endswith("_service_pb2")]
+    modules = [*services_of, status_pb2, error_details_pb2]
+    return descriptor_set(module.DESCRIPTOR for module in modules)
 
 
 def descriptor_set(roots: Iterable[FileDescriptor]) -> FileDescriptorSet:
@@ -91,6 +100,7 @@ def write(
     replicas: Mapping[str, Sequence[int]],
     files: FileDescriptorSet,
     mutual: Mutual | None = None,
+    most: Limits | None = None,
 ) -> Path:
     """Writes the configuration and its descriptor set into `folder`; gives the path for `envoy --config-path`.
 
@@ -101,7 +111,7 @@ def write(
     described = folder / "contract.binpb"
     described.write_bytes(files.SerializeToString())
     target = folder / "envoy.json"
-    target.write_text(json.dumps(config(port, admin_port, replicas, files, described, mutual), indent=2) + "\n")
+    target.write_text(json.dumps(config(port, admin_port, replicas, files, described, mutual, most), indent=2) + "\n")
     return target
 
 
@@ -112,11 +122,12 @@ def config(
     files: FileDescriptorSet,
     described: Path,
     mutual: Mutual | None = None,
+    most: Limits | None = None,
 ) -> Node:
     """Gives the whole bootstrap configuration; `described` is where Envoy finds the descriptor set."""
-    listeners = [_listener("front_door", port, replicas, files, described)]
+    listeners = [_listener("front_door", port, replicas, files, described, most=most or Limits())]
     if mutual is not None:
-        listeners.append(_listener("mesh", mutual.port, replicas, files, described, _callers_tls(mutual)))
+        listeners.append(_listener("mesh", mutual.port, replicas, files, described, tls=_callers_tls(mutual)))
     return {
         "node": {"id": "front-door", "cluster": "lifecircle"},
         "admin": {"address": _address(admin_port)},
@@ -145,11 +156,16 @@ def _listener(
     files: FileDescriptorSet,
     described: Path,
     tls: Node | None = None,
+    most: Limits | None = None,
 ) -> Node:
     rpcs = [(service, rpc, streams) for service, rpc, streams in _methods(files) if service in replicas]
     routes = [_stream(service, {"path": rpc}) for service, rpc, streams in rpcs if streams]
     routes += [_call(service, {"prefix": f"/lifecircle.{service}."}) for service in replicas]
     routes += _common(list(replicas))
+    filters = [_transcoder(sorted({rpc.split("/")[1] for _, rpc, _ in rpcs}), described), _router()]
+    host: Node = {"name": "lifecircle", "domains": ["*"], "routes": routes}
+    if most is not None:
+        limits.keep(host, filters, most)
     manager = {
         "@type": f"{_API}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
@@ -159,18 +175,18 @@ def _listener(
         "http2_protocol_options": _http2(),
         "route_config": {
             "name": name,
-            "virtual_hosts": [{"name": "lifecircle", "domains": ["*"], "routes": routes}],
+            "virtual_hosts": [host],
         },
-        "http_filters": [_transcoder(sorted({rpc.split("/")[1] for _, rpc, _ in rpcs}), described), _router()],
+        "http_filters": filters,
     }
-    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    chain = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     return {
         "name": name,
         "address": _address(port),
         # Off, or a second platform could take the same port unnoticed and the kernel would deal calls to either.
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": 4 * _MIB,
-        "filter_chains": [{"filters": filters} | ({} if tls is None else {"transport_socket": tls})],
+        "filter_chains": [{"filters": chain} | ({} if tls is None else {"transport_socket": tls})],
     }
 
 

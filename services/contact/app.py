@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc.aio
 
 from lifecircle.admin.v1 import AdminServiceStub
-from lifecircle.contact.v1 import ContactServiceServicer, add_ContactServiceServicer_to_server
+from lifecircle.contact.v1 import ContactServiceServicer
 from lifecircle.directory import Directory
 from services.contact import lake
 from services.contact.api import (
@@ -22,6 +22,7 @@ from services.contact.api import (
     ReportsApi,
     SlotsApi,
     joined,
+    tmf,
 )
 from services.contact.config import Config
 from services.contact.peers import Ingest, Points, Recommend, folder_gateway, http_gateway
@@ -65,8 +66,8 @@ class Built:
     background: Sequence[Background]
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Add the servicer to a server."""
-        add_ContactServiceServicer_to_server(self.api, server)
+        """Add the servicers to a server."""
+        tmf.register(self.api, server)
 
 
 def build(
@@ -177,7 +178,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             service=SERVICE,
             settings=server,
             register=built.register if serving else None,
-            rights=RIGHTS,
+            rights={**RIGHTS, **tmf.RIGHTS},
             background=background,
             ready=db.ping,
             known=known,

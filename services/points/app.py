@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from lifecircle.admin.v1 import AdminServiceStub
 from lifecircle.directory import Directory
 from lifecircle.ingest.v1 import IngestServiceStub
-from lifecircle.points.v1 import add_PointsServiceServicer_to_server
 from services.kit import config, directory, server
 from services.kit.channel import open_channel, token_file
 from services.kit.clock import system_clock
 from services.kit.db import Database
 from services.kit.domains import Known
 from services.kit.ids import system_ids
-from services.points.api import RIGHTS, PointsApi
+from services.points.api import RIGHTS, PointsApi, tmf
 from services.points.config import Config
 from services.points.domain import scoring
 from services.points.lake import Lake
@@ -71,8 +70,8 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         await server.serve(
             service="points",
             settings=settings.server,
-            register=(lambda grpc: add_PointsServiceServicer_to_server(api, grpc)) if serving else None,
-            rights=RIGHTS,
+            register=(lambda grpc: tmf.register(api, zone, grpc)) if serving else None,
+            rights={**RIGHTS, **tmf.RIGHTS},
             background=background,
             ready=db.ping,
             known=known,

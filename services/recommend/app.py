@@ -8,7 +8,6 @@ from lifecircle.admin.v1 import AdminServiceStub
 from lifecircle.directory import Directory
 from lifecircle.ingest.v1 import IngestServiceStub
 from lifecircle.portrait.v1 import PortraitServiceStub
-from lifecircle.recommend.v1 import add_RecommendServiceServicer_to_server
 from services.kit import config, directory, retention, server
 from services.kit.channel import open_channel, token_file
 from services.kit.clock import system_clock
@@ -16,7 +15,7 @@ from services.kit.db import Database
 from services.kit.domains import Known
 from services.kit.ids import system_ids
 from services.recommend import store
-from services.recommend.api import RIGHTS, RecommendApi
+from services.recommend.api import RIGHTS, RecommendApi, tmf
 from services.recommend.config import Config
 from services.recommend.lake import Lake
 from services.recommend.peers import Ingest, Portrait
@@ -99,8 +98,8 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         await server.serve(
             service="recommend",
             settings=settings.server,
-            register=(lambda grpc: add_RecommendServiceServicer_to_server(api, grpc)) if serving else None,
-            rights=RIGHTS,
+            register=(lambda grpc: tmf.register(api, grpc)) if serving else None,
+            rights={**RIGHTS, **tmf.RIGHTS},
             background=background,
             ready=db.ping,
             known=known,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from deploy.local.keys import Keys
 from deploy.local.run import Run
 from lifecircle import fault
 from tests.e2e.conftest import running
+from tools.permissions import descriptors, rights_of
 from tools.tidy import SERVICES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -83,8 +83,7 @@ def tokens(keys: Keys, elsewhere: Path) -> dict[str, tuple[str, grpc.StatusCode,
 
 
 def methods(service: str) -> list[MethodDescriptor]:
-    described = importlib.import_module(f"lifecircle.{service}.v1.{service}_service_pb2").DESCRIPTOR
-    return list(described.services_by_name[f"{service.capitalize()}Service"].methods)
+    return [method for each in descriptors(service) for method in each.methods]
 
 
 async def answered(channel: grpc.aio.Channel, method: MethodDescriptor, shown: str) -> tuple[grpc.StatusCode, str]:
@@ -113,7 +112,7 @@ async def test_every_method_refuses_every_bad_credential(run: Run, service: str,
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_viewer_writes_nowhere(run: Run, service: str) -> None:
     """A low role: every RPC that a viewer's role does not name is refused to him, before his request is looked at."""
-    rights = importlib.import_module(f"services.{service}.api").RIGHTS
+    rights = rights_of(service)
     shown = f"Bearer {run.keys.mint('victor', ['viewer'])}"
     async with grpc.aio.insecure_channel(run.front_door) as channel:
         for method in methods(service):

@@ -10,11 +10,11 @@ import grpc
 from lifecircle import retry
 from lifecircle.admin.v1 import AdminServiceStub
 from lifecircle.calls import Calls, Token
-from lifecircle.contact.v1 import ContactServiceStub
+from lifecircle.contact.v1 import ContactServiceStub, Tmf681ServiceStub
 from lifecircle.ingest.v1 import IngestServiceStub
-from lifecircle.points.v1 import PointsServiceStub
+from lifecircle.points.v1 import PointsServiceStub, Tmf658ServiceStub
 from lifecircle.portrait.v1 import PortraitServiceStub
-from lifecircle.recommend.v1 import RecommendServiceStub
+from lifecircle.recommend.v1 import RecommendServiceStub, Tmf680ServiceStub
 
 # Large enough for a page of 1,000 portraits; the platform sends nothing larger in one message.
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
@@ -58,6 +58,9 @@ class Lifecircle:
         self.recommend = self._calls("recommend", RecommendServiceStub)
         self.contact = self._calls("contact", ContactServiceStub)
         self.admin = self._calls("admin", AdminServiceStub)
+        self.tmf658 = self._calls("tmf658", Tmf658ServiceStub)
+        self.tmf680 = self._calls("tmf680", Tmf680ServiceStub)
+        self.tmf681 = self._calls("tmf681", Tmf681ServiceStub)
 
     def _calls(self, service: str, stub: type[Stub]) -> Stub:
         made = stub(self.channel)  # type: ignore[call-arg]

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from lifecircle.admin.v1 import admin_service_pb2
-from lifecircle.contact.v1 import contact_service_pb2
+from lifecircle.contact.v1 import contact_service_pb2, tmf681_service_pb2
 from lifecircle.ingest.v1 import ingest_service_pb2
-from lifecircle.points.v1 import points_service_pb2
+from lifecircle.points.v1 import points_service_pb2, tmf658_service_pb2
 from lifecircle.portrait.v1 import portrait_service_pb2
-from lifecircle.recommend.v1 import recommend_service_pb2
+from lifecircle.recommend.v1 import recommend_service_pb2, tmf680_service_pb2
 
 SERVICES: dict[str, ServiceDescriptor] = {
     name: module.DESCRIPTOR.services_by_name[f"{name.capitalize()}Service"]
@@ -28,9 +28,12 @@ SERVICES: dict[str, ServiceDescriptor] = {
         "recommend": recommend_service_pb2,
         "contact": contact_service_pb2,
         "admin": admin_service_pb2,
+        "tmf658": tmf658_service_pb2,
+        "tmf680": tmf680_service_pb2,
+        "tmf681": tmf681_service_pb2,
     }.items()
 }
-"""The platform's services, by the word for them."""
+"""The platform's services, by the word for them; tmf… are the facades of points, recommend and contact."""
 
 _READS = ("Get", "List", "BatchGet", "Watch", "Export", "Count", "Explain", "Resolve", "Reveal", "Verify", "Recommend")
 # Writes whose natural key stands in for a request id.

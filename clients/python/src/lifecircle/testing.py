@@ -21,7 +21,7 @@ import grpc.aio
 import protovalidate
 from google.protobuf import message_factory
 from google.protobuf.any_pb2 import Any as Packed
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
@@ -41,6 +41,9 @@ class FakePlatform:
     recommend: Any
     contact: Any
     admin: Any
+    tmf658: Any
+    tmf680: Any
+    tmf681: Any
 
     def __init__(self) -> None:
         self._answers: dict[str, Answer | Refused] = {}
@@ -56,7 +59,7 @@ class FakePlatform:
     def refuse(self, method: str, reason: str, code: grpc.StatusCode, message: str = "", **metadata: str) -> None:
         """From now on `service.Method` refuses with this reason."""
         info = error_details_pb2.ErrorInfo(
-            reason=reason, domain=f"{method.partition('.')[0]}.lifecircle", metadata=metadata
+            reason=reason, domain=_domain(SERVICES[self._known(method).partition(".")[0]]), metadata=metadata
         )
         self._answers[self._known(method)] = _refusal(code, message or reason, [info])
 
@@ -100,6 +103,10 @@ class FakePlatform:
         return stream if method.server_streaming else unary
 
 
+def _domain(service: ServiceDescriptor) -> str:
+    return f"{service.full_name.split('.')[1]}.lifecircle"
+
+
 async def _now(answer: Any) -> Any:
     return await answer if isinstance(answer, Awaitable) else answer
 
@@ -113,7 +120,7 @@ def _check(request: Any, method: MethodDescriptor) -> None:
     try:
         protovalidate.validate(request)
     except protovalidate.ValidationError as error:
-        domain = f"{method.full_name.split('.')[1]}.lifecircle"
+        domain = _domain(method.containing_service)
         bad = error_details_pb2.BadRequest()
         for violation in error.violations:
             place = violation.proto.field

@@ -262,9 +262,15 @@ from .slot_pb2 import SlotEvent as SlotEvent
 from .slot_pb2 import SlotValue as SlotValue
 from .slot_pb2 import Suggestion as Suggestion
 from .slot_pb2 import SyncStatus as SyncStatus
+from .tmf681_service_pb2 import CommunicationMessage as CommunicationMessage
+from .tmf681_service_pb2 import ListCommunicationMessagesRequest as ListCommunicationMessagesRequest
+from .tmf681_service_pb2 import ListCommunicationMessagesResponse as ListCommunicationMessagesResponse
 from .contact_service_pb2_grpc import ContactServiceStub as ContactServiceStub
 from .contact_service_pb2_grpc import ContactServiceServicer as ContactServiceServicer
 from .contact_service_pb2_grpc import add_ContactServiceServicer_to_server as add_ContactServiceServicer_to_server
+from .tmf681_service_pb2_grpc import Tmf681ServiceStub as Tmf681ServiceStub
+from .tmf681_service_pb2_grpc import Tmf681ServiceServicer as Tmf681ServiceServicer
+from .tmf681_service_pb2_grpc import add_Tmf681ServiceServicer_to_server as add_Tmf681ServiceServicer_to_server
 
 __all__ = [
     "ActivateCampaignRequest",
@@ -296,6 +302,7 @@ __all__ = [
     "CloseCampaignRequest",
     "CloseCampaignResponse",
     "Cohort",
+    "CommunicationMessage",
     "Complaint",
     "ConfirmGrantRequest",
     "ConfirmGrantResponse",
@@ -418,6 +425,8 @@ __all__ = [
     "ListChannelsResponse",
     "ListCohortsRequest",
     "ListCohortsResponse",
+    "ListCommunicationMessagesRequest",
+    "ListCommunicationMessagesResponse",
     "ListComplaintsRequest",
     "ListComplaintsResponse",
     "ListContactsRequest",
@@ -520,6 +529,8 @@ __all__ = [
     "Suggestion",
     "SyncStatus",
     "TimeSpaceLine",
+    "Tmf681ServiceServicer",
+    "Tmf681ServiceStub",
     "Trial",
     "UpdateChannelRequest",
     "UpdateChannelResponse",
@@ -532,4 +543,5 @@ __all__ = [
     "WithdrawRequest",
     "WithdrawResponse",
     "add_ContactServiceServicer_to_server",
+    "add_Tmf681ServiceServicer_to_server",
 ]

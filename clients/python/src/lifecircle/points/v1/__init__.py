@@ -136,9 +136,17 @@ from .points_service_pb2 import ValidateRuleSetResponse as ValidateRuleSetRespon
 from .rule_set_pb2 import RuleFinding as RuleFinding
 from .rule_set_pb2 import RuleSet as RuleSet
 from .rule_set_pb2 import Simulation as Simulation
+from .tmf658_service_pb2 import GetLoyaltyBalanceRequest as GetLoyaltyBalanceRequest
+from .tmf658_service_pb2 import GetLoyaltyBalanceResponse as GetLoyaltyBalanceResponse
+from .tmf658_service_pb2 import ListLoyaltyBalancesRequest as ListLoyaltyBalancesRequest
+from .tmf658_service_pb2 import ListLoyaltyBalancesResponse as ListLoyaltyBalancesResponse
+from .tmf658_service_pb2 import LoyaltyBalance as LoyaltyBalance
 from .points_service_pb2_grpc import PointsServiceStub as PointsServiceStub
 from .points_service_pb2_grpc import PointsServiceServicer as PointsServiceServicer
 from .points_service_pb2_grpc import add_PointsServiceServicer_to_server as add_PointsServiceServicer_to_server
+from .tmf658_service_pb2_grpc import Tmf658ServiceStub as Tmf658ServiceStub
+from .tmf658_service_pb2_grpc import Tmf658ServiceServicer as Tmf658ServiceServicer
+from .tmf658_service_pb2_grpc import add_Tmf658ServiceServicer_to_server as add_Tmf658ServiceServicer_to_server
 
 __all__ = [
     "Adjustment",
@@ -215,6 +223,8 @@ __all__ = [
     "GetAppraisalResponse",
     "GetJobRequest",
     "GetJobResponse",
+    "GetLoyaltyBalanceRequest",
+    "GetLoyaltyBalanceResponse",
     "GetPeriodRequest",
     "GetPeriodResponse",
     "GetRuleSetRequest",
@@ -241,6 +251,8 @@ __all__ = [
     "ListFraudCasesResponse",
     "ListLeaderboardRequest",
     "ListLeaderboardResponse",
+    "ListLoyaltyBalancesRequest",
+    "ListLoyaltyBalancesResponse",
     "ListPeriodsRequest",
     "ListPeriodsResponse",
     "ListRuleSetsRequest",
@@ -249,6 +261,7 @@ __all__ = [
     "ListSuspenseResponse",
     "LockPeriodRequest",
     "LockPeriodResponse",
+    "LoyaltyBalance",
     "MissedRow",
     "PayPeriodRequest",
     "PayPeriodResponse",
@@ -276,8 +289,11 @@ __all__ = [
     "Simulation",
     "Statement",
     "Suspense",
+    "Tmf658ServiceServicer",
+    "Tmf658ServiceStub",
     "UnitStatement",
     "ValidateRuleSetRequest",
     "ValidateRuleSetResponse",
     "add_PointsServiceServicer_to_server",
+    "add_Tmf658ServiceServicer_to_server",
 ]

@@ -87,9 +87,17 @@ from .recommend_service_pb2 import WatchMatricesResponse as WatchMatricesRespons
 from .shortlist_pb2 import ExpertList as ExpertList
 from .shortlist_pb2 import ShortlistEntry as ShortlistEntry
 from .shortlist_pb2 import Weights as Weights
+from .tmf680_service_pb2 import GetPartnerRecommendationRequest as GetPartnerRecommendationRequest
+from .tmf680_service_pb2 import GetPartnerRecommendationResponse as GetPartnerRecommendationResponse
+from .tmf680_service_pb2 import GetQueryProductRecommendationRequest as GetQueryProductRecommendationRequest
+from .tmf680_service_pb2 import GetQueryProductRecommendationResponse as GetQueryProductRecommendationResponse
+from .tmf680_service_pb2 import RecommendationItem as RecommendationItem
 from .recommend_service_pb2_grpc import RecommendServiceStub as RecommendServiceStub
 from .recommend_service_pb2_grpc import RecommendServiceServicer as RecommendServiceServicer
 from .recommend_service_pb2_grpc import add_RecommendServiceServicer_to_server as add_RecommendServiceServicer_to_server
+from .tmf680_service_pb2_grpc import Tmf680ServiceStub as Tmf680ServiceStub
+from .tmf680_service_pb2_grpc import Tmf680ServiceServicer as Tmf680ServiceServicer
+from .tmf680_service_pb2_grpc import add_Tmf680ServiceServicer_to_server as add_Tmf680ServiceServicer_to_server
 
 __all__ = [
     "Association",
@@ -134,8 +142,12 @@ __all__ = [
     "GetMatrixResponse",
     "GetModelRequest",
     "GetModelResponse",
+    "GetPartnerRecommendationRequest",
+    "GetPartnerRecommendationResponse",
     "GetProductRequest",
     "GetProductResponse",
+    "GetQueryProductRecommendationRequest",
+    "GetQueryProductRecommendationResponse",
     "GetShortlistRequest",
     "GetShortlistResponse",
     "Job",
@@ -170,11 +182,14 @@ __all__ = [
     "RecommendServiceServicer",
     "RecommendServiceStub",
     "Recommendation",
+    "RecommendationItem",
     "RetireModelRequest",
     "RetireModelResponse",
     "ShadowModelRequest",
     "ShadowModelResponse",
     "ShortlistEntry",
+    "Tmf680ServiceServicer",
+    "Tmf680ServiceStub",
     "TrainSpec",
     "UpdateProductTermsRequest",
     "UpdateProductTermsResponse",
@@ -182,4 +197,5 @@ __all__ = [
     "WatchMatricesResponse",
     "Weights",
     "add_RecommendServiceServicer_to_server",
+    "add_Tmf680ServiceServicer_to_server",
 ]

@@ -21,6 +21,8 @@ _HIDDEN = (Type.MSISDN, Type.PARTY)  # these are no attributes
 _ID_BYTES = 128
 _ATTRIBUTES_MOST = 64
 _ATTRIBUTES_BYTES = 32 * 1024
+_ESCAPED = r'["\\\x00-\x1f\x7f]'  # what JSON may write in another way
+_md5 = functools.partial(hashlib.md5, usedforsecurity=False)
 _encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder each time
 _NUMBER_PROBLEM = "holds what looks like a telephone number; name the customer by customer_key"
 
@@ -169,26 +171,29 @@ def is_canonical(feed: Feed) -> bool:
 
 
 def digests(rows: pl.DataFrame) -> pl.Series:
-    """What rows of a canonical feed (columns STAGED) say, hashed as event_digest() in Postgres does it: hex."""
+    """What rows of a canonical feed (columns STAGED) say, hashed as event_digest() in Postgres does it: 16 bytes."""
     milliseconds = pl.col("occur_time").dt.epoch("ms")
     seconds, rest = (milliseconds // 1000).cast(pl.String), (milliseconds % 1000).cast(pl.String).str.zfill(3)
     epoch = pl.concat_str(seconds, pl.lit("."), rest, pl.lit("000"))
     said = pl.concat_str("type", pl.col("customer_key").cast(pl.String), epoch, "attributes", separator="|")
-    texts = rows.select(said).to_series().to_list()
-    made = [hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in texts]
-    return pl.Series("digest", made, dtype=pl.String)
+    texts = rows.select(said.cast(pl.Binary)).to_series().to_list()
+    return pl.Series("digest", [_md5(text).digest() for text in texts], dtype=pl.Binary)
 
 
 def _json(shown: Mapping[str, pl.Expr]) -> pl.Expr:
     """An object without its nulls; keys in the order of jsonb: the shorter first, then by their bytes."""
     names = sorted(shown, key=lambda name: (len(name.encode()), name.encode()))
-    entries = [pl.lit(f"{json.dumps(name, ensure_ascii=False)}: ") + _json_value(shown[name]) for name in names]
+    texts = {name: shown[name].map_batches(_json_texts, return_dtype=pl.String, is_elementwise=True) for name in names}
+    entries = [pl.concat_str(pl.lit(f"{json.dumps(name, ensure_ascii=False)}: "), texts[name]) for name in names]
     return pl.concat_str(pl.lit("{"), pl.concat_str(entries, separator=", ", ignore_nulls=True), pl.lit("}"))
 
 
-def _json_value(value: pl.Expr) -> pl.Expr:
-    inside = pl.struct(value.alias("v")).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}")
-    return pl.when(value.is_not_null()).then(inside)
+def _json_texts(values: pl.Series) -> pl.Series:
+    """JSON of a column; nearly all texts stand in it as they are, so that they are only looked at."""
+    if values.dtype == pl.String and not values.str.contains(_ESCAPED).any():
+        return pl.select(pl.format('"{}"', values)).to_series()
+    inside = pl.struct(values.alias("v")).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}")
+    return pl.select(pl.when(values.is_not_null()).then(inside)).to_series()
 
 
 def _shown(name: str, kind: Type) -> pl.Expr:

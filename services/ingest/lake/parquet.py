@@ -116,12 +116,16 @@ class Spill:
             rows.write_ipc(self._folder / f"{self._count:06d}.arrow", compression="uncompressed")
             self._count += 1
 
+    def parts(self) -> Iterator[pl.DataFrame]:
+        """The rows again, batch by batch as they were kept."""
+        return (pl.read_ipc(self._folder / f"{number:06d}.arrow") for number in range(self._count))
+
     def rounds(self) -> Iterator[pl.DataFrame]:
         """The rows again, about two million at a time."""
         held: list[pl.DataFrame] = []
-        for number in range(self._count):
-            held.append(pl.read_ipc(self._folder / f"{number:06d}.arrow"))
-            if sum(frame.height for frame in held) >= _ROUND_ROWS:
+        for frame in self.parts():
+            held.append(frame)
+            if sum(each.height for each in held) >= _ROUND_ROWS:
                 yield pl.concat(held)
                 held = []
         if held:

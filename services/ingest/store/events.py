@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import Integer, Text
 
 from services.ingest.domain.event import STAGED, Event, Told, Unfit
+from services.ingest.store.binary import copy_format, sent
 from services.kit.db import Read, Write
 from services.kit.log import Page, Position
 
@@ -140,15 +141,16 @@ class Events:
         False, and nothing is written, when the source told an event under one of their ids before: the key's index
         says so. That is seldom, and everything else needs no staging and no second look.
         """
-        same = [pl.lit(each) for each in (source, now.isoformat(), delivery_id, traceparent)]
+        same: dict[str, str | datetime] = {"source": source, "delivery_id": delivery_id, "traceparent": traceparent}
+        same["receive_time"] = now
         try:
             async with tx.driver.transaction():
                 while (rows := await asyncio.to_thread(next, frames, None)) is not None:
                     orgs = await self._orgs(tx, rows["customer_key"].unique())
-                    keys, log = await asyncio.to_thread(_as_text, rows, orgs, same)
+                    keys, log = await asyncio.to_thread(_as_copied, rows, orgs, same)
                     for table, names, data in (("event_key", _KEY_COLUMNS, keys), ("event", _LOG_COLUMNS, log)):
                         await tx.driver.copy_to_table(
-                            table, source=io.BytesIO(data), columns=names, schema_name=_SCHEMA
+                            table, source=sent(data), columns=names, schema_name=_SCHEMA, format="binary"
                         )
         except asyncpg.UniqueViolationError:
             return False
@@ -219,31 +221,17 @@ def _as_csv(rows: pl.DataFrame) -> bytes:
     return local.write_csv(include_header=False, datetime_format="%Y-%m-%dT%H:%M:%S%.3f+00").encode()
 
 
-def _as_text(rows: pl.DataFrame, orgs: pl.DataFrame, same: Sequence[pl.Expr]) -> tuple[bytes, bytes]:
-    """Rows of `event_key` and of `event` for COPY in its text format."""
-    source, now, delivery_id, traceparent = same
-    placed = rows.join(orgs, on="customer_key", how="left", maintain_order="left") if orgs.height else rows
-    texts = placed.with_columns(
-        pl.lit("").alias("org_id") if not orgs.height else pl.col("org_id").fill_null(""),
-        *(_escaped(name) for name in ("source_event_id", "type", "attributes")),
-        event_id=delivery_id + "-" + pl.col("line").cast(pl.String),
-        occur_time=pl.col("occur_time").dt.replace_time_zone(None),
-        source=source,
-        receive_time=now,
-        delivery_id=delivery_id,
-        traceparent=traceparent,
-    )
-    return tuple(  # type: ignore[return-value]
-        part.write_csv(
-            include_header=False, separator="\t", quote_style="never", datetime_format="%Y-%m-%dT%H:%M:%S%.3f+00"
-        ).encode()
-        for part in (texts.select(_KEY_COLUMNS).sort("source_event_id"), texts.select(_LOG_COLUMNS))
-    )
-
-
-def _escaped(name: str) -> pl.Expr:
-    """A text as COPY takes it; it is of one line, so that a backslash and a tab are all there is to escape."""
-    return pl.col(name).str.replace_all("\\", r"\\", literal=True).str.replace_all("\t", r"\t", literal=True)
+def _as_copied(rows: pl.DataFrame, orgs: pl.DataFrame, same: Mapping[str, str | datetime]) -> tuple[bytes, bytes]:
+    """Rows of `event_key` and of `event` for COPY in its binary format."""
+    event_id = f"{same['delivery_id']}-" + pl.col("line").cast(pl.String)
+    made = rows.with_columns(event_id=event_id, line=pl.col("line").cast(pl.Int64))
+    if orgs.height:
+        placed = made.join(orgs, on="customer_key", how="left", maintain_order="left")
+        made = placed.with_columns(pl.col("org_id").fill_null(""))
+    else:
+        same = {**same, "org_id": ""}
+    by_key = made.select("source_event_id", "event_id", "digest").sort("source_event_id")
+    return copy_format(by_key, same, _KEY_COLUMNS), copy_format(made, same, _LOG_COLUMNS)
 
 
 _SCHEMA = "ingest"

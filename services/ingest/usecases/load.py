@@ -39,6 +39,7 @@ from services.kit.db import Database, Write
 
 _COMMIT_SECONDS = 120.0
 _NUMBERS_AT_ONCE = 200_000
+_TOLD_AT_ONCE = 50_000  # rows: as events they are ten times as large
 
 Keys = npt.NDArray[np.int64]
 """Customer keys by ordinal."""
@@ -383,11 +384,12 @@ def _not_loaded(feed: Feed, column: str) -> Problem:
 
 
 def _staged(feed: Feed, spill: Spill, keys: Keys, left_out: list[int]) -> Iterator[pl.DataFrame]:
-    for frame in spill.rounds():
-        rows = events.from_rows(with_keys(frame, keys), feed)
-        yield rows.filter(~pl.col("line").is_in(left_out)) if left_out else rows
+    for frame in spill.parts():
+        for some in frame.iter_slices(_TOLD_AT_ONCE):
+            rows = events.from_rows(with_keys(some, keys), feed)
+            yield rows.filter(~pl.col("line").is_in(left_out)) if left_out else rows
 
 
 def _placed(spill: Spill, keys: Keys) -> Iterator[tuple[int, str, str]]:
-    for frame in spill.rounds():
+    for frame in spill.parts():
         yield from with_keys(frame, keys).select("customer_key", "org_id", "status").iter_rows()

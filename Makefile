@@ -81,8 +81,9 @@ proto: $(READY) ## generate the client's code from protos/
 permissions: $(READY) ## write admin's list of permissions from the contract and each service's RIGHTS
 	$(PY) -m tools.permissions write
 
-proto-release: $(READY) ## freeze today's contract as the last release
+proto-release: $(READY) ## freeze today's contract as the last release, and record its messages
 	$(PY) -m tools.genproto release
+	$(PY) -m tests.contract.recording
 
 chart: $(READY) ## render the chart's examples anew, after a change of it
 	$(PY) -m deploy.k8s.chart

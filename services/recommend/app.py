@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Mapping
 
 from lifecircle.admin.v1 import AdminServiceStub
+from lifecircle.contact.v1 import ContactServiceStub
 from lifecircle.directory import Directory
 from lifecircle.ingest.v1 import IngestServiceStub
 from lifecircle.portrait.v1 import PortraitServiceStub
@@ -15,17 +16,21 @@ from services.kit.db import Database
 from services.kit.domains import Known
 from services.kit.ids import system_ids
 from services.recommend import store
-from services.recommend.api import RIGHTS, RecommendApi, tmf
+from services.recommend.api import RIGHTS, LiveApi, RecommendApi, joined, tmf
 from services.recommend.config import Config
 from services.recommend.lake import Lake
-from services.recommend.peers import Ingest, Portrait
+from services.recommend.peers import Contact, Ingest, Portrait
 from services.recommend.usecases import (
+    Accepting,
     Asking,
     Browsing,
+    Comparing,
     Governing,
     Guiding,
     Keeper,
+    Learned,
     Learning,
+    Noting,
     Reading,
     Recipe,
     Recommending,
@@ -61,6 +66,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             Governing(db, models, clock),
             Browsing(db, knowledge, matrices, lake),
         )
+        service = joined(api, LiveApi(Learned(db, lake)))
         background: list[server.Background] = []
         if working and token is not None:
             shown = token_file(token)
@@ -73,6 +79,10 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             recipe = Recipe(
                 settings.training_trees, settings.training_threads, settings.training_customers, settings.scratch
             )
+            outcomes = None
+            if settings.peer_contact:
+                third = await closing.enter_async_context(open_channel(settings.peer_contact, token=shown, tls=tls))
+                outcomes = Contact(ContactServiceStub(third)).outcomes
             worker = Worker(
                 db,
                 ingest.deliveries,
@@ -83,9 +93,16 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
                 Scoring(db, inputs, models, matrices, lake, clock),
                 ids(),
                 clock,
+                Noting(),
+                Accepting(db, inputs, lake, run_training, recipe, clock),
+                Comparing(db, inputs, models, lake, clock),
+                ingest.gone,
+                outcomes,
             )
             background.append(retention.trim(db, clock))
             background += [worker.follow_deliveries, worker.follow_orders, worker.follow_runs, worker.work]
+            background.append(worker.follow_gone)
+            background += [worker.follow_outcomes] if outcomes is not None else []
         known = Known()
         background += await directory.background(
             closing,
@@ -98,7 +115,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         await server.serve(
             service="recommend",
             settings=settings.server,
-            register=(lambda grpc: tmf.register(api, grpc)) if serving else None,
+            register=(lambda grpc: tmf.register(service, grpc)) if serving else None,
             rights={**RIGHTS, **tmf.RIGHTS},
             background=background,
             ready=db.ping,

@@ -2,20 +2,23 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date
 
 import numpy as np
 from google.type.date_pb2 import Date
 
+from lifecircle.contact import v1 as contact
 from lifecircle.ingest import v1 as ingest
 from lifecircle.portrait import v1 as portrait
 from services.kit import telemetry
 from services.kit.cursors import Followed
+from services.recommend.domain.outcome import Gone, Outcome
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.snapshot import FEATURES_VERSION, FEEDS, Delivery, File, Published, Run
 
 _PAGE = 1000
 _ORDERED, _MOST_EVENTS = "product.ordered", 500
+_ERASED, _MERGED = "subject.erased", "identity.merged"
 
 
 class UnknownSchema(Exception):
@@ -47,6 +50,12 @@ class Ingest:
         async for told in self.stub.WatchEvents(request):
             yield Followed(told.cursor, _orders(told.events), told.traceparent)
 
+    async def gone(self, cursor: str) -> AsyncIterator[Followed[list[Gone]]]:
+        """Keys that were erased or merged after a cursor."""
+        request = ingest.WatchEventsRequest(cursor=cursor, type_prefixes=[_ERASED, _MERGED], batch_size=_MOST_EVENTS)
+        async for told in self.stub.WatchEvents(request):
+            yield Followed(told.cursor, _gone(told.events) or None, told.traceparent)
+
     async def held_until(self, last: date) -> list[Delivery]:
         """The deliveries of FEEDS, of periods up to `last`, that count now."""
         until = Date(year=last.year, month=last.month, day=last.day)
@@ -73,6 +82,19 @@ class Ingest:
         for each in snapshot.files:
             files.setdefault(each.delivery_id, []).append(File(each.uri, each.rows, each.sha256, each.bucket))
         return files
+
+
+@dataclass(frozen=True)
+class Contact:
+    """The adapter over contact's stub."""
+
+    stub: contact.ContactServiceStub
+
+    async def outcomes(self, cursor: str) -> AsyncIterator[Followed[list[Outcome]]]:
+        """What came of contacts after a cursor, in batches; what matches no contact, or has no time, is left out."""
+        async for told in self.stub.WatchOutcomes(contact.WatchOutcomesRequest(cursor=cursor)):
+            facts = [_outcome(each) for each in told.facts if each.customer_key and each.HasField("contact_time")]
+            yield Followed(told.cursor, facts or None, told.traceparent)
 
 
 @dataclass(frozen=True)
@@ -131,6 +153,30 @@ def _orders(told: Iterable[ingest.Event]) -> Orders | None:
         np.array(order, dtype=object),
         np.array(time_, dtype=np.int64),
         np.array(opens, dtype=bool),
+    )
+
+
+def _gone(told: Iterable[ingest.Event]) -> list[Gone]:
+    found = []
+    for each in told:
+        if each.type == _ERASED:
+            found.append(Gone(each.customer_key, 0))
+        elif each.type == _MERGED:
+            found.append(Gone(each.customer_key, int(each.attributes.fields["into_key"].string_value)))
+    return found
+
+
+def _outcome(told: contact.OutcomeFact) -> Outcome:
+    result = contact.Outcome.Result.Name(told.result).removeprefix("RESULT_")
+    return Outcome(
+        told.contact_id,
+        told.customer_key,
+        told.product_id,
+        told.campaign_id,
+        told.channel,
+        "" if result == "UNSPECIFIED" else result,
+        told.opened,
+        told.contact_time.ToDatetime(UTC),
     )
 
 

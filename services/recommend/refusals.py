@@ -54,3 +54,15 @@ def inputs_incomplete(missing: str) -> Refusal:
     """Features, products or orders of the period are missing."""
     message = f"inputs are missing: {missing}"
     return Refusal(Kind.FAILED_PRECONDITION, "INPUTS_INCOMPLETE", message, metadata={"missing": missing})
+
+
+def acceptance_model_not_found(model: str) -> Refusal:
+    """No acceptance model has this id, or none serves this product yet."""
+    message = f"no acceptance model is there for {model}"
+    return Refusal(Kind.NOT_FOUND, "ACCEPTANCE_MODEL_NOT_FOUND", message, metadata={"model": model})
+
+
+def outcomes_missing(contacts: int) -> Refusal:
+    """No product has enough contacts of either answer yet."""
+    message = f"{contacts} contacts were answered: no product has 30 of either answer"
+    return Refusal(Kind.FAILED_PRECONDITION, "OUTCOMES_MISSING", message, metadata={"contacts": str(contacts)})

@@ -159,3 +159,65 @@ matrix_file = Table(
     Column("rows", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
 )
+
+contact_outcome = Table(
+    "contact_outcome",
+    metadata,
+    Column("contact_id", Text, primary_key=True),
+    Column("customer_key", BigInteger, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("campaign_id", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("opened", Boolean, nullable=False),
+    Column("time", _Time, nullable=False),
+)
+
+gone = Table(
+    "gone",
+    metadata,
+    Column("customer_key", BigInteger, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("into_key", BigInteger, nullable=False),
+)
+
+acceptance_model = Table(
+    "acceptance_model",
+    metadata,
+    Column("acceptance_model_id", Text, primary_key=True),
+    Column("product_id", Text, nullable=False),
+    Column("job_id", Text, nullable=False),
+    Column("algorithm", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("data_sha256", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("contacts", BigInteger, nullable=False),
+    Column("accepted", BigInteger, nullable=False),
+    Column("metrics", JSONB, nullable=False),
+    Column("report", JSONB, nullable=False),
+    Column("serves", Boolean, nullable=False),
+    Column("until", _Time, nullable=False),
+    Column("scores", JSONB, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)
+
+comparison = Table(
+    "comparison",
+    metadata,
+    Column("comparison_id", Text, primary_key=True),
+    Column("champion_id", Text, nullable=False),
+    Column("challenger_id", Text, nullable=False),
+    Column("contacts", BigInteger, nullable=False),
+    Column("accepted", BigInteger, nullable=False),
+    Column("champion_auc", Double, nullable=False),
+    Column("challenger_auc", Double, nullable=False),
+    Column("difference", Double, nullable=False),
+    Column("difference_low", Double, nullable=False),
+    Column("difference_high", Double, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("promoted", Boolean, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)

@@ -16,10 +16,11 @@ from services.kit import cursors, jobs
 from services.kit.clock import Clock
 from services.kit.cursors import Followed
 from services.kit.db import Database
+from services.recommend.domain.outcome import Gone, Outcome
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.snapshot import Delivery, Published
-from services.recommend.usecases import Learning, Scoring, Taking
-from services.recommend.usecases.asking import MATRIX, TRAIN
+from services.recommend.usecases import Accepting, Comparing, Learning, Noting, Scoring, Taking
+from services.recommend.usecases.asking import ACCEPTANCE, COMPARISON, MATRIX, TRAIN
 
 _log = structlog.get_logger(__name__)
 _TICK_SECONDS = 1.0
@@ -42,6 +43,11 @@ class Worker:
     scoring: Scoring
     owner: str
     clock: Clock
+    noting: Noting
+    accepting: Accepting
+    comparing: Comparing
+    gone: Callable[[str], AsyncIterator[Followed[list[Gone]]]]
+    outcomes: Callable[[str], AsyncIterator[Followed[list[Outcome]]]] | None = None
 
     async def follow_deliveries(self, stop: asyncio.Event) -> None:
         """Keep products and ownership."""
@@ -66,9 +72,32 @@ class Worker:
             self.db, consumer="runs", owner=self.owner, watch=self.runs, handle=self.taking.take_run, stop=stop
         )
 
+    async def follow_gone(self, stop: asyncio.Event) -> None:
+        """Forget who was erased; follow who was merged."""
+        await cursors.follow(
+            self.db, consumer="gone", owner=self.owner, watch=self.gone, handle=self.noting.take_gone, stop=stop
+        )
+
+    async def follow_outcomes(self, stop: asyncio.Event) -> None:
+        """Keep what came of contacts, where contact is a neighbour."""
+        if self.outcomes is not None:
+            await cursors.follow(
+                self.db,
+                consumer="outcomes",
+                owner=self.owner,
+                watch=self.outcomes,
+                handle=self.noting.take_outcomes,
+                stop=stop,
+            )
+
     async def work(self, stop: asyncio.Event) -> None:
-        """Train and score, one job at a time: both take all the cores they are given."""
-        handlers = {TRAIN: self.learning.train, MATRIX: self.scoring.score}
+        """Train, score and compare, one job at a time: each takes all the cores it is given."""
+        handlers = {
+            TRAIN: self.learning.train,
+            MATRIX: self.scoring.score,
+            ACCEPTANCE: self.accepting.learn,
+            COMPARISON: self.comparing.compare,
+        }
         await jobs.work(self.db, handlers, owner=self.owner, clock=self.clock, stop=stop)
 
 

@@ -18,12 +18,22 @@ from lifecircle.recommend import v1
 from services.kit import outbox, paging
 from services.kit.db import Database
 from services.recommend import store
-from services.recommend.api import RIGHTS, RecommendApi
+from services.recommend.api import RIGHTS, LiveApi, RecommendApi, joined
 from services.recommend.domain.association import associations
 from services.recommend.domain.registry import Matrix, Model
 from services.recommend.lake import model_path, workbench
 from services.recommend.training import program
-from services.recommend.usecases import Asking, Browsing, Governing, Guiding, Keeper, Reading, Recommending, Taking
+from services.recommend.usecases import (
+    Asking,
+    Browsing,
+    Governing,
+    Guiding,
+    Keeper,
+    Learned,
+    Reading,
+    Recommending,
+    Taking,
+)
 from services.recommend.usecases.scoring import PUBLISHED
 from tests.fixtures.ids import counting_ids
 from tests.fixtures.serving import Serve, Served, refused, refused_fields
@@ -63,7 +73,7 @@ class House:
         self.taking = Taking(
             self.inputs, self.knowledge, asking, self.lake.orders, self.lake.products, lambda: NOW, seed=1
         )
-        self.api = RecommendApi(
+        api = RecommendApi(
             Recommending(db, self.knowledge, self.keeper, lambda: NOW, ids),
             Reading(db, self.knowledge, self.models, self.matrices, asyncio.Event()),
             asking,
@@ -71,6 +81,7 @@ class House:
             Governing(db, self.models, self.tick),
             Browsing(db, self.knowledge, self.matrices, self.lake),
         )
+        self.api = joined(api, LiveApi(Learned(db, self.lake)))
 
     def tick(self) -> datetime:
         """A second later each time."""
@@ -119,7 +130,10 @@ async def house(db: Database, tmp_path: Path) -> House:
     async with db.begin() as tx:
         for table in ("matrix_file", "matrix", "model", "pattern", "ownership", "product", "profile", "run"):
             await tx.execute(text(f"DELETE FROM {table}"))
-        for table in ("delivery", "job", "request", "product_terms", "expert_list", "circle_count"):
+        for table in (
+            "delivery", "job", "request", "product_terms", "expert_list", "circle_count", "contact_outcome", "gone",
+            "acceptance_model", "comparison",
+        ):  # fmt: skip
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.commit()
     return House(db, tmp_path)

@@ -1,7 +1,7 @@
 """Plain values → proto, and the places that page tokens hold."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, TypeVar
 
@@ -150,12 +150,31 @@ def job(each: Job) -> v1.Job:
         start_time=_time(each.start_time),
         end_time=_time(each.end_time),
     )
-    if each.kind == "train":
-        told.train.run_id, told.train.seed = each.spec["run_id"], each.spec["seed"]
-        told.train.algorithm, told.train.shadow = each.spec.get("algorithm", ""), bool(each.spec.get("shadow"))
-    else:
-        told.matrix.run_id, told.matrix.model_id = each.spec["run_id"], each.spec["model_id"]
+    _SPECS[each.kind](told, each.spec)
     return told
+
+
+def _train(told: v1.Job, spec: Mapping[str, Any]) -> None:
+    told.train.run_id, told.train.seed = spec["run_id"], spec["seed"]
+    told.train.algorithm, told.train.shadow = spec.get("algorithm", ""), bool(spec.get("shadow"))
+
+
+def _matrix(told: v1.Job, spec: Mapping[str, Any]) -> None:
+    told.matrix.run_id, told.matrix.model_id = spec["run_id"], spec["model_id"]
+
+
+def _acceptance(told: v1.Job, spec: Mapping[str, Any]) -> None:
+    told.acceptance.run_id, told.acceptance.seed = spec["run_id"], spec["seed"]
+    told.acceptance.algorithm = spec.get("algorithm", "")
+    told.acceptance.product_ids.extend(spec.get("products", ()))
+
+
+def _comparison(told: v1.Job, spec: Mapping[str, Any]) -> None:
+    told.comparison.champion_id, told.comparison.challenger_id = spec["champion_id"], spec["challenger_id"]
+    told.comparison.promote = spec["promote"]
+
+
+_SPECS = {"train": _train, "matrix": _matrix, "acceptance": _acceptance, "comparison": _comparison}
 
 
 def next_token(found: Sequence[T], size: int, place: Callable[[T], Any]) -> str:

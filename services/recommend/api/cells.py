@@ -27,7 +27,7 @@ def place(token: str, matrix_id: str) -> tuple[str, int]:
     return kept, after
 
 
-def next_place(found: Sequence[Cell], size: int, matrix_id: str, after: int) -> str:
+def next_place(found: Sequence[object], size: int, matrix_id: str, after: int) -> str:
     """The token of the next page; empty on the last one."""
     return paging.encode({"matrix": matrix_id, "after": after + size}) if len(found) > size else ""
 

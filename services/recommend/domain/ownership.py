@@ -1,5 +1,6 @@
 """Ownership as orders tell it: per customer and product the latest order counts, whatever came in which delivery."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,6 +107,19 @@ class Held:
         recent = self.time > now - days[self.column] * 86_400_000
         cool[self.row[recent], self.column[recent]] = True
         return cool
+
+
+def mapped(orders: Orders, gone: Mapping[int, int]) -> Orders:
+    """Orders of merged keys as those of the key that stays; without the orders of who was erased (into 0)."""
+    old = np.array(sorted(gone), dtype=np.int64)
+    if not len(old):
+        return orders
+    new = np.array([gone[each] for each in old.tolist()], dtype=np.int64)
+    place = np.minimum(np.searchsorted(old, orders.customer_key), len(old) - 1)
+    key = np.where(old[place] == orders.customer_key, new[place], orders.customer_key)
+    kept = key != 0
+    told = (orders.product_id, orders.order_id, orders.time, orders.opens)
+    return Orders(key[kept], *(each[kept] for each in told))
 
 
 def state(orders: Orders, catalogue: Catalogue) -> State:

@@ -156,6 +156,11 @@ def reliability(chance: Floats, accepted: Flags, parts: int = 10) -> list[tuple[
     ]
 
 
+def points(chance: float) -> int:
+    """One customer's points, 0 to 100."""
+    return int(scorecard(np.array([chance]))[0])
+
+
 def scorecard(chance: Floats) -> Ints:
     """Points 0 to 100: the probability in per cent, rounded (R001-074)."""
     return np.rint(np.clip(chance, 0.0, 1.0) * 100.0).astype(np.int64)

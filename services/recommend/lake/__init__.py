@@ -8,7 +8,7 @@ Files are written whole under a temporary name and renamed; a job that is resume
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,13 @@ class Features:
     org_id: npt.NDArray[np.object_]
     names: tuple[str, ...]
     values: Singles
+
+    def without(self, gone: Container[int]) -> "Features":
+        """The same but for who is gone."""
+        left = np.array([key not in gone for key in self.customer_key.tolist()], dtype=bool)
+        if left.all():
+            return self
+        return Features(self.customer_key[left], self.org_id[left], self.names, self.values[left])
 
 
 class Lake:
@@ -113,17 +120,18 @@ class Lake:
         pq.write_table(table, sink, compression="zstd")
         content = sink.getvalue().to_pybytes()
         path = f"recommend/matrix/version={matrix_id}/bucket={bucket:02d}.parquet"
-        self.put(path, content)
-        return File(f"{self._root}/{path}", len(table), hashlib.sha256(content).hexdigest(), bucket)
+        uri = self.put(path, content)
+        return File(uri, len(table), hashlib.sha256(content).hexdigest(), bucket)
 
-    def put(self, path: str, content: bytes) -> None:
-        """Write a file below the root, whole or not at all."""
+    def put(self, path: str, content: bytes) -> str:
+        """Write a file below the root, whole or not at all; gives its URI."""
         whole, _, _ = f"{self._base}/{path}".rpartition("/")
         self._fs.create_dir(whole, recursive=True)
         temporary = f"{self._base}/{path}.{secrets.token_hex(4)}.tmp"
         with self._fs.open_output_stream(temporary) as stream:
             stream.write(content)
         self._fs.move(temporary, f"{self._base}/{path}")
+        return f"{self._root}/{path}"
 
     def get(self, path: str) -> bytes:
         """The content of a file below the root. Raises FileNotFoundError."""

@@ -1,7 +1,7 @@
 """Published matrices, read back from their Parquet files, a file at a time."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,11 +111,16 @@ class Matrices:
         return np.concatenate(scores), np.concatenate(marks)
 
     def export(
-        self, files: Sequence[File], product_ids: list[str], most_rank: int, org_ids: frozenset[str] | None
+        self,
+        files: Sequence[File],
+        product_ids: list[str],
+        most_rank: int,
+        org_ids: frozenset[str] | None,
+        gone: Collection[int],
     ) -> Iterator[bytes]:
         """An Arrow IPC stream of the chosen cells, in pieces of at most about _PIECE bytes.
 
-        Only customers of `org_ids`; None: of all.
+        Only customers of `org_ids` (None: of all), and none who is `gone`.
         """
         sink = io.BytesIO()
         writer: pa.RecordBatchStreamWriter | None = None
@@ -127,6 +132,9 @@ class Matrices:
                 table = table.filter(pc.less_equal(table["rank"], most_rank))
             if org_ids is not None:
                 table = table.filter(pc.is_in(table["org_id"], value_set=pa.array(sorted(org_ids), pa.string())))
+            if gone:
+                left = pc.is_in(table["customer_key"], value_set=pa.array(sorted(gone), pa.int64()))
+                table = table.filter(pc.invert(left))
             writer = writer or pa.ipc.new_stream(sink, table.schema)
             for batch in table.to_batches(max_chunksize=_ROWS):
                 writer.write_batch(batch)

@@ -1,8 +1,10 @@
 """The SQL of recommend; never commits."""
 
+from services.recommend.store.acceptances import Acceptances
 from services.recommend.store.guidance import Guidance
 from services.recommend.store.inputs import Inputs
 from services.recommend.store.knowledge import Knowledge
 from services.recommend.store.models import Matrices, Models
+from services.recommend.store.outcomes import Outcomes
 
-__all__ = ["Guidance", "Inputs", "Knowledge", "Matrices", "Models"]
+__all__ = ["Acceptances", "Guidance", "Inputs", "Knowledge", "Matrices", "Models", "Outcomes"]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Row, delete, exists, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from services.kit.db import Read, Write
 from services.recommend import tables as t
@@ -95,6 +95,11 @@ class Inputs:
         row = await read.row(stmt.where(t.run.c.run_id == run_id) if run_id else stmt)
         return None if row is None else _run(row)
 
+    async def runs(self, read: Read) -> list[Run]:
+        """All runs by last day, of those with the same one the latest alone."""
+        stmt = select(t.run).ext(distinct_on(t.run.c.to_date)).order_by(t.run.c.to_date, t.run.c.number.desc())
+        return [_run(row) for row in await read.rows(stmt)]
+
     async def waiting_runs(self, read: Read) -> list[Run]:
         """Runs of which no training was started, the oldest first."""
         return [_run(row) for row in await read.rows(select(t.run).where(~t.run.c.begun).order_by(t.run.c.number))]
@@ -132,6 +137,8 @@ class Inputs:
         await tx.execute(update(t.run).where(t.run.c.serves, t.run.c.run_id != run_id).values(serves=False))
         await tx.execute(update(t.run).where(t.run.c.run_id == run_id).values(serves=True, columns=list(columns)))
         await tx.execute(delete(t.profile).where(t.profile.c.run_id.in_(earlier)))
+        keys = select(t.gone.c.customer_key)
+        await tx.execute(delete(t.profile).where(t.profile.c.run_id == run_id, t.profile.c.customer_key.in_(keys)))
         await tx.execute(
             update(t.ownership)
             .where(

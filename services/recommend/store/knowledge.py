@@ -56,7 +56,8 @@ class Knowledge:
     async def fold_orders(self, tx: Write, orders: Orders) -> None:
         """Let the latest order of each customer and product count; `orders` hold one each (ownership.latest).
 
-        The same rule in SQL, so that folding is idempotent and the order of deliveries is indifferent.
+        The same rule in SQL, so that folding is idempotent and the order of deliveries is indifferent. What is told
+        of a merged key is the other's; of who was erased nothing is kept.
         """
         await tx.execute(text(f"SET LOCAL statement_timeout = '{BATCH_SECONDS:.0f}s'"))
         await tx.execute(text("CREATE TEMPORARY TABLE fold (LIKE ownership INCLUDING DEFAULTS) ON COMMIT DROP"))
@@ -76,8 +77,12 @@ class Knowledge:
         await tx.execute(
             text(
                 """INSERT INTO ownership AS old (customer_key, product_id, org_id, owned, time, order_id)
-                SELECT customer_key, product_id, org_id, owned, time, order_id FROM fold
-                ORDER BY customer_key, product_id
+                SELECT DISTINCT ON (who, product_id) who, product_id, org_id, owned, time, order_id
+                FROM (SELECT coalesce(gone.into_key, fold.customer_key) AS who, fold.* FROM fold
+                    LEFT JOIN gone ON gone.customer_key = fold.customer_key) AS told (who, customer_key, product_id,
+                    org_id, owned, time, order_id)
+                WHERE who <> 0
+                ORDER BY who, product_id, time DESC, order_id DESC, owned
                 ON CONFLICT (customer_key, product_id) DO UPDATE
                 SET owned = excluded.owned, time = excluded.time, order_id = excluded.order_id
                 WHERE (excluded.time, excluded.order_id, NOT excluded.owned)

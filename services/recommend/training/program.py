@@ -13,14 +13,17 @@ import numpy as np
 
 from services.kit.errors import Refusal
 from services.recommend.domain import feature
-from services.recommend.lake import workbench
+from services.recommend.lake import acceptances, workbench
 from services.recommend.model import pack_trees
+from services.recommend.training import acceptances as learned
 from services.recommend.training import export, parity
 from services.recommend.training.fit import Data, fit
 
 
 def main(folder: Path) -> int:
     """Train what the folder asks for."""
+    if (folder / acceptances.TASK).exists():
+        return learned.main(folder)
     task = workbench.read_input(folder)
     try:
         report = _train(folder, task)

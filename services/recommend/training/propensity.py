@@ -35,17 +35,31 @@ Learn = Callable[[Singles, Flags], Score]
 
 @dataclass(frozen=True)
 class Acceptance:
-    """A model of one product: `score` gives calibrated probabilities; `report` is plain data for the registry."""
+    """A model of one product: `score` gives calibrated probabilities; `report` is plain data for the registry.
+
+    `held` (t,) is what it said of the customers `test` (t,) while it had not seen them.
+    """
 
     score: Score
     algorithm: str
     report: dict[str, Any]
+    test: Ints
+    held: Floats
 
 
 def fit(
-    names: Sequence[str], values: Singles, accepted: Flags, *, seed: int, threads: int = 1, algorithm: str = ""
+    names: Sequence[str],
+    values: Singles,
+    accepted: Flags,
+    *,
+    seed: int,
+    threads: int = 1,
+    algorithm: str = "",
+    time: Floats | None = None,
 ) -> Acceptance:
     """Learn who accepts: `values` (n, f) with NaN for missing. `algorithm` overrides the choice.
+
+    Held out is a fifth: by chance, or the latest by `time` (n,) where that is given.
 
     Raises training_data_unfit for one class or too few cases of one.
     """
@@ -54,7 +68,7 @@ def fit(
         raise training_data_unfit("one class: everybody answered alike")
     if min(yes, len(accepted) - yes) < FEWEST:
         raise training_data_unfit(f"fewer than {FEWEST} customers of one answer")
-    part = np.random.default_rng(seed).permutation(len(accepted)) % 5
+    part = _parts(len(accepted), seed, time)
     learn, tune = part > 1, part == 1
     variables = propensity.select(names, values[learn].astype(np.float64), accepted[learn])
     place = {name: number for number, name in enumerate(names)}
@@ -66,7 +80,8 @@ def fit(
     chosen, why = _chosen(losses, algorithm)
     used = many if chosen in TREES else few
     calibrate = _calibrator(told[chosen](values[tune][:, used]), accepted[tune])
-    held = calibrate(told[chosen](values[part == 0][:, used]))
+    test = np.flatnonzero(part == 0)
+    held = calibrate(told[chosen](values[test][:, used]))
     served = _learners(seed, threads, len(accepted))[chosen](values[part != 1][:, used], accepted[part != 1])
     again = _calibrator(served(values[tune][:, used]), accepted[tune])
 
@@ -77,13 +92,25 @@ def fit(
         "algorithm": chosen,
         "reason": why,
         "losses": {name: float(loss.mean()) for name, loss in losses.items()},
-        "metrics": propensity.quality(held, accepted[part == 0]),
-        "deciles": [vars(each) for each in propensity.deciles(held, accepted[part == 0])],
-        "reliability": propensity.reliability(held, accepted[part == 0]),
+        "metrics": propensity.quality(held, accepted[test]),
+        "deciles": [vars(each) for each in propensity.deciles(held, accepted[test])],
+        "reliability": propensity.reliability(held, accepted[test]),
         "variables": [vars(each) for each in variables],
         "drivers": _drivers(variables, names, values[learn], accepted[learn], few),
     }
-    return Acceptance(score, chosen, report)
+    return Acceptance(score, chosen, report, test, held)
+
+
+def _parts(customers: int, seed: int, time: Floats | None) -> Ints:
+    """Which fifth each belongs to: 0 to test, 1 to tune, the rest to learn from."""
+    rng = np.random.default_rng(seed)
+    if time is None:
+        return np.asarray(rng.permutation(customers) % 5)
+    order = np.argsort(time, kind="stable")
+    first = customers - customers // 5
+    part = np.zeros(customers, dtype=np.int64)
+    part[order[:first]] = 1 + rng.permutation(first) % 4
+    return part
 
 
 def _candidates(

@@ -1,6 +1,6 @@
 """Jobs: asked for by hand, or begun by themselves when their inputs are there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.kit import idempotency, jobs
@@ -12,7 +12,7 @@ from services.kit.jobs import Job, State
 from services.recommend import refusals, store
 from services.recommend.domain.snapshot import Inputs
 
-TRAIN, MATRIX = "train", "matrix"
+TRAIN, MATRIX, ACCEPTANCE, COMPARISON = "train", "matrix", "acceptance", "comparison"
 
 _DEAD = (State.FAILED, State.CANCELLED)
 
@@ -24,6 +24,7 @@ class Asking:
         self._db = db
         self._inputs = inputs
         self._models = models
+        self._outcomes = store.Outcomes()
         self._clock = clock
         self._ids = ids
 
@@ -61,6 +62,47 @@ class Asking:
             await idempotency.answer(tx, key, {"job_id": job.job_id})
             await tx.commit()
         return job
+
+    async def create_acceptance(
+        self, key: RequestKey, run_id: str, seed: int, products: Sequence[str], algorithm: str
+    ) -> Job:
+        """Acceptance models from what is known of contacts now. Raises inputs_incomplete."""
+        async with self._db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is not None:
+                return await jobs.get(tx, earlier["job_id"])
+            given = {"products": sorted(products), "algorithm": algorithm}
+            asked = {name: value for name, value in given.items() if value}
+            job = await self.queue_acceptance(tx, await self._resolved(tx, run_id), seed, again=True, **asked)
+            await idempotency.answer(tx, key, {"job_id": job.job_id})
+            await tx.commit()
+        return job
+
+    async def create_comparison(self, key: RequestKey, challenger_id: str, champion_id: str, promote: bool) -> Job:
+        """A comparison on what is known of contacts now. Raises inputs_incomplete, model_not_found, model_missing."""
+        async with self._db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is not None:
+                return await jobs.get(tx, earlier["job_id"])
+            champion = await self._models.model(tx, champion_id)
+            if champion is None:
+                raise refusals.model_not_found(champion_id) if champion_id else refusals.model_missing()
+            if await self._models.model(tx, challenger_id) is None:
+                raise refusals.model_not_found(challenger_id)
+            inputs = await self._resolved(tx, "")
+            asked = {"champion_id": champion.model_id, "challenger_id": challenger_id, "promote": promote}
+            spec = {**inputs.plain, **asked}
+            job = await self._queue(
+                tx, COMPARISON, inputs.key(**asked, contacts=await self._outcomes.count(tx)), spec, again=True
+            )
+            await idempotency.answer(tx, key, {"job_id": job.job_id})
+            await tx.commit()
+        return job
+
+    async def queue_acceptance(self, tx: Write, inputs: Inputs, seed: int, *, again: bool = False, **asked: Any) -> Job:
+        """Queue acceptance models; the same inputs and as many facts of contacts give the job that is there."""
+        key = inputs.key(seed=seed, contacts=await self._outcomes.count(tx), **asked)
+        return await self._queue(tx, ACCEPTANCE, key, {**inputs.plain, "seed": seed, **asked}, again)
 
     async def queue_train(
         self,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from services.kit import domains
@@ -26,6 +26,7 @@ class Browsing:
         self._db = db
         self._knowledge = knowledge
         self._matrices = matrices
+        self._outcomes = store.Outcomes()
         self._reader = Matrices(lake)
         self._kept: OrderedDict[tuple[str, str], list[Cell]] = OrderedDict()
 
@@ -41,8 +42,10 @@ class Browsing:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
-        seen = domains.current()
-        cells = [each for each in self._kept[key] if seen is None or each.org_id in seen]
+        seen, gone = domains.current(), await self._gone()
+        cells = [
+            each for each in self._kept[key] if (seen is None or each.org_id in seen) and each.customer_key not in gone
+        ]
         return matrix.matrix_id, cells[after : after + size]
 
     async def customer_products(
@@ -50,14 +53,15 @@ class Browsing:
     ) -> tuple[str, list[Cell]]:
         """The matrix that answers, and `size` of his cells by rank. Raises matrix_not_found, customer_not_found.
 
-        A customer of another organisation is not found, nor is, for a caller who does not see the whole, one without a
-        cell.
+        A customer of another organisation, and one who is gone, is not found; nor is, for a caller who does not see the
+        whole, one without a cell.
         """
         matrix, files = await self._matrix(matrix_id)
         mine = [file for file in files if file.bucket in (-1, customer_key % len(files))] or files
         cells = await asyncio.to_thread(self._reader.customer, mine, customer_key)
         seen = domains.current()
-        if seen is not None and not (cells and cells[0].org_id in seen):
+        hidden = seen is not None and not (cells and cells[0].org_id in seen)
+        if hidden or customer_key in await self._gone():
             raise refusals.customer_not_found(customer_key)
         return matrix.matrix_id, cells[after : after + size]
 
@@ -92,9 +96,15 @@ class Browsing:
     async def export(self, matrix_id: str, product_ids: Sequence[str], most_rank: int) -> AsyncIterator[bytes]:
         """An Arrow IPC stream in pieces, a file of the matrix at a time. Raises matrix_not_found."""
         _, files = await self._matrix(matrix_id)
-        pieces = self._reader.export(files, list(product_ids), most_rank, domains.current())
+        pieces = self._reader.export(files, list(product_ids), most_rank, domains.current(), await self._gone())
         while (piece := await asyncio.to_thread(next, pieces, b"")) != b"":
             yield piece
+
+    async def _gone(self) -> Collection[int]:
+        """Matrices are files that do not change: who was erased since is left out when they are read."""
+        with domains.whole():
+            async with self._db.read() as read:
+                return await self._outcomes.gone(read)
 
     async def _matrix(self, matrix_id: str) -> tuple[Matrix, list[File]]:
         async with self._db.read() as read:

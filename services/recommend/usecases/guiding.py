@@ -1,14 +1,17 @@
 """What people tell recommend: product terms and experts' lists; and the shortlists that come of it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from services.kit import idempotency, operations
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.db import Database, Read
 from services.kit.idempotency import RequestKey
 from services.recommend import refusals, store
+from services.recommend.domain.customer import Served
+from services.recommend.domain.outcome import Live
 from services.recommend.domain.product import Held, Terms
-from services.recommend.domain.shortlist import Entry, ExpertList, Weights, shortlist
+from services.recommend.domain.shortlist import Count, Entry, ExpertList, Weights, shortlist
 
 
 class Guiding:
@@ -19,6 +22,7 @@ class Guiding:
         self._knowledge = knowledge
         self._guidance = store.Guidance()
         self._inputs = inputs
+        self._outcomes = store.Outcomes()
         self._clock = clock
 
     async def update_terms(self, key: RequestKey, product_id: str, terms: Terms) -> Held:
@@ -68,7 +72,21 @@ class Guiding:
             latest = await self._guidance.lists(read, circle, 0, 1)
             counted = await self._guidance.counts(read, circle)
             served = await self._inputs.served(read)
+            counted = await self._alive(read, circle, counted, served)
         if not latest and not counted:
             raise refusals.circle_not_found(circle)
         expert = latest[0][1] if latest else None
         return shortlist(expert, counted, weights), weights.shared(), served.run_id if served else ""
+
+    async def _alive(self, read: Read, circle: str, counted: Sequence[Count], served: Served | None) -> list[Count]:
+        """The counts with what came of contacts up to now."""
+        column = f"tag_{circle}"
+        if served is None or column not in served.columns:
+            return list(counted)
+        live = await self._outcomes.by_product(read, served.run_id, served.columns.index(column))
+        blank = Live()
+        return [
+            replace(each, contacted=now.contacted, accepted=now.accepted)
+            for each in counted
+            for now in (live.get(each.product_id, blank),)
+        ]

@@ -15,7 +15,7 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.jobs import Running
 from services.recommend import refusals, store
-from services.recommend.domain import association, feature, matrix, ownership, shortlist
+from services.recommend.domain import association, feature, live, matrix, ownership, shortlist
 from services.recommend.domain.ownership import Folded
 from services.recommend.domain.product import Catalogue, Flags
 from services.recommend.domain.registry import SHADOW, Model
@@ -74,6 +74,7 @@ class Learning:
         self._knowledge = knowledge
         self._models = models
         self._guidance = store.Guidance()
+        self._outcomes = store.Outcomes()
         self._asking = asking
         self._lake = lake
         self._train = train
@@ -110,13 +111,14 @@ class Learning:
         async with self._db.read() as read:
             run = await self._inputs.run(read, inputs.run_id)
             files = {feed: await self._inputs.files(read, inputs.deliveries[feed]) for feed in FEEDS}
+            gone = await self._outcomes.gone(read)
         if run is None:
             raise refusals.inputs_incomplete(f"run {inputs.run_id}")
 
         def read_all() -> tuple[Features, Catalogue, Folded, Flags]:
-            features = self._lake.features(run.files)
+            features = self._lake.features(run.files).without(gone)
             catalogue = Catalogue.of(self._lake.products(files["products"]))
-            orders, keys = self._lake.orders(files["orders"]), features.customer_key
+            orders, keys = ownership.mapped(self._lake.orders(files["orders"]), gone), features.customer_key
             opened = ownership.ever(orders, keys, catalogue)
             return features, catalogue, ownership.fold(orders, keys, catalogue), opened
 
@@ -195,6 +197,8 @@ class Learning:
             if await self._inputs.is_newer(tx, inputs.run_id):
                 await self._inputs.serve_run(tx, inputs.run_id, features.names)
             champion = await self._models.champion_id(tx)
+            if await self._outcomes.teaches(tx, live.FEWEST):
+                await self._asking.queue_acceptance(tx, inputs, task.seed)
             if champion:
                 await self._asking.queue_matrix(tx, inputs, champion)
             await running.succeed(tx, customers=model.customers, products=len(model.product_ids))

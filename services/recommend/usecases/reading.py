@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from services.kit import jobs, outbox
 from services.kit.db import Database
@@ -10,6 +11,7 @@ from services.kit.jobs import Job
 from services.kit.outbox import Checkpoint, Event
 from services.recommend import refusals, store
 from services.recommend.domain.association import PRODUCTS, Association
+from services.recommend.domain.outcome import figures
 from services.recommend.domain.product import Held
 from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import File
@@ -29,6 +31,7 @@ class Reading:
     ) -> None:
         self._db = db
         self._knowledge = knowledge
+        self._outcomes = store.Outcomes()
         self._models = models
         self._matrices = matrices
         self._stop = stop
@@ -58,19 +61,22 @@ class Reading:
             )
 
     async def model(self, model_id: str) -> Model:
-        """One model; the champion for an empty id. Raises model_not_found, model_missing."""
+        """One model with its live figures; the champion for an empty id. Raises model_not_found, model_missing."""
         async with self._db.read() as read:
             model = await self._models.model(read, model_id)
+            live = figures(await self._outcomes.by_model(read))
         if model is None:
             raise refusals.model_not_found(model_id) if model_id else refusals.model_missing()
-        return model
+        return replace(model, metrics={**model.metrics, **live.get(model.model_id, {})})
 
     async def models(self, after: str, size: int) -> list[Model]:
         """A page of models, the latest first. Raises bad_page_token."""
         async with self._db.read() as read:
             if after and await self._models.model(read, after) is None:
                 raise bad_page_token()
-            return await self._models.page(read, after, size)
+            live = figures(await self._outcomes.by_model(read))
+            found = await self._models.page(read, after, size)
+        return [replace(each, metrics={**each.metrics, **live.get(each.model_id, {})}) for each in found]
 
     async def matrix(self, matrix_id: str) -> tuple[Matrix, list[File]]:
         """One matrix with its files; the latest for an empty id. Raises matrix_not_found."""

@@ -1,6 +1,7 @@
 """The job `matrix`: every customer of a run × every product he could open, by the graph, published at once."""
 
 import asyncio
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -52,6 +53,7 @@ class Scoring:
             model = await self._models.model(read, running.job.spec["model_id"])
             sources = {feed: await self._inputs.files(read, inputs.deliveries[feed]) for feed in FEEDS}
             terms = await store.Guidance().terms(read)
+            gone = await store.Outcomes().gone(read)
         if run is None or model is None:
             raise refusals.inputs_incomplete("run or model")
         matrix_id = running.job.job_id
@@ -61,11 +63,15 @@ class Scoring:
         drifts: list[dict[str, float]] = []
         until = datetime.combine(run.to_date + timedelta(days=1), datetime.min.time(), UTC)
         now = int(until.timestamp() * 1000)
-        held = await asyncio.to_thread(lambda: ownership.state(self._lake.orders(sources["orders"]), catalogue))
+        held = await asyncio.to_thread(
+            lambda: ownership.state(ownership.mapped(self._lake.orders(sources["orders"]), gone), catalogue)
+        )
         files: list[File] = []
         customers = 0
         for number, source in enumerate(sorted(run.files, key=lambda file: file.bucket), 1):
-            part = await asyncio.to_thread(bucket, self._lake, matrix_id, graph, model, catalogue, held, source, now)
+            part = await asyncio.to_thread(
+                bucket, self._lake, matrix_id, graph, model, catalogue, held, source, now, gone
+            )
             file, scored, drift = part
             files.append(file)
             drifts.append(drift)
@@ -85,10 +91,18 @@ class Scoring:
 
 
 def bucket(
-    lake: Lake, matrix_id: str, graph: Graph, model: Model, catalogue: Catalogue, held: State, source: File, now: int
+    lake: Lake,
+    matrix_id: str,
+    graph: Graph,
+    model: Model,
+    catalogue: Catalogue,
+    held: State,
+    source: File,
+    now: int,
+    gone: Container[int] = (),
 ) -> tuple[File, int, dict[str, float]]:
     """Score one bucket of customers into a file; gives it, the number of customers, and their drift."""
-    features = lake.features([source])
+    features = lake.features([source]).without(gone)
     mine = held.of(features.customer_key)
     profile = aligned(features, model.features)
     ids, scores = [], []

@@ -96,6 +96,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_CIRCLE_NOT_FOUND: no customer of the latest run has this tag, and no expert named products for it. NOT_FOUND.
     {"reason": "CIRCLE_NOT_FOUND", "domain": "recommend.lifecircle", "metadata": {"circle": "ZZ01"}}
     """
+    ERROR_REASON_ACCEPTANCE_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 29
+    """ERROR_REASON_ACCEPTANCE_MODEL_NOT_FOUND: no acceptance model has this id, or none serves this product yet. NOT_FOUND.
+    {"reason": "ACCEPTANCE_MODEL_NOT_FOUND", "domain": "recommend.lifecircle", "metadata": {"model": "P01"}}
+    """
+    ERROR_REASON_OUTCOMES_MISSING: _ErrorReason.ValueType  # 30
+    """ERROR_REASON_OUTCOMES_MISSING: no product has 30 contacts of either answer yet. FAILED_PRECONDITION.
+    {"reason": "OUTCOMES_MISSING", "domain": "recommend.lifecircle", "metadata": {"contacts": "12"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -175,5 +183,13 @@ ERROR_REASON_MODEL_STATE: ErrorReason.ValueType  # 27
 ERROR_REASON_CIRCLE_NOT_FOUND: ErrorReason.ValueType  # 28
 """ERROR_REASON_CIRCLE_NOT_FOUND: no customer of the latest run has this tag, and no expert named products for it. NOT_FOUND.
 {"reason": "CIRCLE_NOT_FOUND", "domain": "recommend.lifecircle", "metadata": {"circle": "ZZ01"}}
+"""
+ERROR_REASON_ACCEPTANCE_MODEL_NOT_FOUND: ErrorReason.ValueType  # 29
+"""ERROR_REASON_ACCEPTANCE_MODEL_NOT_FOUND: no acceptance model has this id, or none serves this product yet. NOT_FOUND.
+{"reason": "ACCEPTANCE_MODEL_NOT_FOUND", "domain": "recommend.lifecircle", "metadata": {"model": "P01"}}
+"""
+ERROR_REASON_OUTCOMES_MISSING: ErrorReason.ValueType  # 30
+"""ERROR_REASON_OUTCOMES_MISSING: no product has 30 contacts of either answer yet. FAILED_PRECONDITION.
+{"reason": "OUTCOMES_MISSING", "domain": "recommend.lifecircle", "metadata": {"contacts": "12"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -95,6 +95,8 @@ class Job(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     TRAIN_FIELD_NUMBER: _builtins.int
     MATRIX_FIELD_NUMBER: _builtins.int
+    ACCEPTANCE_FIELD_NUMBER: _builtins.int
+    COMPARISON_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is assigned by the platform."""
     state: Global___Job.State.ValueType
@@ -135,6 +137,14 @@ class Job(_message.Message):
     def matrix(self) -> Global___MatrixSpec:
         """matrix scores every customer."""
 
+    @_builtins.property
+    def acceptance(self) -> Global___AcceptanceSpec:
+        """acceptance makes acceptance models from what came of contacts."""
+
+    @_builtins.property
+    def comparison(self) -> Global___ComparisonSpec:
+        """comparison holds two models against each other on what came of contacts."""
+
     def __init__(
         self,
         *,
@@ -152,12 +162,14 @@ class Job(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         train: Global___TrainSpec | None = ...,
         matrix: Global___MatrixSpec | None = ...,
+        acceptance: Global___AcceptanceSpec | None = ...,
+        comparison: Global___ComparisonSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "matrix", b"matrix", "spec", b"spec", "start_time", b"start_time", "train", b"train"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "comparison", b"comparison", "create_time", b"create_time", "end_time", b"end_time", "matrix", b"matrix", "spec", b"spec", "start_time", b"start_time", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "counts", b"counts", "create_time", b"create_time", "done", b"done", "end_time", b"end_time", "error", b"error", "job_id", b"job_id", "matrix", b"matrix", "message", b"message", "result_id", b"result_id", "spec", b"spec", "start_time", b"start_time", "state", b"state", "total", b"total", "train", b"train"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "attempt", b"attempt", "comparison", b"comparison", "counts", b"counts", "create_time", b"create_time", "done", b"done", "end_time", b"end_time", "error", b"error", "job_id", b"job_id", "matrix", b"matrix", "message", b"message", "result_id", b"result_id", "spec", b"spec", "start_time", b"start_time", "state", b"state", "total", b"total", "train", b"train"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["train", "matrix"]  # noqa: Y015
+    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["train", "matrix", "acceptance", "comparison"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
@@ -178,7 +190,7 @@ class TrainSpec(_message.Message):
     seed: _builtins.int
     """seed makes the training reproducible to the bit."""
     algorithm: _builtins.str
-    """algorithm is one of rf_cf (default), forest, log_linear, lightgbm, rf_x_lightgbm, popularity, item_knn, user_knn, ease, als, content."""
+    """algorithm is one of rf_cf (default), forest, log_linear, lightgbm, rf_x_lightgbm, neural, popularity, item_knn, user_knn, ease, als, content."""
     shadow: _builtins.bool
     """shadow keeps the model beside the champion: it does not serve until PromoteModel."""
     def __init__(
@@ -222,3 +234,71 @@ class MatrixSpec(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MatrixSpec: _TypeAlias = MatrixSpec  # noqa: Y015
+
+@_typing.final
+class AcceptanceSpec(_message.Message):
+    """AcceptanceSpec asks for acceptance models of products that were offered in contacts. Products with fewer than 30 answers of either kind are
+    left out, and named in the job's message.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """run_id is the portrait run whose customers are scored; empty for the latest."""
+    seed: _builtins.int
+    """seed makes the training reproducible."""
+    algorithm: _builtins.str
+    """algorithm is one of logistic_regression, svm (up to 2,000 contacts), forest, boosting; empty to let held-out contacts choose."""
+    @_builtins.property
+    def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """product_ids keeps these products; empty for all. At most 100."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        algorithm: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "product_ids", b"product_ids", "run_id", b"run_id", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptanceSpec: _TypeAlias = AcceptanceSpec  # noqa: Y015
+
+@_typing.final
+class ComparisonSpec(_message.Message):
+    """ComparisonSpec asks which of two models ranks better what customers accepted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHALLENGER_ID_FIELD_NUMBER: _builtins.int
+    CHAMPION_ID_FIELD_NUMBER: _builtins.int
+    PROMOTE_FIELD_NUMBER: _builtins.int
+    challenger_id: _builtins.str
+    """challenger_id names a model that does not serve."""
+    champion_id: _builtins.str
+    """champion_id names the other; empty for the champion."""
+    promote: _builtins.bool
+    """promote makes the challenger champion when the answers prove that it is better."""
+    def __init__(
+        self,
+        *,
+        challenger_id: _builtins.str = ...,
+        champion_id: _builtins.str = ...,
+        promote: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenger_id", b"challenger_id", "champion_id", b"champion_id", "promote", b"promote"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComparisonSpec: _TypeAlias = ComparisonSpec  # noqa: Y015

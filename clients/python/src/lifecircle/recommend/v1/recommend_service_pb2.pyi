@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from lifecircle.recommend.v1 import acceptance_pb2 as _acceptance_pb2
 from lifecircle.recommend.v1 import association_pb2 as _association_pb2
 from lifecircle.recommend.v1 import job_pb2 as _job_pb2
 from lifecircle.recommend.v1 import matrix_pb2 as _matrix_pb2
@@ -366,6 +367,8 @@ class CreateJobRequest(_message.Message):
 
     TRAIN_FIELD_NUMBER: _builtins.int
     MATRIX_FIELD_NUMBER: _builtins.int
+    ACCEPTANCE_FIELD_NUMBER: _builtins.int
+    COMPARISON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes the call idempotent. 1 to 64 characters."""
@@ -377,18 +380,28 @@ class CreateJobRequest(_message.Message):
     def matrix(self) -> _job_pb2.MatrixSpec:
         """matrix scores every customer."""
 
+    @_builtins.property
+    def acceptance(self) -> _job_pb2.AcceptanceSpec:
+        """acceptance makes acceptance models."""
+
+    @_builtins.property
+    def comparison(self) -> _job_pb2.ComparisonSpec:
+        """comparison holds two models against each other."""
+
     def __init__(
         self,
         *,
         train: _job_pb2.TrainSpec | None = ...,
         matrix: _job_pb2.MatrixSpec | None = ...,
+        acceptance: _job_pb2.AcceptanceSpec | None = ...,
+        comparison: _job_pb2.ComparisonSpec | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["matrix", b"matrix", "spec", b"spec", "train", b"train"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "comparison", b"comparison", "matrix", b"matrix", "spec", b"spec", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix", b"matrix", "request_id", b"request_id", "spec", b"spec", "train", b"train"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "comparison", b"comparison", "matrix", b"matrix", "request_id", b"request_id", "spec", b"spec", "train", b"train"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["train", "matrix"]  # noqa: Y015
+    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["train", "matrix", "acceptance", "comparison"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
@@ -1421,3 +1434,227 @@ class GetShortlistResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetShortlistResponse: _TypeAlias = GetShortlistResponse  # noqa: Y015
+
+@_typing.final
+class GetAcceptanceModelRequest(_message.Message):
+    """GetAcceptanceModelRequest names an acceptance model, or a product."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCEPTANCE_MODEL_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    acceptance_model_id: _builtins.str
+    """acceptance_model_id names the model; empty for the one that serves the product."""
+    product_id: _builtins.str
+    """product_id names the product; ignored with an acceptance_model_id."""
+    def __init__(
+        self,
+        *,
+        acceptance_model_id: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance_model_id", b"acceptance_model_id", "product_id", b"product_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAcceptanceModelRequest: _TypeAlias = GetAcceptanceModelRequest  # noqa: Y015
+
+@_typing.final
+class GetAcceptanceModelResponse(_message.Message):
+    """GetAcceptanceModelResponse answers GetAcceptanceModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> _acceptance_pb2.AcceptanceModel:
+        """model is as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        model: _acceptance_pb2.AcceptanceModel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAcceptanceModelResponse: _TypeAlias = GetAcceptanceModelResponse  # noqa: Y015
+
+@_typing.final
+class ListAcceptanceModelsRequest(_message.Message):
+    """ListAcceptanceModelsRequest pages through acceptance models."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """product_id keeps the models of one product; empty for all."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAcceptanceModelsRequest: _TypeAlias = ListAcceptanceModelsRequest  # noqa: Y015
+
+@_typing.final
+class ListAcceptanceModelsResponse(_message.Message):
+    """ListAcceptanceModelsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[_acceptance_pb2.AcceptanceModel]:
+        """models are ordered by create_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        models: _abc.Iterable[_acceptance_pb2.AcceptanceModel] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAcceptanceModelsResponse: _TypeAlias = ListAcceptanceModelsResponse  # noqa: Y015
+
+@_typing.final
+class ListAcceptanceScoresRequest(_message.Message):
+    """ListAcceptanceScoresRequest names a product."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """product_id is the product."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAcceptanceScoresRequest: _TypeAlias = ListAcceptanceScoresRequest  # noqa: Y015
+
+@_typing.final
+class ListAcceptanceScoresResponse(_message.Message):
+    """ListAcceptanceScoresResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACCEPTANCE_MODEL_ID_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    acceptance_model_id: _builtins.str
+    """acceptance_model_id is the model that scored; the next pages are of the same one."""
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[_acceptance_pb2.AcceptanceScore]:
+        """scores are ordered by probability, the highest first, then by customer."""
+
+    def __init__(
+        self,
+        *,
+        scores: _abc.Iterable[_acceptance_pb2.AcceptanceScore] | None = ...,
+        next_page_token: _builtins.str = ...,
+        acceptance_model_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance_model_id", b"acceptance_model_id", "next_page_token", b"next_page_token", "scores", b"scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAcceptanceScoresResponse: _TypeAlias = ListAcceptanceScoresResponse  # noqa: Y015
+
+@_typing.final
+class ListComparisonsRequest(_message.Message):
+    """ListComparisonsRequest pages through comparisons."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListComparisonsRequest: _TypeAlias = ListComparisonsRequest  # noqa: Y015
+
+@_typing.final
+class ListComparisonsResponse(_message.Message):
+    """ListComparisonsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARISONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[_acceptance_pb2.Comparison]:
+        """comparisons are ordered by create_time, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        comparisons: _abc.Iterable[_acceptance_pb2.Comparison] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparisons", b"comparisons", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListComparisonsResponse: _TypeAlias = ListComparisonsResponse  # noqa: Y015

@@ -160,6 +160,26 @@ class RecommendServiceStub:
                 request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistResponse.FromString,
                 _registered_method=True)
+        self.GetAcceptanceModel = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/GetAcceptanceModel',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetAcceptanceModelRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetAcceptanceModelResponse.FromString,
+                _registered_method=True)
+        self.ListAcceptanceModels = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/ListAcceptanceModels',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceModelsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceModelsResponse.FromString,
+                _registered_method=True)
+        self.ListAcceptanceScores = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/ListAcceptanceScores',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceScoresRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceScoresResponse.FromString,
+                _registered_method=True)
+        self.ListComparisons = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/ListComparisons',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListComparisonsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListComparisonsResponse.FromString,
+                _registered_method=True)
 
 
 class RecommendServiceServicer:
@@ -209,7 +229,8 @@ class RecommendServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateJob(self, request, context):
-        """Starts training or scoring; both start by themselves when a portrait run is published. The same inputs give the job that is there,
+        """Starts training, scoring, or a comparison; the first two start by themselves when a portrait run is published, acceptance models too once
+        contacts were answered. The same inputs give the job that is there,
         or a new one when that one failed or was cancelled. Idempotent by request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -344,6 +365,34 @@ class RecommendServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAcceptanceModel(self, request, context):
+        """Gives one acceptance model with its report.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAcceptanceModels(self, request, context):
+        """Lists acceptance models, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAcceptanceScores(self, request, context):
+        """Lists who will most likely accept a product, by the acceptance model that serves; owners of the product are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListComparisons(self, request, context):
+        """Lists comparisons of models on what came of contacts, the latest first: the history that promotions go by.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommendServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -471,6 +520,26 @@ def add_RecommendServiceServicer_to_server(servicer, server):
                     servicer.GetShortlist,
                     request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistRequest.FromString,
                     response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistResponse.SerializeToString,
+            ),
+            'GetAcceptanceModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAcceptanceModel,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetAcceptanceModelRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetAcceptanceModelResponse.SerializeToString,
+            ),
+            'ListAcceptanceModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAcceptanceModels,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceModelsRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceModelsResponse.SerializeToString,
+            ),
+            'ListAcceptanceScores': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAcceptanceScores,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceScoresRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceScoresResponse.SerializeToString,
+            ),
+            'ListComparisons': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListComparisons,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListComparisonsRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListComparisonsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1149,6 +1218,114 @@ class RecommendService:
             '/lifecircle.recommend.v1.RecommendService/GetShortlist',
             lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistRequest.SerializeToString,
             lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetShortlistResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAcceptanceModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/GetAcceptanceModel',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetAcceptanceModelRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetAcceptanceModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAcceptanceModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/ListAcceptanceModels',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceModelsRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAcceptanceScores(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/ListAcceptanceScores',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceScoresRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListAcceptanceScoresResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListComparisons(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/ListComparisons',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListComparisonsRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListComparisonsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,7 +29,8 @@ class RecommendServiceStub:
     ListModels: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListModelsRequest, _recommend_service_pb2.ListModelsResponse]
     """Lists models, the latest first."""
     CreateJob: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.CreateJobRequest, _recommend_service_pb2.CreateJobResponse]
-    """Starts training or scoring; both start by themselves when a portrait run is published. The same inputs give the job that is there,
+    """Starts training, scoring, or a comparison; the first two start by themselves when a portrait run is published, acceptance models too once
+    contacts were answered. The same inputs give the job that is there,
     or a new one when that one failed or was cancelled. Idempotent by request_id.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetJobRequest, _recommend_service_pb2.GetJobResponse]
@@ -72,6 +73,14 @@ class RecommendServiceStub:
     """Lists the experts' lists, the latest first."""
     GetShortlist: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetShortlistRequest, _recommend_service_pb2.GetShortlistResponse]
     """Gives a circle's shortlist: the expert's list and the observed rates, with written weights."""
+    GetAcceptanceModel: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetAcceptanceModelRequest, _recommend_service_pb2.GetAcceptanceModelResponse]
+    """Gives one acceptance model with its report."""
+    ListAcceptanceModels: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListAcceptanceModelsRequest, _recommend_service_pb2.ListAcceptanceModelsResponse]
+    """Lists acceptance models, the latest first."""
+    ListAcceptanceScores: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListAcceptanceScoresRequest, _recommend_service_pb2.ListAcceptanceScoresResponse]
+    """Lists who will most likely accept a product, by the acceptance model that serves; owners of the product are left out."""
+    ListComparisons: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListComparisonsRequest, _recommend_service_pb2.ListComparisonsResponse]
+    """Lists comparisons of models on what came of contacts, the latest first: the history that promotions go by."""
 
 class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
     """RecommendService says which product, for whom, how likely, and why."""
@@ -130,7 +139,8 @@ class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommend_service_pb2.CreateJobRequest,
         context: _aio.ServicerContext[_recommend_service_pb2.CreateJobRequest, _abc.Awaitable[_recommend_service_pb2.CreateJobResponse]],
     ) -> _abc.Awaitable[_recommend_service_pb2.CreateJobResponse]:
-        """Starts training or scoring; both start by themselves when a portrait run is published. The same inputs give the job that is there,
+        """Starts training, scoring, or a comparison; the first two start by themselves when a portrait run is published, acceptance models too once
+        contacts were answered. The same inputs give the job that is there,
         or a new one when that one failed or was cancelled. Idempotent by request_id.
         """
 
@@ -281,5 +291,37 @@ class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_recommend_service_pb2.GetShortlistRequest, _abc.Awaitable[_recommend_service_pb2.GetShortlistResponse]],
     ) -> _abc.Awaitable[_recommend_service_pb2.GetShortlistResponse]:
         """Gives a circle's shortlist: the expert's list and the observed rates, with written weights."""
+
+    @_abc_1.abstractmethod
+    def GetAcceptanceModel(
+        self,
+        request: _recommend_service_pb2.GetAcceptanceModelRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.GetAcceptanceModelRequest, _abc.Awaitable[_recommend_service_pb2.GetAcceptanceModelResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.GetAcceptanceModelResponse]:
+        """Gives one acceptance model with its report."""
+
+    @_abc_1.abstractmethod
+    def ListAcceptanceModels(
+        self,
+        request: _recommend_service_pb2.ListAcceptanceModelsRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ListAcceptanceModelsRequest, _abc.Awaitable[_recommend_service_pb2.ListAcceptanceModelsResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.ListAcceptanceModelsResponse]:
+        """Lists acceptance models, the latest first."""
+
+    @_abc_1.abstractmethod
+    def ListAcceptanceScores(
+        self,
+        request: _recommend_service_pb2.ListAcceptanceScoresRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ListAcceptanceScoresRequest, _abc.Awaitable[_recommend_service_pb2.ListAcceptanceScoresResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.ListAcceptanceScoresResponse]:
+        """Lists who will most likely accept a product, by the acceptance model that serves; owners of the product are left out."""
+
+    @_abc_1.abstractmethod
+    def ListComparisons(
+        self,
+        request: _recommend_service_pb2.ListComparisonsRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ListComparisonsRequest, _abc.Awaitable[_recommend_service_pb2.ListComparisonsResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.ListComparisonsResponse]:
+        """Lists comparisons of models on what came of contacts, the latest first: the history that promotions go by."""
 
 def add_RecommendServiceServicer_to_server(servicer: RecommendServiceServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,91 @@
+"""What jobs about contacts read: the answered contacts, each with what was known of the customer just before."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.kit.db import Database
+from services.recommend import refusals, store
+from services.recommend.domain import history, ownership
+from services.recommend.domain.history import Contacts
+from services.recommend.domain.outcome import Answered
+from services.recommend.domain.ownership import Orders
+from services.recommend.domain.product import Catalogue
+from services.recommend.domain.snapshot import FEEDS, ORDERS, PRODUCTS, File, Inputs, Run
+from services.recommend.lake import Features, Lake
+from services.recommend.usecases.scoring import aligned
+
+MOST = 200_000
+"""Contacts that are looked at, the latest."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a job reads: the run asked for, all runs by last day, the answered contacts by time."""
+
+    run: Run
+    runs: Sequence[Run]
+    answered: Sequence[Answered]
+    files: Mapping[str, Sequence[File]]
+    gone: Mapping[int, int]
+
+
+async def sources(db: Database, store_: store.Inputs, inputs: Inputs) -> Sources:
+    """Read them in one transaction. Raises inputs_incomplete."""
+    async with db.read() as read:
+        run = await store_.run(read, inputs.run_id)
+        runs = await store_.runs(read)
+        files = {feed: await store_.files(read, inputs.deliveries[feed]) for feed in FEEDS}
+        outcomes = store.Outcomes()
+        answered, gone = await outcomes.answered(read, MOST), await outcomes.gone(read)
+    if run is None:
+        raise refusals.inputs_incomplete(f"run {inputs.run_id}")
+    return Sources(run, runs, answered, files, gone)
+
+
+@dataclass(frozen=True)
+class Known:
+    """The customers of the run asked for, what everybody ordered, and the products."""
+
+    features: Features
+    orders: Orders
+    catalogue: Catalogue
+
+
+async def known(lake: Lake, told: Sources) -> Known:
+    """Read them from the lake."""
+
+    def read() -> Known:
+        features = lake.features(told.run.files).without(told.gone)
+        orders = ownership.mapped(lake.orders(told.files[ORDERS]), told.gone)
+        return Known(features, orders, Catalogue.of(lake.products(told.files[PRODUCTS])))
+
+    return await asyncio.to_thread(read)
+
+
+def gathered(lake: Lake, told: Sources, names: tuple[str, ...], orders: Orders, catalogue: Catalogue) -> Contacts:
+    """The contacts of known products and customers, with the columns `names` of the latest run before each. Blocks."""
+    days = [run.to_date for run in told.runs]
+    answered = [each for each in told.answered if each.product_id in catalogue.index]
+    place = np.array([history.run_before(days, each.time) for each in answered], dtype=np.int64)
+    profile = np.full((len(answered), len(names)), np.nan, dtype=np.float32)
+    found = np.zeros(len(answered), dtype=bool)
+    keys = np.array([each.customer_key for each in answered], dtype=np.int64)
+    for number in sorted(set(place[place >= 0].tolist())):
+        features = lake.features(told.runs[number].files)
+        values, rows = aligned(features, names), np.flatnonzero(place == number)
+        at = np.minimum(np.searchsorted(features.customer_key, keys[rows]), max(len(features.customer_key) - 1, 0))
+        there = features.customer_key[at] == keys[rows]
+        profile[rows[there]] = values[at[there]]
+        found[rows[there]] = True
+    whole = Contacts(
+        keys,
+        np.array([catalogue.index[each.product_id] for each in answered], dtype=np.int64),
+        np.array([each.accepted for each in answered], dtype=bool),
+        np.array([each.time.timestamp() for each in answered], dtype=np.float64),
+        profile,
+        history.owned_before(answered, orders, catalogue),
+    )
+    return whole.of(found)

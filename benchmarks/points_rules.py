@@ -79,6 +79,7 @@ def events_of(count: int, seed: int = SEED, day: int | None = None) -> Events:
     return Events(
         texts, coded([f"S{n:05d}" for n in range(STAFF)]), dice.integers(1, 200_000, count),
         dice.integers(0, 20_000, count), days, times, np.zeros(count, np.int64), none.astype(bool), none - 1, none,
+        Coded(none, [""]), Coded(none, [""]),
     )  # fmt: skip
 
 
@@ -141,7 +142,7 @@ def _no_fields() -> pa.Table:
 def _zen(rules: RuleSet, events: Events, compiled: Compiled) -> float:
     """Events per core-second of zen-engine on the same rules as decision tables; the sum without caps is compared."""
     with tempfile.TemporaryDirectory() as folder:
-        few = _first(events, PEER_EVENTS)
+        few = events.take(slice(0, PEER_EVENTS))
         pq.write_table(event_table(few), Path(folder) / "events.parquet")
         tables = [
             [{"sets": {n: sorted(v) for n, v in row.sets.items()}, "low": row.spans["amount_fen"].low,
@@ -154,15 +155,6 @@ def _zen(rules: RuleSet, events: Events, compiled: Compiled) -> float:
     gifts = compiled.run(batch.codes_of(compiled, few), few.amounts)[2]
     assert said["milli_points"] == int(gifts.sum()), "zen-engine gives other points"
     return float(PEER_EVENTS / said["cpu_seconds"])
-
-
-def _first(events: Events, count: int) -> Events:
-    part = slice(0, count)
-    return Events(
-        {n: Coded(c.codes[part], c.values) for n, c in events.texts.items()},
-        Coded(events.staff.codes[part], events.staff.values), *(getattr(events, n)[part] for n in (
-            "customers", "amounts", "days", "times", "known", "refund", "origin", "doubt")),
-    )  # fmt: skip
 
 
 def _postgres(rules: RuleSet, events: Events, console: Console) -> float:

@@ -17,7 +17,7 @@ from lifecircle.ingest.v1 import (
 )
 from services.kit.cursors import Followed
 from services.points.domain.event import Event
-from services.points.domain.reference import FEEDS, File, Snapshot
+from services.points.domain.reference import FEEDS, PLACE_FIELDS, File, Snapshot
 
 _PREFIX = "business."
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -43,7 +43,7 @@ class Ingest:
         """Snapshots of the reference feeds, one for each delivery after a cursor; other feeds only move the cursor."""
         async for answer in self.stub.WatchDeliveries(WatchDeliveriesRequest(cursor=cursor)):
             feed_id = answer.delivery.feed_id
-            if feed_id not in FEEDS:
+            if feed_id not in (*FEEDS, PLACE_FIELDS):
                 yield Followed(answer.cursor, None)
                 continue
             got = await self.stub.GetSnapshot(GetSnapshotRequest(feed_id=feed_id), timeout=30)
@@ -73,6 +73,8 @@ def to_event(message: Told) -> Event:
         receive_time=to_time(message.receive_time),
         delivery_id=message.delivery_id,
         line=message.line,
+        cell_id=text("cell_id"),
+        grid_id=text("grid_id"),
     )
 
 

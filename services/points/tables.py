@@ -80,6 +80,7 @@ assignment = Table(
     Column("line", BigInteger, nullable=False),
     Column("known_from_revision", BigInteger, nullable=False),
     Column("known_to_revision", BigInteger),
+    Column("place", Text, nullable=False),
 )
 
 assignment_refused = Table(
@@ -88,6 +89,7 @@ assignment_refused = Table(
     Column("delivery_id", Text, primary_key=True),
     Column("line", BigInteger, primary_key=True),
     Column("why", Text, nullable=False),
+    Column("feed_id", Text, nullable=False),
 )
 
 event = Table(
@@ -117,6 +119,8 @@ event = Table(
     Column("category", Text, nullable=False),
     Column("staff_role", Text, nullable=False),
     Column("customer_type", Text, nullable=False),
+    Column("cell_id", Text, nullable=False),
+    Column("grid_id", Text, nullable=False),
 )
 
 event_reused = Table(
@@ -138,6 +142,8 @@ event_reused = Table(
     Column("delivery_id", Text, nullable=False),
     Column("line", BigInteger, nullable=False),
     Column("customer_type", Text, nullable=False),
+    Column("cell_id", Text, nullable=False),
+    Column("grid_id", Text, nullable=False),
 )
 
 period = Table(

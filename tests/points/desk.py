@@ -13,7 +13,7 @@ from services.points.domain import field as fields
 from services.points.domain.event import Event
 from services.points.domain.ledger import Entry
 from services.points.domain.period import Period
-from services.points.domain.reference import FEEDS, File, Snapshot
+from services.points.domain.reference import FEEDS, PLACE_FIELDS, File, Snapshot
 from services.points.domain.version import Version
 from services.points.store import Store
 from services.points.usecases import Analysis, Corrections, Learning, Periods, Reading, RuleBook, Scoring
@@ -37,12 +37,13 @@ class Told:
             "products": {name: (name, name, category) for name, category in PRODUCTS.items()},
         }
         self.fields_rows: Sequence[fields.Row] = rows((7, "S1", 6000), (7, "S2", 2500), (8, "S3", 10000))
+        self.place_rows: Sequence[fields.Row] = []
 
     def by_id(self, snapshot: Snapshot) -> Mapping[str, Sequence[str]]:
         return self.rows[snapshot.feed_id]
 
     def fields(self, snapshot: Snapshot, zone: ZoneInfo) -> Sequence[fields.Row]:
-        return self.fields_rows
+        return self.place_rows if snapshot.feed_id == PLACE_FIELDS else self.fields_rows
 
 
 @dataclass

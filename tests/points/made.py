@@ -98,6 +98,12 @@ def owned(customer: int, staff: str, share: int, role: str = "owner", since: int
     return field.Row(customer, staff, role, share, begin, end, "F1", customer * 10 + since)
 
 
+def placed(kind: str, name: str, staff: str, share: int = 10_000, since: int = 1, until: int = 0) -> field.Row:
+    """A row of a cell's or grid's field, from a day of September to another (0: open)."""
+    row = owned(field.place_key(kind, name), staff, share, since=since, until=until)
+    return replace(row, place=f"{kind} {name}", line=since, delivery_id="F2")
+
+
 def rows(*shares: tuple[int, str, int]) -> Sequence[field.Row]:
     """Open rows of (customer, staff, share)."""
     return [

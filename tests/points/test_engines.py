@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.points.domain import batch
-from services.points.domain.field import Assignment, Row, told
+from services.points.domain.field import Assignment, Row, place_key, told
 from services.points.domain.interpreter import read as interpret
 from services.points.domain.rule_set import RuleSet, checksum
 from services.points.domain.rule_sheet import dump as dump_sheet
@@ -42,6 +42,8 @@ def table_of(seed: int, count: int = 60) -> pa.Table:
             "source_event_id": f"E{number}",
             "type": chance.choice([*TYPES, "NEW", "NEW", "SOLD"]),
             "customer_key": chance.choice([0, 1, 2, 3]),
+            "cell_id": chance.choice(["", "", "C1", "C2"]),
+            "grid_id": chance.choice(["", "G1", "G9", None]),
             "product_id": chance.choice(["P1", "P2", "P3", None]),
             "category": chance.choice(["宽带", "流量", "电视"]),
             "channel": chance.choice([*CHANNELS, None]),
@@ -68,25 +70,26 @@ def table_of(seed: int, count: int = 60) -> pa.Table:
 
 SCHEMA = pa.schema(
     [(n, pa.string()) for n in ("source", "source_event_id", "type", "product_id", "category", "channel", "staff_id",
-                                "staff_role", "customer_type", "origin_event_id")]
+                                "staff_role", "customer_type", "origin_event_id", "cell_id", "grid_id")]
     + [("customer_key", pa.int64()), ("amount_fen", pa.int64()), ("known_revision", pa.int64())]
     + [("occur_time", pa.timestamp("us", tz="UTC"))]
 )  # fmt: skip
 
 
 def fields_of(seed: int) -> Fields:
-    """Owners and supporters of three customers who change; some rows were known for a while only."""
+    """Holders of customers, a cell and a grid who change; some rows were known for a while only."""
     chance = random.Random(seed)
     held: dict[int, list[tuple[Assignment, int, int]]] = {}
     for begin, end in ((1, 2), (2, 2**62)):
         rows = []
-        for customer in (1, 2, 3):
+        for subject, place in ((1, ""), (2, ""), (3, ""), (place_key("cell", "C1"), "cell C1"),
+                               (place_key("grid", "G1"), "grid G1")):  # fmt: skip
             for _ in range(chance.randint(0, 3)):
                 first = START + timedelta(days=chance.randint(-5, 20))
                 until = chance.choice([None, first + timedelta(days=chance.randint(1, 20))])
                 share = chance.choice([0, 1, 3333, 5000, 7001, 10_000])
                 role = chance.choice(["owner", "support", "owner"])
-                rows.append(Row(customer, chance.choice(STAFF[1:]), role, share, first, until, "F", len(rows)))
+                rows.append(Row(subject, chance.choice(STAFF[1:]), role, share, first, until, "F", len(rows), place))
         for number, row in enumerate(told(rows)[0]):
             held.setdefault(row.customer_key, []).append((Assignment(number + 1, row, START, None), begin, end))
     return Fields(held)

@@ -1,6 +1,6 @@
 """Inbound gRPC: proto in → plain values → use case → proto out. No rule, no SQL."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,7 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "FindFraud": _WRITERS,
     "ListFraudCases": _READERS,
     "DecideFraudCase": _WRITERS,
+    "ExportPeriod": _READERS,
 }
 """Who may call what."""
 
@@ -140,11 +141,11 @@ class PointsApi(CorrectionsApi, v1.PointsServiceServicer):
         return v1.ListSuspenseResponse(suspended=suspended, next_page_token=token)
 
     async def ListAssignments(self, request: v1.ListAssignmentsRequest, context: Context) -> v1.ListAssignmentsResponse:
-        """One customer's assignments, as known at an instant."""
+        """One subject's assignments, as known at an instant."""
         asked.check(request)
         size, after = paging.clamp(request.page_size), asked.time_place(request.page_token, str, int)
         known = asked.instant(request.known_time, "known_time") if request.HasField("known_time") else None
-        found = await self.reading.assignments(request.customer_key, known, after, size + 1)
+        found = await self.reading.assignments(asked.subject(request), known, after, size + 1)
         token = answers.next_token(found, size, answers.assignment_place)
         return v1.ListAssignmentsResponse(assignments=map(answers.assignment, found[:size]), next_page_token=token)
 
@@ -193,10 +194,9 @@ class PointsApi(CorrectionsApi, v1.PointsServiceServicer):
 
     async def ScoreEvents(self, request: v1.ScoreEventsRequest, context: Context) -> v1.ScoreEventsResponse:
         """Score many events, and post them unless only the score is asked for."""
-        events = asked.events(request.events, self.clock())
         if request.score_only:
-            found = await self.scoring.preview(events)
-            return v1.ScoreEventsResponse(results=map(reports.previewed, found))
+            return reports.previewed(await self.scoring.preview(asked.batch(request.events, self.clock())))
+        events = asked.events(request.events, self.clock())
         return v1.ScoreEventsResponse(results=map(reports.posted, await self.scoring.score_many(events)))
 
     async def ExplainMissing(self, request: v1.ExplainMissingRequest, context: Context) -> v1.ExplainMissingResponse:
@@ -256,6 +256,14 @@ class PointsApi(CorrectionsApi, v1.PointsServiceServicer):
         who = interceptors.caller().subject
         job = await self.periods.begin_posting(key_of(request, context), request.run_id, who)
         return v1.PostScoreRunResponse(job=reports.job(job))
+
+    async def ExportPeriod(
+        self, request: v1.ExportPeriodRequest, context: Context
+    ) -> AsyncIterator[v1.ExportPeriodResponse]:
+        """An archive for `replay`."""
+        asked.check(request)
+        async for data in self.periods.export(request.period_id):
+            yield v1.ExportPeriodResponse(data=data)
 
     async def GetJob(self, request: v1.GetJobRequest, context: Context) -> v1.GetJobResponse:
         """A job as it stands."""

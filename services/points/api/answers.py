@@ -11,7 +11,7 @@ from google.type.date_pb2 import Date
 from lifecircle.points import v1
 from services.kit import paging
 from services.points.domain.event import Event
-from services.points.domain.field import Assignment
+from services.points.domain.field import CELL, GRID, Assignment
 from services.points.domain.ledger import Entry
 from services.points.domain.period import Period, business_day
 from services.points.domain.version import Version
@@ -102,8 +102,11 @@ def explanation(value: Explained) -> v1.Explanation:
 def assignment(value: Assignment) -> v1.Assignment:
     """A part of a responsibility field."""
     row = value.row
+    kind, _, name = row.place.partition(" ")
     return v1.Assignment(
-        customer_key=row.customer_key,
+        customer_key=max(0, row.customer_key),
+        cell_id=name if kind == CELL else "",
+        grid_id=name if kind == GRID else "",
         staff_id=row.staff_id,
         role=row.role,
         share_bps=row.share_bps,

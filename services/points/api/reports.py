@@ -10,7 +10,7 @@ from services.kit.jobs import Job
 from services.points.domain.effect import Effect
 from services.points.domain.gate import Finding
 from services.points.domain.month import Run
-from services.points.domain.posting import Outcome
+from services.points.domain.preview import Preview
 from services.points.store.analysis import Cell, Sum
 from services.points.store.corrections import Adjustment, Dispute, FraudCase
 from services.points.usecases import Appraisal, Missing, Scored
@@ -206,11 +206,13 @@ def posted(value: Scored) -> v1.Scored:
     )
 
 
-def previewed(value: tuple[int, list[str]] | Outcome) -> v1.Scored:
-    """What one of many events would give."""
-    if isinstance(value, Outcome):
-        return v1.Scored(reason=value.doubt.reason.value if value.doubt else "")
-    return v1.Scored(milli_points=value[0], rule_ids=value[1])
+def previewed(value: Preview) -> v1.ScoreEventsResponse:
+    """What each of many events would give."""
+    response = v1.ScoreEventsResponse()
+    add = response.results.add
+    for points, rule_ids, reason in zip(value.milli_points, value.rule_ids, value.reasons, strict=True):
+        add(milli_points=points, rule_ids=rule_ids, reason=reason)
+    return response
 
 
 def counts(found: Mapping[str, int]) -> v1.FindFraudResponse:

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from services.points.domain.event import Reason
+from services.points.domain.field import CELL, GRID, place_key
 from services.points.domain.periodic import Frame, Lines, PeriodLines, settle
 from services.points.domain.rule_set import EVENT_TYPES, SET_COLUMNS, Per, To
 from services.points.domain.scoring import Compiled, Flags, Ints, Longs
@@ -39,9 +40,10 @@ class Coded:
 class Events:
     """Events as arrays of one length, in canonical order.
 
-    `texts` by column of SET_COLUMNS; `staff` has "" for nobody; `amounts` in fen, 0 where `doubt` says that it cannot
-    be read; `days` are proleptic ordinals of the business days; `times` microseconds since 1970; `known` the revision
-    at which each is scored; `refund` marks refunds and `origin` is the place of what a refund takes back, -1 unknown.
+    `texts` by column of SET_COLUMNS; `staff`, `cells` and `grids` have "" for none; `amounts` in fen, 0 where `doubt`
+    says that it cannot be read; `days` are proleptic ordinals of the business days; `times` microseconds since 1970;
+    `known` the revision at which each is scored; `refund` marks refunds and `origin` is the place of what a refund
+    takes back, -1 unknown.
     `doubt` holds codes of REASONS for what the reader found.
     """
 
@@ -55,9 +57,29 @@ class Events:
     refund: Flags
     origin: Ints
     doubt: Ints
+    cells: Coded
+    grids: Coded
 
     def __len__(self) -> int:
         return len(self.amounts)
+
+    def places(self) -> tuple[Longs, Longs]:
+        """Keys of the cells and of the grids, 0 for none."""
+        cells, grids = (
+            np.array([place_key(kind, name) for name in column.values] or [0], np.int64)[column.codes]
+            for kind, column in ((CELL, self.cells), (GRID, self.grids))
+        )
+        return cells, grids
+
+    def take(self, which: "slice | Flags") -> "Events":
+        """Some of them; what `origin` says is left as it is."""
+        return Events(
+            {name: Coded(column.codes[which], column.values) for name, column in self.texts.items()},
+            Coded(self.staff.codes[which], self.staff.values), self.customers[which], self.amounts[which],
+            self.days[which], self.times[which], self.known[which], self.refund[which], self.origin[which],
+            self.doubt[which], Coded(self.cells.codes[which], self.cells.values),
+            Coded(self.grids.codes[which], self.grids.values),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,7 +107,7 @@ class Result:
 def run(compiled: Compiled, shares: Shares, events: Events, threads: int = 1) -> Result:
     """Score events. `threads` changes nothing but the time it takes."""
     doubt = events.doubt.copy()
-    segments = shares.find(events.customers, events.times, events.known)
+    segments = shares.find((events.customers, *events.places()), events.times, events.known)
     _look(compiled, shares, events, segments, doubt)
     ready = np.flatnonzero((doubt == 0) & ~events.refund).astype(np.int32)
     codes = codes_of(compiled, events)
@@ -162,12 +184,7 @@ def _look(compiled: Compiled, shares: Shares, events: Events, segments: Ints, do
 
 
 def _codes_at(compiled: Compiled, events: Events, i: int) -> Ints:
-    one = Events(
-        {name: Coded(column.codes[i : i + 1], column.values) for name, column in events.texts.items()},
-        events.staff, *(getattr(events, name)[i : i + 1] for name in (
-            "customers", "amounts", "days", "times", "known", "refund", "origin", "doubt")),
-    )  # fmt: skip
-    return codes_of(compiled, one)
+    return codes_of(compiled, events.take(slice(i, i + 1)))
 
 
 def _share(

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from services.points.domain.field import subjects_of
 from services.points.domain.rule_set import EVENT_TYPES
 
 REFUND = "REFUND"
+ADJUSTMENT = "ADJUSTMENT"
+"""The type of the event under which a correction by hand is posted, and the rule of its entries."""
 AHEAD = timedelta(minutes=10)
 """How far a source's clock may run ahead of ours."""
 
@@ -36,6 +39,8 @@ class Event:
     delivery_id: str = ""
     line: int = 0
     customer_type: str = ""
+    cell_id: str = ""
+    grid_id: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -47,10 +52,15 @@ class Event:
         """The identity of the event that a refund takes back."""
         return self.source, self.origin_event_id
 
+    @property
+    def subjects(self) -> tuple[int, ...]:
+        """Whose fields it may fall in, the nearest first: its customer's, its cell's, its grid's."""
+        return subjects_of(self.customer_key, self.cell_id, self.grid_id)
+
     def body(self) -> tuple[object, ...]:
         """What the source told: the same identity with another body is another event under a used id."""
         return (self.type, self.customer_key, self.product_id, self.staff_id, self.channel, self.amount_fen,
-                self.origin_event_id, self.occur_time, self.customer_type)  # fmt: skip
+                self.origin_event_id, self.occur_time, self.customer_type, self.cell_id, self.grid_id)  # fmt: skip
 
 
 class Reason(StrEnum):

@@ -77,7 +77,7 @@ def assignment_text(entry: Entry, assignment: Assignment | None, customer_key: i
         begin, known = _instant(row.valid_from, zone), _instant(assignment.known_from, zone)
         until = "open" if row.valid_to is None else _instant(row.valid_to, zone)
         where = f"delivery {row.delivery_id} line {row.line}" if row.delivery_id else "no delivery"
-        who = f"{row.staff_id} is {row.role} of customer {row.customer_key} with {share}"
+        who = f"{row.staff_id} is {row.role} of {row.place or f'customer {row.customer_key}'} with {share}"
         return f"{who} from {begin} until {until}, known since {known} ({where})"
     if entry.staff_id:
         return f"{entry.staff_id} made the business"
@@ -85,7 +85,7 @@ def assignment_text(entry: Entry, assignment: Assignment | None, customer_key: i
     return (
         f"{share} of customer {customer_key} unassigned"
         if not whole
-        else "unassigned: nobody made it or owns the customer"
+        else "unassigned: nobody made it or answers for its customer, cell or grid"
     )
 
 

@@ -1,4 +1,8 @@
-"""Responsibility fields (责任田): who answers for a customer, when that held (valid) and when we knew it (known).
+"""Responsibility fields (责任田): who answers for a customer, a cell or a grid, when that held (valid) and when we
+knew it (known).
+
+A subject is a number: a customer's key, or for a place the negative key made of its name (`place_key`). An event falls
+into the field of the first of its customer, its cell and its grid that somebody answers for at its instant.
 
 The rule for shares: at an instant each owner has its share in basis points, and what is left of 10,000 belongs to
 `unassigned`. The rule for remainders: a part gets floor(amount × share / 10,000); what the floors leave, fewer
@@ -6,16 +10,21 @@ milli-points than there are parts with a fraction, goes out one by one to those 
 by employee, `unassigned` last. So the parts always sum to the whole, and each is less than one from its exact share.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 WHOLE_BPS = 10_000
+CELL, GRID = "cell", "grid"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the fields feed: an employee answers for a customer in a role over [valid_from, valid_to)."""
+    """One row of a fields feed: an employee answers for a subject in a role over [valid_from, valid_to).
+
+    `customer_key` is the customer, or the key of `place`: "" for a customer, else `cell <id>` or `grid <id>`.
+    """
 
     customer_key: int
     staff_id: str
@@ -25,6 +34,7 @@ class Row:
     valid_to: datetime | None
     delivery_id: str
     line: int
+    place: str = ""
 
     @property
     def subject(self) -> tuple[int, str, str]:
@@ -61,10 +71,36 @@ class Part:
     assignment_id: int
 
 
+def place_key(kind: str, name: str) -> int:
+    """The subject that stands for a cell or a grid: below 0, from the SHA-256 of its kind and name; 0 for none."""
+    if not name:
+        return 0
+    return -1 - int.from_bytes(hashlib.sha256(f"{kind} {name}".encode()).digest()[:8], "big") // 2
+
+
+def subjects_of(customer_key: int, cell_id: str, grid_id: str) -> tuple[int, ...]:
+    """Those that are named, the nearest first."""
+    if not cell_id and not grid_id:
+        return (customer_key,)
+    keys = (customer_key, place_key(CELL, cell_id), place_key(GRID, grid_id))
+    return tuple(key for key in keys if key)
+
+
+def holders(
+    fields: Mapping[int, Sequence[Assignment]], subjects: Iterable[int], time: datetime
+) -> Sequence[Assignment]:
+    """The assignments of the first subject that somebody answers for at an instant; none when nobody does."""
+    for key in subjects:
+        held = fields.get(key, ())
+        if any(each.row.share_bps > 0 and each.row.holds(time) for each in held):
+            return held
+    return ()
+
+
 def parts_at(assignments: Iterable[Assignment], time: datetime) -> list[Part] | None:
     """Who shares at an instant, in the order of the remainder rule; None when the shares exceed 10,000.
 
-    `assignments` are one customer's, as known at one time. The shares of the parts sum to 10,000.
+    `assignments` are one subject's, as known at one time. The shares of the parts sum to 10,000.
     """
     parts = [
         Part(each.row.staff_id, each.row.role, each.row.share_bps, each.assignment_id)

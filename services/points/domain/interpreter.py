@@ -10,14 +10,14 @@ from datetime import date
 from zoneinfo import ZoneInfo
 
 from services.points.domain.event import REFUND, Event, Reason, doubt_about
-from services.points.domain.field import Assignment, split
+from services.points.domain.field import Assignment, holders, split
 from services.points.domain.period import business_day, period_of
 from services.points.domain.periodic import counts_in, taken
 from services.points.domain.rule_set import Cap, Hit, Per, RuleSet, Table, Tier, Window, accepts, in_days
 from services.points.domain.shares import receivers
 
 Held = Mapping[int, Sequence[tuple[Assignment, int, int]]]
-"""Assignments by customer, each with the revisions [from, to) at which it was known."""
+"""Assignments by subject, each with the revisions [from, to) at which it was known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,8 @@ def _plain(rules: RuleSet, told: Told, held: Held, zone: ZoneInfo, result: Readi
     if (event.amount_fen or 0) > rules.most_amount_fen:
         result.waits[event.key] = Reason.AMOUNT_TOO_LARGE
         return
-    known = [row for row, begin, end in held.get(event.customer_key, ()) if begin <= told.known < end]
+    fields = {s: [row for row, begin, end in held.get(s, ()) if begin <= told.known < end] for s in event.subjects}
+    known = holders(fields, event.subjects, event.occur_time)
     lines = []
     for table, rule_id, points in gifts(rules, told, business_day(event.occur_time, zone)):
         if points == 0:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from services.points.domain.field import Assignment
 
 Held = Mapping[int, Sequence[tuple[Assignment, int, int]]]
-"""Assignments by customer with the revisions [from, to) at which each was known."""
+"""Assignments by subject with the revisions [from, to) at which each was known."""
 
 MOST_DIFFERENCES = 1_000
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from services.points.domain.batch import portion
 from services.points.domain.event import REFUND, Doubt, Event, Reason, doubt_about, doubt_about_references
-from services.points.domain.field import Assignment
+from services.points.domain.field import Assignment, holders
 from services.points.domain.ledger import Entry, Grant, Place, posting, reversal
 from services.points.domain.period import business_day, period_of
 from services.points.domain.rule_set import Table, in_force
@@ -36,7 +36,7 @@ class Rules:
 class Reference:
     """What is known at scoring. `ready` says that every reference feed was loaded at least once.
 
-    `categories` by product id, `staff` by id, `fields` by customer key, as known now; `effective` as in_force() takes
+    `categories` by product id, `staff` by id, `fields` by subject, as known now; `effective` as in_force() takes
     it.
     """
 
@@ -67,35 +67,6 @@ class Outcome:
     doubt: Doubt | None = None
     category: str = ""
     staff_role: str = ""
-
-
-def preview(events: Sequence[Event], reference: Reference) -> list[tuple[int, list[str]] | Outcome]:
-    """(milli-points, rule ids) that events would give before tiers and caps, or the outcome with the doubt."""
-    found: list[tuple[int, list[str]] | Outcome] = []
-    ready: dict[str, list[tuple[int, Facts]]] = {}
-    by_day: dict[date, list[str]] = {}
-    for number, event in enumerate(events):
-        day = business_day(event.occur_time, reference.zone)
-        versions = by_day.get(day)
-        if versions is None:
-            versions = by_day[day] = in_force(reference.effective, day)
-        doubt = _doubt(event, reference, versions)
-        found.append((0, []) if doubt is None else Outcome(event, doubt=doubt))
-        if doubt is None:
-            facts = Facts(
-                event.type, event.product_id, reference.categories.get(event.product_id, ""), event.channel,
-                reference.role(event.staff_id), event.amount_fen or 0, day.toordinal(), event.customer_type,
-            )  # fmt: skip
-            for rule_set_id in versions:
-                ready.setdefault(rule_set_id, []).append((number, facts))
-    for rule_set_id, batch in ready.items():
-        compiled = reference.rules[rule_set_id].compiled
-        for given in compiled.score([facts for _, facts in batch]):
-            number = batch[given.event][0]
-            one = found[number]
-            if isinstance(one, tuple) and given.milli_points:
-                found[number] = (one[0] + given.milli_points, [*one[1], compiled.rules[given.rule][1].rule_id])
-    return found
 
 
 def place_of(event: Event, zone: ZoneInfo, posts_in: Mapping[str, str], category: str = "") -> Place:
@@ -186,7 +157,7 @@ def _grant(outcome: Outcome, rules: Rules, table: Table, rule_id: str, milli_poi
     event = outcome.event
     if outcome.doubt is not None or milli_points == 0:
         return
-    held = reference.fields.get(event.customer_key, ())
+    held = holders(reference.fields, event.subjects, event.occur_time)
     parts = receivers(table.to, event.staff_id, held, event.occur_time, rules.compiled.rule_set)
     if parts is None:
         outcome.doubt = Doubt(Reason.SHARES_TOO_LARGE, "the shares of the customer's field exceed 10,000 then")

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 FEEDS = ("organisations", "staff", "products", "fields")
 """The feeds that must have been loaded before anything is scored."""
 
+PLACE_FIELDS = "place_fields"
+"""The feed that says who answers for cells and grids; an operator need not have it."""
+
 
 @dataclass(frozen=True)
 class File:

@@ -3,9 +3,11 @@
 They read two tables and leave two. All texts are bound as literals with quotes doubled; nothing else of a definition
 stands in them but whole numbers.
 
-    event   i, type, product, category, channel, staff_role, customer_type, staff_id, customer_key, amount_fen, time
-            (microseconds), day (ordinal), period_id, known, refund, origin (i or null), doubt (text, '' for none)
-    field   customer_key, staff_id, role, share_bps, begin, until (microseconds), known_from, known_to
+    event   i, type, product, category, channel, staff_role, customer_type, staff_id, customer_key, cell_key, grid_key,
+            amount_fen, time (microseconds), day (ordinal), period_id, known, refund, origin (i or null), doubt (text,
+            '' for none)
+    field   customer_key (or a place's key), staff_id, role, share_bps, begin, until (microseconds), known_from,
+            known_to
     line    i, rule_id, role, staff_id, period_id, amount
     period_line  period_id, rule_id, customer_key (0: none), day (null: none), staff_id, amount
 """
@@ -116,10 +118,16 @@ def _gifts(rules: RuleSet, table: Table) -> str:
 
 def _parts(rules: RuleSet) -> Iterator[str]:
     """Who shares: `part` has the receivers of every event by kind, with their place in the remainder rule's order."""
+    holds = "f.share_bps > 0 AND f.begin <= e.time AND e.time < f.until AND f.known_from <= e.known" \
+            " AND e.known < f.known_to"  # fmt: skip
+    near = " UNION ALL ".join(
+        f"SELECT e.i, {rank} AS rank, f.staff_id, f.role, CAST(f.share_bps AS BIGINT) AS share FROM ready e"
+        f" JOIN field f ON f.customer_key = e.{subject} AND {holds} WHERE e.{subject} <> 0"
+        for rank, subject in enumerate(("customer_key", "cell_key", "grid_key"))
+    )
     yield (
-        "CREATE TEMP TABLE owner AS SELECT e.i, f.staff_id, f.role, CAST(f.share_bps AS BIGINT) AS share FROM ready e"
-        " JOIN field f ON f.customer_key = e.customer_key AND f.share_bps > 0 AND f.begin <= e.time"
-        " AND e.time < f.until AND f.known_from <= e.known AND e.known < f.known_to"
+        "CREATE TEMP TABLE owner AS SELECT i, staff_id, role, share FROM"
+        f" (SELECT *, min(rank) OVER (PARTITION BY i) AS nearest FROM ({near})) WHERE rank = nearest"
     )
     yield (
         "CREATE TEMP TABLE held AS SELECT e.i, coalesce(sum(o.share), 0) AS share FROM ready e"

@@ -1,6 +1,6 @@
 """Who shares an event's gift, as arrays: the receivers of each kind of table at each instant, looked up in one step.
 
-A customer's assignments are constant between the instants at which one begins, ends, becomes known or is replaced. Such
+A subject's assignments are constant between the instants at which one begins, ends, becomes known or is replaced. Such
 a stretch is a segment; a segment has, for each receiver other than the maker (owners, or a split), its parts in the
 order of the remainder rule.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from services.points.domain.field import WHOLE_BPS, Assignment, Part, parts_at, split
 from services.points.domain.rule_set import RuleSet, Split, To
-from services.points.domain.scoring import Ints, Longs
+from services.points.domain.scoring import Flags, Ints, Longs
 
 MAKER = "staff"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ LONG_AGO = -(2**62)
 def receivers(to: str, staff_id: str, held: Iterable[Assignment], time: datetime, rules: RuleSet) -> list[Part] | None:
     """Who shares what a table gives, by share in the remainder rule's order; None when shares exceed 10,000.
 
-    `held` are the customer's assignments as known; the shares of the parts sum to 10,000.
+    `held` are the subject's assignments as known; the shares of the parts sum to 10,000.
     """
     if to == To.STAFF:
         return [Part(staff_id, "", WHOLE_BPS, 0)]
@@ -52,21 +52,23 @@ def split_parts(how: Split, maker: str, owners: Sequence[Part]) -> list[Part]:
 
 @dataclass(frozen=True)
 class Shares:
-    """Segments of customers, and the parts of each segment and kind of receiver.
+    """Segments of subjects, and the parts of each segment and kind of receiver.
 
-    `customers` are sorted; those of number c have the stretches `epoch[c]` to `epoch[c + 1]`, which are known from
+    `subjects` are sorted; those of number c have the stretches `epoch[c]` to `epoch[c + 1]`, which are known from
     `known[e]` on; a stretch of knowledge has the segments `segment[e]` to `segment[e + 1]`, each from `begin[s]` on, in
     microseconds. The parts of segment s for kind k are `first[k, s]` to `first[k, s + 1]`; `bad[s]` says that its
-    shares exceed the whole. Segment 0 is everybody else's: nobody owns him. A staff code of -1 is nobody, -2 the maker.
+    shares exceed the whole, `empty[s]` that nobody has one. Segment 0 is everybody else's: nobody owns him. A staff
+    code of -1 is nobody, -2 the maker.
     """
 
     kinds: Mapping[str, int]
-    customers: Longs
+    subjects: Longs
     epoch: Ints
     known: Longs
     segment: Ints
     begin: Longs
     bad: Ints
+    empty: Flags
     first: Ints
     staff: Ints
     role: Ints
@@ -75,22 +77,22 @@ class Shares:
     staff_ids: Sequence[str]
     roles: Sequence[str]
 
-    def find(self, customers: Longs, times: Longs, known: Longs) -> Ints:
-        """The segment of each event."""
-        out = np.zeros(len(customers), np.int32)
-        if len(self.customers):
-            _find(self.customers, self.epoch, self.known, self.segment, self.begin, customers, times, known, out)
+    def find(self, subjects: Sequence[Longs], times: Longs, known: Longs) -> Ints:
+        """The segment of each event: that of the first of its subjects that somebody answers for then."""
+        out = np.zeros(len(times), np.int32)
+        for keys in subjects if len(self.subjects) else ():
+            _find(self.subjects, self.epoch, self.known, self.segment, self.begin, self.empty, keys, times, known, out)
         return out
 
 
 def compile_shares(rules: RuleSet, fields: Mapping[int, Sequence[tuple[Assignment, int, int]]]) -> Shares:
-    """Segments from assignments by customer, each with the revisions [from, to) at which it was known."""
+    """Segments from assignments by subject, each with the revisions [from, to) at which it was known."""
     kinds = {str(To.OWNERS): 0} | {each.name: number for number, each in enumerate(rules.splits, 1)}
     made = _Maker(rules, len(kinds))
     made.add(LONG_AGO, [])
     epochs, known, segments = [0], [], []
-    for customer in sorted(fields):
-        held = fields[customer]
+    for subject in sorted(fields):
+        held = fields[subject]
         for revision in sorted({LONG_AGO, *(begin for _, begin, _ in held), *(end for _, _, end in held)}):
             current = [each for each, begin, end in held if begin <= revision < end]
             known.append(revision)
@@ -111,12 +113,14 @@ class _Maker:
         self.rules = rules
         self.begin: list[int] = []
         self.bad: list[bool] = []
+        self.empty: list[bool] = []
         self.parts: list[list[list[Part]]] = [[] for _ in range(kinds)]
 
     def add(self, begin: int, held: Sequence[Assignment], time: datetime = _EPOCH) -> None:
         owners = parts_at(held, time)
         self.begin.append(begin)
         self.bad.append(owners is None)
+        self.empty.append(owners is not None and not any(part.staff_id for part in owners))
         self.parts[0].append(owners or [])
         for number, each in enumerate(self.rules.splits, 1):
             self.parts[number].append([] if owners is None else split_parts(each, "\0", owners))
@@ -124,7 +128,7 @@ class _Maker:
     def done(
         self,
         kinds: Mapping[str, int],
-        customers: Longs,
+        subjects: Longs,
         epochs: Sequence[int],
         known: Sequence[int],
         segments: Sequence[int],
@@ -140,8 +144,9 @@ class _Maker:
         staff = {"": -1, "\0": -2} | {name: number for number, name in enumerate(staff_ids)}
         role = {name: number for number, name in enumerate(roles)}
         return Shares(
-            kinds, customers, np.array(epochs, np.int32), np.array(known, np.int64), np.array(segments, np.int32),
-            np.array(self.begin, np.int64), np.array(self.bad, np.int32), first,
+            kinds, subjects, np.array(epochs, np.int32), np.array(known, np.int64), np.array(segments, np.int32),
+            np.array(self.begin, np.int64), np.array(self.bad, np.int32),
+            np.array(self.empty, np.bool_), first,
             np.array([staff[part.staff_id] for part in flat], np.int32),
             np.array([role[part.role] for part in flat], np.int32),
             np.array([part.share_bps for part in flat], np.int64),
@@ -164,12 +169,14 @@ def _last(values: Longs, low: int, high: int, wanted: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def _find(
-    keys: Longs, epoch: Ints, known: Longs, segment: Ints, begin: Longs, customers: Longs, times: Longs,
-    revisions: Longs, out: Ints,
+    keys: Longs, epoch: Ints, known: Longs, segment: Ints, begin: Longs, empty: Flags, subjects: Longs,
+    times: Longs, revisions: Longs, out: Ints,
 ) -> None:  # fmt: skip
-    for i in range(len(customers)):
-        c = _last(keys, 0, len(keys), customers[i])
-        if keys[c] == customers[i]:
+    for i in range(len(subjects)):
+        if subjects[i] == 0 or not empty[out[i]]:
+            continue
+        c = _last(keys, 0, len(keys), subjects[i])
+        if keys[c] == subjects[i]:
             e = _last(known, epoch[c], epoch[c + 1], revisions[i])
             out[i] = _last(begin, segment[e], segment[e + 1], times[i])
 

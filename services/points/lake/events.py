@@ -4,14 +4,15 @@ source, source_event_id, type   text        what told it, its own id there, NEW 
 customer_key                    integer     0 or null: nobody
 amount_fen                      integer     null: could not be read
 occur_time                      timestamp with a zone
-product_id, category, channel, staff_id, staff_role, customer_type, origin_event_id   text, may be missing
+product_id, category, channel, staff_id, staff_role, customer_type, origin_event_id, cell_id, grid_id   text, may be
+                                missing
 receive_time                    timestamp with a zone, may be missing: an event after it waits
 known_revision                  integer, may be missing: which rows of FIELDS were known when it was scored
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,16 +25,18 @@ import pyarrow.parquet as pq
 
 from services.points.domain.batch import REASONS, Coded, Events
 from services.points.domain.event import AHEAD, REFUND, Reason
+from services.points.domain.period import business_days
 from services.points.domain.periodic import Bytes
 from services.points.domain.scoring import Flags, Ints, Longs
 
 NEEDED = ("source", "source_event_id", "type", "customer_key", "amount_fen", "occur_time")
-TEXTS = ("product_id", "category", "channel", "staff_id", "staff_role", "customer_type", "origin_event_id")
-_CODED = ("source", "type", "product_id", "category", "channel", "staff_id", "staff_role", "customer_type")
+TEXTS = ("product_id", "category", "channel", "staff_id", "staff_role", "customer_type", "origin_event_id", "cell_id",
+         "grid_id")  # fmt: skip
+_CODED = ("source", "type", "product_id", "category", "channel", "staff_id", "staff_role", "customer_type", "cell_id",
+          "grid_id")  # fmt: skip
 _FACTS = {"type": "type", "product": "product_id", "category": "category", "channel": "channel",
           "staff_role": "staff_role", "customer_type": "customer_type"}  # fmt: skip
 _REUSED = REASONS.index(Reason.EVENT_ID_REUSED)
-_QUARTER = 900_000_000  # microseconds: offsets change at quarters of an hour
 
 Advance = Callable[[int], None]
 
@@ -52,6 +55,17 @@ class ReadEvents:
     origin_ids: pa.StringArray
     repeated: int
 
+    def only(self, keep: Flags) -> "ReadEvents":
+        """Some of the events; what took back one that is left out takes back nobody knows what."""
+        place = np.where(keep, np.cumsum(keep) - 1, -1)
+        events = self.events
+        origin = np.where(events.origin >= 0, place[np.maximum(events.origin, 0)], -1)[keep].astype(np.int32)
+        mask = pa.array(keep)
+        return ReadEvents(
+            replace(events.take(keep), origin=origin), Coded(self.source.codes[keep], self.source.values),
+            self.ids.filter(mask), self.origin_ids.filter(mask), self.repeated,
+        )  # fmt: skip
+
 
 def open_parquet(path: Path, needed: Sequence[str]) -> pq.ParquetFile:
     """A Parquet file that has these columns. Raises BadInput."""
@@ -67,8 +81,10 @@ def open_parquet(path: Path, needed: Sequence[str]) -> pq.ParquetFile:
     return source
 
 
-def read_events(path: Path, zone: ZoneInfo, advance: Advance = lambda _: None) -> ReadEvents:
-    """All events of a file. Raises BadInput with the row."""
+def read_events(
+    path: Path, zone: ZoneInfo, advance: Advance = lambda _: None, more: pa.Table | None = None
+) -> ReadEvents:
+    """All events of a file, and those of a table beside it. Raises BadInput with the row."""
     source = open_parquet(path, NEEDED)
     wanted = (*NEEDED, *TEXTS, "receive_time", "known_revision")
     names = [name for name in wanted if name in source.schema_arrow.names]
@@ -80,7 +96,15 @@ def read_events(path: Path, zone: ZoneInfo, advance: Advance = lambda _: None) -
         table = pa.concat_tables(groups) if groups else source.schema_arrow.empty_table().select(names)
     except (OSError, pa.ArrowInvalid) as error:
         raise BadInput(f"{path}: {str(error).splitlines()[0]}") from error
+    if more is not None:
+        table = pa.concat_tables([plain(table), more], promote_options="permissive")
     return arrange(table, zone, str(path))
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """Its dictionaries spelled out."""
+    kinds = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in table.schema]
+    return table.cast(pa.schema(list(zip(table.column_names, kinds, strict=True))))
 
 
 def arrange(table: pa.Table, zone: ZoneInfo, name: str) -> ReadEvents:
@@ -108,7 +132,11 @@ def arrange(table: pa.Table, zone: ZoneInfo, name: str) -> ReadEvents:
     origins = _text(table, "origin_event_id", name) if "origin_event_id" in table.column_names else _empty(len(ids))
     _find_origins(*_buffers(origins), rank, np.flatnonzero(events.refund), slots, offsets, data, events.origin)
     read = ReadEvents(events, source, ids, origins, int(same.sum()))
-    return read if not same.any() else _without(read, twice[same])
+    if not same.any():
+        return read
+    keep = np.ones(len(events), np.bool_)
+    keep[twice[same]] = False
+    return read.only(keep)
 
 
 def _events(table: pa.Table, times: Longs, zone: ZoneInfo, name: str) -> Events:
@@ -125,9 +153,10 @@ def _events(table: pa.Table, times: Longs, zone: ZoneInfo, name: str) -> Events:
     refund = np.array([value == REFUND for value in types.values] or [False])[types.codes]
     known = "known_revision" in table.column_names
     return Events(
-        texts, _coded(table, "staff_id", name), _integers(table, "customer_key", name), amounts, _days(times, zone),
-        times, _integers(table, "known_revision", name) if known else np.zeros(count, np.int64), refund,
-        np.full(count, -1, np.int32), doubt,
+        texts, _coded(table, "staff_id", name), _integers(table, "customer_key", name), amounts,
+        business_days(times, zone), times,
+        _integers(table, "known_revision", name) if known else np.zeros(count, np.int64), refund,
+        np.full(count, -1, np.int32), doubt, _coded(table, "cell_id", name), _coded(table, "grid_id", name),
     )  # fmt: skip
 
 
@@ -208,19 +237,6 @@ def _buffers(values: pa.StringArray) -> tuple[Ints, Bytes]:
     return places, np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
 
 
-def _days(times: Longs, zone: ZoneInfo) -> Ints:
-    """Business days as proleptic ordinals; `times` ascend."""
-    quarters = times // _QUARTER
-    begin = np.flatnonzero(np.diff(quarters, prepend=quarters[:1] - 1)) if len(times) else np.zeros(0, np.int64)
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    offsets = [
-        (epoch + timedelta(seconds=int(q) * 900)).astimezone(zone).utcoffset() or timedelta() for q in quarters[begin]
-    ]
-    micros = np.array([each // timedelta(microseconds=1) for each in offsets], np.int64)
-    local = times + np.repeat(micros, np.diff([*begin, len(times)]))
-    return (local // 86_400_000_000 + 719_163).astype(np.int32)
-
-
 def _sort_namesakes(order: Longs, times: Longs, rank: Ints, ids: pa.StringArray, table: pa.Table) -> None:
     """Order events of one time under one id by what they say, so that their order in the file does not matter."""
     one, other = order[:-1], order[1:]
@@ -245,25 +261,6 @@ def _same(table: pa.Table, later: Longs, first: Longs, offsets: Ints, data: Any)
     one = table.select(told).take(pa.array(later)).to_pylist()
     other = table.select(told).take(pa.array(first)).to_pylist()
     return np.array([a == b for a, b in zip(one, other, strict=True)])
-
-
-def _without(read: ReadEvents, repeated: Longs) -> ReadEvents:
-    """Without the events that stood twice word for word."""
-    keep = np.ones(len(read.events), np.bool_)
-    keep[repeated] = False
-    place = np.cumsum(keep) - 1
-    events = read.events
-    origin = np.where(events.origin >= 0, place[np.maximum(events.origin, 0)], -1)[keep].astype(np.int32)
-    mask = pa.array(keep)
-    kept = Events(
-        {name: Coded(column.codes[keep], column.values) for name, column in events.texts.items()},
-        Coded(events.staff.codes[keep], events.staff.values), events.customers[keep], events.amounts[keep],
-        events.days[keep], events.times[keep], events.known[keep], events.refund[keep], origin, events.doubt[keep],
-    )  # fmt: skip
-    return ReadEvents(
-        kept, Coded(read.source.codes[keep], read.source.values), read.ids.filter(mask), read.origin_ids.filter(mask),
-        read.repeated,
-    )  # fmt: skip
 
 
 @numba.njit(nogil=True, cache=True)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from services.kit import lake
 from services.kit.lake import Damaged
 from services.points.domain import field
-from services.points.domain.reference import File, Snapshot
+from services.points.domain.reference import PLACE_FIELDS, File, Snapshot
 
 _COLUMNS = {
     "organisations": ("org_id", "parent_org_id", "level", "name"),
@@ -20,7 +20,7 @@ _COLUMNS = {
 }
 __all__ = ["Damaged", "Lake", "to_instant"]
 
-_FIELDS = ("customer_key", "staff_id", "role", "share_bps", "valid_from", "valid_to", "line")
+_SHARE = ("staff_id", "role", "share_bps", "valid_from", "valid_to", "line")
 
 
 class Lake:
@@ -36,10 +36,12 @@ class Lake:
         return rows
 
     def fields(self, snapshot: Snapshot, zone: ZoneInfo) -> Sequence[field.Row]:
-        """Rows of fields, the oldest file first; a date begins at midnight in `zone`."""
+        """Rows of fields of customers or of places, the oldest file first; a date begins at midnight in `zone`."""
+        places = snapshot.feed_id == PLACE_FIELDS
+        subject = ("subject_type", "subject_id") if places else ("customer_key",)
         return [
             field.Row(
-                customer_key=key,
+                customer_key=field.place_key(*of) if places else of[0],
                 staff_id=staff_id,
                 role=role,
                 share_bps=share,
@@ -47,9 +49,10 @@ class Lake:
                 valid_to=None if end is None else to_instant(end, zone),
                 delivery_id=file.delivery_id,
                 line=line,
+                place=" ".join(of) if places else "",
             )
             for file in snapshot.files
-            for key, staff_id, role, share, begin, end, line in _rows(file, _FIELDS)
+            for *of, staff_id, role, share, begin, end, line in _rows(file, (*subject, *_SHARE))
         ]
 
 

@@ -58,11 +58,14 @@ def event_table(events: Events) -> pa.Table:
         name: pa.DictionaryArray.from_arrays(pa.array(column.codes), pa.array(list(column.values), pa.string()))
         for name, column in (*events.texts.items(), ("staff_id", events.staff))
     }
+    cells, grids = events.places()
     return pa.table(
         {
             "i": pa.array(np.arange(len(events)), pa.int64()),
             **{name: array.cast(pa.string()) for name, array in texts.items()},
             "customer_key": events.customers,
+            "cell_key": cells,
+            "grid_key": grids,
             "amount_fen": events.amounts,
             "time": events.times,
             "day": events.days,

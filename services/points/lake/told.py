@@ -16,6 +16,7 @@ def told_rows(read: ReadEvents) -> tuple[list[Told], dict[tuple[str, str], int]]
     sources, staff = _texts(read.source), _texts(events.staff)
     facts = {name: _texts(column) for name, column in events.texts.items()}
     ids, origins = read.ids.to_pylist(), read.origin_ids.to_pylist()
+    cells, grids = _texts(events.cells), _texts(events.grids)
     told: list[Told] = []
     place: dict[tuple[str, str], int] = {}
     for i in range(len(events)):
@@ -30,7 +31,7 @@ def told_rows(read: ReadEvents) -> tuple[list[Told], dict[tuple[str, str], int]]
             channel=facts["channel"][i],
             amount_fen=None if reason is Reason.UNREADABLE_AMOUNT else int(events.amounts[i]),
             origin_event_id=origins[i], occur_time=time, receive_time=received,
-            customer_type=facts["customer_type"][i],
+            customer_type=facts["customer_type"][i], cell_id=cells[i], grid_id=grids[i],
         )  # fmt: skip
         told.append(Told(event, facts["category"][i], facts["staff_role"][i], int(events.known[i])))
         place[event.key] = i

@@ -147,7 +147,7 @@ class Analysis:
         row = await read.row(text("""
             WITH mine AS (
                 SELECT DISTINCT customer_key FROM responsibility_field
-                WHERE staff_id = :staff AND known_to IS NULL
+                WHERE staff_id = :staff AND known_to IS NULL AND place = ''
                     AND valid_from < to_date(:period, 'YYYY-MM') + interval '1 month'
                     AND (valid_to IS NULL OR valid_to > to_date(:period, 'YYYY-MM'))
             )

@@ -19,7 +19,7 @@ _t, _reused = tables.event, tables.event_reused
 _COLUMNS = ("source", "source_event_id", "event_id", "org_id", "type", "customer_key", "product_id", "staff_id",
             "channel", "amount_fen", "origin_event_id", "occur_time", "receive_time", "business_date", "delivery_id",
             "line", "state", "reason", "message", "tried_revision", "category", "staff_role",
-            "customer_type")  # fmt: skip
+            "customer_type", "cell_id", "grid_id")  # fmt: skip
 _KEYED = "FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS k(source, id)"
 
 
@@ -37,7 +37,7 @@ class Events:
             (o.event.source, o.event.source_event_id, o.event.event_id, org_id, o.event.type, o.event.customer_key,
              o.event.product_id, o.event.staff_id, o.event.channel, o.event.amount_fen, o.event.origin_event_id,
              o.event.occur_time, o.event.receive_time, day, o.event.delivery_id, o.event.line, *_state(o), revision,
-             o.category, o.staff_role, o.event.customer_type)
+             o.category, o.staff_role, o.event.customer_type, o.event.cell_id, o.event.grid_id)
             for o, org_id, day in outcomes
         ]  # fmt: skip
         await tx.copy(_t.name, _COLUMNS, records)
@@ -164,5 +164,5 @@ def _event(row: Row[Any]) -> Event:
     return Event(
         row.event_id, row.source, row.source_event_id, row.type, row.customer_key, row.product_id, row.staff_id,
         row.channel, row.amount_fen, row.origin_event_id, row.occur_time, row.receive_time, row.delivery_id, row.line,
-        row.customer_type,
+        row.customer_type, row.cell_id, row.grid_id,
     )  # fmt: skip

@@ -16,7 +16,8 @@ from services.points.domain.month import Held, LineKey, PeriodKey, Run
 
 _FOREVER = 2**62
 _COLUMNS = ("source", "source_event_id", "type", "customer_key", "product_id", "category", "channel", "staff_id",
-            "staff_role", "customer_type", "amount_fen", "origin_event_id", "occur_time", "known_revision")  # fmt: skip
+            "staff_role", "customer_type", "cell_id", "grid_id", "amount_fen", "origin_event_id", "occur_time",
+            "known_revision")  # fmt: skip
 _EVENTS = f"""
     WITH mine AS (
         SELECT * FROM business_event
@@ -46,13 +47,13 @@ class Months:
         table = pa.table({n: pa.array(values, types.get(n, pa.string())) for n, values in columns.items()})
         return table, [row.business_date for row in rows]
 
-    async def held(self, read: Read, customers: Collection[int]) -> Held:
-        """Assignments of customers with the revisions [from, to) at which scoring knew them."""
+    async def held(self, read: Read, subjects: Collection[int]) -> Held:
+        """Assignments of subjects with the revisions [from, to) at which scoring knew them."""
         stmt = text("SELECT * FROM responsibility_field WHERE customer_key = ANY(:keys) ORDER BY assignment_id")
         held: dict[int, list[tuple[Assignment, int, int]]] = {}
-        for row in await read.rows(stmt, {"keys": list(customers)}):
+        for row in await read.rows(stmt, {"keys": list(subjects)}):
             told = field.Row(row.customer_key, row.staff_id, row.role, row.share_bps, row.valid_from, row.valid_to,
-                             row.delivery_id, row.line)  # fmt: skip
+                             row.delivery_id, row.line, row.place)  # fmt: skip
             known = Assignment(row.assignment_id, told, row.known_from, row.known_to)
             until = _FOREVER if row.known_to_revision is None else row.known_to_revision
             held.setdefault(row.customer_key, []).append((known, row.known_from_revision, until))
@@ -82,6 +83,15 @@ class Months:
             for r in await read.rows(own, {"accrual": accrual_id})
         }
         return lines, period
+
+    async def adjustments(self, read: Read, accrual_id: str) -> list[tuple[str, str, str, int, datetime]]:
+        """Corrections by hand that belong to a month: (id, employee, component, milli-points, when posted)."""
+        rows = await read.rows(text("""
+            SELECT source_event_id, staff_id, component, milli_points, occur_time FROM points_entry
+            WHERE accrual_id = :accrual AND kind = 'ADJUSTMENT' AND account NOT LIKE 'budget:%'
+            ORDER BY occur_time, source_event_id
+        """), {"accrual": accrual_id})  # fmt: skip
+        return [(r.source_event_id, r.staff_id, r.component, r.milli_points, r.occur_time) for r in rows]
 
     async def last_month(self, read: Read) -> str:
         """The latest month with scored events; "" without one."""

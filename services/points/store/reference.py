@@ -68,25 +68,26 @@ class References:
         )
         return {row.product_id: row.category for row in rows}
 
-    async def known_now(self, read: Read, customer_keys: Collection[int]) -> dict[int, list[field.Assignment]]:
-        """Assignments of customers as known now."""
+    async def known_now(self, read: Read, subjects: Collection[int]) -> dict[int, list[field.Assignment]]:
+        """Assignments of subjects as known now."""
         stmt = text("SELECT * FROM responsibility_field WHERE customer_key = ANY(:keys) AND known_to IS NULL")
         fields: dict[int, list[field.Assignment]] = {}
-        for row in await read.rows(stmt, {"keys": list(customer_keys)}):
+        for row in await read.rows(stmt, {"keys": list(subjects)}):
             fields.setdefault(row.customer_key, []).append(_assignment(row))
         return fields
 
-    async def all_known_now(self, read: Read) -> dict[int, field.Row]:
-        """Every row that is known now, by assignment id."""
-        rows = await read.rows(select(_field).where(_field.c.known_to.is_(None)))
+    async def all_known_now(self, read: Read, *, places: bool) -> dict[int, field.Row]:
+        """Every row of customers or of places that is known now, by assignment id."""
+        which = _field.c.place != "" if places else _field.c.place == ""
+        rows = await read.rows(select(_field).where(_field.c.known_to.is_(None), which))
         return {row.assignment_id: _assignment(row).row for row in rows}
 
     async def assignments(
-        self, read: Read, customer_key: int, known: datetime, after: tuple[datetime, str, int] | None, size: int
+        self, read: Read, subject: int, known: datetime, after: tuple[datetime, str, int] | None, size: int
     ) -> list[field.Assignment]:
-        """Assignments of one customer as known at an instant, by (valid_from, staff_id, assignment_id)."""
+        """Assignments of one subject as known at an instant, by (valid_from, staff_id, assignment_id)."""
         order = (_field.c.valid_from, _field.c.staff_id, _field.c.assignment_id)
-        stmt = select(_field).where(_field.c.customer_key == customer_key, _field.c.known_from <= known)
+        stmt = select(_field).where(_field.c.customer_key == subject, _field.c.known_from <= known)
         stmt = stmt.where(or_(_field.c.known_to.is_(None), _field.c.known_to > known)).order_by(*order).limit(size)
         if after is not None:
             when, staff_id, assignment_id = after
@@ -114,26 +115,27 @@ class References:
         rows = list(opened)
         orgs = await self.employees(tx, {row.staff_id for row in rows})
         columns = ("customer_key", "org_id", "staff_id", "role", "share_bps", "valid_from", "valid_to", "known_from",
-                   "delivery_id", "line", "known_from_revision")  # fmt: skip
+                   "delivery_id", "line", "known_from_revision", "place")  # fmt: skip
         await tx.copy(
             _field.name,
             columns,
             [
                 (r.customer_key, orgs[r.staff_id].org_id if r.staff_id in orgs else "", r.staff_id, r.role, r.share_bps,
-                 r.valid_from, r.valid_to, known, r.delivery_id, r.line, revision)
+                 r.valid_from, r.valid_to, known, r.delivery_id, r.line, revision, r.place)
                 for r in rows
             ],
         )  # fmt: skip
 
-    async def refuse(self, tx: Write, refused: Iterable[tuple[field.Row, str]]) -> None:
-        """Note which rows of the fields feed are refused now, in the place of those noted before."""
-        await tx.execute(delete(tables.assignment_refused))
-        records = [(row.delivery_id, row.line, why) for row, why in refused]
-        await tx.copy(tables.assignment_refused.name, ("delivery_id", "line", "why"), records)
+    async def refuse(self, tx: Write, feed_id: str, refused: Iterable[tuple[field.Row, str]]) -> None:
+        """Note which rows of a fields feed are refused now, in the place of those noted before."""
+        await tx.execute(delete(tables.assignment_refused).where(tables.assignment_refused.c.feed_id == feed_id))
+        records = [(row.delivery_id, row.line, why, feed_id) for row, why in refused]
+        await tx.copy(tables.assignment_refused.name, ("delivery_id", "line", "why", "feed_id"), records)
 
 
 def _assignment(row: Row[Any]) -> field.Assignment:
     told = field.Row(
-        row.customer_key, row.staff_id, row.role, row.share_bps, row.valid_from, row.valid_to, row.delivery_id, row.line
-    )
+        row.customer_key, row.staff_id, row.role, row.share_bps, row.valid_from, row.valid_to, row.delivery_id,
+        row.line, row.place,
+    )  # fmt: skip
     return field.Assignment(row.assignment_id, told, row.known_from, row.known_to)

@@ -11,7 +11,7 @@ from services.kit.idempotency import RequestKey
 from services.kit.ids import Ids
 from services.points import refusals
 from services.points.domain import fraud
-from services.points.domain.event import Event
+from services.points.domain.event import ADJUSTMENT, Event
 from services.points.domain.ledger import account_of, transfer
 from services.points.domain.missing import Missed, nearest
 from services.points.domain.period import business_day, period_of
@@ -22,8 +22,6 @@ from services.points.store.corrections import Adjustment, Dispute, FraudCase
 from services.points.usecases import months
 from services.points.usecases.scoring import Scoring
 from services.points.usecases.settling import base_of
-
-ADJUSTMENT = "ADJUSTMENT"
 
 
 @dataclass(frozen=True)

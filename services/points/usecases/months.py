@@ -12,6 +12,7 @@ import pyarrow as pa
 from services.kit.db import Read
 from services.points.domain import batch
 from services.points.domain.event import Event
+from services.points.domain.field import subjects_of
 from services.points.domain.ledger import Place
 from services.points.domain.month import Held, LineKey, PeriodKey, Wanted, Worth
 from services.points.domain.posting import Rules, place_of
@@ -55,8 +56,9 @@ def bounds(period_id: str) -> tuple[date, date]:
 async def load(read: Read, store: Store, period_id: str) -> Month:
     """A month as it was scored."""
     table, days = await store.months.events(read, *bounds(period_id))
-    customers = {key for key in table.column("customer_key").to_pylist() if key}
-    return Month(period_id, table, days, await store.months.held(read, customers))
+    named = (table.column(name).to_pylist() for name in ("customer_key", "cell_id", "grid_id"))
+    subjects = {key for row in set(zip(*named, strict=True)) for key in subjects_of(*row) if key}
+    return Month(period_id, table, days, await store.months.held(read, subjects))
 
 
 def score(

@@ -1,7 +1,7 @@
 """Periods: OPEN, CALCULATED, LOCKED, PAID; and the recalculation of a month, reported before it is posted."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -18,12 +18,16 @@ from services.points.domain.posting import Rules
 from services.points.domain.recalculation import Change, changes
 from services.points.domain.rule_set import canonical
 from services.points.domain.settling import deltas
+from services.points.lake.archive import ADJUSTMENT, archive, table
 from services.points.store import Store
 from services.points.usecases import months
 from services.points.usecases.settling import base_of
 
 BATCH = 200
 """Events whose differences are posted in one transaction."""
+
+PART = 1 << 20
+"""Bytes of an archive in one message."""
 
 Posted = tuple[dict[LineKey, int], dict[PeriodKey, int]]
 
@@ -200,6 +204,23 @@ class Periods:
             base = base_of(event, rules, period_id, into, run_id)
             made = deltas(rules.compiled.rule_set, base, says, stands, orgs)  # type: ignore[arg-type]
             await self.store.ledger.append(tx, made, now)
+
+    async def export(self, period_id: str) -> AsyncIterator[bytes]:
+        """What a period follows from, as the parts of a zip archive that `replay` takes. Raises period_not_found."""
+        async with self.db.read() as read:
+            period = await self.store.ledger.period(read, period_id)
+            if period is None:
+                raise refusals.period_not_found(period_id)
+            published = await self.store.rule_sets.published(read)
+            rules = {f"{name}@{day}": await self.store.rule_sets.definition(read, each)
+                     for name, day, each, _ in published}  # fmt: skip
+            month = await months.load(read, self.store, period_id)
+            adjustments = table(ADJUSTMENT, await self.store.months.adjustments(read, period_id))
+        file = await asyncio.to_thread(archive, period_id, self.zone.key, period.accrual_sha256, rules, month.table,
+                                       month.held, adjustments)  # fmt: skip
+        with file:
+            while data := await asyncio.to_thread(file.read, PART):
+                yield data
 
     async def effect(self, read: Read, rules: Rules, period_id: str) -> Wanted:
         """What some rules would give for a month's events, on every day of it."""

@@ -83,11 +83,11 @@ class Reading:
             return await self.store.events.suspended(read, after, size)
 
     async def assignments(
-        self, customer_key: int, known: datetime | None, after: tuple[datetime, str, int] | None, size: int
+        self, subject: int, known: datetime | None, after: tuple[datetime, str, int] | None, size: int
     ) -> list[Assignment]:
-        """Assignments of a customer as known at an instant, or now."""
+        """Assignments of a subject as known at an instant, or now."""
         async with self.db.read() as read:
-            return await self.store.references.assignments(read, customer_key, known or self.clock(), after, size)
+            return await self.store.references.assignments(read, subject, known or self.clock(), after, size)
 
     async def leaders(self, period_id: str, after: tuple[int, str] | None, size: int) -> list[Line]:
         """Employees of a period, the highest first."""

@@ -11,10 +11,11 @@ import structlog
 from services.kit.clock import Clock
 from services.kit.db import Database, Write
 from services.points.domain import field
-from services.points.domain.reference import Snapshot
+from services.points.domain.reference import PLACE_FIELDS, Snapshot
 from services.points.store import Store
 
 _log = structlog.get_logger(__name__)
+_FIELDS = ("fields", PLACE_FIELDS)
 
 
 class Rows(Protocol):
@@ -24,7 +25,7 @@ class Rows(Protocol):
         """Rows of organisations, staff or products by id, the latest of an id."""
 
     def fields(self, snapshot: Snapshot, zone: ZoneInfo) -> Sequence[field.Row]:
-        """Rows of fields, the oldest file first; a date begins at midnight in `zone`."""
+        """Rows of fields of customers or of places, the oldest file first; a date begins at midnight in `zone`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Learning:
         async with self.db.read() as read:
             if await self.store.references.manifest(read, snapshot.feed_id) == snapshot.manifest():
                 return Prepared(snapshot)
-        if snapshot.feed_id == "fields":
+        if snapshot.feed_id in _FIELDS:
             return Prepared(snapshot, fields=await asyncio.to_thread(self._fields, snapshot))
         return Prepared(snapshot, rows=await asyncio.to_thread(self.lake.by_id, snapshot))
 
@@ -66,9 +67,10 @@ class Learning:
             return
         if prepared.fields is not None:
             standing, refused = prepared.fields
-            closed, opened = field.changes(await self.store.references.all_known_now(tx), standing)
+            known = await self.store.references.all_known_now(tx, places=snapshot.feed_id == PLACE_FIELDS)
+            closed, opened = field.changes(known, standing)
             await self.store.references.learn(tx, closed, opened, now)
-            await self.store.references.refuse(tx, refused)
+            await self.store.references.refuse(tx, snapshot.feed_id, refused)
             counts = len(standing), len(refused)
         elif prepared.rows is not None:
             await self.store.references.replace(tx, snapshot.feed_id, prepared.rows)

@@ -16,10 +16,12 @@ from services.points.domain import posting
 from services.points.domain.event import REFUND, Event, Reason
 from services.points.domain.period import business_day, period_of
 from services.points.domain.posting import Outcome, Reference, Rules
+from services.points.domain.preview import Batch, Preview, preview
 from services.points.store import Store
 from services.points.store.ledger import Posted
 from services.points.usecases import months
 from services.points.usecases.gathering import Gathering
+from services.points.usecases.known import Known
 from services.points.usecases.settling import Settling
 
 _log = structlog.get_logger(__name__)
@@ -47,9 +49,11 @@ class Scoring:
     zone: ZoneInfo
     store: Store
     _compiled: dict[str, Rules] = field(default_factory=dict)
+    _known: Known = field(init=False)
     _gathering: Gathering[Event, Scored] = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_known", Known(self.store.references))
         object.__setattr__(self, "_gathering", Gathering(self._score, BATCH))
 
     async def score(self, event: Event) -> Scored:
@@ -170,7 +174,7 @@ class Scoring:
         events = list(events)
         effective, rules = await self.effective(read)
         fields = await self.store.references.known_now(
-            read, {event.customer_key for event in events if event.customer_key}
+            read, {subject for event in events for subject in event.subjects if subject}
         )
         owners = {each.row.staff_id for field in fields.values() for each in field}
         closed = {period_of(event.occur_time, self.zone) for event in events}
@@ -185,11 +189,14 @@ class Scoring:
             posts_in=await self.store.ledger.posts_in(read, closed),
         )
 
-    async def preview(self, events: Sequence[Event]) -> list[tuple[int, list[str]] | Outcome]:
-        """(milli-points, rule ids) that events would give, or the doubt about one; refunds are not looked at."""
-        async with self.db.read() as read:
-            reference = await self.reference(read, events)
-        return posting.preview(events, reference)
+    async def preview(self, batch: Batch) -> Preview:
+        """What events would give, and why some would wait; as in posting, whoever asks."""
+        with domains.whole():
+            async with self.db.read() as read:
+                effective, rules = await self.effective(read)
+                ready = await self.store.references.ready(read)
+                categories, staff = await self._known.of(read, batch.products, batch.staff)
+        return preview(batch, Reference(ready, self.zone, categories, staff, {}, effective, rules))
 
 
 def _by_key(events: Iterable[Event]) -> dict[tuple[str, str], Event]:

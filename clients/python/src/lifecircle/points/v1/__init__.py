@@ -74,6 +74,8 @@ from .points_service_pb2 import ExplainEntryRequest as ExplainEntryRequest
 from .points_service_pb2 import ExplainEntryResponse as ExplainEntryResponse
 from .points_service_pb2 import ExplainMissingRequest as ExplainMissingRequest
 from .points_service_pb2 import ExplainMissingResponse as ExplainMissingResponse
+from .points_service_pb2 import ExportPeriodRequest as ExportPeriodRequest
+from .points_service_pb2 import ExportPeriodResponse as ExportPeriodResponse
 from .points_service_pb2 import FindFraudRequest as FindFraudRequest
 from .points_service_pb2 import FindFraudResponse as FindFraudResponse
 from .points_service_pb2 import GetAnalysisRequest as GetAnalysisRequest
@@ -214,6 +216,8 @@ __all__ = [
     "ExplainMissingRequest",
     "ExplainMissingResponse",
     "Explanation",
+    "ExportPeriodRequest",
+    "ExportPeriodResponse",
     "FindFraudRequest",
     "FindFraudResponse",
     "FraudCase",

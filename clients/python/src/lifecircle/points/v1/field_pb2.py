@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/points/v1/field.proto\x12\x14lifecircle.points.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x01\n\nAssignment\x12\x14\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x12\x10\n\x08staff_id\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x11\n\tshare_bps\x18\x04 \x01(\x05\x12.\n\nvalid_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08valid_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nknown_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/points/v1/field.proto\x12\x14lifecircle.points.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x02\n\nAssignment\x12\x14\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x12\x10\n\x08staff_id\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x11\n\tshare_bps\x18\x04 \x01(\x05\x12.\n\nvalid_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08valid_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nknown_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63\x65ll_id\x18\x08 \x01(\t\x12\x0f\n\x07grid_id\x18\t \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.points.v1.field_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ASSIGNMENT']._serialized_start=92
-  _globals['_ASSIGNMENT']._serialized_end=319
+  _globals['_ASSIGNMENT']._serialized_end=353
 # @@protoc_insertion_point(module_scope)

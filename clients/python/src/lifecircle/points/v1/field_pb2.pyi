@@ -19,8 +19,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Assignment(_message.Message):
-    """Assignment is a part of a responsibility field (责任田): an employee answers for a customer, in a role, with a share, over a span. Two
-    times are kept: when it holds (valid) and when the platform knew it (known).
+    """Assignment is a part of a responsibility field (责任田): an employee answers for a customer, a cell or a grid, in a role, with a share,
+    over a span. Two times are kept: when it holds (valid) and when the platform knew it (known).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -32,14 +32,20 @@ class Assignment(_message.Message):
     VALID_FROM_FIELD_NUMBER: _builtins.int
     VALID_TO_FIELD_NUMBER: _builtins.int
     KNOWN_FROM_FIELD_NUMBER: _builtins.int
+    CELL_ID_FIELD_NUMBER: _builtins.int
+    GRID_ID_FIELD_NUMBER: _builtins.int
     customer_key: _builtins.int
-    """customer_key is the customer."""
+    """customer_key is the customer; 0 for a place."""
     staff_id: _builtins.str
     """staff_id is the employee."""
     role: _builtins.str
     """role is `owner` or `support`."""
     share_bps: _builtins.int
     """share_bps is the employee's share in basis points; the shares of a customer at an instant sum to 10,000."""
+    cell_id: _builtins.str
+    """cell_id is the cell; empty for another subject."""
+    grid_id: _builtins.str
+    """grid_id is the grid; empty for another subject."""
     @_builtins.property
     def valid_from(self) -> _timestamp_pb2.Timestamp:
         """valid_from is the first instant, inclusive."""
@@ -62,10 +68,12 @@ class Assignment(_message.Message):
         valid_from: _timestamp_pb2.Timestamp | None = ...,
         valid_to: _timestamp_pb2.Timestamp | None = ...,
         known_from: _timestamp_pb2.Timestamp | None = ...,
+        cell_id: _builtins.str = ...,
+        grid_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["known_from", b"known_from", "valid_from", b"valid_from", "valid_to", b"valid_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "known_from", b"known_from", "role", b"role", "share_bps", b"share_bps", "staff_id", b"staff_id", "valid_from", b"valid_from", "valid_to", b"valid_to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell_id", b"cell_id", "customer_key", b"customer_key", "grid_id", b"grid_id", "known_from", b"known_from", "role", b"role", "share_bps", b"share_bps", "staff_id", b"staff_id", "valid_from", b"valid_from", "valid_to", b"valid_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,6 +44,8 @@ class BusinessEvent(_message.Message):
     ORIGIN_EVENT_ID_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     CUSTOMER_TYPE_FIELD_NUMBER: _builtins.int
+    CELL_ID_FIELD_NUMBER: _builtins.int
+    GRID_ID_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """source names the system that tells it."""
     source_event_id: _builtins.str
@@ -64,6 +66,12 @@ class BusinessEvent(_message.Message):
     """origin_event_id is the source's own id of the event that a REFUND takes back."""
     customer_type: _builtins.str
     """customer_type is the customer's type, for instance `family`; may be empty."""
+    cell_id: _builtins.str
+    """cell_id is the cell where it happened; may be empty. When nobody answers for the customer then, it falls into the cell's field."""
+    grid_id: _builtins.str
+    """grid_id is the grid where it happened; may be empty. When nobody answers for the customer or the cell then, it falls into the grid's
+    field.
+    """
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """occur_time is when it happened."""
@@ -82,10 +90,12 @@ class BusinessEvent(_message.Message):
         origin_event_id: _builtins.str = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         customer_type: _builtins.str = ...,
+        cell_id: _builtins.str = ...,
+        grid_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "channel", b"channel", "customer_key", b"customer_key", "customer_type", b"customer_type", "occur_time", b"occur_time", "origin_event_id", b"origin_event_id", "product_id", b"product_id", "source", b"source", "source_event_id", b"source_event_id", "staff_id", b"staff_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "cell_id", b"cell_id", "channel", b"channel", "customer_key", b"customer_key", "customer_type", b"customer_type", "grid_id", b"grid_id", "occur_time", b"occur_time", "origin_event_id", b"origin_event_id", "product_id", b"product_id", "source", b"source", "source_event_id", b"source_event_id", "staff_id", b"staff_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -537,7 +547,7 @@ Global___ListSuspenseResponse: _TypeAlias = ListSuspenseResponse  # noqa: Y015
 
 @_typing.final
 class ListAssignmentsRequest(_message.Message):
-    """ListAssignmentsRequest names a customer."""
+    """ListAssignmentsRequest names one subject: a customer, a cell or a grid."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -545,12 +555,18 @@ class ListAssignmentsRequest(_message.Message):
     KNOWN_TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CELL_ID_FIELD_NUMBER: _builtins.int
+    GRID_ID_FIELD_NUMBER: _builtins.int
     customer_key: _builtins.int
-    """customer_key is the customer."""
+    """customer_key is the customer; 0 when a place is asked for."""
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
     """page_token is the next_page_token of the page before; empty for the first."""
+    cell_id: _builtins.str
+    """cell_id is the cell; empty when another subject is asked for."""
+    grid_id: _builtins.str
+    """grid_id is the grid; empty when another subject is asked for."""
     @_builtins.property
     def known_time(self) -> _timestamp_pb2.Timestamp:
         """known_time asks what was known at that instant; unset for now."""
@@ -562,10 +578,12 @@ class ListAssignmentsRequest(_message.Message):
         known_time: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        cell_id: _builtins.str = ...,
+        grid_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["known_time", b"known_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "known_time", b"known_time", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell_id", b"cell_id", "customer_key", b"customer_key", "grid_id", b"grid_id", "known_time", b"known_time", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2390,3 +2408,47 @@ class DecideFraudCaseResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecideFraudCaseResponse: _TypeAlias = DecideFraudCaseResponse  # noqa: Y015
+
+@_typing.final
+class ExportPeriodRequest(_message.Message):
+    """ExportPeriodRequest names a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_ID_FIELD_NUMBER: _builtins.int
+    period_id: _builtins.str
+    """period_id is the month, for instance `2026-09`."""
+    def __init__(
+        self,
+        *,
+        period_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period_id", b"period_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPeriodRequest: _TypeAlias = ExportPeriodRequest  # noqa: Y015
+
+@_typing.final
+class ExportPeriodResponse(_message.Message):
+    """ExportPeriodResponse is one part of the archive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """data are the next bytes of the zip archive, at most 1 MiB."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPeriodResponse: _TypeAlias = ExportPeriodResponse  # noqa: Y015

@@ -230,6 +230,11 @@ class PointsServiceStub:
                 request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesResponse.FromString,
                 _registered_method=True)
+        self.ExportPeriod = channel.unary_stream(
+                '/lifecircle.points.v1.PointsService/ExportPeriod',
+                request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExportPeriodRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExportPeriodResponse.FromString,
+                _registered_method=True)
         self.DecideFraudCase = channel.unary_unary(
                 '/lifecircle.points.v1.PointsService/DecideFraudCase',
                 request_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.DecideFraudCaseRequest.SerializeToString,
@@ -299,7 +304,7 @@ class PointsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAssignments(self, request, context):
-        """Lists the assignments of one customer, as known at an instant.
+        """Lists the assignments of one customer, cell or grid, as known at an instant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -518,6 +523,15 @@ class PointsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportPeriod(self, request, context):
+        """Exports what a period follows from, so that anybody re-runs it with `python -m services.points replay`: a zip archive of events.parquet,
+        fields.parquet, adjustments.parquet and rules/NAME@DATE.yaml. Streaming, since it moves a large result. A caller of an organisation gets
+        the rows of his domain, which do not prove the whole period.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DecideFraudCase(self, request, context):
         """Confirms or dismisses a case; a confirmed one becomes a proposed adjustment that takes back what it gave. Idempotent by request_id.
         """
@@ -722,6 +736,11 @@ def add_PointsServiceServicer_to_server(servicer, server):
                     servicer.ListFraudCases,
                     request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesRequest.FromString,
                     response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesResponse.SerializeToString,
+            ),
+            'ExportPeriod': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportPeriod,
+                    request_deserializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExportPeriodRequest.FromString,
+                    response_serializer=lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExportPeriodResponse.SerializeToString,
             ),
             'DecideFraudCase': grpc.unary_unary_rpc_method_handler(
                     servicer.DecideFraudCase,
@@ -1783,6 +1802,33 @@ class PointsService:
             '/lifecircle.points.v1.PointsService/ListFraudCases',
             lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesRequest.SerializeToString,
             lifecircle_dot_points_dot_v1_dot_points__service__pb2.ListFraudCasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportPeriod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lifecircle.points.v1.PointsService/ExportPeriod',
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExportPeriodRequest.SerializeToString,
+            lifecircle_dot_points_dot_v1_dot_points__service__pb2.ExportPeriodResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,7 +35,7 @@ class PointsServiceStub:
     ListSuspense: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListSuspenseRequest, _points_service_pb2.ListSuspenseResponse]
     """Lists events that could not be scored."""
     ListAssignments: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListAssignmentsRequest, _points_service_pb2.ListAssignmentsResponse]
-    """Lists the assignments of one customer, as known at an instant."""
+    """Lists the assignments of one customer, cell or grid, as known at an instant."""
     ListLeaderboard: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListLeaderboardRequest, _points_service_pb2.ListLeaderboardResponse]
     """Gives the employees of a period by points, the highest first."""
     GetPeriod: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetPeriodRequest, _points_service_pb2.GetPeriodResponse]
@@ -102,6 +102,11 @@ class PointsServiceStub:
     """Looks for patterns of fraud among a month's events; what was found before stays as it was decided. Idempotent by request_id."""
     ListFraudCases: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListFraudCasesRequest, _points_service_pb2.ListFraudCasesResponse]
     """Lists cases of fraud by month, employee and event."""
+    ExportPeriod: _aio.UnaryStreamMultiCallable[_points_service_pb2.ExportPeriodRequest, _points_service_pb2.ExportPeriodResponse]
+    """Exports what a period follows from, so that anybody re-runs it with `python -m services.points replay`: a zip archive of events.parquet,
+    fields.parquet, adjustments.parquet and rules/NAME@DATE.yaml. Streaming, since it moves a large result. A caller of an organisation gets
+    the rows of his domain, which do not prove the whole period.
+    """
     DecideFraudCase: _aio.UnaryUnaryMultiCallable[_points_service_pb2.DecideFraudCaseRequest, _points_service_pb2.DecideFraudCaseResponse]
     """Confirms or dismisses a case; a confirmed one becomes a proposed adjustment that takes back what it gave. Idempotent by request_id."""
 
@@ -180,7 +185,7 @@ class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _points_service_pb2.ListAssignmentsRequest,
         context: _aio.ServicerContext[_points_service_pb2.ListAssignmentsRequest, _abc.Awaitable[_points_service_pb2.ListAssignmentsResponse]],
     ) -> _abc.Awaitable[_points_service_pb2.ListAssignmentsResponse]:
-        """Lists the assignments of one customer, as known at an instant."""
+        """Lists the assignments of one customer, cell or grid, as known at an instant."""
 
     @_abc_1.abstractmethod
     def ListLeaderboard(
@@ -427,6 +432,17 @@ class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_points_service_pb2.ListFraudCasesRequest, _abc.Awaitable[_points_service_pb2.ListFraudCasesResponse]],
     ) -> _abc.Awaitable[_points_service_pb2.ListFraudCasesResponse]:
         """Lists cases of fraud by month, employee and event."""
+
+    @_abc_1.abstractmethod
+    def ExportPeriod(
+        self,
+        request: _points_service_pb2.ExportPeriodRequest,
+        context: _aio.ServicerContext[_points_service_pb2.ExportPeriodRequest, _abc.AsyncIterator[_points_service_pb2.ExportPeriodResponse]],
+    ) -> _abc.AsyncIterator[_points_service_pb2.ExportPeriodResponse]:
+        """Exports what a period follows from, so that anybody re-runs it with `python -m services.points replay`: a zip archive of events.parquet,
+        fields.parquet, adjustments.parquet and rules/NAME@DATE.yaml. Streaming, since it moves a large result. A caller of an organisation gets
+        the rows of his domain, which do not prove the whole period.
+        """
 
     @_abc_1.abstractmethod
     def DecideFraudCase(

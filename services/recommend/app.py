@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from lifecircle.admin.v1 import AdminServiceStub
 from lifecircle.contact.v1 import ContactServiceStub
@@ -69,40 +69,8 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         service = joined(api, LiveApi(Learned(db, lake)))
         background: list[server.Background] = []
         if working and token is not None:
-            shown = token_file(token)
-            tls = settings.server.tls()
-            door = await closing.enter_async_context(open_channel(settings.peer_ingest, token=shown, tls=tls))
-            other = await closing.enter_async_context(open_channel(settings.peer_portrait, token=shown, tls=tls))
-            taking = Taking(inputs, knowledge, asking, lake.orders, lake.products, clock, settings.training_seed)
-            ingest = Ingest(IngestServiceStub(door), taking.read_ahead)
-            portrait = Portrait(PortraitServiceStub(other), ingest)
-            recipe = Recipe(
-                settings.training_trees, settings.training_threads, settings.training_customers, settings.scratch
-            )
-            outcomes = None
-            if settings.peer_contact:
-                third = await closing.enter_async_context(open_channel(settings.peer_contact, token=shown, tls=tls))
-                outcomes = Contact(ContactServiceStub(third)).outcomes
-            worker = Worker(
-                db,
-                ingest.deliveries,
-                portrait.runs,
-                ingest.orders,
-                taking,
-                Learning(db, inputs, knowledge, models, asking, lake, run_training, recipe, clock),
-                Scoring(db, inputs, models, matrices, lake, clock),
-                ids(),
-                clock,
-                Noting(),
-                Accepting(db, inputs, lake, run_training, recipe, clock),
-                Comparing(db, inputs, models, lake, clock),
-                ingest.gone,
-                outcomes,
-            )
-            background.append(retention.trim(db, clock))
-            background += [worker.follow_deliveries, worker.follow_orders, worker.follow_runs, worker.work]
-            background.append(worker.follow_gone)
-            background += [worker.follow_outcomes] if outcomes is not None else []
+            worker = await _worker(closing, settings, token_file(token), db, lake, asking)
+            background = [retention.trim(db, clock), *worker.all]
         known = Known()
         background += await directory.background(
             closing,
@@ -122,3 +90,41 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             known=known,
             stop=stop,
         )
+
+
+async def _worker(
+    closing: contextlib.AsyncExitStack,
+    settings: Config,
+    shown: Callable[[], str],
+    db: Database,
+    lake: Lake,
+    asking: Asking,
+) -> Worker:
+    """The background work, with the neighbours that it follows."""
+    clock, ids, tls = system_clock, system_ids, settings.server.tls()
+    inputs, knowledge, models = store.Inputs(), store.Knowledge(), store.Models()
+    door = await closing.enter_async_context(open_channel(settings.peer_ingest, token=shown, tls=tls))
+    other = await closing.enter_async_context(open_channel(settings.peer_portrait, token=shown, tls=tls))
+    outcomes = None
+    if settings.peer_contact:
+        third = await closing.enter_async_context(open_channel(settings.peer_contact, token=shown, tls=tls))
+        outcomes = Contact(ContactServiceStub(third)).outcomes
+    taking = Taking(inputs, knowledge, asking, lake.orders, lake.products, clock, settings.training_seed)
+    ingest = Ingest(IngestServiceStub(door), taking.read_ahead)
+    recipe = Recipe(settings.training_trees, settings.training_threads, settings.training_customers, settings.scratch)
+    return Worker(
+        db,
+        ingest.deliveries,
+        Portrait(PortraitServiceStub(other), ingest).runs,
+        ingest.orders,
+        taking,
+        Learning(db, inputs, knowledge, models, asking, lake, run_training, recipe, clock),
+        Scoring(db, inputs, models, store.Matrices(), lake, clock),
+        ids(),
+        clock,
+        Noting(),
+        Accepting(db, inputs, lake, run_training, recipe, clock),
+        Comparing(db, inputs, models, lake, clock),
+        ingest.gone,
+        outcomes,
+    )

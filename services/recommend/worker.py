@@ -16,6 +16,7 @@ from services.kit import cursors, jobs
 from services.kit.clock import Clock
 from services.kit.cursors import Followed
 from services.kit.db import Database
+from services.kit.server import Background
 from services.recommend.domain.outcome import Gone, Outcome
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.snapshot import Delivery, Published
@@ -48,6 +49,12 @@ class Worker:
     comparing: Comparing
     gone: Callable[[str], AsyncIterator[Followed[list[Gone]]]]
     outcomes: Callable[[str], AsyncIterator[Followed[list[Outcome]]]] | None = None
+
+    @property
+    def all(self) -> list[Background]:
+        """Everything that it does, each for itself."""
+        follows = [self.follow_deliveries, self.follow_orders, self.follow_runs, self.follow_gone]
+        return [*follows, *([self.follow_outcomes] if self.outcomes is not None else []), self.work]
 
     async def follow_deliveries(self, stop: asyncio.Event) -> None:
         """Keep products and ownership."""

@@ -18,7 +18,7 @@ from services.recommend.domain.ownership import Orders
 from services.recommend.training import program
 from services.recommend.usecases import Accepting, Comparing, Noting, Recipe
 from services.recommend.usecases.asking import ACCEPTANCE, COMPARISON
-from tests.recommend.test_api import NOW, PLACE, House, house, reason, served, stub  # noqa: F401
+from tests.recommend.house import NOW, PLACE, House, reason
 from tests.recommend.town import CATALOGUE
 
 
@@ -37,13 +37,13 @@ def facts(first: int, days: int, product_id: str = "C1", seed: int = 1, taste: f
     return told
 
 
-async def note(house: House, told: Sequence[Outcome]) -> None:  # noqa: F811
+async def note(house: House, told: Sequence[Outcome]) -> None:
     async with house.db.begin() as tx:
         await Noting().take_outcomes(tx, told)
         await tx.commit()
 
 
-async def done(house: House, folder: Path, stub: Any, job_id: str) -> v1.Job:  # noqa: F811
+async def done(house: House, folder: Path, stub: Any, job_id: str) -> v1.Job:
     """The job at its end, by a worker that trains in a thread."""
 
     async def train(place: Path, tell: Any) -> None:
@@ -71,8 +71,8 @@ async def done(house: House, folder: Path, stub: Any, job_id: str) -> v1.Job:  #
 
 
 async def test_acceptance_is_learned_from_contacts_and_the_change_is_told(
-    house: House,  # noqa: F811
-    stub: Any,  # noqa: F811
+    house: House,
+    stub: Any,
     tmp_path: Path,
 ) -> None:
     """R000-044, R000-045, R001-069, R001-074, R001-076, R002-032: from answers to a served scorecard by RPC."""
@@ -134,8 +134,8 @@ async def test_acceptance_is_learned_from_contacts_and_the_change_is_told(
 
 
 async def test_a_challenger_is_promoted_by_answers_and_only_when_they_prove_it(
-    house: House,  # noqa: F811
-    stub: Any,  # noqa: F811
+    house: House,
+    stub: Any,
     tmp_path: Path,
 ) -> None:
     """R000-045: champion and challenger on live outcomes; the verdict decides, and the history stays."""

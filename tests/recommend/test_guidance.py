@@ -27,8 +27,8 @@ from services.recommend.domain.shortlist import Count, ExpertList, Weights
 from services.recommend.lake import Features
 from services.recommend.peers import Ingest
 from tests.fixtures.counts import FULL
+from tests.recommend.house import NOW, PLACE, House, reason
 from tests.recommend.neighbours import neighbours, pair
-from tests.recommend.test_api import NOW, PLACE, House, house, reason, served, stub  # noqa: F401
 from tests.recommend.town import CATALOGUE, DAY, FEATURES, product, town
 
 
@@ -116,11 +116,11 @@ def test_another_population_shows_as_drift() -> None:
 
 
 @pytest.fixture
-def api(stub: v1.RecommendServiceStub) -> v1.RecommendServiceStub:  # noqa: F811
+def api(stub: v1.RecommendServiceStub) -> v1.RecommendServiceStub:
     return stub
 
 
-async def test_a_bad_model_rolls_back_by_one_call(api: Any, house: House) -> None:  # noqa: F811
+async def test_a_bad_model_rolls_back_by_one_call(api: Any, house: House) -> None:
     """R000-045: shadow, champion, retired, and back; the answers follow; the card and the report are there."""
     await house.learn()
     await house.train("good")
@@ -145,7 +145,7 @@ async def test_a_bad_model_rolls_back_by_one_call(api: Any, house: House) -> Non
     assert await reason(unknown) == ("NOT_FOUND", "MODEL_NOT_FOUND")
 
 
-async def test_terms_hold_from_the_next_answer_on(api: Any, house: House) -> None:  # noqa: F811
+async def test_terms_hold_from_the_next_answer_on(api: Any, house: House) -> None:
     await house.learn()
     await house.train()
     request = v1.RecommendRequest(customer_key=int(PLACE.keys[0]), most=100)
@@ -162,7 +162,7 @@ async def test_terms_hold_from_the_next_answer_on(api: Any, house: House) -> Non
     assert await reason(api.UpdateProductTerms(asked)) == ("NOT_FOUND", "PRODUCT_NOT_FOUND")
 
 
-async def test_an_experts_list_is_kept_and_makes_the_shortlist(api: Any, house: House) -> None:  # noqa: F811
+async def test_an_experts_list_is_kept_and_makes_the_shortlist(api: Any, house: House) -> None:
     await house.learn()
     for number, products in enumerate((["A1"], ["C1", "B1"])):
         given = v1.ExpertList(circle="HU01", product_ids=products, author="王专家")
@@ -186,7 +186,7 @@ async def test_an_experts_list_is_kept_and_makes_the_shortlist(api: Any, house: 
     assert await reason(unknown) == ("NOT_FOUND", "CIRCLE_NOT_FOUND")
 
 
-async def test_the_matrix_is_read_both_ways_compared_and_exported(api: Any, house: House) -> None:  # noqa: F811
+async def test_the_matrix_is_read_both_ways_compared_and_exported(api: Any, house: House) -> None:
     """R001-079, R001-080, R001-109, R001-114, R001-119, R001-125."""
     await house.learn()
     await house.train()
@@ -266,7 +266,7 @@ def test_terms_are_kept_with_a_product() -> None:
 
 async def test_an_order_that_happens_changes_the_next_answer_within_a_second(
     api: Any,
-    house: House,  # noqa: F811
+    house: House,
     db: Database,
 ) -> None:
     """R002-086: from ingest's event to another answer in less than a second, by the worker's own follower."""

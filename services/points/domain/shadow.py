@@ -167,7 +167,9 @@ def _role(split: Split, place: int, role: str, bps: int) -> str:
         f"SELECT *, {bps} - sum(low) OVER (PARTITION BY i) AS missing, row_number() OVER (PARTITION BY i ORDER BY"
         f" fraction = 0, place) AS turn FROM ({floors})"
     )
-    exact = f"SELECT i, staff_id, low + CAST(fraction > 0 AND turn <= missing AS BIGINT) AS share, place FROM ({ranks})"
+    exact = (
+        f"SELECT i, staff_id, low + CAST(fraction > 0 AND turn <= missing AS INTEGER) AS share, place FROM ({ranks})"
+    )
     nobody = (
         f"SELECT i, '' AS staff_id, {bps} AS share, 1 AS place FROM ready WHERE i NOT IN"
         f" (SELECT i FROM owner WHERE role = {literal(role)})"
@@ -187,9 +189,9 @@ def _shared() -> str:
     )
     return (
         "CREATE TEMP TABLE line AS SELECT s.i, r.rule_id, s.role, s.staff_id, e.period_id,"
-        " CAST(s.low + CAST(s.fraction > 0 AND s.turn <= s.missing AS BIGINT) AS BIGINT) AS amount"
+        " CAST(s.low + CAST(s.fraction > 0 AND s.turn <= s.missing AS INTEGER) AS BIGINT) AS amount"
         f" FROM ({ranks}) s JOIN rule r USING (n) JOIN ready e USING (i)"
-        " WHERE s.low + CAST(s.fraction > 0 AND s.turn <= s.missing AS BIGINT) > 0"
+        " WHERE s.low + CAST(s.fraction > 0 AND s.turn <= s.missing AS INTEGER) > 0"
     )
 
 
@@ -225,20 +227,20 @@ INSERT INTO line SELECT * FROM (
 def _tier(tier: Tier, rules: RuleSet) -> str:
     worth = "e.amount_fen" if tier.of == "amount_fen" else "1"
     off = "least(r.after, o.amount_fen) - least(r.before, o.amount_fen)" if tier.of == "amount_fen" else \
-          "CAST(r.after = r.whole AS BIGINT)"  # fmt: skip
+          "CAST(r.after = r.whole AS INTEGER)"  # fmt: skip
     there = condition(tier)
     counted = f"SELECT i, staff_id, amount_fen, period_id FROM ready WHERE {there} AND staff_id <> ''"
     reached = (
         f"SELECT period_id, staff_id, sum(value) AS value FROM (SELECT e.period_id, e.staff_id, {worth} AS value FROM"
         f" ({counted}) e UNION ALL SELECT b.period_id, o.staff_id, -({off}) FROM refunded r JOIN ({counted}) o"
-        f" ON o.i = r.origin JOIN event b ON b.i = r.i) GROUP BY ALL"
+        f" ON o.i = r.origin JOIN event b ON b.i = r.i) GROUP BY period_id, staff_id"
     )
     bps = " ".join(f"WHEN value >= {step.begin} THEN {step.bps - WHOLE_BPS}" for step in reversed(tier.steps))
     fixed = " ".join(f"WHEN value >= {step.begin} THEN {step.fixed}" for step in reversed(tier.steps))
     tables = ", ".join(map(literal, tier.on))
     sums = (
         "SELECT l.period_id, l.staff_id, greatest(0, sum(l.amount)) AS points FROM line l JOIN rule USING (rule_id)"
-        f" WHERE rule.tbl IN ({tables}) GROUP BY ALL"
+        f" WHERE rule.tbl IN ({tables}) GROUP BY l.period_id, l.staff_id"
     )
     return (
         f"INSERT INTO period_line SELECT * FROM (SELECT period_id, {literal(tier.rule_id)}, 0, CAST(NULL AS INTEGER),"
@@ -266,7 +268,7 @@ def _sums(cap: Cap, rules: RuleSet) -> str:
         f"SELECT l.period_id, {day} AS day, {who} AS who, l.staff_id, l.amount FROM line l JOIN event e USING (i)"
         f" JOIN rule ON rule.rule_id = l.rule_id WHERE rule.tbl IN ({scope})"
         f" UNION ALL SELECT period_id, {since}, {mine}, staff_id, amount FROM period_line WHERE rule_id IN ({names})"
-        f") WHERE {somebody} GROUP BY ALL"
+        f") WHERE {somebody} GROUP BY period_id, day, who, staff_id"
     )
 
 
@@ -289,6 +291,6 @@ def _cap(cap: Cap) -> str:
     )
     return (
         f"INSERT INTO period_line SELECT * FROM (SELECT period_id, {literal(cap.rule_id)}, {customer}, day, staff_id,"
-        f" -CAST(low + CAST(fraction > 0 AND turn <= missing AS BIGINT) AS BIGINT) AS taken FROM ({ranks}))"
+        f" -CAST(low + CAST(fraction > 0 AND turn <= missing AS INTEGER) AS BIGINT) AS taken FROM ({ranks}))"
         " WHERE taken <> 0"
     )

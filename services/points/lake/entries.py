@@ -91,8 +91,9 @@ def joined(parts: Sequence[Lines]) -> Lines:
         for row, component in zip(part.period, part.own, strict=True):
             period[row[:5], component] = period.get((row[:5], component), 0) + row[5]
     own = [(of, component, points) for (of, component), points in period.items() if points]
+    rows: list[PeriodRow] = [(*of, points) for of, _, points in own]
     return Lines(event[kept], rule[kept], role[kept], staff[kept], sums[sums != 0], rule_ids, roles, staff_ids,
-                 [(*of, points) for of, _, points in own], components, [component for _, component, _ in own])  # fmt: skip
+                 rows, components, [component for _, component, _ in own])  # fmt: skip
 
 
 def from_result(result: Result, rules: RuleSet, shares: Shares) -> Lines:

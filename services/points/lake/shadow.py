@@ -32,10 +32,7 @@ def shadow(rules: RuleSet, events: Events, fields: pa.Table, threads: int = 1) -
     """Score events by SQL. `fields` has the columns of FIELD, times in microseconds."""
     connection = duckdb.connect(config={"threads": threads})
     try:
-        connection.register("event_rows", event_table(events))
-        connection.register("field_rows", fields)
-        connection.execute("CREATE TEMP TABLE event AS SELECT * FROM event_rows")
-        connection.execute("CREATE TEMP TABLE field AS SELECT * FROM field_rows")
+        load(connection, event_table(events), fields)
         for statement in statements(rules):
             connection.execute(statement)
         lines: list[Any] = connection.execute(
@@ -47,6 +44,13 @@ def shadow(rules: RuleSet, events: Events, fields: pa.Table, threads: int = 1) -
         return Shadow(lines, period)
     finally:
         connection.close()
+
+
+def load(connection: duckdb.DuckDBPyConnection, events: pa.Table, fields: pa.Table) -> None:
+    """Make the two tables that the statements read."""
+    for name, table in (("event", events), ("field", fields)):
+        connection.register(f"{name}_rows", table)
+        connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {name}_rows")
 
 
 def event_table(events: Events) -> pa.Table:

@@ -27,6 +27,7 @@ from services.kit.ids import system_ids
 from services.portrait.api import RIGHTS, PortraitApi, encode_contacts, encode_offers, encoder
 from services.portrait.config import Config
 from services.portrait.domain.calendar import WorkCalendar, parse_calendar
+from services.portrait.domain.detail import Details, parse_details
 from services.portrait.domain.readiness import ReadinessRule, parse_rule
 from services.portrait.domain.report import Report, parse_reports
 from services.portrait.domain.tag import Catalogue, parse
@@ -70,6 +71,8 @@ from services.portrait.usecases.compute import Settings
 from services.portrait.usecases.forgetting import Forgetting
 from services.portrait.usecases.latent import LatentDesk, Learning
 from services.portrait.usecases.segments import Clustering, SegmentDesk
+from services.portrait.usecases.timing import TimingDesk
+from services.portrait.usecases.wide import WideTables
 from services.portrait.worker import Learnt, Peers, Worker, make_reports
 
 _SERVICE = "portrait"
@@ -114,6 +117,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         learnt = (
             SegmentDesk(db, Segments(), made.runs, clock, system_ids),
             LatentDesk(db, Latent(), made.runs, clock, system_ids),
+            TimingDesk(db, made.runs, City(), Projections(), settings.business_timezone.key, clock),
         )
         api = PortraitApi(
             reading, plans, made.audiences, made.moments, made.journeys, tags, city, reports, stop, *learnt
@@ -160,7 +164,15 @@ async def _work(
         open_channel(settings.peer_ingest, token=token, tls=settings.server.tls())
     )
     ingest, lake, zone = Ingest(IngestServiceStub(channel)), Lake(settings.lake_url), settings.business_timezone.key
-    how = Settings(data.rule, data.calendar, zone, settings.lake_buckets, settings.threads, settings.hold_customers)
+    how = Settings(
+        data.rule,
+        data.calendar,
+        zone,
+        settings.lake_buckets,
+        settings.threads,
+        data.details,
+        settings.hold_customers,
+    )
     computing = Computing(db, made.runs, lake, ingest.snapshot, encoder, Audiences(), City(), shelf, how, clock)
     peers = await _peers(closing, settings, token, ingest)
     pace = Pace(settings.moment_partitions, journal_days=settings.moment_days)
@@ -180,6 +192,7 @@ async def _work(
         system_ids(),
         clock,
         learnt=learnt,
+        wide=WideTables(db, made.runs, Planning(), ingest.snapshot, lake, data.items, zone, clock, system_ids),
         forgetting=Forgetting(Forgotten(), KeptDays(), settings.lake_buckets, clock),
     )
     return list(worker.background())
@@ -236,6 +249,7 @@ class Rules:
     rule: ReadinessRule
     calendar: WorkCalendar
     items: tuple[Item, ...]
+    details: Details
     reports: Mapping[str, Report]
 
 
@@ -261,7 +275,8 @@ def rules(settings: Config) -> Rules:
     )
     calendar = parsed("CALENDAR_PATH", settings.calendar_path, parse_calendar)
     items = parsed("FEATURES_PATH", settings.features_path, lambda text: parse_features(yaml.safe_load(text)))
+    details = parsed("DETAILS_PATH", settings.details_path, lambda text: parse_details(yaml.safe_load(text)))
     reports = parsed("REPORTS_PATH", settings.reports_path, lambda text: parse_reports(yaml.safe_load(text)))
-    if catalogue is None or rule is None or calendar is None or items is None or reports is None:
+    if catalogue is None or rule is None or calendar is None or items is None or details is None or reports is None:
         raise ConfigProblems(problems)
-    return Rules(catalogue, rule, calendar, items, reports)
+    return Rules(catalogue, rule, calendar, items, details, reports)

@@ -48,6 +48,9 @@ class Config:
         metadata={"help": "folder of trainings under way"},
     )
     features_path: Path = field(default=_HERE / "catalogue" / "features.yaml", metadata={"help": "the features"})
+    details_path: Path = field(
+        default=_HERE / "catalogue" / "details.yaml", metadata={"help": "what stat columns are counted of"}
+    )
     reports_path: Path = field(default=_HERE / "catalogue" / "reports.yaml", metadata={"help": "the reports"})
     hold_customers: int = field(
         default=10_000, metadata={"help": "customers from which on coverage bands hold a run", "least": 0}

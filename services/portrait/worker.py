@@ -20,6 +20,7 @@ from services.portrait.usecases.journey import Matrix
 from services.portrait.usecases.latent import LEARN, SCORE, Learning
 from services.portrait.usecases.reports import ReportDesk
 from services.portrait.usecases.segments import SEGMENT, Clustering
+from services.portrait.usecases.wide import WIDE, WideTables
 
 _CONSUMER = "ingest.deliveries"
 _TIDY_SECONDS = 60.0
@@ -63,6 +64,7 @@ class Worker:
     owner: str
     clock: Clock
     learnt: Learnt | None = None
+    wide: WideTables | None = None
     forgetting: Forgetting | None = None
 
     def background(self) -> list[Callable[[asyncio.Event], Awaitable[None]]]:
@@ -71,6 +73,8 @@ class Worker:
         running = [self.follow_deliveries, self.follow_events, self.watch_moments, self.run_jobs, self.tidy]
         if self.learnt is not None:
             running.append(self.score_runs)
+        if self.wide is not None:
+            running.append(self.widen_runs)
         if self.peers.outcomes is not None:
             running.append(self.follow_contacts)
         if self.peers.matrices is not None:
@@ -132,6 +136,8 @@ class Worker:
         """Run jobs, one at a time: a run uses all cores by itself. Kernels are compiled while nothing waits yet."""
         await asyncio.to_thread(track.warm)
         handlers = {KIND: self.computing.compute} | (self.learnt.handlers() if self.learnt is not None else {})
+        if self.wide is not None:
+            handlers[WIDE] = self.wide.build
         await jobs.work(self.db, handlers, owner=self.owner, clock=self.clock, stop=stop, at_once=1)
 
     async def score_runs(self, stop: asyncio.Event) -> None:
@@ -139,6 +145,13 @@ class Worker:
         assert self.learnt is not None, "is only started with it"
         while not stop.is_set():
             await self.learnt.learning.plan()
+            await pause(_SCORE_SECONDS, stop)
+
+    async def widen_runs(self, stop: asyncio.Event) -> None:
+        """Have the wide table of every new run built."""
+        assert self.wide is not None, "is only started with it"
+        while not stop.is_set():
+            await self.wide.plan()
             await pause(_SCORE_SECONDS, stop)
 
     async def tidy(self, stop: asyncio.Event) -> None:

@@ -26,6 +26,25 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "city_events": ("event_id", "type", "name", "place_id", "start_time", "end_time"),
     "signalling": ("msisdn", "time", "behaviour", "lac", "cell"),
 }  # fmt: skip
+DETAILS: Mapping[str, tuple[str, ...]] = {
+    "call_details": (
+        "msisdn", "start_time", "direction", "peer", "seconds", "call_type", "lac", "cell", "fee_fen",
+    ),
+    "data_details": (
+        "msisdn", "start_time", "seconds", "up_kb", "down_kb", "radio", "app_class", "lac", "cell", "roaming",
+        "fee_fen",
+    ),
+    "web_logs": ("msisdn", "time", "host", "app", "category", "keyword", "seconds", "kb"),
+    "app_logs": (
+        "msisdn", "time", "channel", "action", "page", "product_id", "keyword", "session_id", "seconds",
+    ),
+    "recharges": ("recharge_id", "msisdn", "time", "amount_fen", "channel", "balance_fen"),
+}  # fmt: skip
+"""Detail feeds, which not every test needs."""
+_DETAIL_PREFIX = {
+    "call_details": "CALL", "data_details": "DATA", "web_logs": "WEBLOG", "app_logs": "APPLOG", "recharges": "RECHARGE",
+}  # fmt: skip
+_BUCKETED = {"signalling", "call_details", "data_details", "web_logs", "app_logs"}
 PREFIX = {
     "cells": "CELL", "places": "PLACE", "cell_places": "CELLPLACE", "customers": "CUST", "bills": "BILL",
     "orders": "ORDER", "consent": "CONSENT", "city_events": "CITYEVT", "signalling": "SIGNAL",
@@ -33,6 +52,7 @@ PREFIX = {
 _NUMBERS = {
     "lon", "lat", "weight", "fee_fen", "voice_minutes", "sms_count", "data_mb", "birth_year",
 }  # fmt: skip
+_WHOLE = {"direction", "call_type", "radio", "roaming", "seconds", "up_kb", "down_kb", "kb", "amount_fen"}
 
 
 def keys_of(city: Path) -> dict[str, int]:
@@ -41,39 +61,49 @@ def keys_of(city: Path) -> dict[str, int]:
     return {msisdn: key for key, msisdn in enumerate(frame["msisdn"].unique(maintain_order=True), 1)}
 
 
-def conform(city: Path, lake: Path, buckets: int) -> dict[str, list[LakeFile]]:
+def conform(city: Path, lake: Path, buckets: int, prefixes: Mapping[str, str] = PREFIX) -> dict[str, list[LakeFile]]:
     """Write the lake and give the files by feed, in the order of ingest's manifest: period, bucket, delivery."""
     keys = keys_of(city)
     known = pl.DataFrame(
         {"msisdn": list(keys), "customer_key": list(keys.values())}, schema_overrides={"customer_key": pl.Int64}
     )
     manifest: dict[str, list[LakeFile]] = {}
-    for feed, prefix in PREFIX.items():
+    for feed, prefix in prefixes.items():
         for path in sorted(city.glob(f"{prefix}_*.TXT")):
             period = date.fromisoformat(path.stem.split("_")[1])
             frame = _conformed(_read(path, feed), feed, known, period)
             parts = [(-1, frame)]
-            if feed == "signalling":
+            if feed in _BUCKETED:
                 parts = [(b, frame.filter(pl.col("customer_key") % buckets == b)) for b in range(buckets)]
             for bucket, part in parts:
                 manifest.setdefault(feed, []).append(_write(lake, feed, path.stem, period, bucket, part))
     return manifest
 
 
+def conform_details(city: Path, lake: Path, buckets: int) -> dict[str, list[LakeFile]]:
+    """The same for the detail feeds."""
+    return conform(city, lake, buckets, _DETAIL_PREFIX)
+
+
 def _read(path: Path, feed: str) -> pl.DataFrame:
     rows = [line.split("|") for line in path.read_bytes().decode("gb18030", "replace").splitlines()]
-    wide = len(COLUMNS[feed])
+    names = {**COLUMNS, **DETAILS}[feed]
+    wide = len(names)
     good = [(*row, number) for number, row in enumerate(rows, 1) if len(row) == wide]
-    schema = {**dict.fromkeys(COLUMNS[feed], pl.String), "line": pl.Int32}
+    schema = {**dict.fromkeys(names, pl.String), "line": pl.Int32}
     frame = pl.DataFrame(good, schema=schema, orient="row")
     return frame.with_columns(pl.when(pl.col(pl.String) == "").then(None).otherwise(pl.col(pl.String)).name.keep())
 
 
 def _conformed(frame: pl.DataFrame, feed: str, known: pl.DataFrame, period: date) -> pl.DataFrame:
     columns = []
-    for name in COLUMNS[feed]:
+    for name in {**COLUMNS, **DETAILS}[feed]:
         column = pl.col(name)
-        if name in _NUMBERS:
+        if name in _WHOLE:
+            columns.append(column.cast(pl.Int64, strict=False))
+        elif name == "peer":
+            columns.append((column.hash(7) // 2).cast(pl.Int64))
+        elif name in _NUMBERS:
             columns.append(column.cast(pl.Float64, strict=False))
         elif name in ("time", "start_time", "end_time"):
             local = column.str.to_datetime("%Y%m%d%H%M%S", time_unit="ms", strict=False)

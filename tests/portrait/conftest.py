@@ -13,7 +13,7 @@ import yaml
 from services.portrait.domain.calendar import Window, WorkCalendar, parse_calendar
 from services.portrait.domain.run import LakeFile
 from services.portrait.domain.tag import Catalogue, parse
-from tests.portrait.conform import conform, keys_of
+from tests.portrait.conform import conform, conform_details, keys_of
 
 HERE = Path(__file__).parents[2] / "services" / "portrait"
 FIRST, DAYS, CUSTOMERS, BUCKETS = date(2026, 9, 1), 14, 200, 2
@@ -40,6 +40,12 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Town:
     subprocess.run(command, check=True, cwd=HERE.parents[1])
     window = Window(FIRST, FIRST + timedelta(days=DAYS - 1), "Asia/Shanghai")
     return Town(files, truth, conform(files, folder / "lake", BUCKETS), keys_of(files), window)
+
+
+@pytest.fixture(scope="session")
+def details(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[LakeFile]]:
+    """The town's detail feeds: calls, data, web and app logs, recharges."""
+    return conform_details(town.files, tmp_path_factory.mktemp("details"), BUCKETS)
 
 
 @pytest.fixture(scope="session")

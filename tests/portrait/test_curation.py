@@ -19,13 +19,15 @@ from services.portrait.api import RIGHTS, PortraitApi
 from services.portrait.domain.calendar import WorkCalendar
 from services.portrait.domain.run import CITY_TABLES, TABLES, Run
 from services.portrait.domain.tag import Catalogue
-from services.portrait.lake import Lake, packing, read_base
+from services.portrait.lake import Beside, Lake, packing, read_base
 from services.portrait.lake.trial import places_table
 from services.portrait.store import Audiences, City, Runs
+from services.portrait.store.projections import Contact, Projections
 from services.portrait.store.runs import Published
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from services.portrait.usecases.city import rows_of
 from services.portrait.usecases.compute import Bearers, held
+from services.portrait.usecases.timing import TimingDesk
 from tests.fixtures.serving import Serve, Served, refused
 from tests.portrait.conftest import BUCKETS, Town
 from tests.portrait.desks import desks
@@ -52,7 +54,7 @@ def computed(
     town: Town, catalogue: Catalogue, calendar: WorkCalendar, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Work, list[Outcome], Lake]:
     lake = Lake(tmp_path_factory.mktemp("lake").as_uri())
-    base = read_base(town.manifest, town.window, catalogue, calendar, {"PL00001": "lei.green.park"})
+    base = read_base(town.manifest, town.window, catalogue, calendar, Beside({"PL00001": "lei.green.park"}))
     work = Work("20260914-first", base, town.window, calendar, catalogue, BUCKETS)
     files = town.manifest["signalling"]
     mine = [[file for file in files if file.bucket == bucket] for bucket in range(BUCKETS)]
@@ -112,7 +114,8 @@ async def _published(db: Database, computed: tuple[Work, list[Outcome], Lake]) -
 async def served(db: Database, serving: Serve, published: PublishedRun) -> AsyncIterator[Served]:
     nobody: Any = None
     tags, city = desks(db, lambda: NOW)
-    api = PortraitApi(nobody, nobody, nobody, nobody, nobody, tags, city, nobody, asyncio.Event())
+    timing = TimingDesk(db, Runs(), City(), Projections(), "Asia/Shanghai", lambda: NOW)
+    api = PortraitApi(nobody, nobody, nobody, nobody, nobody, tags, city, nobody, asyncio.Event(), timing_desk=timing)
     async with serving(
         "portrait",
         register=lambda server: v1.add_PortraitServiceServicer_to_server(api, server),
@@ -336,3 +339,31 @@ async def test_the_feature_catalogue_is_listed_page_by_page(stub: Any) -> None:
 async def test_one_customers_track_is_not_for_everybody(served: Served) -> None:
     viewer = v1.PortraitServiceStub(served.channel(roles={"viewer"}))
     assert await refusal(viewer.ListTrack(v1.ListTrackRequest(customer_key=1, purpose="curious"))) == "NOT_ALLOWED"
+
+
+async def test_contacts_are_advised_by_scene_slot_wave_and_answer(served: Served, db: Database) -> None:
+    """R002-063: the time and the channel of a contact, from the scene, the slot, the crowd and what was answered."""
+    told = [Contact(f"c{each}", 6, NOW - timedelta(days=3, hours=2), "responded", "app", "k") for each in range(6)] + [
+        Contact(f"d{each}", 7, NOW - timedelta(days=3), "refused", "sms", "k") for each in range(6)
+    ]
+    async with db.begin() as tx:
+        await Projections().put_contacts(tx, told)
+        await tx.commit()
+    operator = v1.PortraitServiceStub(served.channel(roles={"operator"}))
+    request = v1.BatchGetContactTimesRequest(customer_keys=[6, 7, 999_999], times=10)
+    found = (await operator.BatchGetContactTimes(request)).customers
+    assert [each.customer_key for each in found] == [6, 7]
+    for customer in found:
+        scores = [time.score for time in customer.times]
+        assert scores == sorted(scores, reverse=True)
+        assert {time.slot for time in customer.times} <= {"am", "noon", "pm", "eve", "night"}
+        for time in customer.times:
+            assert 0 < time.score <= 1
+            assert 9 <= time.from_hour < time.to_hour <= 24
+            assert time.scene.count(".") == 2
+    assert {each.day_type for each in found[0].times} == {"workday", "weekend"}
+    channels = {each.channel: (each.answer, each.contacts) for each in found[0].channels}
+    assert found[0].channels[0].channel == "app"
+    assert channels["app"][1] == 6
+    assert channels["app"][0] > channels["sms"][0]
+    assert not (await operator.BatchGetContactTimes(v1.BatchGetContactTimesRequest(customer_keys=[999_999]))).customers

@@ -15,7 +15,7 @@ from services.kit.db import Database
 from services.kit.domains import Directory, Known
 from services.portrait.api import RIGHTS, PortraitApi, encode_contacts, encoder
 from services.portrait.domain.moment import Event
-from services.portrait.domain.run import LakeFile, Portrait, Run
+from services.portrait.domain.run import KeptDay, LakeFile, Portrait, Run
 from services.portrait.domain.tag import Catalogue
 from services.portrait.store import Audiences, HotPortraits, Projections, Runs
 from services.portrait.store.days import KeptDays
@@ -122,16 +122,22 @@ async def test_an_erased_and_a_merged_customer_are_gone_from_every_answer(stub: 
         (Event("merge:3:4", "identity.merged", 3, 0, {"into_key": "4"}), 0),
         (Event("e", "subject.moved", 5, 0, {}), 0),
     ]
+    file = LakeFile("file:///nowhere", 1, "", 1)
+    kept = [KeptDay(date(2026, 9, 1), bucket, "i", "r", 1, file, file) for bucket in (-1, 1, 2)]
+    async with db.begin() as tx:
+        await KeptDays().put(tx, kept, kept, NOW)
+        await tx.commit()
     for _ in range(2):
         async with db.begin() as tx:
             await Forgetting(Forgotten(), KeptDays(), 8, lambda: NOW).take(tx, told)
             await tx.commit()
     async with db.read() as read:
         assert await read.value(text("SELECT count(*) FROM portrait")) == 4
-        kept = await Audiences().list_members(read, "school")
+        assert [len(await KeptDays().of_bucket(read, bucket)) for bucket in (-1, 1, 2)] == [0, 0, 1]
+        listed = await Audiences().list_members(read, "school")
         run_no = await read.value(text("SELECT run_no FROM current_run"))
         stored = await Audiences().bitmaps(read, run_no)
-    assert list(kept) == [2]
+    assert list(listed) == [2]
     assert all(not {1, 3} & set(bearers) for bearers in stored.values())
     async with asyncio.timeout(10):
         while await members(stub(""), "HU01 OR NOT HU01") != [2, 4, 5, 6]:

@@ -49,7 +49,7 @@ class Computed:
         self, town: Town, catalogue: Catalogue, calendar: WorkCalendar, lake: Lake, number: int, days: int
     ) -> tuple[Run, dict[str, list[Any]]]:
         window = Window(FIRST, FIRST + timedelta(days=days - 1), "Asia/Shanghai")
-        base = read_base(town.manifest, window, catalogue, calendar, {})
+        base = read_base(town.manifest, window, catalogue, calendar)
         work = Work(f"run-{number}", base, window, calendar, catalogue, BUCKETS)
         found = []
         for bucket in range(BUCKETS):

@@ -75,9 +75,9 @@ def naive(rows: list[Row]) -> tuple[list[tuple[int, ...]], dict[tuple[int, ...],
                 stays.append([row])
         places, flickered = [], False
         for number, stay in enumerate(stays):
-            near = stays[max(number - 1, 0) : number + 2]
-            one_day = len({day(one[0]) for one in near}) == 1
-            between = len(near) == 3 and near[0][0].place == near[2][0].place and one_day
+            three = stays[max(number - 1, 0) : number + 2]
+            one_day = len({day(one[0]) for one in three}) == 1
+            between = len(three) == 3 and three[0][0].place == three[2][0].place and one_day
             short = between and stays[number + 1][0].time - stay[0].time < RULES.pingpong_minutes * MINUTE
             flickered = short and not flickered
             places += [stays[number - 1][0].place if flickered else stay[0].place] * len(stay)

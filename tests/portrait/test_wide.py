@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import date, datetime, timedelta
+from math import log2
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from services.portrait.lake.wide import wide_table
 
 SHIPPED = Path("services/portrait/catalogue/features.yaml")
 TO = date(2026, 9, 30)
+ZERO = ("count", "days", "sum", "distinct", "both")
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,10 @@ def counted(item: Item, rows: list[dict[str, Any]], lines: dict[int, str]) -> fl
     if item.kind == "recency":
         back = [ago(row) for row in found]
         return min(back) if back else None
+    if item.kind == "both":
+        return len(set.intersection(*({row["peer"] for row in found if row["direction"] == way} for way in (1, 2))))
+    if item.kind == "entropy":
+        return -sum(n / len(values) * log2(n / len(values)) for n in Counter(values).values()) if values else None
     if item.kind == "top5":
         return sum(count for _, count in Counter(values).most_common(5)) / len(values) if values else None
     of = float(sum(row[item.column] for row in whole))
@@ -100,14 +106,14 @@ def test_the_wide_table_is_what_is_counted_one_by_one(items: tuple[Item, ...], s
     base = pa.array([1, 2, 3, 4, 5, 99])
     table = wide_table(items, given, base, TO, "Asia/Shanghai", classed)
     assert table["customer"].to_pylist() == base.to_pylist()
-    asked = [item for item in items if item.kind and item.source in given]
+    asked = [item for item in items if item.kind and item.source in given and item.needs in ("", "peer_class")]
     assert len(asked) > 600
     rows = {source: each.to_pylist() for source, each in given.items()}
     for item in asked:
         found = table[item.name].to_pylist()
         for at, customer in enumerate(base.to_pylist()):
             mine = [row for row in rows[item.source] if row["customer"] == customer]
-            expected = counted(item, mine, lines) if mine or item.kind in ("count", "days", "sum", "distinct") else None
+            expected = counted(item, mine, lines) if mine or item.kind in ZERO else None
             assert found[at] == (pytest.approx(expected) if expected is not None else None), (item, customer)
 
 
@@ -118,5 +124,9 @@ def test_a_feed_that_is_not_there_gives_no_column(items: tuple[Item, ...]) -> No
 
 
 def test_a_wrong_catalogue_is_refused() -> None:
+    unquoted = {"column": "branch", "prefix": "stay", "zh": "x", "values": {False: "办公"}}
+    sets = [{"source": "dwell", "each": unquoted, "measures": {"count": {"zh": "x"}}, "windows": ["7d"]}]
+    with pytest.raises(FeaturesInvalid, match="in quotes"):
+        parse_features({"format": "features/1", "sets": sets})
     with pytest.raises(FeaturesInvalid, match="format"):
         parse_features({"format": "other"})

@@ -6,7 +6,7 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -25,6 +25,7 @@ from services.portrait.domain.calendar import WorkCalendar
 from services.portrait.domain.run import LakeFile
 from services.portrait.domain.tag import Catalogue
 from services.portrait.lake import Lake, ResultReader, read_base
+from services.portrait.store import Runs
 from services.portrait.usecases.bucket import Work, compute
 from tests.fixtures.postgres import Databases, Fresh
 from tests.fixtures.serving import Keys
@@ -188,12 +189,17 @@ def _files(checkpoint: dict[str, Any]) -> list[tuple[str, list[Any]]]:
 
 
 async def test_a_corrected_delivery_makes_a_new_run_and_a_repeated_one_none(
-    town: Town, process: Callable[[str], Process], here: Database, tmp_path: Path
+    town: Town,
+    details: Mapping[str, list[LakeFile]],
+    process: Callable[[str], Process],
+    here: Database,
+    tmp_path: Path,
 ) -> None:
     async with serving_ingest() as (peer, target), contextlib.AsyncExitStack() as closing:
         worker = process(target)
         closing.push_async_callback(worker.stop)
         await worker.start()
+        await peer.load(details, list(details))
         await peer.load(town.manifest, FEEDS[:-1])
         await peer.load({"signalling": town.manifest["signalling"]}, ["signalling"])
         (first,) = await published(here, 1)
@@ -216,6 +222,21 @@ async def test_a_corrected_delivery_makes_a_new_run_and_a_repeated_one_none(
         assert current == second[0]
         assert jobs == [("SUCCEEDED", 2)]
         assert followed == [DAYS * BUCKETS, 1], "only the day and bucket that were corrected"
+        content, columns = await until(lambda: widened(here, second[0]))
+        assert content > 100, "tags of Internet content come from the web logs"
+        assert columns > 700
+
+
+async def widened(db: Database, run_id: str) -> tuple[int, int] | None:
+    """(bearers of IC01, columns of the wide table) of a run, once its wide table is built."""
+    async with db.read() as read:
+        run_no = await read.value(text("SELECT run_no FROM run WHERE run_id = :id"), {"id": run_id})
+        files = await Runs().files(read, run_no, "wide")
+        borne = text("SELECT customers FROM tag_count WHERE run_no = :run AND tag = 'IC01'")
+        content = await read.value(borne, {"run": run_no})
+    if not files:
+        return None
+    return int(content), min(pl.read_parquet(file.uri.removeprefix("file://")).width for file in files)
 
 
 def _shorter(files: list[LakeFile], folder: Path) -> list[LakeFile]:

@@ -15,14 +15,18 @@ from services.portrait.domain.wide import Item
 from services.portrait.lake.city import VisitLine
 from services.portrait.store.city import Area, PlaceVersion, Task
 from services.portrait.usecases.city import CityDesk
+from services.portrait.usecases.timing import Advice, TimingDesk
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+_TIMES = 3
 
 
 class CityRpcs:
     """What PortraitApi answers about places, tracks and crowds."""
 
     _city: CityDesk
+    _timing: TimingDesk
 
     async def ListTrack(self, request: v1.ListTrackRequest, context: Context) -> v1.ListTrackResponse:
         """A page of one customer's visits, audited."""
@@ -51,6 +55,14 @@ class CityRpcs:
             for hour, (people, peak, trough) in enumerate(hours)
         ]
         return v1.GetCrowdResponse(hours=told)
+
+    async def BatchGetContactTimes(
+        self, request: v1.BatchGetContactTimesRequest, context: Context
+    ) -> v1.BatchGetContactTimesResponse:
+        """When and through which channel some customers are best contacted."""
+        found = await self._timing.advise(request.customer_keys, request.times or _TIMES)
+        who = caller()
+        return v1.BatchGetContactTimesResponse(customers=[_advice(each) for each in found if who.sees(each.org_id)])
 
     async def ListPlaceClasses(
         self, request: v1.ListPlaceClassesRequest, context: Context
@@ -91,6 +103,14 @@ class CityRpcs:
         found = self._city.features(request.type, after, size)
         token = translate.next_token(of, found[-1].name if found else "", len(found) == size)
         return v1.ListFeaturesResponse(features=map(_feature, found), next_page_token=token)
+
+
+def _advice(known: Advice) -> v1.ContactTimes:
+    return v1.ContactTimes(
+        customer_key=known.customer_key,
+        times=[v1.ContactTime(**vars(each)) for each in known.times],
+        channels=[v1.ContactChannel(**vars(each)) for each in known.channels],
+    )
 
 
 def _instant(request: v1.ListTrackRequest, name: str) -> datetime | None:

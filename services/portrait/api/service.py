@@ -35,6 +35,7 @@ from services.portrait.usecases import (
 )
 from services.portrait.usecases.latent import LatentDesk
 from services.portrait.usecases.segments import SegmentDesk
+from services.portrait.usecases.timing import TimingDesk
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -60,6 +61,7 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "ListTrack": _SEES_ONE,
     "ListDwellAreas": _READ,
     "GetCrowd": _READ,
+    "BatchGetContactTimes": _WRITE,
     "ListPlaceClasses": _READ,
     "ListPlaceTasks": _READ,
     "ClassifyPlace": _WRITE,
@@ -131,6 +133,7 @@ class PortraitApi(
         stop: asyncio.Event,
         segment_desk: SegmentDesk | None = None,
         latent_desk: LatentDesk | None = None,
+        timing_desk: TimingDesk | None = None,
     ) -> None:
         self._reading = reading
         self._plans = plans
@@ -145,6 +148,8 @@ class PortraitApi(
             self._segments = segment_desk
         if latent_desk is not None:
             self._latent = latent_desk
+        if timing_desk is not None:
+            self._timing = timing_desk
 
     @bytes_method
     async def GetPortrait(  # type: ignore[override]  # the stored answer goes out as it is

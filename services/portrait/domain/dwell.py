@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.portrait.domain.place import Places, kilometres
-from services.portrait.domain.track import DwellDays, Visits
+from services.portrait.domain.track import SLOTS_A_DAY, DwellDays, Stays, Visits
 
 OFTEN, SOMETIMES, RARELY = 3, 2, 1
 
@@ -68,6 +68,16 @@ def attendance(visits: Visits, events: Sequence[CityEvent], customers: int) -> A
         return Attendance(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64))
     who, event_number, secs = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return Attendance(who, event_number, secs)
+
+
+def silent_days(stays: Stays, borders: Longs, customers: int) -> npt.NDArray[np.float64]:
+    """Whole days of the window since the network last heard of each customer; all its days for one never heard."""
+    midnights = borders[::SLOTS_A_DAY]
+    days = len(midnights) - 1
+    last = np.full(customers, midnights[0] - 1, dtype=np.int64)
+    np.maximum.at(last, stays.customer, np.minimum(stays.last, midnights[-1] - 1))
+    heard = np.searchsorted(midnights, last, side="right") - 1
+    return np.asarray(days - 1 - heard, dtype=np.float64)
 
 
 def radius(dwell: DwellDays, places: Places, customers: int) -> npt.NDArray[np.float64]:

@@ -4,7 +4,7 @@ import calendar
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
@@ -33,10 +33,12 @@ class ReadinessRule:
     at_least: Mapping[str, int]
     every: str
     window_days: int
+    where_there: Mapping[str, int] = field(default_factory=dict)
+    """Feeds that are read as far as they are known when a window is planned, with how many days back."""
 
     @property
     def feeds(self) -> frozenset[str]:
-        """All feeds that a run reads."""
+        """The feeds that a window waits for."""
         return frozenset({self.daily, *self.at_least})
 
 
@@ -47,6 +49,11 @@ class Inputs:
     from_date: date
     to_date: date
     deliveries: Mapping[str, tuple[str, ...]]
+
+    def waited_for(self, rule: ReadinessRule) -> "Inputs":
+        """Those that a window waits for: when they change it is planned anew."""
+        waited = {feed: ids for feed, ids in self.deliveries.items() if feed in rule.feeds}
+        return Inputs(self.from_date, self.to_date, waited)
 
     def key(self, catalogue: str) -> str:
         """Name of the work: the same span, deliveries and catalogue (its digest) give the same key."""
@@ -73,8 +80,8 @@ class Inputs:
 
 def parse_rule(document: Any, window_days: int) -> ReadinessRule:
     """Rule of a YAML document; raises ValueError naming the key."""
-    if not isinstance(document, dict) or set(document) != {"daily", "at_least", "every"}:
-        raise ValueError("expected the keys daily, at_least and every")
+    if not isinstance(document, dict) or set(document) - {"where_there"} != {"daily", "at_least", "every"}:
+        raise ValueError("expected the keys daily, at_least and every, and no other than where_there")
     if not isinstance(document["daily"], str):
         raise ValueError("daily: expected a feed")
     at_least = document["at_least"]
@@ -82,7 +89,10 @@ def parse_rule(document: Any, window_days: int) -> ReadinessRule:
         raise ValueError("at_least: expected feeds with whole numbers above 0")
     if document["every"] not in EVERY:
         raise ValueError(f"every: {document['every']!r} is none of {', '.join(EVERY)}")
-    return ReadinessRule(document["daily"], at_least, document["every"], window_days)
+    there = document.get("where_there", {})
+    if not isinstance(there, dict) or not all(isinstance(n, int) and n > 0 for n in there.values()):
+        raise ValueError("where_there: expected feeds with days above 0")
+    return ReadinessRule(document["daily"], at_least, document["every"], window_days, there)
 
 
 def inputs_of(rule: ReadinessRule, known: Iterable[Delivery], from_date: date, to_date: date) -> Inputs:
@@ -90,7 +100,10 @@ def inputs_of(rule: ReadinessRule, known: Iterable[Delivery], from_date: date, t
     chosen: dict[str, list[Delivery]] = {}
     for each in known:
         first = from_date if each.feed_id == rule.daily else date.min
-        if each.loaded_rows and each.feed_id in rule.feeds and first <= each.period <= to_date:
+        if each.feed_id in rule.where_there:
+            first = to_date - timedelta(days=rule.where_there[each.feed_id])
+        read = each.feed_id in rule.feeds or each.feed_id in rule.where_there
+        if each.loaded_rows and read and first <= each.period <= to_date:
             chosen.setdefault(each.feed_id, []).append(each)
     return Inputs(
         from_date,

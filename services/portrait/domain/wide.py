@@ -6,7 +6,8 @@ from typing import Any
 
 TYPES = ("profile", "consumption", "usage", "contact", "content", "place", "product")
 DERIVATIONS = ("statistics", "model", "reasoning")
-_MEASURES = ("sum", "mean", "distinct", "top5", "share", "share_rows", "recency")
+_MEASURES = ("sum", "mean", "distinct", "top5", "both", "entropy", "share", "share_rows", "recency")
+_OF_COLUMN = ("sum", "mean", "distinct", "top5", "both", "entropy", "share")
 
 
 class FeaturesInvalid(ValueError):
@@ -16,7 +17,7 @@ class FeaturesInvalid(ValueError):
 @dataclass(frozen=True)
 class Item:
     """One feature: what it is, and how it is computed. `where` and `hours` choose rows; `kind` says how they are put
-    together (count, days, sum, mean, distinct, top5, share, share_rows, recency), over `column`."""
+    together (count, days, sum, mean, distinct, top5, both, entropy, share, share_rows, recency), over `column`."""
 
     name: str
     type: str
@@ -34,7 +35,10 @@ class Item:
     where: tuple[str, tuple[Any, ...]] = ("", ())
     hours: tuple[int, int] = (0, 0)
     needs: str = ""
-    """A column that is joined from elsewhere (the class of a called number); without it the item is not computed."""
+    """A column that is joined to called numbers (their class, how many others call them); without it the item is not
+    computed."""
+    per: float = 1
+    """A sum is divided by it."""
 
 
 def parse_features(document: Any) -> tuple[Item, ...]:
@@ -66,6 +70,8 @@ def _set(body: Mapping[str, Any], defaults: Mapping[str, Any], path: str) -> Ite
     if "each" in body:
         each = body["each"]
         for value, zh in each["values"].items():
+            if not isinstance(value, str):
+                raise FeaturesInvalid(f"{path}.each.values: {value!r} is not a word; put it in quotes")
             bases[f"{each['prefix']}_{value}"] = {"zh": f"{zh}{each['zh']}", "where": {each["column"]: [value]}}
     if not bases or not body.get("measures") or not body.get("windows"):
         raise FeaturesInvalid(f"{path}: expected bases or each, measures and windows")
@@ -90,7 +96,7 @@ def _set(body: Mapping[str, Any], defaults: Mapping[str, Any], path: str) -> Ite
                     time=body["time"],
                     days=int(window.removesuffix("d")),
                     kind=kind,
-                    column=str(how.get(kind, "")) if kind in ("sum", "mean", "distinct", "top5", "share") else "",
+                    column=str(how.get(kind, "")) if kind in _OF_COLUMN else "",
                     where=(column, tuple(values)),
                     hours=tuple(about.get("hours", (0, 0))),
                     needs=body.get("classed", ""),

@@ -1,7 +1,7 @@
 """What a run reads: places, cells, customers and their static columns."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from services.kit.lake import Damaged
 from services.portrait.domain.calendar import Window, WorkCalendar
 from services.portrait.domain.cells import ALWAYS, FOR_EVER
+from services.portrait.domain.detail import Details
 from services.portrait.domain.dwell import CityEvent
 from services.portrait.domain.place import NOWHERE, Places
 from services.portrait.domain.run import LakeFile
@@ -20,10 +21,11 @@ from services.portrait.domain.statistic import Bills, Column, Customers, columns
 from services.portrait.domain.tag import Catalogue, percentiles_of
 from services.portrait.lake import mapping
 from services.portrait.lake.days import sample_of, sampled_files
+from services.portrait.lake.details import detail_columns
 from services.portrait.lake.files import read
 from services.portrait.lake.mapping import Examined
 
-__all__ = ["Base", "Damaged", "read_base"]
+__all__ = ["Base", "Beside", "Damaged", "read_base"]
 
 _CHANNELS = ("sms", "call", "app")
 
@@ -48,19 +50,30 @@ class Base:
         return np.flatnonzero(self.customer_key % buckets == bucket)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a run knows beside its feeds: classes given to places by hand; samples of signalling days, which stand for
+    what is read of the signalling otherwise; the columns that are counted of detail feeds, and contacts."""
+
+    classes: Mapping[str, str] = field(default_factory=dict)
+    samples: Sequence[pa.Table] = ()
+    details: Details | None = None
+    contacts: pa.Table | None = None
+    buckets: int = 1
+
+
 def read_base(
     facts: Mapping[str, Sequence[LakeFile]],
     window: Window,
     catalogue: Catalogue,
     calendar: WorkCalendar,
-    classes: Mapping[str, str] | None = None,
-    samples: Sequence[pa.Table] = (),
+    beside: Beside | None = None,
 ) -> Base:
-    """Read the small feeds of a run; `samples` of signalling days stand for what is read of the signalling otherwise.
-    Of snapshots (customers, cells, places, city events) a later period replaces an
+    """Read the small feeds of a run. Of snapshots (customers, cells, places, city events) a later period replaces an
     earlier one; of logs (bills, orders, consent) every row counts once, a later delivery's row replacing an earlier's.
     """
-    places = _places(_latest(facts["places"]), classes or {})
+    beside = beside or Beside()
+    places = _places(_latest(facts["places"]), beside.classes)
     number = {place_id: at for at, place_id in enumerate(places.place_id)}
     customers, key = _customers(_latest(facts["customers"]), window)
     known = columns(
@@ -70,6 +83,10 @@ def read_base(
         _optout(_all(facts.get("consent", ())), key),
         window.to_date,
     )
+    if beside.details is not None:
+        told = (beside.contacts, key, beside.buckets, window.to_date, window.zone)
+        counted = detail_columns(beside.details, facts, *told)
+        known = {**known, **{name: each for name, each in counted.items() if name in catalogue.columns}}
     stats = completed(known, catalogue.columns, len(key))
     ranks: dict[tuple[str, float], float] = {}
     for name, rank in percentiles_of(catalogue):
@@ -87,7 +104,7 @@ def read_base(
             number,
             window,
             calendar,
-            samples or [sample_of(files) for _, files in sampled_files(facts.get("signalling", ()))],
+            beside.samples or [sample_of(files) for _, files in sampled_files(facts.get("signalling", ()))],
         ),
         events=_events(_latest(facts.get("city_events", ())), number, catalogue),
     )

@@ -14,6 +14,7 @@ from services.portrait.domain.calendar import SLOTS, Window
 from services.portrait.domain.dwell import grade
 from services.portrait.domain.place import Places
 from services.portrait.domain.run import AnchorValue, DwellLine, LakeFile, Portrait, TagValue
+from services.portrait.domain.statistic import Column
 from services.portrait.domain.tag import Verdict
 from services.portrait.domain.track import DwellDays
 from services.portrait.lake.files import Lake, read, read_rows
@@ -36,6 +37,8 @@ class Bucket:
     features: Mapping[str, npt.NDArray[np.float32]]
     ties: Mapping[str, Tie] = field(default_factory=dict)
     """Since when the anchors hold; empty for a first run."""
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    """The stat columns."""
 
 
 def write_bucket(

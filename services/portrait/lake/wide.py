@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from services.portrait.domain.wide import Item, by_source
 
-_ZERO = ("count", "days", "sum", "distinct")
+_ZERO = ("count", "days", "sum", "distinct", "both")
 """Kinds that are 0 for a customer without rows; the others are not known then."""
 
 
@@ -24,14 +24,15 @@ def wide_table(
     """A row for each customer, a column for each item whose feed is there.
 
     `feeds` have a column `customer` and the columns that the items name; their times are instants, local times, or
-    dates. `lines` says of called numbers (peer) of which class they are (peer_class); without it those items are left
-    out.
+    dates. `lines` says of called numbers (peer) of which class they are (peer_class), how many customers call them
+    (callers) and whether several do (shared); items that need what it has not are left out.
     """
     chosen = {
-        source: [item for item in each if not item.needs or lines is not None]
+        source: [item for item in each if not item.needs or (lines is not None and item.needs in lines.column_names)]
         for source, each in by_source(items).items()
         if source in feeds
     }
+    chosen = {source: each for source, each in chosen.items() if each}
     with duckdb.connect(config={"memory_limit": "2GB"}) as engine:
         engine.execute(f"SET TimeZone = '{zone}'")
         engine.register("base", pa.table({"customer": customers}))
@@ -83,7 +84,7 @@ def _aggregate(item: Item) -> str:
         return f"bit_count(coalesce(bit_or(1::HUGEINT << ago::HUGEINT) FILTER (WHERE {cond}), 0::HUGEINT))"
     if item.kind in ("sum", "mean"):
         name = "sum" if item.kind == "sum" else "avg"
-        return f"{name}({column})  FILTER (WHERE {cond})::DOUBLE"
+        return f"{name}({column}) FILTER (WHERE {cond})::DOUBLE / {item.per}"
     if item.kind == "distinct":
         return f"count(DISTINCT {column}) FILTER (WHERE {cond})"
     if item.kind == "recency":
@@ -94,6 +95,11 @@ def _aggregate(item: Item) -> str:
             f"list_sum(list_slice(list_reverse_sort({counts}), 1, 5))::DOUBLE / "
             f"nullif(count({column}) FILTER (WHERE {cond}), 0)"
         )
+    if item.kind == "both":
+        ways = (f"list(DISTINCT {column}) FILTER (WHERE {cond} AND direction = {way})" for way in (1, 2))
+        return f"len(list_intersect({', '.join(f'coalesce({way}, [])' for way in ways)}))"
+    if item.kind == "entropy":
+        return f"entropy({column}) FILTER (WHERE {cond})"
     part, whole = (f"sum({column})", f"sum({column})") if item.kind == "share" else ("count(*)", "count(*)")
     return f"coalesce({part} FILTER (WHERE {cond}), 0)::DOUBLE / nullif({whole} FILTER (WHERE {window}), 0)"
 

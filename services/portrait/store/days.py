@@ -20,7 +20,7 @@ _PUT = text(
 _SUPERSEDE = text(
     "UPDATE kept_day SET use_time = '-infinity' WHERE day = :day AND bucket = :bucket AND inputs <> :inputs"
 )
-_FORGET = text("UPDATE kept_day SET use_time = '-infinity' WHERE bucket = -1 OR (:key % :buckets) = bucket")
+_FORGET = text("UPDATE kept_day SET use_time = '-infinity' WHERE bucket IN (-1, :bucket)")
 _UNUSED = text("SELECT * FROM kept_day WHERE use_time < :before ORDER BY day, bucket LIMIT :most")
 _DROP = text(
     "DELETE FROM kept_day WHERE day = :day AND bucket = :bucket AND inputs = :inputs AND reading = :reading"
@@ -51,7 +51,7 @@ class KeptDays:
 
     async def forget(self, tx: Write, customer_key: int, buckets: int) -> None:
         """Let go of all days that a customer may be in; they are followed anew when they are asked for."""
-        await tx.execute(_FORGET, {"key": customer_key, "buckets": buckets})
+        await tx.execute(_FORGET, {"bucket": customer_key % buckets})
 
     async def unused(self, read: Read, before: datetime, most: int) -> list[KeptDay]:
         """Days that nobody has used since, or that were let go."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -24,6 +24,21 @@ _CHANGED = text(
 _OF_CUSTOMER = text(
     "SELECT contact_id, customer_key, time, result, channel, campaign_id, changed FROM customer_contact "
     "WHERE customer_key = :customer_key AND time < :before ORDER BY time DESC LIMIT :most"
+)
+_UNTIL = text(
+    "SELECT customer_key, time, result, campaign_id <> '' AS campaign FROM customer_contact "
+    "WHERE (time AT TIME ZONE :zone)::date BETWEEN CAST(:last AS date) - CAST(:days AS int) AND CAST(:last AS date) "
+    "ORDER BY customer_key, time, contact_id"
+)
+_ANSWERS = text(
+    "SELECT customer_key, extract(hour FROM time AT TIME ZONE :zone)::int AS hour, channel, count(*) AS contacts, "
+    "count(*) FILTER (WHERE result = 'responded') AS answered FROM customer_contact "
+    "WHERE customer_key = ANY(:keys) AND time >= :since GROUP BY 1, 2, 3"
+)
+_ALL_ANSWERS = text(
+    "SELECT 0 AS customer_key, extract(hour FROM time AT TIME ZONE :zone)::int AS hour, channel, "
+    "count(*) AS contacts, count(*) FILTER (WHERE result = 'responded') AS answered FROM customer_contact "
+    "WHERE time >= :since GROUP BY 2, 3"
 )
 _OFFERS = text("SELECT matrix_id, uri, rows, sha256 FROM offer_pack")
 _PUT_OFFERS = text(
@@ -65,6 +80,20 @@ class Projections:
         """A customer's contacts before a time, the latest first."""
         params = {"customer_key": customer_key, "before": before, "most": most}
         return [Contact(*tuple(row)) for row in await read.rows(_OF_CUSTOMER, params)]
+
+    async def until(self, read: Read, last: date, days: int, zone: str) -> list[tuple[int, datetime, str, bool]]:
+        """(customer_key, time, result, whether of a campaign) of the contacts of so many days up to the last one."""
+        params = {"last": last, "days": days, "zone": zone}
+        return [tuple(row) for row in await read.rows(_UNTIL, params)]
+
+    async def answers(
+        self, read: Read, customer_keys: Sequence[int], since: datetime, zone: str
+    ) -> list[tuple[int, int, str, int, int]]:
+        """(customer, local hour, channel, contacts, answered ones) since a time; of everybody (0) for no keys."""
+        params = {"since": since, "zone": zone}
+        stmt = _ANSWERS if customer_keys else _ALL_ANSWERS
+        rows = await read.rows(stmt, {**params, "keys": list(customer_keys)} if customer_keys else params)
+        return [tuple(row) for row in rows]
 
     async def offers(self, read: Read) -> tuple[str, LakeFile] | None:
         """(matrix_id, pack) of the current offers."""

@@ -97,6 +97,12 @@ class Runs:
         found: str | None = await read.value(stmt)
         return found
 
+    async def orgs_of(self, read: Read, run_no: int, customer_keys: Sequence[int]) -> dict[int, str]:
+        """The organisations of the known ones among customers, in a run."""
+        chosen = (portrait.c.run_no == run_no) & portrait.c.customer_key.in_(customer_keys)
+        rows = await read.rows(select(portrait.c.customer_key, portrait.c.org_id).where(chosen))
+        return {row.customer_key: row.org_id for row in rows}
+
     async def put(self, tx: Write, published: Published, now: datetime) -> int | None:
         """Keep a run; gives its number, or None when it is there already."""
         stmt = insert(run).values(
@@ -116,6 +122,11 @@ class Runs:
         )
         made: int | None = await tx.value(stmt.on_conflict_do_nothing().returning(run.c.run_no))
         return made
+
+    async def replace_files(self, tx: Write, run_no: int, kind: str, files: Sequence[LakeFile]) -> None:
+        """Let a table of a run be these files from the commit on."""
+        await tx.execute(delete(run_file).where(run_file.c.run_no == run_no, run_file.c.kind == kind))
+        await self.put_files(tx, run_no, {kind: files})
 
     async def put_files(self, tx: Write, run_no: int, files: Mapping[str, Sequence[LakeFile]]) -> None:
         """Keep a run's manifest."""

@@ -94,7 +94,7 @@ def compute(
         "visits": visits_table(visits, keys, base.places),
         "areas": areas_table(found.dwell, workdays, base.places),
         "crowd": crowd_table(visits, work.window, workdays, base.places),
-        "stats": stats_table(keys, {name: each[at] for name, each in base.columns.items()}, base.active[at]),
+        "stats": stats_table(keys, found.columns, base.active[at]),
         "attendance": attendance_table(keys, dwell.attendance(visits, base.events, customers), events_of(work)),
     }
     files = write_bucket(lake, work.run_id, found, base.places, work.window, workdays, city)
@@ -121,6 +121,8 @@ def lives(
     anchors = anchor.find(catalogue.anchors, time, base.places, customers)
     leaves, landmarks = answers(asked, dwelt, workdays, anchors, base.places, customers, catalogue.grading)
     columns = {name: column[at] for name, column in base.columns.items()}
+    if "silent_days" in columns and np.isnan(np.asarray(columns["silent_days"], dtype=np.float64)).all():
+        columns["silent_days"] = dwell.silent_days(stays, window.borders(), customers)
     ties = (
         anchor.ties(anchors, base.places.place_id, window, past.place_id, past.since_day, past.moved_day)
         if past
@@ -155,4 +157,6 @@ def lives(
         branches=catalogue.branches,
         customers=customers,
     )
-    return visits, Bucket(bucket, base.customer_key[at], base.org_id[at], dwelt, anchors, verdicts, features, ties)
+    return visits, Bucket(
+        bucket, base.customer_key[at], base.org_id[at], dwelt, anchors, verdicts, features, ties, columns
+    )

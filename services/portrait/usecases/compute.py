@@ -19,18 +19,22 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.jobs import Running
 from services.portrait.domain.calendar import Window, WorkCalendar
+from services.portrait.domain.detail import Details
 from services.portrait.domain.interest import Interest
 from services.portrait.domain.pack import Encoded, packed_portrait
 from services.portrait.domain.readiness import Inputs, ReadinessRule
 from services.portrait.domain.run import TABLES, LakeFile, Portrait, Run
 from services.portrait.domain.tag import Catalogue
-from services.portrait.lake import Lake, ResultReader, packing, read_base
+from services.portrait.lake import Beside, Lake, ResultReader, packing, read_base
+from services.portrait.lake.details import contacts_table
+from services.portrait.lake.files import read as read_table
 from services.portrait.lake.files import remove
 from services.portrait.lake.trial import places_table
 from services.portrait.refusals import feeds_incomplete
 from services.portrait.store import Audiences
 from services.portrait.store.city import City, CityRows
 from services.portrait.store.days import KeptDays
+from services.portrait.store.projections import Projections
 from services.portrait.store.runs import Published, Runs
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from services.portrait.usecases.city import rows_of
@@ -48,6 +52,7 @@ _DROP_AT_ONCE = 20_000
 _KEEP_DAYS = timedelta(days=45)
 """How long a day of signalling is kept that no run uses: longer than from one month's run to the next."""
 _DAYS_AT_ONCE = 200
+_CONTACT_DAYS = 180
 
 Snapshot = Callable[[str, Inputs], Awaitable[list[LakeFile]]]
 """The lake's files of one feed, of all periods that a run may read."""
@@ -66,6 +71,7 @@ class Settings:
     zone: str
     buckets: int
     threads: int
+    details: Details
     hold_from: int = 10_000
     """Customers from which on a run with a tag outside of its coverage band is held; smaller bases vary too much."""
 
@@ -98,6 +104,7 @@ class Computing:
         self._clock = clock
         self._results = ResultReader()
         self._days = KeptDays()
+        self._projections = Projections()
 
     async def compute(self, running: Running) -> None:
         """Compute and publish the run of a job. Buckets that an earlier attempt finished are not computed again.
@@ -109,9 +116,14 @@ class Computing:
         window = Window(inputs.from_date, inputs.to_date, self._settings.zone)
         await running.progress(0, self._settings.buckets, message="reading customers, places and bills")
         catalogue = await self._shelf.of(running.job.spec["catalogue"])
-        classes = await self._classes(inputs)
-        sampled = await self._samples(facts[self._settings.rule.daily])
-        base = await asyncio.to_thread(read_base, facts, window, catalogue, self._settings.calendar, classes, sampled)
+        beside = Beside(
+            await self._classes(inputs),
+            await self._samples(facts[self._settings.rule.daily]),
+            self._settings.details,
+            await self._contacts(running, inputs),
+            self._settings.buckets,
+        )
+        base = await asyncio.to_thread(read_base, facts, window, catalogue, self._settings.calendar, beside)
         work = Work(
             running.job.spec["run_id"],
             base,
@@ -158,6 +170,7 @@ class Computing:
         gone = [
             f"{feed} {delivery_id}"
             for feed in feeds
+            if feed in self._settings.rule.feeds
             for delivery_id in sorted(
                 set(inputs.deliveries[feed]).difference(*(file.deliveries for file in facts[feed]))
             )
@@ -169,6 +182,20 @@ class Computing:
     async def _classes(self, inputs: Inputs) -> Mapping[str, str]:
         async with self._db.read() as read:
             return await self._city.classes(read, inputs.to_date)
+
+    async def _contacts(self, running: Running, inputs: Inputs) -> pa.Table | None:
+        """The contacts that the run's columns are counted of, kept by the first attempt: each one ends the same."""
+        kept = running.job.checkpoint.get("contacts")
+        if kept is None:
+            async with self._db.read() as read:
+                rows = await self._projections.until(read, inputs.to_date, _CONTACT_DAYS, self._settings.zone)
+            path = f"portrait/contacts/run={running.job.spec['run_id']}/contacts.parquet"
+            file = await asyncio.to_thread(self._lake.write, path, contacts_table(rows), -1)
+            kept = [file.uri, file.rows, file.sha256]
+            await running.save({**running.job.checkpoint, "contacts": kept})
+        uri, rows_, sha256 = kept
+        table = await asyncio.to_thread(read_table, LakeFile(uri, rows_, sha256, -1))
+        return table if table.num_rows else None
 
     async def _before(self, running: Running, window: Window) -> list[list[LakeFile]]:
         """Tags and anchors of the run that this one follows; the same at every attempt, so that it ends the same."""

@@ -90,6 +90,8 @@ from .portrait_service_pb2 import ApproveLatentModelRequest as ApproveLatentMode
 from .portrait_service_pb2 import ApproveLatentModelResponse as ApproveLatentModelResponse
 from .portrait_service_pb2 import ApproveTagVersionRequest as ApproveTagVersionRequest
 from .portrait_service_pb2 import ApproveTagVersionResponse as ApproveTagVersionResponse
+from .portrait_service_pb2 import BatchGetContactTimesRequest as BatchGetContactTimesRequest
+from .portrait_service_pb2 import BatchGetContactTimesResponse as BatchGetContactTimesResponse
 from .portrait_service_pb2 import BatchGetPortraitsRequest as BatchGetPortraitsRequest
 from .portrait_service_pb2 import BatchGetPortraitsResponse as BatchGetPortraitsResponse
 from .portrait_service_pb2 import CancelJobRequest as CancelJobRequest
@@ -262,6 +264,9 @@ from .tag_pb2 import TAG_CATEGORY_SERVICE_PREFERENCE as TAG_CATEGORY_SERVICE_PRE
 from .tag_pb2 import TAG_CATEGORY_TERMINAL as TAG_CATEGORY_TERMINAL
 from .tag_pb2 import TAG_CATEGORY_UNSPECIFIED as TAG_CATEGORY_UNSPECIFIED
 from .tag_pb2 import TAG_CATEGORY_VALUE as TAG_CATEGORY_VALUE
+from .timing_pb2 import ContactChannel as ContactChannel
+from .timing_pb2 import ContactTime as ContactTime
+from .timing_pb2 import ContactTimes as ContactTimes
 from .portrait_service_pb2_grpc import PortraitServiceStub as PortraitServiceStub
 from .portrait_service_pb2_grpc import PortraitServiceServicer as PortraitServiceServicer
 from .portrait_service_pb2_grpc import add_PortraitServiceServicer_to_server as add_PortraitServiceServicer_to_server
@@ -275,6 +280,8 @@ __all__ = [
     "Audience",
     "AudienceExpression",
     "AudiencePart",
+    "BatchGetContactTimesRequest",
+    "BatchGetContactTimesResponse",
     "BatchGetPortraitsRequest",
     "BatchGetPortraitsResponse",
     "BrandSegmentation",
@@ -285,6 +292,9 @@ __all__ = [
     "ClassifyPlaceRequest",
     "ClassifyPlaceResponse",
     "ComputeSpec",
+    "ContactChannel",
+    "ContactTime",
+    "ContactTimes",
     "ContentFigure",
     "CountAudienceRequest",
     "CountAudienceResponse",

@@ -18,6 +18,7 @@ from lifecircle.portrait.v1 import portrait_pb2 as _portrait_pb2
 from lifecircle.portrait.v1 import report_pb2 as _report_pb2
 from lifecircle.portrait.v1 import segment_pb2 as _segment_pb2
 from lifecircle.portrait.v1 import tag_pb2 as _tag_pb2
+from lifecircle.portrait.v1 import timing_pb2 as _timing_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -1000,6 +1001,58 @@ class GetCrowdResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCrowdResponse: _TypeAlias = GetCrowdResponse  # noqa: Y015
+
+@_typing.final
+class BatchGetContactTimesRequest(_message.Message):
+    """BatchGetContactTimesRequest names customers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEYS_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    times: _builtins.int
+    """times is how many times to give for each: default 3, at most 10."""
+    @_builtins.property
+    def customer_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """customer_keys are 1 to 100 customers."""
+
+    def __init__(
+        self,
+        *,
+        customer_keys: _abc.Iterable[_builtins.int] | None = ...,
+        times: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_keys", b"customer_keys", "times", b"times"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetContactTimesRequest: _TypeAlias = BatchGetContactTimesRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetContactTimesResponse(_message.Message):
+    """BatchGetContactTimesResponse answers BatchGetContactTimes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def customers(self) -> _containers.RepeatedCompositeFieldContainer[_timing_pb2.ContactTimes]:
+        """customers stand in the order asked, without the unknown."""
+
+    def __init__(
+        self,
+        *,
+        customers: _abc.Iterable[_timing_pb2.ContactTimes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customers", b"customers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetContactTimesResponse: _TypeAlias = BatchGetContactTimesResponse  # noqa: Y015
 
 @_typing.final
 class ListPlaceClassesRequest(_message.Message):
@@ -2946,7 +2999,9 @@ class GetSnapshotRequest(_message.Message):
     run_id: _builtins.str
     """run_id names the run; empty for the latest."""
     table: _builtins.str
-    """table is which: `features`, `tags`, `anchors` or `dwell`."""
+    """table is which: `features`, `tags`, `anchors` or `dwell`; `wide` has every item of the feature catalogue whose feed
+    is known, and no files until it is built.
+    """
     def __init__(
         self,
         *,

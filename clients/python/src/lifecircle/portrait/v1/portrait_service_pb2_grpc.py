@@ -120,6 +120,11 @@ class PortraitServiceStub:
                 request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdResponse.FromString,
                 _registered_method=True)
+        self.BatchGetContactTimes = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/BatchGetContactTimes',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.BatchGetContactTimesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.BatchGetContactTimesResponse.FromString,
+                _registered_method=True)
         self.ListPlaceClasses = channel.unary_unary(
                 '/lifecircle.portrait.v1.PortraitService/ListPlaceClasses',
                 request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListPlaceClassesRequest.SerializeToString,
@@ -512,6 +517,13 @@ class PortraitServiceServicer:
 
     def GetCrowd(self, request, context):
         """Gives the peaks and troughs (波峰、波谷) of the places of a class over the hours of a kind of day.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetContactTimes(self, request, context):
+        """Says when, and through which channel, each of some customers is best contacted (场景、时段、波峰波谷).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -990,6 +1002,11 @@ def add_PortraitServiceServicer_to_server(servicer, server):
                     servicer.GetCrowd,
                     request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdRequest.FromString,
                     response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdResponse.SerializeToString,
+            ),
+            'BatchGetContactTimes': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetContactTimes,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.BatchGetContactTimesRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.BatchGetContactTimesResponse.SerializeToString,
             ),
             'ListPlaceClasses': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPlaceClasses,
@@ -1722,6 +1739,33 @@ class PortraitService:
             '/lifecircle.portrait.v1.PortraitService/GetCrowd',
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdRequest.SerializeToString,
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.GetCrowdResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetContactTimes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/BatchGetContactTimes',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.BatchGetContactTimesRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.BatchGetContactTimesResponse.FromString,
             options,
             channel_credentials,
             insecure,

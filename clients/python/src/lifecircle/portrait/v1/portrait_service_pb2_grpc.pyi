@@ -54,6 +54,8 @@ class PortraitServiceStub:
     """Lists the main dwell areas of the city in one slot, the one with most time first; none of fewer than ten customers."""
     GetCrowd: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetCrowdRequest, _portrait_service_pb2.GetCrowdResponse]
     """Gives the peaks and troughs (波峰、波谷) of the places of a class over the hours of a kind of day."""
+    BatchGetContactTimes: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.BatchGetContactTimesRequest, _portrait_service_pb2.BatchGetContactTimesResponse]
+    """Says when, and through which channel, each of some customers is best contacted (场景、时段、波峰波谷)."""
     ListPlaceClasses: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListPlaceClassesRequest, _portrait_service_pb2.ListPlaceClassesResponse]
     """Lists the tree of place classes."""
     ListPlaceTasks: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListPlaceTasksRequest, _portrait_service_pb2.ListPlaceTasksResponse]
@@ -320,6 +322,14 @@ class PortraitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_portrait_service_pb2.GetCrowdRequest, _abc.Awaitable[_portrait_service_pb2.GetCrowdResponse]],
     ) -> _abc.Awaitable[_portrait_service_pb2.GetCrowdResponse]:
         """Gives the peaks and troughs (波峰、波谷) of the places of a class over the hours of a kind of day."""
+
+    @_abc_1.abstractmethod
+    def BatchGetContactTimes(
+        self,
+        request: _portrait_service_pb2.BatchGetContactTimesRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.BatchGetContactTimesRequest, _abc.Awaitable[_portrait_service_pb2.BatchGetContactTimesResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.BatchGetContactTimesResponse]:
+        """Says when, and through which channel, each of some customers is best contacted (场景、时段、波峰波谷)."""
 
     @_abc_1.abstractmethod
     def ListPlaceClasses(

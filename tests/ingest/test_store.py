@@ -221,3 +221,49 @@ async def test_rows_that_are_all_new_go_straight_into_the_log_as_postgres_would_
     for row, told_row in zip(found, rows.to_dicts(), strict=True):
         kept = {name: value for name, value in told_row.items() if name not in ("line", "time") and value is not None}
         assert json.loads(row.said) | {"time": ""} == kept | {"time": ""}
+
+
+_SAID: list[dict[str, object]] = [
+    {},
+    {"bb": "x", "a": "y", "é": "z", "ab": "\u7ec4"},
+    {"flag": True, "none": None, "int": 7, "whole": 3900.0, "below": -4.0},
+    {"deep": {"zz": [1, "two", {"b": None, "aa": False}], "y": {}}, "list": []},
+    *(dict[str, object](text=each, a="b") for each in _DIRTY),
+]
+
+
+async def test_new_events_are_copied_as_the_statements_would_have_written_them(clean: Database) -> None:
+    """The digest of what was told is that of event_digest(), however the event came into the log."""
+    events, arrival = Events(), Arrival("b", NOW, "")
+    all_told = [told(at, attributes=each) for at, each in enumerate(_SAID)]
+    moments = [NOW + timedelta(microseconds=1), datetime(1970, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC)]
+    all_told += [told(100 + at, occur_time=each) for at, each in enumerate(moments)]
+    assert all(each.digest for each in all_told)
+    async with clean.begin() as tx:
+        assert await events.write(tx, all_told, arrival, fresh=True) == []
+        again = await events.write(tx, all_told, Arrival("c", NOW, ""), fresh=True)  # known: looked at one by one
+        await tx.commit()
+    assert [(each.at, each.event_id, each.same) for each in again] == [
+        (at, f"b-{at}", True) for at in range(len(all_told))
+    ]
+    async with clean.read() as read:
+        wrong = await read.rows(
+            text("SELECT source_event_id FROM event JOIN event_key USING (source, source_event_id, event_id) "
+                 "WHERE digest <> event_digest(type, customer_key, occur_time, attributes)")
+        )  # fmt: skip
+        kept = await read.rows(text("SELECT source_event_id, occur_time, attributes FROM event ORDER BY event_no"))
+    assert wrong == []
+    assert [tuple(row) for row in kept] == [
+        (each.source_event_id, each.occur_time, each.attributes) for each in all_told
+    ]
+
+
+@pytest.mark.parametrize("number", [1.5, 1e15, -0.0, 1e300])
+async def test_what_postgres_prints_in_another_way_is_hashed_by_postgres(clean: Database, number: float) -> None:
+    odd = told(1, attributes={"number": number})
+    assert odd.digest is None
+    assert told(1, occur_time=datetime(1969, 12, 31, tzinfo=UTC)).digest is None
+    async with clean.begin() as tx:
+        assert await Events().write(tx, [odd], Arrival("b", NOW, ""), fresh=True) == []
+        again = await Events().write(tx, [odd], Arrival("c", NOW, ""), fresh=True)
+    assert [(each.event_id, each.same) for each in again] == [("b-0", True)]

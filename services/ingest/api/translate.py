@@ -185,18 +185,26 @@ def event(found: events.Event) -> Event:
 
 def told(asked: Event) -> events.Told:
     """An event as a source tells it. Raises invalid_field when its time is none."""
-    try:
-        occur_time = asked.occur_time.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise invalid_field([("event.occur_time", "is not a time")]) from error
     return events.Told(
         source=asked.source,
         source_event_id=plain(asked.source_event_id, "event.source_event_id"),
         type=asked.type,
         customer_key=asked.customer_key,
-        occur_time=occur_time,
+        occur_time=_moment(asked.occur_time),
         attributes=_attributes(asked.attributes),
     )
+
+
+def _moment(asked: Timestamp) -> datetime:
+    """A time; ToDatetime() does the same in five times the time. Raises invalid_field."""
+    seconds, nanos = asked.seconds, asked.nanos
+    try:
+        if not 0 <= nanos < 1_000_000_000:
+            raise ValueError
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise invalid_field([("event.occur_time", "is not a time")]) from error
+    return moment.replace(microsecond=nanos // 1000) if nanos else moment
 
 
 def batch(request: PublishEventsRequest, caller: str) -> Batch:
@@ -258,8 +266,7 @@ def wanted(request: WatchEventsRequest) -> Wanted:
 
 def _attributes(struct: Struct) -> dict[str, Any]:
     """A Struct as JSON values; MessageToDict does the same in thrice the time. Raises invalid_field."""
-    fields = struct.fields
-    return {name: _value(fields[name]) for name in fields}
+    return {name: value.string_value or _value(value) for name, value in struct.fields.items()}
 
 
 def _value(value: Value) -> Any:

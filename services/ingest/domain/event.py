@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
-from services.ingest.domain import identity
+from services.ingest.domain import canonical, identity
 from services.ingest.domain.feed import Feed, Type
 
 STAGED = ("source_event_id", "type", "customer_key", "occur_time", "attributes", "line")
@@ -23,7 +23,7 @@ _ATTRIBUTES_MOST = 64
 _ATTRIBUTES_BYTES = 32 * 1024
 _ESCAPED = r'["\\\x00-\x1f\x7f]'  # what JSON may write in another way
 _md5 = functools.partial(hashlib.md5, usedforsecurity=False)
-_encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder each time
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _NUMBER_PROBLEM = "holds what looks like a telephone number; name the customer by customer_key"
 
 
@@ -57,7 +57,25 @@ class Told:
     @functools.cached_property
     def attributes_json(self) -> str:
         """The attributes as Postgres takes them."""
-        return _encode(self.attributes)
+        return self._written[0]
+
+    @functools.cached_property
+    def digest(self) -> bytes | None:
+        """What event_digest() in Postgres gives of it; None when that cannot be said from here."""
+        attributes, is_canonical = self._written
+        moment = (self.occur_time - _EPOCH) // _MICROSECOND
+        if not is_canonical or moment < 0:
+            return None
+        epoch = f"{moment // 1_000_000}.{moment % 1_000_000:06}"
+        return _md5(f"{self.type}|{self.customer_key}|{epoch}|{attributes}".encode()).digest()
+
+    @functools.cached_property
+    def _written(self) -> tuple[str, bool]:
+        """The attributes as JSON, and whether they are as Postgres writes them."""
+        try:
+            return canonical.text_of(self.attributes), True
+        except canonical.NotCanonical:
+            return canonical.encode(self.attributes), False
 
 
 @dataclass(frozen=True)
@@ -182,7 +200,7 @@ def digests(rows: pl.DataFrame) -> pl.Series:
 
 def _json(shown: Mapping[str, pl.Expr]) -> pl.Expr:
     """An object without its nulls; keys in the order of jsonb: the shorter first, then by their bytes."""
-    names = sorted(shown, key=lambda name: (len(name.encode()), name.encode()))
+    names = canonical.in_order(shown)
     texts = {name: shown[name].map_batches(_json_texts, return_dtype=pl.String, is_elementwise=True) for name in names}
     entries = [pl.concat_str(pl.lit(f"{json.dumps(name, ensure_ascii=False)}: "), texts[name]) for name in names]
     return pl.concat_str(pl.lit("{"), pl.concat_str(entries, separator=", ", ignore_nulls=True), pl.lit("}"))

@@ -7,7 +7,7 @@ Format: https://www.postgresql.org/docs/current/sql-copy.html (Binary Format).
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,9 @@ JSON = "attributes"
 
 _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TAIL = b"\xff\xff"
-_EPOCH = 946_684_800_000
-"""2000-01-01 in Unix milliseconds; from there Postgres counts microseconds."""
+_START = datetime(2000, 1, 1, tzinfo=UTC)
+"""From there Postgres counts microseconds."""
+_EPOCH = int(_START.timestamp()) * 1_000_000
 _BYTES = pa.large_binary()
 _UUID_BYTES = 16
 _PIECE_BYTES = 1 << 20
@@ -32,7 +33,7 @@ def copy_format(rows: pl.DataFrame, same: Mapping[str, str | datetime], columns:
     """Rows for COPY … (FORMAT binary) in the order of `columns`.
 
     A column is in `rows`, or in `same` when it is one value for all. String is sent as text (JSON as jsonb),
-    Int64 as bigint, Datetime in ms as timestamptz, Binary of 16 bytes as uuid. Nothing is null.
+    Int64 as bigint, Datetime in ms or us as timestamptz, Binary of 16 bytes as uuid. Nothing is null.
     """
     pieces: list[pa.Array] = []
     fixed = [_number(len(columns), ">i2")]
@@ -68,7 +69,7 @@ def _number(value: int, kind: str) -> npt.NDArray[Any]:
 def _constant(value: str | datetime) -> list[npt.NDArray[Any]]:
     """Length and bytes of a value that all rows have."""
     if isinstance(value, datetime):
-        return [_number(8, ">i4"), _number(round(value.timestamp() * 1e6) - _EPOCH * 1000, ">i8")]
+        return [_number(8, ">i4"), _number((value - _START) // timedelta(microseconds=1), ">i8")]
     data = value.encode()
     return [_number(len(data), ">i4"), *([np.array(data, dtype=f"V{len(data)}")] if data else [])]
 
@@ -81,8 +82,7 @@ def _fixed(column: pl.Series) -> list[npt.NDArray[Any]]:
         return [_number(_UUID_BYTES, ">i4"), data]
     numbers = column.cast(pl.Int64).to_numpy()
     if isinstance(column.dtype, pl.Datetime):
-        assert column.dtype.time_unit == "ms", f"{column.name} is not in milliseconds"
-        numbers = (numbers - _EPOCH) * 1000
+        numbers = numbers * {"ms": 1000, "us": 1}[column.dtype.time_unit] - _EPOCH
     return [_number(8, ">i4"), numbers.astype(">i8")]
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import Integer, Text
 
 from services.ingest.domain.event import STAGED, Event, Told, Unfit
-from services.ingest.store.binary import copy_format, sent
+from services.ingest.store.binary import sent
+from services.ingest.store.event_rows import Part, Same, content_of, file_rows, told_rows
 from services.kit.db import Read, Write
 from services.kit.log import Page, Position
 
@@ -74,29 +75,52 @@ class Left:
 class Events:
     """The tables `event`, `event_key` and `event_reject`."""
 
-    async def write(self, tx: Write, told: Sequence[Told], arrival: Arrival) -> list[Left]:
-        """Write events in this order, each unless its source told one under its id before; gives those not written."""
+    async def write(self, tx: Write, told: Sequence[Told], arrival: Arrival, *, fresh: bool = False) -> list[Left]:
+        """Write events in this order, each unless its source told one under its id before; gives those not written.
+
+        `fresh`: none is expected to be known. Then they are written at once, and looked at one by one only when the
+        index of the keys says that one is known after all.
+        """
         orgs = await self._placed(tx, {each.customer_key for each in told} - {0})
         left = [Left(at, "", same=False) for at, each in enumerate(told) if each.customer_key not in orgs]
         fit = [(f"{arrival.batch_id}-{at}", at) for at, each in enumerate(told) if each.customer_key in orgs]
+        if fresh and all(told[at].digest for _, at in fit):
+            same: Same = {"traceparent": arrival.traceparent, "receive_time": arrival.receive_time}
+            if await self._copied(tx, told_rows([(event_id, told[at]) for event_id, at in fit], orgs, same)):
+                return left
         keys = await tx.driver.fetchval(
-            _ADD_KEYS, [event_id for event_id, _ in fit], *_content([told[at] for _, at in fit]), arrival.receive_time
+            _ADD_KEYS, [event_id for event_id, _ in fit], *content_of([told[at] for _, at in fit]), arrival.receive_time
         )
         new = set(keys or ())
-        fresh = [(event_id, at) for event_id, at in fit if event_id in new]
+        added = [(event_id, at) for event_id, at in fit if event_id in new]
         await tx.driver.execute(
             _ADD_EVENTS,
-            [event_id for event_id, _ in fresh],
-            *_content([told[at] for _, at in fresh]),
-            [orgs[told[at].customer_key] for _, at in fresh],
+            [event_id for event_id, _ in added],
+            *content_of([told[at] for _, at in added]),
+            [orgs[told[at].customer_key] for _, at in added],
             arrival.receive_time,
             arrival.traceparent,
         )
         again = [at for event_id, at in fit if event_id not in new]
         if again:
-            earlier = await tx.driver.fetch(_EARLIER, again, *_content([told[at] for at in again]))
+            earlier = await tx.driver.fetch(_EARLIER, again, *content_of([told[at] for at in again]))
             left += [Left(row["at"], row["event_id"], row["same"]) for row in earlier]
         return left
+
+    async def _copied(self, tx: Write, parts: Sequence[Part]) -> bool:
+        """COPY rows into tables; False, and nothing is written, when the index of the keys says that one is known."""
+        try:
+            async with tx.driver.transaction():
+                await self._copy(tx, parts)
+        except asyncpg.UniqueViolationError:
+            return False
+        return True
+
+    async def _copy(self, tx: Write, parts: Sequence[Part]) -> None:
+        for part in parts:
+            await tx.driver.copy_to_table(
+                part.table, source=sent(part.data), columns=part.columns, schema_name=_SCHEMA, format="binary"
+            )
 
     async def _placed(self, tx: Write, customers: set[int]) -> dict[int, str]:
         """The organisation of each customer who is known and not erased; nobody (0) is in none."""
@@ -141,17 +165,12 @@ class Events:
         False, and nothing is written, when the source told an event under one of their ids before: the key's index
         says so. That is seldom, and everything else needs no staging and no second look.
         """
-        same: dict[str, str | datetime] = {"source": source, "delivery_id": delivery_id, "traceparent": traceparent}
-        same["receive_time"] = now
+        same: Same = {"source": source, "delivery_id": delivery_id, "traceparent": traceparent, "receive_time": now}
         try:
             async with tx.driver.transaction():
                 while (rows := await asyncio.to_thread(next, frames, None)) is not None:
                     orgs = await self._orgs(tx, rows["customer_key"].unique())
-                    keys, log = await asyncio.to_thread(_as_copied, rows, orgs, same)
-                    for table, names, data in (("event_key", _KEY_COLUMNS, keys), ("event", _LOG_COLUMNS, log)):
-                        await tx.driver.copy_to_table(
-                            table, source=sent(data), columns=names, schema_name=_SCHEMA, format="binary"
-                        )
+                    await self._copy(tx, await asyncio.to_thread(file_rows, rows, orgs, same))
         except asyncpg.UniqueViolationError:
             return False
         return True
@@ -203,43 +222,13 @@ class Events:
         return Page(facts, reached, full, int(rows[0].head))
 
 
-def _content(told: Sequence[Told]) -> list[list[Any]]:
-    """What events say, column by column."""
-    return [
-        [each.source for each in told],
-        [each.source_event_id for each in told],
-        [each.type for each in told],
-        [each.customer_key for each in told],
-        [each.occur_time for each in told],
-        [each.attributes_json for each in told],
-    ]
-
-
 def _as_csv(rows: pl.DataFrame) -> bytes:
     """Rows for COPY: made by Polars, since a Python object a value costs ten times as much."""
     local = rows.with_columns(pl.col("occur_time").dt.replace_time_zone(None))
     return local.write_csv(include_header=False, datetime_format="%Y-%m-%dT%H:%M:%S%.3f+00").encode()
 
 
-def _as_copied(rows: pl.DataFrame, orgs: pl.DataFrame, same: Mapping[str, str | datetime]) -> tuple[bytes, bytes]:
-    """Rows of `event_key` and of `event` for COPY in its binary format."""
-    event_id = f"{same['delivery_id']}-" + pl.col("line").cast(pl.String)
-    made = rows.with_columns(event_id=event_id, line=pl.col("line").cast(pl.Int64))
-    if orgs.height:
-        placed = made.join(orgs, on="customer_key", how="left", maintain_order="left")
-        made = placed.with_columns(pl.col("org_id").fill_null(""))
-    else:
-        same = {**same, "org_id": ""}
-    by_key = made.select("source_event_id", "event_id", "digest").sort("source_event_id")
-    return copy_format(by_key, same, _KEY_COLUMNS), copy_format(made, same, _LOG_COLUMNS)
-
-
 _SCHEMA = "ingest"
-_KEY_COLUMNS = ["source", "source_event_id", "event_id", "digest", "receive_time"]
-_LOG_COLUMNS = [
-    "event_id", "source", "source_event_id", "type", "customer_key", "org_id", "occur_time", "receive_time",
-    "attributes", "delivery_id", "line", "traceparent",
-]  # fmt: skip
 
 _ORGS = """
 SELECT array_agg(customer_key), array_agg(org_id) FROM customer WHERE customer_key = ANY($1::bigint[])

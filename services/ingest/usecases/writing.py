@@ -27,6 +27,7 @@ GROUP = 2000
 """Events in one transaction, at most; a single batch may be larger."""
 ROOM = 20_000
 """Events that may wait; who brings more waits outside, and his stream is not read on."""
+_WARY_GROUPS = 20
 _SEAL = b"event"
 
 _log = structlog.get_logger(__name__)
@@ -77,6 +78,7 @@ class Writer:
         self._queued = 0
         self._room = asyncio.Condition()
         self._writing: asyncio.Task[None] | None = None
+        self._wary = 0
 
     async def write(self, batch: Batch) -> Outcome:
         """Durable when this returns. Raises what Postgres raises; then nothing of the batch may be assumed."""
@@ -140,7 +142,7 @@ class Writer:
         arrival = Arrival(self._ids(), self._clock(), group[0].traceparent)
         told = [event for each in group for _, event in each.batch.told]
         async with self._db.begin() as tx:
-            left = {each.at: each for each in await self._events.write(tx, told, arrival)} if told else {}
+            left = {each.at: each for each in await self._write(tx, told, arrival)}
             outcomes, first = [], 0
             for each in group:
                 outcomes.append(_outcome(each.batch, left, first, arrival.batch_id))
@@ -152,6 +154,14 @@ class Writer:
         _events(sum(len(each.known) for each in outcomes), outcome="duplicate")
         _events(sum(len(each.unfit) for each in outcomes), outcome="rejected")
         return outcomes
+
+    async def _write(self, tx: Write, told: Sequence[Told], arrival: Arrival) -> list[store.events.Left]:
+        """Write events as new ones, but for some time after one was known: a source that repeats itself goes on so."""
+        if not told:
+            return []
+        left = await self._events.write(tx, told, arrival, fresh=not self._wary)
+        self._wary = _WARY_GROUPS if any(each.event_id for each in left) else max(0, self._wary - 1)
+        return left
 
     async def _keep(self, tx: Write, batch: Batch, outcome: Outcome, arrival: Arrival) -> None:
         for source, part, position in batch.positions:

@@ -58,8 +58,10 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         asking = Asking(db, inputs, models, clock, ids)
         keeper = Keeper(db, inputs, knowledge, models, lake)
         reading = Reading(db, knowledge, models, matrices, stop)
+        recommending = Recommending(db, keeper, clock, ids)
+        closing.push_async_callback(recommending.close)
         api = RecommendApi(
-            Recommending(db, knowledge, keeper, clock, ids),
+            recommending,
             reading,
             asking,
             Guiding(db, knowledge, inputs, clock),

@@ -31,6 +31,7 @@ run = Table(
     Column("columns", JSONB, nullable=False),
     Column("serves", Boolean, nullable=False),
     Column("begun", Boolean, nullable=False),
+    Column("pack", JSONB),
 )
 
 profile = Table(

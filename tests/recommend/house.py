@@ -69,8 +69,9 @@ class House:
         self.taking = Taking(
             self.inputs, self.knowledge, asking, self.lake.orders, self.lake.products, lambda: NOW, seed=1
         )
+        self.recommending = Recommending(db, self.keeper, lambda: NOW, ids)
         api = RecommendApi(
-            Recommending(db, self.knowledge, self.keeper, lambda: NOW, ids),
+            self.recommending,
             Reading(db, self.knowledge, self.models, self.matrices, asyncio.Event()),
             asking,
             Guiding(db, self.knowledge, self.inputs, lambda: NOW),
@@ -122,7 +123,7 @@ class House:
 
 
 @pytest.fixture
-async def house(db: Database, tmp_path: Path) -> House:
+async def house(db: Database, tmp_path: Path) -> AsyncIterator[House]:
     async with db.begin() as tx:
         for table in ("matrix_file", "matrix", "model", "pattern", "ownership", "product", "profile", "run"):
             await tx.execute(text(f"DELETE FROM {table}"))
@@ -132,7 +133,9 @@ async def house(db: Database, tmp_path: Path) -> House:
         ):  # fmt: skip
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.commit()
-    return House(db, tmp_path)
+    place = House(db, tmp_path)
+    yield place
+    await place.recommending.close()
 
 
 @pytest.fixture

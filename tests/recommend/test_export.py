@@ -146,20 +146,21 @@ def test_contributions_add_up_to_the_distribution_and_name_the_own_product_never
     data, _, forest, _ = small
     rows = rf_cf.inputs(data.profile, data.owned)
     told = forest.distribution(rows)
-    for number in range(0, 300, 7):
-        base, change = forest.contributions(rows[number])
-        assert np.abs(base + change.sum(axis=0) - told[number]).max() < 1e-6
-        owns = bool(data.owned[number].any())
-        for column in np.flatnonzero(~data.owned[number]):
-            found = reason.drivers(int(column), base, change, owns)
-            inputs = data.profile.shape[1] + P
-            assert all(each.number not in (data.profile.shape[1] + column, inputs) for each in found)
-            assert [each.weight for each in found] == sorted((each.weight for each in found), reverse=True)
-            odds = acceptance.log_odds(told[number : number + 1], np.array([owns]))[0, column]
-            share = reason.alike(int(column), base, change, owns)
-            assert 0 <= share <= 1
-            if 0.01 < share < 0.99:
-                assert np.log(share / (1 - share)) == pytest.approx(odds, abs=0.05)
+    some = np.arange(0, 300, 7)
+    every = np.tile(np.arange(P + 1), (len(some), 1))
+    base, change = forest.contributions(rows[some], every)
+    assert np.abs(base + change.sum(axis=1) - told[some]).max() < 1e-6
+    owns = data.owned[some].any(axis=1)
+    why = reason.evidence(forest, rows[some], every[:, :P], owns)
+    own = data.profile.shape[1] + every[:, :P, None]
+    assert not ((why.inputs == own) | (why.inputs == data.profile.shape[1] + P)).any()
+    assert (np.diff(why.weights, axis=2) <= 0).all()
+    assert ((why.inputs >= 0) == (why.weights > 0.02)).all()
+    odds = acceptance.log_odds(told[some], owns)
+    assert why.alike.min() >= 0
+    assert why.alike.max() <= 1
+    asked = (why.alike > 0.01) & (why.alike < 0.99) & ~data.owned[some]
+    assert np.abs(np.log(why.alike[asked] / (1 - why.alike[asked])) - odds[asked]).max() < 0.05
 
 
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 12), st.just(P))))

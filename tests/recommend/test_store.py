@@ -216,7 +216,7 @@ async def test_the_run_that_answers_is_swapped_whole_and_tells_ownership_the_org
     db: Database, taking: Taking, tmp_path: Path
 ) -> None:
     await take(db, taking, order_delivery(tmp_path, [(3, "A1", "O1", "open", 1), (6, "A1", "O2", "cancel", 1)]))
-    inputs, knowledge = store.Inputs(), store.Knowledge()
+    inputs = store.Inputs()
     async with db.begin() as tx:
         for name in ("old", "new"):
             await inputs.keep_run(tx, Run(name, DAY, 2, (), {}))
@@ -227,11 +227,14 @@ async def test_the_run_that_answers_is_swapped_whole_and_tells_ownership_the_org
         await inputs.serve_run(tx, "new", ["f"])
         assert not await inputs.is_newer(tx, "old")
         await tx.commit()
+    hot, wanted = store.Hot(db), {3: Known("new", "G1", b"new", ("A1",)), 6: Known("new", "G2", b"", (), {"A1": 0.001})}
+    assert await hot.known([3, 4, 6], profiles=True) == wanted
+    assert await hot.known([3, 4], profiles=False) == {3: Known("", "", b"", ("A1",)), 4: Known("", "", b"", ())}
+    await hot._idle[0][0].close()  # as after a restart of Postgres: through the pool, and anew
+    assert await hot.known([3, 4, 6], profiles=True) == wanted
+    assert await hot.known([3, 4, 6], profiles=True) == wanted
+    await hot.close()
     async with db.read() as read:
-        known = await knowledge.known(read, 3)
-        assert known == Known("new", "G1", b"new", ("A1",))
-        assert (await knowledge.known(read, 6)) == Known("new", "G2", b"", (), {"A1": 0.001})
-        assert await knowledge.known(read, 4) is None
         served = await inputs.served(read)
         assert served is not None
         assert served.run_id == "new"

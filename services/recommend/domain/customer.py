@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from services.recommend.domain.snapshot import File
+
 
 @dataclass(frozen=True)
 class Served:
-    """The run whose profiles answer, with the names of its feature columns in order."""
+    """The run whose profiles answer, the names of its feature columns in order, and the file they are packed in."""
 
     run_id: str
     columns: tuple[str, ...]
     labels: Mapping[str, str]
+    pack: File | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import numpy as np
 
 from services.recommend.domain.acceptance import SMOOTHING
 from services.recommend.domain.association import Association
-from services.recommend.domain.product import Floats
+from services.recommend.domain.product import Flags, Floats, Ints, Singles
+from services.recommend.domain.rf_cf import Forest
 
 _MOST_DRIVERS = 3
 _LEAST = 0.02  # of the log-odds; a weaker driver is not worth a word
@@ -32,37 +33,44 @@ LABELS = {
 
 
 @dataclass(frozen=True)
-class Driver:
-    """An input in the customer's favour: its number among [profile | products], and its part of the log-odds."""
+class Evidence:
+    """Why some products for some customers.
 
-    number: int
-    weight: float
-
-
-def drivers(product: int, base: Floats, change: Floats, owns: bool) -> list[Driver]:
-    """The strongest inputs in favour of a product, the strongest first.
-
-    `base` (p + 1,) and `change` (width, p + 1) are Forest.contributions of the customer. A change of the shares moves
-    the log-odds, to first order, by the change of the product's share over that share less the change of what it stands
-    against over that.
+    `alike` (n, k) is the share of the training customers in the same leaves who hold the product; `inputs` (n, k, 3)
+    are the numbers of the strongest drivers, the strongest first, -1 for none; `weights` their parts of the log-odds.
     """
-    end = base + change.sum(axis=0)
-    share, against = end[product], end[-1] - (0.0 if owns else end[product])
-    moved = change[:, product]
-    opposed = change[:, -1] - (0.0 if owns else moved)
-    weight = moved / (share + SMOOTHING) - opposed / (against + SMOOTHING)
+
+    alike: Floats
+    inputs: Ints
+    weights: Floats
+
+
+def evidence(forest: Forest, rows: Singles, products: Ints, owns: Flags) -> Evidence:
+    """Explain `products` (n, k) for the customers of `rows` (n, width), who own something or not (n,).
+
+    A change of the shares moves the log-odds, to first order, by the change of the product's share over that share less
+    the change of what it stands against over that.
+    """
+    none = forest.value.shape[1] - 1
+    asked = np.column_stack([products, np.full(len(products), none)])
+    base, change = forest.contributions(rows, asked)
+    end = base + change.sum(axis=1)
+    cold = ~owns[:, None]
+    share, rest = end[:, :-1], end[:, -1:]
+    against = np.where(cold, rest - share, rest)
+    moved = change[:, :, :-1]
+    opposed = change[:, :, -1:] - np.where(cold[:, :, None], moved, 0.0)
+    weight = moved / (share + SMOOTHING)[:, None] - opposed / (against + SMOOTHING)[:, None]
     # That the product itself is not owned goes without saying, and so does the last input, whether anything is.
-    weight[[len(weight) - 1 - (len(base) - 1) + product, len(weight) - 1]] = 0.0
-    order = np.argsort(-weight, kind="stable")[:_MOST_DRIVERS]
-    return [Driver(int(number), float(weight[number])) for number in order if weight[number] > _LEAST]
-
-
-def alike(product: int, base: Floats, change: Floats, owns: bool) -> float:
-    """The share of the training customers in the same leaves who hold the product."""
-    end = base + change.sum(axis=0)
-    against = end[-1] if owns else 1.0 - end[product]
-    whole = end[product] + against
-    return float(np.clip(end[product] / whole, 0.0, 1.0)) if whole > 0 else 0.0
+    first = rows.shape[1] - 1 - none
+    np.put_along_axis(weight, (first + products)[:, None], 0.0, axis=1)
+    weight[:, -1] = 0.0
+    told = weight.transpose(0, 2, 1)
+    order = np.argsort(-told, axis=2, kind="stable")[:, :, :_MOST_DRIVERS]
+    strongest = np.take_along_axis(told, order, axis=2)
+    whole = share + np.where(cold, 1.0 - share, rest)
+    alike = np.clip(np.where(whole > 0, share / np.where(whole > 0, whole, 1.0), 0.0), 0.0, 1.0)
+    return Evidence(alike, np.where(strongest > _LEAST, order, -1), strongest)
 
 
 @dataclass(frozen=True)

@@ -87,12 +87,6 @@ class Forest:
         goes_left = np.where(np.isnan(told), self.missing_left[node], told <= self.threshold[node])
         return np.where(goes_left, self.left[node], self.right[node])
 
-    def _step_of_one(self, node: Nodes, x: Singles) -> Nodes:
-        """`step` of one row (width,), node (trees,): a third of the time, and every answer is explained."""
-        told = x[self.feature[node]]
-        goes_left = (told <= self.threshold[node]) | (self.missing_left[node] & (told != told))
-        return np.where(goes_left, self.left[node], self.right[node])
-
     def leaves(self, x: Singles) -> Nodes:
         """The leaf of every row in every tree, shape (n, trees)."""
         node = np.broadcast_to(self.root, (len(x), len(self.root)))
@@ -105,27 +99,26 @@ class Forest:
         mean: Floats = self.value[self.leaves(x)].mean(axis=1, dtype=np.float64)
         return mean
 
-    def contributions(self, x: Singles) -> tuple[Floats, Floats]:
-        """What each input did to the distribution of one row x (width,), walking down the trees.
+    def contributions(self, x: Singles, products: Ints) -> tuple[Floats, Floats]:
+        """What each input did to the shares of some products, walking down the trees; `products` (n, k) of each row.
 
-        Gives the mean value at the roots, shape (p + 1,), and the sum per input of the changes at the splits on it,
-        shape (width, p + 1), over the number of trees. Their sum is the distribution (Saabas 2014; Palczewska et al.
-        2013). The first split, which only chooses between the two forests, belongs to the roots.
+        Gives the mean value at the roots, shape (n, k), and the sum per input of the changes at the splits on it, shape
+        (n, width, k), over the number of trees. Their sum is the distribution (Saabas 2014; Palczewska et al. 2013).
+        The first split, which only chooses between the two forests, belongs to the roots.
         """
-        node = self._step_of_one(self.root, x)
-        base: Floats = self.value[node].mean(axis=0, dtype=np.float64)
-        before, after = [], []
-        while not np.array_equal(step := self._step_of_one(node, x), node):
-            before.append(node)
-            after.append(step)
-            node = step
-        if not before:
-            return base, np.zeros((len(x), self.value.shape[1]))
-        place, end = np.concatenate(before), np.concatenate(after)
-        moved = self.value[end].astype(np.float64) - self.value[place]
-        split = np.zeros((len(x), len(place)))  # a column per step with a one at its input: a product adds them up
-        split[self.feature[place], np.arange(len(place))] = 1.0
-        return base, split @ moved / len(self.root)
+        (rows, width), kinds, trees = x.shape, products.shape[1], len(self.root)
+        columns = products[:, None, :]
+        node = self.step(np.broadcast_to(self.root, (rows, trees)), x)
+        value = self.value[node[:, :, None], columns]
+        base: Floats = value.mean(axis=1, dtype=np.float64)
+        change = np.zeros(rows * width * kinds)
+        first = (np.arange(rows) * width)[:, None]
+        while not np.array_equal(step := self.step(node, x), node):
+            after = self.value[step[:, :, None], columns]
+            place = ((first + self.feature[node]) * kinds)[:, :, None] + np.arange(kinds)
+            change += np.bincount(place.ravel(), (after - value).ravel(), minlength=len(change))
+            node, value = step, after
+        return base, change.reshape(rows, width, kinds) / trees
 
 
 def round_down(threshold: Floats) -> Singles:

@@ -2,9 +2,10 @@
 
 from services.recommend.store.acceptances import Acceptances
 from services.recommend.store.guidance import Guidance
+from services.recommend.store.hot import Hot
 from services.recommend.store.inputs import Inputs
 from services.recommend.store.knowledge import Knowledge
 from services.recommend.store.models import Matrices, Models
 from services.recommend.store.outcomes import Outcomes
 
-__all__ = ["Acceptances", "Guidance", "Inputs", "Knowledge", "Matrices", "Models", "Outcomes"]
+__all__ = ["Acceptances", "Guidance", "Hot", "Inputs", "Knowledge", "Matrices", "Models", "Outcomes"]

@@ -130,12 +130,16 @@ class Inputs:
         rows = ((run_id, *record) for record in records)
         return await tx.copy("profile", ["run_id", "customer_key", "org_id", "features"], rows)
 
-    async def serve_run(self, tx: Write, run_id: str, columns: Sequence[str]) -> None:
+    async def serve_run(self, tx: Write, run_id: str, columns: Sequence[str], pack: File | None = None) -> None:
         """Let a run's profiles answer, drop those of earlier runs, and tell ownership the organisations."""
         mine = select(t.run.c.number).where(t.run.c.run_id == run_id).scalar_subquery()
         earlier = select(t.run.c.run_id).where(t.run.c.number < mine)
         await tx.execute(update(t.run).where(t.run.c.serves, t.run.c.run_id != run_id).values(serves=False))
-        await tx.execute(update(t.run).where(t.run.c.run_id == run_id).values(serves=True, columns=list(columns)))
+        await tx.execute(
+            update(t.run)
+            .where(t.run.c.run_id == run_id)
+            .values(serves=True, columns=list(columns), pack=pack and pack.plain)
+        )
         await tx.execute(delete(t.profile).where(t.profile.c.run_id.in_(earlier)))
         keys = select(t.gone.c.customer_key)
         await tx.execute(delete(t.profile).where(t.profile.c.run_id == run_id, t.profile.c.customer_key.in_(keys)))
@@ -152,7 +156,9 @@ class Inputs:
     async def served(self, read: Read) -> Served | None:
         """The run whose profiles answer."""
         row = await read.row(select(t.run).where(t.run.c.serves))
-        return None if row is None else Served(row.run_id, tuple(row.columns), row.labels)
+        if row is None:
+            return None
+        return Served(row.run_id, tuple(row.columns), row.labels, File(**row.pack) if row.pack else None)
 
     async def is_newer(self, read: Read, run_id: str) -> bool:
         """Whether no later run answers already."""

@@ -10,7 +10,6 @@ from sqlalchemy.dialects.postgresql import insert
 from services.kit.db import Read, Write
 from services.recommend import tables as t
 from services.recommend.domain.association import FALSE_DISCOVERY, PRODUCTS, Association
-from services.recommend.domain.customer import Known
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.product import Held, Product, Terms
 
@@ -116,29 +115,6 @@ class Knowledge:
         """One product."""
         row = await read.row(_products().where(t.product.c.product_id == product_id))
         return None if row is None else _held(row)
-
-    async def known(self, read: Read, customer_key: int) -> Known | None:
-        """What is known of a customer in the run that answers."""
-        owned = (
-            select(func.array_agg(t.ownership.c.product_id))
-            .where(t.ownership.c.customer_key == customer_key, t.ownership.c.owned)
-            .scalar_subquery()
-        )
-        gone = (
-            select(func.jsonb_object_agg(t.ownership.c.product_id, func.extract("epoch", t.ownership.c.time)))
-            .where(t.ownership.c.customer_key == customer_key, ~t.ownership.c.owned)
-            .scalar_subquery()
-        )
-        row = await read.row(
-            select(t.profile, owned.label("owned"), gone.label("gone"))
-            .join(t.run, t.run.c.run_id == t.profile.c.run_id)
-            .where(t.run.c.serves, t.profile.c.customer_key == customer_key)
-        )
-        return (
-            None
-            if row is None
-            else Known(row.run_id, row.org_id, row.features, tuple(sorted(row.owned or ())), row.gone or {})
-        )
 
     async def opened_between(self, read: Read, first: datetime, last: datetime) -> set[tuple[int, str]]:
         """The customers and products whose latest order is an opening in this time."""

@@ -16,7 +16,8 @@ from services.recommend.domain.customer import Served
 from services.recommend.domain.product import Catalogue, Product
 from services.recommend.domain.registry import Model
 from services.recommend.domain.rf_cf import Forest
-from services.recommend.lake import Lake, model_path, workbench
+from services.recommend.lake import Lake, model_path, profiles, workbench
+from services.recommend.lake.profiles import Pack
 from services.recommend.model import Graph, unpack_trees
 
 _log = structlog.get_logger(__name__)
@@ -41,6 +42,8 @@ class View:
     """All that answering needs beside the customer: read at most once a second, and never changed afterwards.
 
     `places` are those of the model's features among the served run's columns, -1 for one that the run lacks.
+    `together` are by right product the associations of more than chance, the strongest first.
+    `pack` has the profiles of the served run; without one they are read from Postgres.
     """
 
     loaded: Loaded | None
@@ -51,6 +54,7 @@ class View:
     customers: int
     together: Mapping[str, Sequence[Association]]
     places: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    pack: Pack | None
 
 
 class Keeper:
@@ -69,6 +73,7 @@ class Keeper:
         self._models = models
         self._lake = lake
         self._view: View | None = None
+        self._pack: tuple[str, Pack | None] = ("", None)
         self._read_at = 0.0
         self._loaded: Loaded | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -98,7 +103,10 @@ class Keeper:
             customers = await self._knowledge.customers(read)
             together: dict[str, list[Association]] = {}
             for each in await self._knowledge.associations(read):
-                together.setdefault(each.right, []).append(each)
+                if each.lift > 1.0:
+                    together.setdefault(each.right, []).append(each)
+        for found in together.values():
+            found.sort(key=lambda each: (each.lift, each.left), reverse=True)
         loaded = self._loaded
         catalogue = Catalogue.of([each.product for each in held])
         places = np.zeros(0, dtype=np.int64)
@@ -115,7 +123,22 @@ class Keeper:
             customers,
             together,
             places,
+            await self._mapped(served),
         )
+
+    async def _mapped(self, served: Served | None) -> Pack | None:
+        """The profiles of the served run; a file that cannot be trusted is not mapped."""
+        if served is None or served.pack is None:
+            return None
+        if self._pack[0] != served.pack.sha256:
+            pack = None
+            try:
+                pack = await asyncio.to_thread(profiles.opened, served.pack)
+                _log.info("profiles_mapped", run=served.run_id, customers=len(pack.keys))
+            except Exception as error:
+                _log.error("profiles_refused", run=served.run_id, why=f"{type(error).__name__}: {error}")
+            self._pack = (served.pack.sha256, pack)
+        return self._pack[1]
 
     async def _follow_champion(self) -> None:
         """Begin to load the champion unless it is there, and wait for it when there is nothing else to serve."""

@@ -20,7 +20,7 @@ from services.recommend.domain.ownership import Folded
 from services.recommend.domain.product import Catalogue, Flags
 from services.recommend.domain.registry import SHADOW, Model
 from services.recommend.domain.snapshot import FEEDS, Inputs
-from services.recommend.lake import Features, Lake, model_path, workbench
+from services.recommend.lake import Features, Lake, model_path, profiles, workbench
 from services.recommend.model import check
 from services.recommend.usecases.asking import Asking
 
@@ -185,6 +185,7 @@ class Learning:
         found = await asyncio.to_thread(
             association.four_tables, owned, task.catalogue, names, feature.cleaned(features.values), labels
         )
+        pack = await asyncio.to_thread(profiles.write, self._lake, inputs.run_id, features)
         counts = shortlist.counts(names, features.values, held.opened, owned, task.catalogue.ids)
         async with self._db.begin(statement_seconds=300) as tx:
             await self._models.put(tx, model)
@@ -195,7 +196,7 @@ class Learning:
             await self._knowledge.put_associations(tx, found)
             await self._guidance.put_counts(tx, counts)
             if await self._inputs.is_newer(tx, inputs.run_id):
-                await self._inputs.serve_run(tx, inputs.run_id, features.names)
+                await self._inputs.serve_run(tx, inputs.run_id, features.names, pack)
             champion = await self._models.champion_id(tx)
             if await self._outcomes.teaches(tx, live.FEWEST):
                 await self._asking.queue_acceptance(tx, inputs, task.seed)

@@ -1,13 +1,15 @@
-"""Recommend: one customer, from this service's own copies alone."""
+"""Recommend: one customer, from this service's own copies alone; calls that come together share a batch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from services.kit import paging
+from services.kit import domains, paging
 from services.kit.clock import Clock
 from services.kit.db import Database
+from services.kit.errors import Refusal
 from services.kit.ids import Ids
 from services.recommend import refusals, store
 from services.recommend.domain import reason
@@ -15,6 +17,7 @@ from services.recommend.domain.customer import Known
 from services.recommend.domain.matrix import UNFIT
 from services.recommend.domain.product import Catalogue, Flags, Product, Singles
 from services.recommend.domain.rf_cf import inputs
+from services.recommend.usecases.batches import Batches
 from services.recommend.usecases.keeping import Keeper, Loaded, View, champion
 
 _DEFAULT = 5
@@ -22,12 +25,16 @@ _DEFAULT = 5
 
 @dataclass(frozen=True)
 class Ask:
-    """Who is asked about: `most` products (0: five), of some categories (none: all)."""
+    """Who is asked about: `most` products (0: five), of some categories (none: all).
+
+    `sees` are the organisations that the caller sees, None for all.
+    """
 
     customer_key: int
     most: int
     categories: tuple[str, ...]
     no_profile: bool
+    sees: frozenset[str] | None = field(default_factory=domains.current)
 
 
 @dataclass(frozen=True)
@@ -48,35 +55,80 @@ class Answer:
     attribution_token: str
 
 
+@dataclass(frozen=True)
+class Someone:
+    """One customer of a batch with his call; `profile` (f,) is in the model's order, empty without a model."""
+
+    ask: Ask
+    known: Known
+    profile: Singles
+
+
 class Recommending:
     """Answers Recommend."""
 
-    def __init__(self, db: Database, knowledge: store.Knowledge, keeper: Keeper, clock: Clock, ids: Ids) -> None:
-        self._db = db
-        self._knowledge = knowledge
+    def __init__(self, db: Database, keeper: Keeper, clock: Clock, ids: Ids) -> None:
+        self._hot = store.Hot(db)
         self._keeper = keeper
         self._clock = clock
         self._ids = ids
+        self._batches: Batches[Ask, Answer] = Batches(self._answers)
 
     async def recommend(self, ask: Ask) -> Answer:
         """The best products that the customer could open. Raises customer_not_found, model_missing.
 
         Nobody's model is asked about a customer who declined personalisation: what he owns only rules products out.
         """
-        view = await self._keeper.view()
-        async with self._db.read() as read:
-            known = await self._knowledge.known(read, ask.customer_key)
-        if known is not None:
-            view = await self._keeper.view(known.run_id)  # the same one, unless another run answers since
-        if not ask.no_profile:
-            champion(view)
-        if known is None:
-            raise refusals.customer_not_found(ask.customer_key)
+        return await self._batches.ask(ask)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._hot.close()
+
+    async def _answers(self, asked: Sequence[Ask]) -> list[Answer | BaseException]:
+        view, known = await self._read(asked)
+        told: list[Answer | BaseException] = [refusals.customer_not_found(ask.customer_key) for ask in asked]
         now = self._clock().timestamp()
-        if ask.no_profile:
-            return self._answer(ask, _popular(view, known, ask, now), "", known.run_id)
-        loaded = champion(view)
-        return self._answer(ask, _personal(view, loaded, known, ask, now), loaded.model.model_id, known.run_id)
+        people: dict[int, Someone] = {}
+        for place, ask in enumerate(asked):
+            mine = known.get(ask.customer_key)
+            try:
+                if not ask.no_profile:
+                    champion(view)
+            except Refusal as refusal:
+                told[place] = refusal
+                continue
+            if mine is None or (ask.sees is not None and mine.org_id not in ask.sees):
+                continue
+            if ask.no_profile:
+                told[place] = self._answer(ask, _popular(view, mine, ask, now), "", mine.run_id)
+            else:
+                people[place] = Someone(ask, mine, _profile(view, mine))
+        if people:
+            loaded, them = champion(view), list(people.values())
+            work = (view, loaded, them, now)
+            found = await asyncio.to_thread(_personal, *work) if len(them) > 1 else _personal(*work)
+            for place, given in zip(people, found, strict=True):
+                one = people[place]
+                told[place] = self._answer(one.ask, given, loaded.model.model_id, one.known.run_id)
+        return told
+
+    async def _read(self, asked: Sequence[Ask]) -> tuple[View, Mapping[int, Known]]:
+        """The view, and those of the customers who are known in its run."""
+        view = await self._keeper.view()
+        keys = sorted({ask.customer_key for ask in asked})
+        known = await self._hot.known(keys, profiles=view.pack is None)
+        if view.pack is None:
+            for run_id in {each.run_id for each in known.values()}:
+                view = await self._keeper.view(run_id)  # the same one, unless another run answers since
+            if view.pack is None:
+                return view, known
+        pack, found = view.pack, {}
+        for key, row in zip(keys, pack.rows(np.array(keys, dtype=np.int64)).tolist(), strict=True):
+            if row >= 0 and key in known:
+                org_id, features = pack.orgs[pack.org[row]], pack.values[row].tobytes()
+                found[key] = replace(known[key], run_id=pack.run_id, org_id=org_id, features=features)
+        return view, found
 
     def _answer(self, ask: Ask, given: Sequence[Given], model_id: str, run_id: str) -> Answer:
         names = [each.product.product_id for each in given]
@@ -84,42 +136,54 @@ class Recommending:
         return Answer(tuple(given), model_id, paging.encode(token))
 
 
-def _personal(view: View, loaded: Loaded, known: Known, ask: Ask, now: float) -> list[Given]:
-    profile, owned = _profile(view, known), _owned(view.catalogue, known)
-    eligible = view.catalogue.eligible(owned) & ~_cooling(view.catalogue, known, now)
-    if ask.categories:
-        eligible &= np.array([product.category in ask.categories for product in view.catalogue.products])
+def _personal(view: View, loaded: Loaded, people: Sequence[Someone], now: float) -> list[list[Given]]:
+    """What each is given, one run of the graph for all."""
+    profile = np.stack([one.profile for one in people])
+    owned = np.concatenate([_owned(view.catalogue, one.known) for one in people])
+    eligible = view.catalogue.eligible(owned)
+    for row, one in enumerate(people):
+        if one.known.gone:
+            eligible[row] &= ~_cooling(view.catalogue, one.known, now)[0]
+        if one.ask.categories:
+            eligible[row] &= [product.category in one.ask.categories for product in view.catalogue.products]
     ranking = loaded.graph.rank(profile, owned, eligible)
-    fit = int((ranking.scores[0] > UNFIT).sum())
-    chosen = ranking.ids[0, : min(ask.most or _DEFAULT, fit)].tolist()
-    if not chosen:
-        return []
-    row = inputs(profile, owned)[0]
-    base, change = loaded.forest.contributions(row)
-    words = reason.Words(
+    fit = (ranking.scores > UNFIT).sum(axis=1)
+    many = [min(one.ask.most or _DEFAULT, int(fit[row])) for row, one in enumerate(people)]
+    width = max(many)
+    if not width:
+        return [[] for _ in people]
+    chosen, rows = ranking.ids[:, :width], inputs(profile, owned)
+    why = reason.evidence(loaded.forest, rows, chosen, np.asarray(owned.any(axis=1)))
+    words = _words(view, loaded)
+    return [
+        _given(view, words, one, many[row], (ranking.scores[row].tolist(), chosen[row].tolist(), rows[row].tolist(),
+                                            why.alike[row].tolist(), why.inputs[row].tolist()))
+        for row, one in enumerate(people)
+    ]  # fmt: skip
+
+
+def _words(view: View, loaded: Loaded) -> reason.Words:
+    return reason.Words(
         loaded.model.features,
         view.served.labels if view.served else {},
         {product_id: product.name for product_id, product in view.products.items()},
     )
-    owns = bool(owned.any())
+
+
+Row = tuple[list[float], list[int], list[float], list[float], list[list[int]]]
+"""Of one customer: scores, products, the inputs' values, shares of customers alike, drivers by product."""
+
+
+def _given(view: View, words: reason.Words, one: Someone, many: int, row: Row) -> list[Given]:
+    scores, chosen, values, alike, drivers = row
+    ids, owned = view.catalogue.ids, set(one.known.owned)
     given = []
-    for place, number in enumerate(chosen):
-        told = [
-            words.driver(driver.number, float(row[driver.number]), view.catalogue.ids)
-            for driver in reason.drivers(number, base, change, owns)
-        ]
-        product = view.catalogue.products[number]
-        pair = max(
-            (
-                each
-                for each in view.together.get(product.product_id, ())
-                if each.left in known.owned and each.lift > 1.0
-            ),
-            key=lambda each: (each.lift, each.left),
-            default=None,
-        )
-        share = reason.alike(number, base, change, owns)
-        given.append(Given(product, float(ranking.scores[0, place]), tuple(reason.sentences(told, share, pair, words))))
+    for place in range(many):
+        product = view.catalogue.products[chosen[place]]
+        told = [words.driver(number, values[number], ids) for number in drivers[place] if number >= 0]
+        pair = next((each for each in view.together.get(product.product_id, ()) if each.left in owned), None)
+        reasons = reason.sentences(told, alike[place], pair, words)
+        given.append(Given(product, scores[place], tuple(reasons)))
     return given
 
 
@@ -143,9 +207,9 @@ def _popular(view: View, known: Known, ask: Ask, now: float) -> list[Given]:
 
 
 def _profile(view: View, known: Known) -> Singles:
-    """The customer's features (1, f) in the model's order; NaN for one that the run lacks."""
+    """The customer's features (f,) in the model's order; NaN for one that the run lacks."""
     told = np.append(np.frombuffer(known.features, dtype="<f4"), np.float32(np.nan))
-    profile = told[view.places][None, :]  # place -1 is the NaN at the end
+    profile = told[view.places]  # place -1 is the NaN at the end
     return np.where(np.isfinite(profile), profile, np.float32(np.nan))
 
 

@@ -1,6 +1,6 @@
 """Stays by scikit-mobility and trackintel, and homes by scikit-mobility and bandicoot, on a given Parquet file.
 
-Run in the environment of peers: `.peers/bin/python benchmarks/peers/mobility.py TOOL FILE` prints one JSON object with
+`homes` adds the sample user that bandicoot ships. Run in the environment of peers: `.peers/bin/python benchmarks/peers/mobility.py TOOL FILE` prints one JSON object with
 the CPU seconds of the tool's own work (reading the file and building its own table are not counted), the rows, and
 for homes the place by customer. The file: customer, time (ms), lon, lat, place.
 
@@ -32,10 +32,13 @@ def older_pythons() -> None:
     sys.modules.setdefault("fiona", types.ModuleType("fiona"))
     inspect.getargspec = inspect.getfullargspec  # type: ignore[attr-defined]
 
-    def formatargspec(args: Any, varargs: Any = None, keywords: Any = None, defaults: Any = None, *rest: Any) -> str:
+    def formatargspec(
+        args: Any, varargs: Any = None, keywords: Any = None, defaults: Any = None, *rest: Any,
+        formatvalue: Any = lambda value: f"={value!r}",
+    ) -> str:  # fmt: skip
         first = len(args) - len(defaults or ())
-        told = [each if at < first else f"{each}={defaults[at - first]!r}" for at, each in enumerate(args)]
-        return f"({', '.join(told + ['*' + varargs] * bool(varargs) + ['**' + keywords] * bool(keywords))})"
+        told = [each if at < first else f"{each}{formatvalue(defaults[at - first])}" for at, each in enumerate(args)]
+        return f"({', '.join(told + [f'*{varargs}'] * bool(varargs) + [f'**{keywords}'] * bool(keywords))})"
 
     inspect.formatargspec = formatargspec  # type: ignore[attr-defined]
 
@@ -76,14 +79,46 @@ def skmob_home(frame: pd.DataFrame) -> dict[int, int]:
     return {int(row.uid): int(place[row.lat, row.lng]) for row in found.itertuples()}
 
 
+def bandicoot_home(frame: pd.DataFrame) -> dict[int, int]:
+    """Home by bandicoot; times of the file are UTC, records are local."""
+    import bandicoot as bc
+
+    found = {}
+    for customer, rows in frame.groupby("customer"):
+        user = bc.User()
+        user.records = [
+            bc.core.Record("call", "out", "x", when.to_pydatetime(), 0, bc.Position(antenna=f"p{place}"))
+            for when, place in zip(rows.when + pd.Timedelta(hours=8), rows.place, strict=True)
+        ]
+        home = user.recompute_home()
+        if home is not None:
+            found[int(customer)] = int(home.antenna[1:])
+    return found
+
+
+def bandicoot_sample() -> dict[str, Any]:
+    """The sample user that bandicoot ships with its tests: his rows (local milliseconds, antenna) and his home."""
+    from bandicoot.tests import sample_user
+
+    user = sample_user()
+    home = user.recompute_home()
+    rows = [[int(pd.Timestamp(each.datetime).value // 10**6), each.position.antenna] for each in user.records]
+    place = {at: list(spot) for at, spot in user.antennas.items()}
+    frame = pd.DataFrame({"when": [each.datetime for each in user.records], "place": [row[1] for row in rows]})
+    frame["lat"], frame["lon"] = (frame.place.map(lambda at, axis=axis: place[at][axis]) for axis in (0, 1))
+    frame["customer"], frame["when"] = 0, frame.when - pd.Timedelta(hours=8)
+    return {"rows": rows, "antennas": place, "home": home.antenna, "skmob": skmob_home(frame)[0]}
+
+
 def main(tool: str, path: Path) -> None:
     """Runs one tool."""
     older_pythons()
     frame = pd.read_parquet(path)
     frame["when"] = pd.to_datetime(frame.time, unit="ms")
     told: dict[str, Any] = {"tool": tool, "rows": len(frame)}
-    if tool == "skmob-home":
-        told["home"] = skmob_home(frame[frame.place >= 0])
+    if tool == "homes":
+        known = frame[frame.place >= 0]
+        told |= {"skmob": skmob_home(known), "bandicoot": bandicoot_home(known), "sample": bandicoot_sample()}
     else:
         seconds, stays = {"skmob": skmob_stays, "trackintel": trackintel_stays}[tool](frame)
         told |= {"cpu_seconds": seconds, "stays": stays, "rows_per_cpu_second": len(frame) / seconds}

@@ -15,7 +15,7 @@ from tests.portrait.conftest import DAYS, FIRST, HERE, Town
 from tests.portrait.planted import agreement
 
 CATALOGUE = str(HERE / "catalogue" / "tags.yaml")
-TABLES = ("visits", "dwell", "grades", "anchors", "tags", "features")
+TABLES = ("visits", "dwell", "grades", "anchors", "homes", "tags", "features")
 
 
 def words(town: Path, out: Path, **over: str) -> list[str]:

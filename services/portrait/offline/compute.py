@@ -5,7 +5,7 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,8 +21,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from services.portrait.domain.calendar import MOST_DAYS, Window, WorkCalendar, parse_calendar
 from services.portrait.domain.cells import places_of as place_numbers
+from services.portrait.domain.homes import Seen, definitions
+from services.portrait.domain.place import NOWHERE
 from services.portrait.domain.tag import Catalogue, parse
 from services.portrait.domain.track import SLOTS_A_DAY, Rows, stays
+from services.portrait.lake.mapping import zone_offset
 from services.portrait.offline.facts import CellNames, People, base_of, events_of, map_of, people_of, places_of
 from services.portrait.offline.inputs import InputError, Read, batches_of, files_of, millis, rows_about
 from services.portrait.offline.outputs import Outputs
@@ -42,7 +45,7 @@ Times: timestamps, 2026-09-01 08:30:00, ISO 8601 with an offset, 20260901083000,
 without an offset they are local times of --timezone. customer_id and cell_id may be numbers or texts. The operator's
 own files (SIGNAL_*.TXT, PLACE_*.TXT, CELL_*.TXT with --cell-places CELLPLACE_*.TXT, …) are read as they are.
 
-Written to --out: visits, dwell, grades, anchors, tags, features (.parquet) and summary.json.
+Written to --out: visits, dwell, grades, anchors, homes, tags, features (.parquet) and summary.json.
 
 Example:
   python -m services.portrait compute --signalling sig/ --cells cells.csv --places places.csv --profiles people.csv \\
@@ -197,9 +200,19 @@ def _compute(order: Order, work: Work, spool: Spool, people: People, bars: Progr
             midnights, shared = work.window.borders()[::SLOTS_A_DAY], work.base.cells.cells.shared
             stayed = stays(rows, len(at), midnights, work.catalogue.track, shared)
             visits, life = lives(work, bucket, at, stayed)
-            outputs.add(visits, life)
+            outputs.add(visits, life, _homes(work, rows, len(at)))
             bars.update(bar, completed=bucket + 1)
         return outputs.finish()
+
+
+def _homes(work: Work, rows: Rows, customers: int) -> Mapping[str, npt.NDArray[np.int32]]:
+    """Homes by the definitions of others: a shared cell counts for the place of its largest weight."""
+    shared = work.base.cells.cells.shared
+    known = np.append(shared.place[shared.first[:-1]], np.int32(NOWHERE))
+    undecided = rows.place >= shared.places
+    place = np.where(undecided, known[np.where(undecided, rows.place - shared.places, -1)], rows.place)
+    local = rows.time + zone_offset(work.window)
+    return definitions(Seen.of(rows.customer, local, place, rows.line), customers)
 
 
 def _tell(order: Order, summary: dict[str, object], quiet: bool) -> None:

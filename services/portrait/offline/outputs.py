@@ -1,16 +1,19 @@
 """What the offline verb writes: Parquet tables, bucket after bucket, and a summary."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from services.portrait.domain.calendar import SLOTS
 from services.portrait.domain.dwell import grade
+from services.portrait.domain.place import NOWHERE
 from services.portrait.domain.track import DwellDays, Visits
 from services.portrait.lake.results import Bucket, tables
 from services.portrait.offline.facts import People
@@ -42,12 +45,13 @@ class Outputs:
             if error is not None:
                 self._part(name).unlink(missing_ok=True)
 
-    def add(self, visits: Visits, found: Bucket) -> None:
-        """Append one bucket to every table."""
+    def add(self, visits: Visits, found: Bucket, homes: Mapping[str, npt.NDArray[np.int32]]) -> None:
+        """Append one bucket to every table; `homes` are those of other definitions, for comparison."""
         places, window = self._work.base.places, self._work.window
         known = tables(found, places, window, self._workdays)
         known["visits"] = self._visits(visits, found)
         known["grades"] = self._grades(found)
+        known["homes"] = self._homes(found, homes)
         for name, table in known.items():
             self._write(name, self._named(name, table))
         for verdict in found.verdicts:
@@ -129,6 +133,14 @@ class Outputs:
                 "secs": ((visits.end - visits.start) // 1000).astype(np.int64),
             }
         )
+
+    def _homes(self, found: Bucket, homes: Mapping[str, npt.NDArray[np.int32]]) -> pa.Table:
+        """Home by the catalogue's rule and by those of other libraries: place ids, null for none."""
+        ids = pa.array(list(self._work.base.places.place_id), pa.string())
+        own = found.anchors["home"].place if "home" in found.anchors else np.full(len(found.customer_key), NOWHERE)
+        told = {"home": own, **homes}
+        columns = {name: pc.take(ids, pa.array(each, pa.int32(), mask=each < 0)) for name, each in told.items()}
+        return pa.table({"customer_key": found.customer_key, **columns})
 
     def _grades(self, found: Bucket) -> pa.Table:
         """Time by customer × place × kind of day × slot, with its grade (often 3, sometimes 2, rarely 1)."""

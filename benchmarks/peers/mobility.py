@@ -1,8 +1,9 @@
 """Stays by scikit-mobility and trackintel, and homes by scikit-mobility and bandicoot, on a given Parquet file.
 
-`homes` adds the sample user that bandicoot ships. Run in the environment of peers: `.peers/bin/python benchmarks/peers/mobility.py TOOL FILE` prints one JSON object with
+Run in the environment of peers: `.peers/bin/python benchmarks/peers/mobility.py TOOL FILE` prints one JSON object with
 the CPU seconds of the tool's own work (reading the file and building its own table are not counted), the rows, and
-for homes the place by customer. The file: customer, time (ms), lon, lat, place.
+for homes the place by customer, also of the sample user that bandicoot ships. The file: customer, time (ms), lon, lat,
+place.
 
 Three of these libraries were written for older Pythons; what they import by name is put back before they are loaded.
 """

@@ -32,7 +32,8 @@ class Lake:
     def write(self, path: str, table: pa.Table, bucket: int) -> LakeFile:
         """Write a table as Parquet (zstd) at `path` below the URL; a reader sees nothing or the whole file."""
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP)
+        words = [name for name in table.column_names if not pa.types.is_primitive(table.schema.field(name).type)]
+        pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP, use_dictionary=words)
         data = sink.getvalue()
         target = f"{self._root}/{path}"
         self._files.create_dir(target.rpartition("/")[0], recursive=True)

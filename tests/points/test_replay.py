@@ -19,6 +19,7 @@ from services.points import offline
 from services.points.domain.event import Event
 from services.points.domain.period import State
 from services.points.domain.reference import FEEDS, PLACE_FIELDS
+from services.points.lake.replay import ENGINES
 from tests.fixtures.postgres import Fresh
 from tests.points import ingest
 from tests.points.desk import Desk, forget
@@ -113,7 +114,7 @@ async def test_anybody_proves_a_closed_period_from_its_export(
     period = await desk.period()
     assert period.sha256 != period.accrual_sha256
     arguments = await exported(desk, tmp_path)
-    for engine in offline.ENGINES:
+    for engine in ENGINES:
         assert offline.replay([*arguments, f"--engine={engine}"]) == 0
         assert f"sha256 {period.accrual_sha256}" in capsys.readouterr().out
     with pytest.raises(Refusal, match="PERIOD_NOT_FOUND"):

@@ -1,8 +1,8 @@
 """A month scored again: what the rules say of its events, against what is posted."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -73,6 +73,12 @@ class Run:
     posted: int
     wanted: int
     differences: Sequence[tuple[str, str, int, int]] = field(default_factory=list)
+
+    def of_staff(self, staff: Collection[str]) -> "Run":
+        """What it says of some employees: their differences, and sums over these."""
+        theirs = [each for each in self.differences if each[0] in staff]
+        return replace(self, differences=theirs, posted=sum(each[2] for each in theirs),
+                       wanted=sum(each[3] for each in theirs), events=0)  # fmt: skip
 
     def report(self) -> dict[str, Any]:
         """The figures, as JSON keeps them."""

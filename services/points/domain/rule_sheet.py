@@ -137,9 +137,13 @@ class _Reading:
 
     def __init__(self) -> None:
         self._where: dict[str, str] = {}
+        self._rows: dict[str, _Record] = {}
 
     def where(self, place: str) -> str:
-        """The cell of a place, or of the nearest one around it."""
+        """The cell of a place, empty ones too, or of the nearest one around it."""
+        row, _, column = place.rpartition(".")
+        if place not in self._where and row in self._rows and column in SHEETS[self._rows[row].sheet]:
+            return self._rows[row].place(column)
         while place and place not in self._where:
             cut = max(place.rfind("."), place.rfind("["))
             place = place[:cut] if cut > 0 else ""
@@ -154,6 +158,7 @@ class _Reading:
             self._where[place] = record.place("value")
             node = _scalar(record.cells.get("value", ""))
             if name.startswith("weight."):
+                self._where.setdefault("weights", record.place("value"))
                 weights[name.removeprefix("weight.")] = node
             else:
                 fields[name] = node
@@ -212,6 +217,7 @@ class _Reading:
 
     def _cells(self, record: _Record, place: str, without: Sequence[str] = ()) -> yaml.MappingNode:
         self._where[place] = record.place(next(iter(record.cells)))
+        self._rows[place] = record
         fields: dict[str, yaml.Node] = {}
         ranges: dict[str, dict[str, yaml.Node]] = {}
         for column, value in record.cells.items():

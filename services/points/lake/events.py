@@ -27,7 +27,7 @@ from services.points.domain.batch import REASONS, Coded, Events
 from services.points.domain.event import AHEAD, REFUND, Reason
 from services.points.domain.period import business_days
 from services.points.domain.periodic import Bytes
-from services.points.domain.scoring import Flags, Ints, Longs
+from services.points.domain.scoring import Flags, Ints, Longs, Words
 
 NEEDED = ("source", "source_event_id", "type", "customer_key", "amount_fen", "occur_time")
 TEXTS = ("product_id", "category", "channel", "staff_id", "staff_role", "customer_type", "origin_event_id", "cell_id",
@@ -91,7 +91,7 @@ def read_events(
     groups = []
     try:
         for number in range(source.num_row_groups):
-            groups.append(source.read_row_group(number, columns=names))
+            groups.append(source.read_row_group(number, columns=names, use_threads=False))
             advance(groups[-1].num_rows)
         table = pa.concat_tables(groups) if groups else source.schema_arrow.empty_table().select(names)
     except (OSError, pa.ArrowInvalid) as error:
@@ -124,13 +124,14 @@ def arrange(table: pa.Table, zone: ZoneInfo, name: str) -> ReadEvents:
         ids = _text(table, "source_event_id", name)
         offsets, data = _buffers(ids)
         rank = rank[order]
-    slots, first = _first_of(offsets, data, rank)
+    hashes = _hashes(offsets, data, rank)
+    first = _first_of(offsets, data, rank, hashes)
     events = _events(table, times, zone, name)
     twice = np.flatnonzero(first >= 0)
     same = _same(table, twice, first[twice], offsets, data)
     events.doubt[twice[~same]] = _REUSED
     origins = _text(table, "origin_event_id", name) if "origin_event_id" in table.column_names else _empty(len(ids))
-    _find_origins(*_buffers(origins), rank, np.flatnonzero(events.refund), slots, offsets, data, events.origin)
+    _find_origins(*_buffers(origins), rank, np.flatnonzero(events.refund), hashes, offsets, data, events.origin)
     read = ReadEvents(events, source, ids, origins, int(same.sum()))
     if not same.any():
         return read
@@ -264,13 +265,12 @@ def _same(table: pa.Table, later: Longs, first: Longs, offsets: Ints, data: Any)
 
 
 @numba.njit(nogil=True, cache=True)
-def _hash(data: Any, begin: int, end: int, seed: int) -> int:
+def _hash(data: Any, begin: int, end: int, seed: int) -> np.uint64:
     """FNV-1a, 64 bits; equality is checked on the bytes."""
     value = np.uint64(14695981039346656037) ^ np.uint64(seed)
     for place in range(begin, end):
         value = (value ^ np.uint64(data[place])) * np.uint64(1099511628211)
-    value ^= value >> np.uint64(29)
-    return int(value & np.uint64(0x7FFFFFFFFFFFFFFF))
+    return value ^ (value >> np.uint64(29))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -317,38 +317,72 @@ def _sort_ties(order: Longs, times: Longs, rank: Ints, offsets: Ints, data: Any)
 
 
 @numba.njit(nogil=True, cache=True)
-def _first_of(offsets: Ints, data: Any, rank: Ints) -> tuple[Longs, Longs]:
-    """A hash table of the first event of each (source, id), and for each event the first one's place, -1 for itself."""
-    count = len(rank)
+def _hashes(offsets: Ints, data: Any, rank: Ints) -> Words:
+    """A hash of each event's (source, id)."""
+    out = np.empty(len(rank), np.uint64)
+    for i in range(len(rank)):
+        out[i] = _hash(data, offsets[i], offsets[i + 1], rank[i])
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _slots(hashes: Words) -> Longs:
+    """A hash table that is half empty, to be filled by linear probing."""
     size = 64
-    while size < 2 * count:
+    while size < 2 * len(hashes):
         size *= 2
-    slots = np.full(size, -1, np.int64)
-    first = np.full(count, -1, np.int64)
-    for i in range(count):
-        slot = _hash(data, offsets[i], offsets[i + 1], rank[i]) & (size - 1)
+    return np.full(size, -1, np.int64)
+
+
+@numba.njit(nogil=True, cache=True)
+def _first_of(offsets: Ints, data: Any, rank: Ints, hashes: Words) -> Longs:
+    """For each event the place of the first of its (source, id), -1 for itself."""
+    slots = _slots(hashes)
+    first = np.full(len(rank), -1, np.int64)
+    for i in range(len(rank)):
+        slot = int(hashes[i]) & (len(slots) - 1)
         while slots[slot] >= 0:
             j = slots[slot]
-            if rank[i] == rank[j] and _compare(data, offsets[i], offsets[i + 1], data, offsets[j], offsets[j + 1]) == 0:
+            if hashes[i] == hashes[j] and _same_id(i, offsets, data, j, offsets, data, rank):
                 first[i] = j
                 break
-            slot = (slot + 1) & (size - 1)
+            slot = (slot + 1) & (len(slots) - 1)
         if first[i] < 0:
             slots[slot] = i
-    return slots, first
+    return first
 
 
 @numba.njit(nogil=True, cache=True)
 def _find_origins(
-    named: Ints, names: Any, rank: Ints, refunds: Longs, slots: Longs, offsets: Ints, data: Any, out: Ints
+    named: Ints, names: Any, rank: Ints, refunds: Longs, hashes: Words, offsets: Ints, data: Any, out: Ints
 ) -> None:
-    """The place of the event that each refund names."""
-    size = len(slots)
-    for i in refunds:
-        slot = _hash(names, named[i], named[i + 1], rank[i]) & (size - 1)
-        while slots[slot] >= 0:
-            j = slots[slot]
-            if rank[i] == rank[j] and _compare(names, named[i], named[i + 1], data, offsets[j], offsets[j + 1]) == 0:
+    """The place of the first event that each refund names: few are refunds, so events look for themselves in these."""
+    asked = np.empty(len(refunds), np.uint64)
+    slots = _slots(asked)
+    following = np.full(len(refunds), -1, np.int64)
+    for n in range(len(refunds)):
+        i = refunds[n]
+        asked[n] = _hash(names, named[i], named[i + 1], rank[i])
+        slot = int(asked[n]) & (len(slots) - 1)
+        while slots[slot] >= 0 and asked[slots[slot]] != asked[n]:
+            slot = (slot + 1) & (len(slots) - 1)
+        following[n] = slots[slot]
+        slots[slot] = n
+    for j in range(len(hashes) if len(refunds) else 0):
+        slot = int(hashes[j]) & (len(slots) - 1)
+        while slots[slot] >= 0 and asked[slots[slot]] != hashes[j]:
+            slot = (slot + 1) & (len(slots) - 1)
+        n = slots[slot]
+        while n >= 0:
+            i = refunds[n]
+            if out[i] < 0 and _same_id(i, named, names, j, offsets, data, rank):
                 out[i] = j
-                break
-            slot = (slot + 1) & (size - 1)
+            n = following[n]
+
+
+@numba.njit(nogil=True, cache=True)
+def _same_id(i: int, named: Ints, names: Any, j: int, offsets: Ints, data: Any, rank: Ints) -> bool:
+    """Whether the id that event i says in `names` is the one of event j, of the same source."""
+    if rank[i] != rank[j]:
+        return False
+    return bool(_compare(names, named[i], named[i + 1], data, offsets[j], offsets[j + 1]) == 0)

@@ -122,7 +122,10 @@ class Events:
         told = [_t.c[column.name] for column in _reused.c]
         waiting = select(*told, _t.c.reason, _t.c.message).where(_t.c.state == "SUSPENDED", _t.c.arrival > after)
         why = literal(Reason.EVENT_ID_REUSED.value), literal("the source told another event under this id before")
-        reused = select(_reused, *why).where(_reused.c.arrival > after)
+        # Who sees the event that was told first sees the other one: it has no organisation of its own.
+        first = select(_t.c.source).where(_t.c.source == _reused.c.source,
+                                          _t.c.source_event_id == _reused.c.source_event_id)  # fmt: skip
+        reused = select(_reused, *why).where(_reused.c.arrival > after, first.exists())
         rows = await read.rows(waiting.union_all(reused).order_by("arrival").limit(size))
         return [(row.arrival, _event(row), row.reason, row.message) for row in rows]
 

@@ -20,10 +20,14 @@ class Settling:
         """Lines of events of a month, of these employees or these customers, net by rule and day."""
         stmt = text("""
             SELECT staff_id, customer_key, business_date, rule_id, CAST(sum(milli_points) AS bigint) AS points
-            FROM points_entry
-            WHERE accrual_id = :accrual AND rule_set_id = :rules AND kind IN ('EVENT', 'REFUND')
-                AND account NOT LIKE 'budget:%'
-                AND (staff_id <> '' AND staff_id = ANY(:staff) OR customer_key = ANY(:customers))
+            FROM (
+                SELECT * FROM points_entry
+                WHERE accrual_id = :accrual AND staff_id = ANY(:staff) AND staff_id <> ''
+                UNION ALL
+                SELECT * FROM points_entry
+                WHERE accrual_id = :accrual AND customer_key = ANY(:customers) AND staff_id <> ALL(:staff)
+            ) theirs
+            WHERE rule_set_id = :rules AND kind IN ('EVENT', 'REFUND') AND account NOT LIKE 'budget:%'
             GROUP BY staff_id, customer_key, business_date, rule_id
         """)
         params = {"accrual": accrual_id, "rules": rule_set_id, "staff": list(staff), "customers": list(customers)}
@@ -54,11 +58,15 @@ class Settling:
         """What tiers and caps have posted, of these employees by themselves and of these customers' fields."""
         stmt = text("""
             SELECT rule_id, customer_key, business_date, staff_id, CAST(sum(milli_points) AS bigint) AS points
-            FROM points_entry
-            WHERE accrual_id = :accrual AND rule_set_id = :rules AND kind IN ('TIER', 'CAP')
-                AND account NOT LIKE 'budget:%'
-                AND (customer_key = 0 AND staff_id = ANY(:staff)
-                    OR customer_key <> 0 AND customer_key = ANY(:customers))
+            FROM (
+                SELECT * FROM points_entry
+                WHERE accrual_id = :accrual AND staff_id = ANY(:staff) AND kind IN ('TIER', 'CAP') AND customer_key = 0
+                UNION ALL
+                SELECT * FROM points_entry
+                WHERE accrual_id = :accrual AND customer_key = ANY(:customers) AND kind IN ('TIER', 'CAP')
+                    AND customer_key <> 0
+            ) theirs
+            WHERE rule_set_id = :rules AND account NOT LIKE 'budget:%'
             GROUP BY rule_id, customer_key, business_date, staff_id
         """)
         params = {"accrual": accrual_id, "rules": rule_set_id, "staff": list(staff), "customers": list(customers)}
@@ -74,6 +82,7 @@ _MADE = """
         e.business_date
     FROM business_event e
     WHERE e.state = 'SCORED' AND e.type NOT IN ('REFUND', 'ADJUSTMENT') AND e.staff_id = ANY(:staff)
+        AND e.staff_id <> ''
         AND e.business_date BETWEEN :begin AND :end
 """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from services.kit import idempotency, jobs
+from services.kit import domains, idempotency, jobs
 from services.kit.clock import Clock
 from services.kit.db import Database, Read, Write
 from services.kit.idempotency import RequestKey
@@ -83,12 +83,17 @@ class Periods:
             return await jobs.get(read, job_id)
 
     async def run(self, run_id: str) -> tuple[Run, str]:
-        """A run and its author. Raises run_not_found."""
+        """A run and its author, as far as the caller may see it. Raises run_not_found."""
         async with self.db.read() as read:
             found = await self.store.months.run(read, run_id)
-        if found is None:
-            raise refusals.run_not_found(run_id)
-        return found
+            if found is None:
+                raise refusals.run_not_found(run_id)
+            run, author = found
+            if domains.current() is None:
+                return run, author
+            # A run is the whole company's: of it a limited caller sees the differences of his employees.
+            theirs = await self.store.references.employees(read, {staff_id for staff_id, *_ in run.differences})
+        return run.of_staff(theirs), author
 
     async def move(self, key: RequestKey, period_id: str, to: State, who: str) -> Period:
         """Reopen, lock or pay. Raises period_not_found, period_state."""

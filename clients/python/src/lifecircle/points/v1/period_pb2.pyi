@@ -204,7 +204,7 @@ class ScoreRun(_message.Message):
     output_sha256: _builtins.str
     """output_sha256 is the checksum over what the rules say, hex."""
     events: _builtins.int
-    """events counts the events read."""
+    """events counts the events read; 0 for a caller of an organisation."""
     posted_milli_points: _builtins.int
     """posted_milli_points are the sum over employees and `unassigned` in the ledger."""
     wanted_milli_points: _builtins.int
@@ -213,7 +213,9 @@ class ScoreRun(_message.Message):
     """author is who asked for it."""
     @_builtins.property
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreRun.Difference]:
-        """differences are by employee and rule, the largest first, at most 1,000."""
+        """differences are by employee and rule, the largest first, at most 1,000; a caller of an organisation gets those of his employees, and
+        sums over these.
+        """
 
     def __init__(
         self,

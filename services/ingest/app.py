@@ -64,6 +64,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
         upkeep = usecases.Upkeep(
             db, layers, deliveries, feeds, identities, lake, config.landing, keys, config.ages(), clock, ids
         )
+        known = Known()
         api = IngestApi(
             feed_cases,
             usecases.Deliveries(db, deliveries, feeds),
@@ -80,6 +81,10 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             erasures=usecases.Asking(db, erasures, identities, events, keys, clock, ids),
             layers=usecases.Layers(db, layers, deliveries, feeds, lake.files, clock, ids),
             upkeep=upkeep,
+            editing=usecases.Editing(
+                db, deliveries, feeds, layers, landing, lake, config.business_timezone, clock, ids
+            ),
+            known=known,
         )
         background: list[server.Background] = []
         await feed_cases.ship([path.read_text(encoding="utf-8") for path in sorted(_FEEDS.glob("*.yaml"))])
@@ -102,7 +107,6 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
                 *keep_stores(db, identity_cases, erasing, upkeep, clock, config.job_lease, config.ages()),
             ]
 
-        known = Known()
         background += await _belonging(closing, db, known, config, working=work)
 
         def register(target: grpc.aio.Server) -> None:

@@ -81,6 +81,12 @@ def nothing_to_replay(delivery_id: str, line: int) -> Refusal:
     return Refusal(Kind.FAILED_PRECONDITION, "NOTHING_TO_REPLAY", f"{what}; see ListRejects", metadata=metadata)
 
 
+def not_editable(delivery_id: str) -> Refusal:
+    """It is not loaded, another one came to its place, or its feed is no reference data."""
+    message = "the delivery is not in force any more, or its feed cannot be edited by rows; see ListDeliveries"
+    return Refusal(Kind.FAILED_PRECONDITION, "NOT_EDITABLE", message, metadata={"delivery_id": delivery_id})
+
+
 def erasure_not_found(erasure_id: str) -> Refusal:
     """No erasure has this id."""
     message = f"no erasure has the id {erasure_id}"

@@ -26,6 +26,7 @@ from services.ingest.usecases.intake import LOAD, Patience
 from services.ingest.usecases.upkeep import COMPACT, LAND, ROLL_OFF
 from services.kit import jobs, outbox
 from services.kit.db import Database
+from services.kit.domains import Known
 from services.kit.ids import system_ids
 from tests.ingest.made import FEEDS, ZONE, drop
 
@@ -84,6 +85,9 @@ class House:
         self.uploads = usecases.Uploads(self.db, store.Uploads(), feeds, self.files, self.clock, system_ids)
         self.replays = usecases.Replays(self.db, deliveries, feeds, self.files, self.keys, self.clock, system_ids)
         self.collecting = usecases.Collecting(self.db, store.Uploads(), feeds, self.files, self.clock, system_ids)
+        self.editing = usecases.Editing(
+            self.db, deliveries, feeds, layers, self.files, self.lake, ZONE, self.clock, system_ids
+        )
         self.work_cases = usecases.Work(self.db, self.clock)
         self.load = usecases.Load(
             self.db, deliveries, feeds, identities, events, self.files, self.lake, self.keys, ZONE, self.clock
@@ -103,6 +107,8 @@ class House:
             erasures=self.asking,
             layers=self.layers,
             upkeep=self.upkeep,
+            editing=self.editing,
+            known=Known(),
         )
 
     def clock(self) -> datetime:

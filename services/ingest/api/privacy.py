@@ -1,5 +1,6 @@
 """The methods about persons: who learned what, retired and merged numbers, erasure."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -9,7 +10,8 @@ from lifecircle.ingest import v1
 from services.ingest.api import translate
 from services.ingest.usecases import Asking, Identities
 from services.kit import idempotency, paging
-from services.kit.interceptors import caller
+from services.kit.errors import not_allowed
+from services.kit.interceptors import Caller, caller
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -19,6 +21,19 @@ class PrivacyApi(v1.IngestServiceServicer):
 
     _identities: Identities
     _erasures: Asking
+    _may_reveal: Callable[[Caller], bool]
+
+    async def ListIdentities(self, request: v1.ListIdentitiesRequest, context: Context) -> v1.ListIdentitiesResponse:
+        """Customers with their numbers; clear ones only for who may reveal them."""
+        if request.purpose and not self._may_reveal(caller()):
+            raise not_allowed("RevealIdentities", caller().roles)
+        size = paging.clamp(request.page_size)
+        after = translate.page_after(request.page_token, "ListIdentities", int) or 0
+        why, org = translate.plain(request.purpose, "purpose"), translate.plain(request.org_id, "org_id")
+        keys, who = list(request.customer_keys), caller().subject
+        found = await self._identities.page(keys, org_id=org, purpose=why, caller=who, after=after, size=size)
+        token = translate.next_page("ListIdentities", found, size, lambda each: int(each.customer_key))
+        return v1.ListIdentitiesResponse(identities=map(translate.identity, found), next_page_token=token)
 
     async def ListDisclosures(self, request: v1.ListDisclosuresRequest, context: Context) -> v1.ListDisclosuresResponse:
         """The audit, the latest first."""

@@ -10,9 +10,10 @@ from lifecircle.ingest import v1
 from services.ingest.api import lane, supply, translate
 from services.ingest.api.privacy import PrivacyApi
 from services.ingest.api.stores import StoresApi
-from services.ingest.usecases import Asking, Deliveries, Events, Feeds, Identities, Layers, Upkeep
+from services.ingest.usecases import Asking, Deliveries, Editing, Events, Feeds, Identities, Layers, Upkeep
 from services.kit import idempotency, paging
-from services.kit.interceptors import caller
+from services.kit.domains import Known
+from services.kit.interceptors import Caller, caller
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -36,6 +37,9 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "WatchEvents": _READ,
     "ResolveIdentities": _PRIVACY,
     "RevealIdentities": _PRIVACY,
+    "ListIdentities": _READ | _PRIVACY,
+    "ListRows": _READ,
+    "EditRows": frozenset({"operator"}),
     "ListDisclosures": _PRIVACY,
     "RotateVaultKeys": _PRIVACY,
     "RetireIdentities": _PRIVACY,
@@ -68,6 +72,8 @@ class IngestApi(supply.SupplyApi, PrivacyApi, StoresApi):
         erasures: Asking,
         layers: Layers,
         upkeep: Upkeep,
+        editing: Editing,
+        known: Known,
     ) -> None:
         super().__init__(supplying)
         self._feeds = feeds
@@ -77,8 +83,15 @@ class IngestApi(supply.SupplyApi, PrivacyApi, StoresApi):
         self._erasures = erasures
         self._layers = layers
         self._upkeep = upkeep
+        self._editing = editing
+        self._known = known
         self._uri = uri
         self._stop = stop
+
+    def _may_reveal(self, who: Caller) -> bool:
+        """Whether a caller may learn clear numbers, by his roles or by a grant."""
+        granted = self._known.directory.permits(who.roles, "ingest.RevealIdentities")
+        return granted or not RIGHTS["RevealIdentities"].isdisjoint(who.roles)
 
     async def UpdateFeed(self, request: v1.UpdateFeedRequest, context: Context) -> v1.UpdateFeedResponse:
         """Register a feed or a new revision of one."""

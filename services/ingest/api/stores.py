@@ -7,9 +7,9 @@ import grpc.aio
 
 from lifecircle.ingest import v1
 from services.ingest.api import translate
-from services.ingest.usecases import Layers, Upkeep
+from services.ingest.usecases import Editing, Layers, Upkeep
 from services.ingest.usecases.upkeep import COMPACT, ROLL_OFF
-from services.kit import idempotency
+from services.kit import idempotency, paging
 from services.kit.interceptors import caller
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -22,6 +22,7 @@ class StoresApi(v1.IngestServiceServicer):
 
     _layers: Layers
     _upkeep: Upkeep
+    _editing: Editing
     _uri: Callable[[str], str]
 
     async def GetSnapshot(self, request: v1.GetSnapshotRequest, context: Context) -> v1.GetSnapshotResponse:
@@ -46,6 +47,25 @@ class StoresApi(v1.IngestServiceServicer):
         period = translate.day(request.period, "period")
         found = await self._layers.lineage(request.feed_id, period, request.line, request.customer_key)
         return v1.GetLineageResponse(origins=[translate.origin(each, self._uri) for each in found])
+
+    async def ListRows(self, request: v1.ListRowsRequest, context: Context) -> v1.ListRowsResponse:
+        """Rows of a delivery as its file says them."""
+        size = paging.clamp(request.page_size)
+        after = translate.page_after(request.page_token, "ListRows", int) or 0
+        of = translate.plain(request.delivery_id, "delivery_id")
+        found = await self._editing.rows(of, after=after, size=size)
+        token = translate.next_page("ListRows", found, size, lambda each: int(each[0]))
+        rows = [v1.FileRow(line=int(values.pop("line")), values=values) for _, values in found]
+        return v1.ListRowsResponse(rows=rows, next_page_token=token)
+
+    async def EditRows(self, request: v1.EditRowsRequest, context: Context) -> v1.EditRowsResponse:
+        """Deliver a file anew with rows put and removed."""
+        key = idempotency.key_of(request, context)
+        of, why = translate.plain(request.delivery_id, "delivery_id"), translate.plain(request.reason, "reason")
+        puts, removes = [dict(row.values) for row in request.puts], [dict(row.values) for row in request.removes]
+        return v1.EditRowsResponse(
+            delivery=translate.delivery(await self._editing.edit(of, puts, removes, key, reason=why))
+        )
 
     async def StartUpkeep(self, request: v1.StartUpkeepRequest, context: Context) -> v1.StartUpkeepResponse:
         """Make a job of upkeep."""

@@ -18,6 +18,7 @@ from lifecircle.ingest.v1 import (
     EventReject,
     Feed,
     GetLineageResponse,
+    Identity,
     LakeFile,
     ListDeliveriesRequest,
     Merge,
@@ -31,6 +32,7 @@ from services.ingest.domain import delivery as deliveries
 from services.ingest.domain import event as events
 from services.ingest.domain import feed as feeds
 from services.ingest.store.events import Wanted
+from services.ingest.usecases.identities import Shown
 from services.ingest.usecases.layers import Origin
 from services.ingest.usecases.writing import Batch, Outcome
 from services.kit import paging
@@ -148,6 +150,11 @@ def merge(row: Any) -> Merge:
         caller=row.caller,
         merge_time=timestamp(row.merge_time),
     )
+
+
+def identity(found: Shown) -> Identity:
+    """A customer with his number."""
+    return Identity(customer_key=found.customer_key, msisdn=found.msisdn, masked=found.masked, org_id=found.org_id)
 
 
 def erasure(row: Any) -> Erasure:

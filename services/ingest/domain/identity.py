@@ -35,6 +35,11 @@ Nonces = Callable[[int], bytes]
 """Gives that many random bytes; never the same twice."""
 
 
+def shown(number: str) -> str:
+    """A number as lists show it to those who may not know it: 138****1234."""
+    return f"{number[:3]}****{number[-4:]}"
+
+
 def holds_number(text: str) -> bool:
     """Whether a mobile number stands in a text, not within a longer run of digits nor in a hexadecimal id."""
     return bool(_ALONE.search(re.sub(_IDS, "x", text)))

@@ -52,6 +52,11 @@ class Lake:
                 frames.append(pl.read_parquet(opened, columns=[column]).unique())
         return pl.concat(frames).unique().to_series().cast(pl.String)
 
+    def rows(self, path: str) -> pl.DataFrame:
+        """All rows of one file; for reference data, which is small."""
+        with self.files.open(path) as opened:
+            return pl.read_parquet(opened)
+
     def spill(self, delivery_id: str) -> "Spill":
         """Room for the judged rows of a load; what an attempt before left behind is removed."""
         base = self._root / "ingest" / ".spill"

@@ -163,6 +163,17 @@ class Deliveries:
         stmt = select(func.count()).select_from(delivery).where(delivery.c.replay_of == delivery_id)
         return int(await read.value(stmt))
 
+    async def with_replays(self, read: Read, delivery_id: str) -> set[str]:
+        """A delivery and the loaded replays of its rejected rows."""
+        mine = (delivery.c.delivery_id == delivery_id) | (delivery.c.replay_of == delivery_id)
+        stmt = select(delivery.c.delivery_id).where(mine, delivery.c.state == State.LOADED.value)
+        return {row.delivery_id for row in await read.rows(stmt)}
+
+    async def of_place(self, read: Read, of: Delivery) -> list[Delivery]:
+        """Every delivery of the same feed, period and sequence, whatever became of it."""
+        same = (delivery.c[name] == getattr(of, name) for name in ("feed_id", "period", "sequence"))
+        return [delivery_of(row) for row in await read.rows(select(*DELIVERY).where(*same))]
+
     async def files(self, read: Read, feed_id: str, since: date | None, until: date | None) -> list[LakeFile]:
         """The manifest of a feed's loaded deliveries, by period, bucket and arrival."""
         stmt = (

@@ -56,6 +56,14 @@ class Identities:
         rows = await read.rows(_BY_KEY, {"keys": list(customer_keys)})
         return {row.customer_key: Sealed(row.customer_key, bytes(row.sealed), row.key_version) for row in rows}
 
+    async def page(
+        self, read: Read, *, customer_keys: Sequence[int], org_id: str, after: int, size: int
+    ) -> list[tuple[Sealed, str]]:
+        """Customers with a profile and a number, with their organisation, by key; "" and nothing named keep all."""
+        params = {"keys": list(customer_keys), "org_id": org_id, "after": after, "size": size}
+        rows = await read.rows(_PAGE, params)
+        return [(Sealed(row.customer_key, bytes(row.sealed), row.key_version), row.org_id) for row in rows]
+
     async def under(self, tx: Write, version: int, size: int) -> list[Sealed]:
         """Some numbers that are under keys before a version, locked until the end."""
         rows = await tx.rows(_UNDER, {"version": version, "size": size})
@@ -152,6 +160,14 @@ _VERSIONS = text("SELECT DISTINCT key_version FROM vault WHERE token IS NOT NULL
 
 _BY_KEY = text("""
 SELECT customer_key, sealed, key_version FROM vault WHERE customer_key = ANY(:keys) AND token IS NOT NULL
+""").bindparams(_KEYS)
+
+# By way of the profile, which row-level security shows to those only who may see the customer.
+_PAGE = text("""
+SELECT customer_key, sealed, key_version, org_id FROM customer JOIN vault USING (customer_key)
+WHERE customer_key > :after AND token IS NOT NULL
+  AND (:org_id = '' OR org_id = :org_id) AND (cardinality(:keys) = 0 OR customer_key = ANY(:keys))
+ORDER BY customer_key LIMIT :size
 """).bindparams(_KEYS)
 
 _UNDER = text("""

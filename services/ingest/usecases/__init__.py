@@ -2,6 +2,7 @@
 
 from services.ingest.usecases.collecting import Collecting
 from services.ingest.usecases.deliveries import Deliveries
+from services.ingest.usecases.editing import Editing
 from services.ingest.usecases.erasure import Asking, Erasing
 from services.ingest.usecases.events import Events
 from services.ingest.usecases.feeds import Feeds
@@ -20,6 +21,7 @@ __all__ = [
     "Asking",
     "Collecting",
     "Deliveries",
+    "Editing",
     "Erasing",
     "Events",
     "Feeds",

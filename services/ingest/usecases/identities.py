@@ -12,13 +12,13 @@ from sqlalchemy import Row
 
 from services.ingest import refusals, store
 from services.ingest.domain.event import Told
-from services.ingest.domain.identity import VaultKeys, masked
+from services.ingest.domain.identity import VaultKeys, masked, shown
 from services.ingest.store.events import Arrival
 from services.ingest.store.identities import Sealed
 from services.ingest.usecases import numbers
 from services.kit import idempotency, jobs, operations, telemetry
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.db import Database, Write
 from services.kit.idempotency import RequestKey
 from services.kit.ids import Ids
 
@@ -37,6 +37,16 @@ class Revealed:
 
     identities: list[tuple[int, str]]
     reveal_time: datetime
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A customer with his number, masked or clear, and the organisation he belongs to."""
+
+    customer_key: int
+    msisdn: str
+    org_id: str
+    masked: bool
 
 
 class Identities:
@@ -78,27 +88,51 @@ class Identities:
 
     async def reveal(self, customer_keys: Sequence[int], *, purpose: str, caller: str) -> AsyncIterator[Revealed]:
         """Clear numbers in the order asked, in parts; customers that are not known or have none are left out."""
-        now, disclosure_id = self._clock(), self._ids()
         async with self._db.begin() as tx:
             sealed = await self._identities.sealed(tx, customer_keys)
-            await self._identities.add_disclosure(
-                tx,
-                disclosure_id=disclosure_id,
-                caller=caller,
-                method="RevealIdentities",
-                purpose=purpose,
-                asked=len(customer_keys),
-                customer_keys=sorted(sealed),
-                now=now,
-            )
-            asked, found, why = len(customer_keys), len(sealed), masked(purpose)
-            await operations.record(tx, "ingest.RevealIdentities", disclosure_id, purpose=why, asked=asked, told=found)
+            asked, told = len(customer_keys), sorted(sealed)
+            now = await self._disclose(tx, "RevealIdentities", purpose, caller, asked=asked, told=told)
             await tx.commit()
         known = [key for key in customer_keys if key in sealed]
         for start in range(0, len(known), _PART):
             part = known[start : start + _PART]
             clear = await asyncio.to_thread(self._unsealed, [sealed[key] for key in part])
             yield Revealed(list(zip(part, clear, strict=True)), now)
+
+    async def page(
+        self, customer_keys: Sequence[int], *, org_id: str, purpose: str, caller: str, after: int, size: int
+    ) -> list[Shown]:
+        """Customers with their numbers, by key: masked; with a purpose clear, and written down before they are told."""
+        async with self._db.begin() as tx:
+            found = await self._identities.page(tx, customer_keys=customer_keys, org_id=org_id, after=after, size=size)
+            if purpose:
+                told = [each.customer_key for each, _ in found]
+                await self._disclose(tx, "ListIdentities", purpose, caller, asked=len(told), told=told)
+                await tx.commit()
+        clear = await asyncio.to_thread(self._unsealed, [each for each, _ in found])
+        return [
+            Shown(each.customer_key, number if purpose else shown(number), org, masked=not purpose)
+            for (each, org), number in zip(found, clear, strict=True)
+        ]
+
+    async def _disclose(
+        self, tx: Write, method: str, purpose: str, caller: str, *, asked: int, told: Sequence[int]
+    ) -> datetime:
+        """Write down who learns which numbers and why; gives when."""
+        now, disclosure_id = self._clock(), self._ids()
+        await self._identities.add_disclosure(
+            tx,
+            disclosure_id=disclosure_id,
+            caller=caller,
+            method=method,
+            purpose=purpose,
+            asked=asked,
+            customer_keys=told,
+            now=now,
+        )
+        why, found = masked(purpose), len(told)
+        await operations.record(tx, f"ingest.{method}", disclosure_id, purpose=why, asked=asked, told=found)
+        return now
 
     async def disclosures(
         self, *, customer_key: int, caller: str, before: tuple[datetime, str] | None, size: int

@@ -30,7 +30,7 @@ from services.ingest.domain.overlap import Signature
 from services.ingest.domain.reconciliation import EVENT_ID_REUSED, Tally
 from services.ingest.lake.landing import Changed, Landing
 from services.ingest.lake.parquet import ORDINAL, Lake, Spill, with_keys
-from services.ingest.usecases import numbers
+from services.ingest.usecases import numbers, references
 from services.ingest.usecases.deliveries import LOADED, to_payload
 from services.ingest.usecases.telling import tell_events
 from services.kit import jobs, outbox, telemetry
@@ -165,7 +165,7 @@ class Load:
         self, running: jobs.Running, feed: Feed, delivery: Delivery, control: str, spill: Spill, turn: Turn
     ) -> None:
         try:
-            known = await self._known(feed)
+            known = await references.known(self._db, self._deliveries, self._lake, feed)
             if missing := sorted(set(feed.references) - set(known)):
                 await self._hold(running, delivery, _not_loaded(feed, missing[0]))
                 return
@@ -195,16 +195,6 @@ class Load:
             if problem := judged.tally.verdict(feed, delivery.source_rows):
                 await self._hold(running, delivery, problem)
                 return
-
-    async def _known(self, feed: Feed) -> dict[str, pl.Series]:
-        """The values that the columns with a reference may have; those of a feed that was never loaded are left out."""
-        known = {}
-        for name, (other, column) in feed.references.items():
-            async with self._db.read() as read:
-                files = await self._deliveries.files(read, other, None, None)
-            if files:
-                known[name] = await asyncio.to_thread(self._lake.values, files, column)
-        return known
 
     async def _difference(self, feed: Feed, delivery: Delivery, control: str, tally: Tally) -> Problem | None:
         """The first control total that is not that of the rows."""

@@ -2,6 +2,7 @@
 
 from .alarm_pb2 import Alarm as Alarm
 from .delivery_pb2 import Delivery as Delivery
+from .delivery_pb2 import FileRow as FileRow
 from .delivery_pb2 import LakeFile as LakeFile
 from .delivery_pb2 import Layer as Layer
 from .delivery_pb2 import Problem as Problem
@@ -28,6 +29,7 @@ from .error_reason_pb2 import ERROR_REASON_INVALID_FIELD as ERROR_REASON_INVALID
 from .error_reason_pb2 import ERROR_REASON_JOB_NOT_FOUND as ERROR_REASON_JOB_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_NOTHING_TO_REPLAY as ERROR_REASON_NOTHING_TO_REPLAY
 from .error_reason_pb2 import ERROR_REASON_NOT_ALLOWED as ERROR_REASON_NOT_ALLOWED
+from .error_reason_pb2 import ERROR_REASON_NOT_EDITABLE as ERROR_REASON_NOT_EDITABLE
 from .error_reason_pb2 import ERROR_REASON_REQUEST_ID_REUSED as ERROR_REASON_REQUEST_ID_REUSED
 from .error_reason_pb2 import ERROR_REASON_ROW_NOT_FOUND as ERROR_REASON_ROW_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_STORE_UNAVAILABLE as ERROR_REASON_STORE_UNAVAILABLE
@@ -43,6 +45,7 @@ from .feed_pb2 import FeedHealth as FeedHealth
 from .feed_pb2 import FeedSla as FeedSla
 from .identity_pb2 import Disclosure as Disclosure
 from .identity_pb2 import Erasure as Erasure
+from .identity_pb2 import Identity as Identity
 from .identity_pb2 import Merge as Merge
 from .ingest_service_pb2 import AppendUploadRequest as AppendUploadRequest
 from .ingest_service_pb2 import AppendUploadResponse as AppendUploadResponse
@@ -52,6 +55,8 @@ from .ingest_service_pb2 import CommitUploadRequest as CommitUploadRequest
 from .ingest_service_pb2 import CommitUploadResponse as CommitUploadResponse
 from .ingest_service_pb2 import CreateUploadRequest as CreateUploadRequest
 from .ingest_service_pb2 import CreateUploadResponse as CreateUploadResponse
+from .ingest_service_pb2 import EditRowsRequest as EditRowsRequest
+from .ingest_service_pb2 import EditRowsResponse as EditRowsResponse
 from .ingest_service_pb2 import EraseSubjectRequest as EraseSubjectRequest
 from .ingest_service_pb2 import EraseSubjectResponse as EraseSubjectResponse
 from .ingest_service_pb2 import GetDeliveryRequest as GetDeliveryRequest
@@ -84,12 +89,16 @@ from .ingest_service_pb2 import ListFeedRevisionsRequest as ListFeedRevisionsReq
 from .ingest_service_pb2 import ListFeedRevisionsResponse as ListFeedRevisionsResponse
 from .ingest_service_pb2 import ListFeedsRequest as ListFeedsRequest
 from .ingest_service_pb2 import ListFeedsResponse as ListFeedsResponse
+from .ingest_service_pb2 import ListIdentitiesRequest as ListIdentitiesRequest
+from .ingest_service_pb2 import ListIdentitiesResponse as ListIdentitiesResponse
 from .ingest_service_pb2 import ListJobsRequest as ListJobsRequest
 from .ingest_service_pb2 import ListJobsResponse as ListJobsResponse
 from .ingest_service_pb2 import ListMergesRequest as ListMergesRequest
 from .ingest_service_pb2 import ListMergesResponse as ListMergesResponse
 from .ingest_service_pb2 import ListRejectsRequest as ListRejectsRequest
 from .ingest_service_pb2 import ListRejectsResponse as ListRejectsResponse
+from .ingest_service_pb2 import ListRowsRequest as ListRowsRequest
+from .ingest_service_pb2 import ListRowsResponse as ListRowsResponse
 from .ingest_service_pb2 import MergeIdentitiesRequest as MergeIdentitiesRequest
 from .ingest_service_pb2 import MergeIdentitiesResponse as MergeIdentitiesResponse
 from .ingest_service_pb2 import PublishEventRequest as PublishEventRequest
@@ -150,6 +159,7 @@ __all__ = [
     "ERROR_REASON_JOB_NOT_FOUND",
     "ERROR_REASON_NOTHING_TO_REPLAY",
     "ERROR_REASON_NOT_ALLOWED",
+    "ERROR_REASON_NOT_EDITABLE",
     "ERROR_REASON_REQUEST_ID_REUSED",
     "ERROR_REASON_ROW_NOT_FOUND",
     "ERROR_REASON_STORE_UNAVAILABLE",
@@ -157,6 +167,8 @@ __all__ = [
     "ERROR_REASON_UNSPECIFIED",
     "ERROR_REASON_UPLOAD_NOT_FOUND",
     "ERROR_REASON_UPLOAD_OFFSET_WRONG",
+    "EditRowsRequest",
+    "EditRowsResponse",
     "EraseSubjectRequest",
     "EraseSubjectResponse",
     "Erasure",
@@ -167,6 +179,7 @@ __all__ = [
     "Feed",
     "FeedHealth",
     "FeedSla",
+    "FileRow",
     "GetDeliveryRequest",
     "GetDeliveryResponse",
     "GetErasureRequest",
@@ -181,6 +194,7 @@ __all__ = [
     "GetSlaReportResponse",
     "GetSnapshotRequest",
     "GetSnapshotResponse",
+    "Identity",
     "IngestServiceServicer",
     "IngestServiceStub",
     "Job",
@@ -205,12 +219,16 @@ __all__ = [
     "ListFeedRevisionsResponse",
     "ListFeedsRequest",
     "ListFeedsResponse",
+    "ListIdentitiesRequest",
+    "ListIdentitiesResponse",
     "ListJobsRequest",
     "ListJobsResponse",
     "ListMergesRequest",
     "ListMergesResponse",
     "ListRejectsRequest",
     "ListRejectsResponse",
+    "ListRowsRequest",
+    "ListRowsResponse",
     "Merge",
     "MergeIdentitiesRequest",
     "MergeIdentitiesResponse",

@@ -22,29 +22,38 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/ingest/v1/delivery.proto\x12\x14lifecircle.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xea\x04\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0f\n\x07\x66\x65\x65\x64_id\x18\x02 \x01(\t\x12!\n\x06period\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x10\n\x08sequence\x18\x04 \x01(\x05\x12\x11\n\tfile_name\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x33\n\x05state\x18\x07 \x01(\x0e\x32$.lifecircle.ingest.v1.Delivery.State\x12\x13\n\x0bsource_rows\x18\x08 \x01(\x03\x12\x13\n\x0bloaded_rows\x18\t \x01(\x03\x12\x15\n\rrejected_rows\x18\n \x01(\x03\x12/\n\x08problems\x18\x0b \x03(\x0b\x32\x1d.lifecircle.ingest.v1.Problem\x12\x30\n\x0creceive_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tload_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0e \x01(\x05\x12,\n\x05notes\x18\x0f \x03(\x0b\x32\x1d.lifecircle.ingest.v1.Problem\x12\x11\n\treplay_of\x18\x10 \x01(\t\"\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_RECEIVED\x10\x01\x12\x11\n\rSTATE_LOADING\x10\x02\x12\x10\n\x0cSTATE_LOADED\x10\x03\x12\x15\n\x11STATE_QUARANTINED\x10\x04\x12\x14\n\x10STATE_SUPERSEDED\x10\x05\"*\n\x07Problem\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x8b\x01\n\x06Reject\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x03\x12\x0e\n\x06\x63olumn\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x1a\n\x12replay_delivery_id\x18\x07 \x01(\t\"w\n\x06Upload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x16\n\x0ereceived_bytes\x18\x03 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x93\x01\n\x08LakeFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12!\n\x06period\x18\x04 \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06\x62ucket\x18\x05 \x01(\x05\x12\x13\n\x0b\x64\x65livery_id\x18\x06 \x01(\t\x12\x14\n\x0c\x64\x65livery_ids\x18\x07 \x03(\t*E\n\x05Layer\x12\x15\n\x11LAYER_UNSPECIFIED\x10\x00\x12\x13\n\x0fLAYER_CONFORMED\x10\x01\x12\x10\n\x0cLAYER_LANDED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/ingest/v1/delivery.proto\x12\x14lifecircle.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xea\x04\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0f\n\x07\x66\x65\x65\x64_id\x18\x02 \x01(\t\x12!\n\x06period\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x10\n\x08sequence\x18\x04 \x01(\x05\x12\x11\n\tfile_name\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x33\n\x05state\x18\x07 \x01(\x0e\x32$.lifecircle.ingest.v1.Delivery.State\x12\x13\n\x0bsource_rows\x18\x08 \x01(\x03\x12\x13\n\x0bloaded_rows\x18\t \x01(\x03\x12\x15\n\rrejected_rows\x18\n \x01(\x03\x12/\n\x08problems\x18\x0b \x03(\x0b\x32\x1d.lifecircle.ingest.v1.Problem\x12\x30\n\x0creceive_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tload_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0e \x01(\x05\x12,\n\x05notes\x18\x0f \x03(\x0b\x32\x1d.lifecircle.ingest.v1.Problem\x12\x11\n\treplay_of\x18\x10 \x01(\t\"\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_RECEIVED\x10\x01\x12\x11\n\rSTATE_LOADING\x10\x02\x12\x10\n\x0cSTATE_LOADED\x10\x03\x12\x15\n\x11STATE_QUARANTINED\x10\x04\x12\x14\n\x10STATE_SUPERSEDED\x10\x05\"*\n\x07Problem\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x8b\x01\n\x06Reject\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x03\x12\x0e\n\x06\x63olumn\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x1a\n\x12replay_delivery_id\x18\x07 \x01(\t\"w\n\x06Upload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x16\n\x0ereceived_bytes\x18\x03 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x93\x01\n\x08LakeFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12!\n\x06period\x18\x04 \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06\x62ucket\x18\x05 \x01(\x05\x12\x13\n\x0b\x64\x65livery_id\x18\x06 \x01(\t\x12\x14\n\x0c\x64\x65livery_ids\x18\x07 \x03(\t\"\x8c\x01\n\x07\x46ileRow\x12\x44\n\x06values\x18\x01 \x03(\x0b\x32).lifecircle.ingest.v1.FileRow.ValuesEntryB\t\xbaH\x06\x9a\x01\x03\x10\xc8\x01\x12\x0c\n\x04line\x18\x02 \x01(\x03\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*E\n\x05Layer\x12\x15\n\x11LAYER_UNSPECIFIED\x10\x00\x12\x13\n\x0fLAYER_CONFORMED\x10\x01\x12\x10\n\x0cLAYER_LANDED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.ingest.v1.delivery_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LAYER']._serialized_start=1196
-  _globals['_LAYER']._serialized_end=1265
-  _globals['_DELIVERY']._serialized_start=119
-  _globals['_DELIVERY']._serialized_end=737
-  _globals['_DELIVERY_STATE']._serialized_start=605
-  _globals['_DELIVERY_STATE']._serialized_end=737
-  _globals['_PROBLEM']._serialized_start=739
-  _globals['_PROBLEM']._serialized_end=781
-  _globals['_REJECT']._serialized_start=784
-  _globals['_REJECT']._serialized_end=923
-  _globals['_UPLOAD']._serialized_start=925
-  _globals['_UPLOAD']._serialized_end=1044
-  _globals['_LAKEFILE']._serialized_start=1047
-  _globals['_LAKEFILE']._serialized_end=1194
+  _globals['_FILEROW_VALUESENTRY']._loaded_options = None
+  _globals['_FILEROW_VALUESENTRY']._serialized_options = b'8\001'
+  _globals['_FILEROW'].fields_by_name['values']._loaded_options = None
+  _globals['_FILEROW'].fields_by_name['values']._serialized_options = b'\272H\006\232\001\003\020\310\001'
+  _globals['_LAYER']._serialized_start=1368
+  _globals['_LAYER']._serialized_end=1437
+  _globals['_DELIVERY']._serialized_start=148
+  _globals['_DELIVERY']._serialized_end=766
+  _globals['_DELIVERY_STATE']._serialized_start=634
+  _globals['_DELIVERY_STATE']._serialized_end=766
+  _globals['_PROBLEM']._serialized_start=768
+  _globals['_PROBLEM']._serialized_end=810
+  _globals['_REJECT']._serialized_start=813
+  _globals['_REJECT']._serialized_end=952
+  _globals['_UPLOAD']._serialized_start=954
+  _globals['_UPLOAD']._serialized_end=1073
+  _globals['_LAKEFILE']._serialized_start=1076
+  _globals['_LAKEFILE']._serialized_end=1223
+  _globals['_FILEROW']._serialized_start=1226
+  _globals['_FILEROW']._serialized_end=1366
+  _globals['_FILEROW_VALUESENTRY']._serialized_start=1321
+  _globals['_FILEROW_VALUESENTRY']._serialized_end=1366
 # @@protoc_insertion_point(module_scope)

@@ -119,6 +119,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_ROW_NOT_FOUND: no conformed row is like that, or its period is rolled off. NOT_FOUND.
     {"reason": "ROW_NOT_FOUND", "domain": "ingest.lifecircle", "metadata": {"feed_id": "bills", "line": "17"}}
     """
+    ERROR_REASON_NOT_EDITABLE: _ErrorReason.ValueType  # 65
+    """ERROR_REASON_NOT_EDITABLE: the delivery is not in force, or its feed cannot be edited by rows. FAILED_PRECONDITION.
+    {"reason": "NOT_EDITABLE", "domain": "ingest.lifecircle", "metadata": {"delivery_id": "0199…"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -221,5 +225,9 @@ ERROR_REASON_ERASURE_NOT_FOUND: ErrorReason.ValueType  # 41
 ERROR_REASON_ROW_NOT_FOUND: ErrorReason.ValueType  # 42
 """ERROR_REASON_ROW_NOT_FOUND: no conformed row is like that, or its period is rolled off. NOT_FOUND.
 {"reason": "ROW_NOT_FOUND", "domain": "ingest.lifecircle", "metadata": {"feed_id": "bills", "line": "17"}}
+"""
+ERROR_REASON_NOT_EDITABLE: ErrorReason.ValueType  # 65
+"""ERROR_REASON_NOT_EDITABLE: the delivery is not in force, or its feed cannot be edited by rows. FAILED_PRECONDITION.
+{"reason": "NOT_EDITABLE", "domain": "ingest.lifecircle", "metadata": {"delivery_id": "0199…"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

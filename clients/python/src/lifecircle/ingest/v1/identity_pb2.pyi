@@ -224,3 +224,37 @@ class Erasure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Erasure: _TypeAlias = Erasure  # noqa: Y015
+
+@_typing.final
+class Identity(_message.Message):
+    """Identity is a customer with his number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    MSISDN_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    customer_key: _builtins.int
+    """customer_key is the customer."""
+    msisdn: _builtins.str
+    """msisdn is his number, masked (`138****1234`) or clear."""
+    masked: _builtins.bool
+    """masked says which."""
+    org_id: _builtins.str
+    """org_id is the organisation he belongs to, by his latest profile."""
+    def __init__(
+        self,
+        *,
+        customer_key: _builtins.int = ...,
+        msisdn: _builtins.str = ...,
+        masked: _builtins.bool = ...,
+        org_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "masked", b"masked", "msisdn", b"msisdn", "org_id", b"org_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Identity: _TypeAlias = Identity  # noqa: Y015

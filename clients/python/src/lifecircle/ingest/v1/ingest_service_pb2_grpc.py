@@ -215,6 +215,21 @@ class IngestServiceStub:
                 request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotResponse.FromString,
                 _registered_method=True)
+        self.ListIdentities = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/ListIdentities',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListIdentitiesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListIdentitiesResponse.FromString,
+                _registered_method=True)
+        self.ListRows = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/ListRows',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListRowsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListRowsResponse.FromString,
+                _registered_method=True)
+        self.EditRows = channel.unary_unary(
+                '/lifecircle.ingest.v1.IngestService/EditRows',
+                request_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EditRowsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EditRowsResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -483,6 +498,30 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListIdentities(self, request, context):
+        """Lists customers with their numbers, by customer key. A number is masked (`138****1234`), unless a purpose is given by a caller who may
+        call RevealIdentities: then the page holds clear numbers and is audited before it is sent. Others who give one get PERMISSION_DENIED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRows(self, request, context):
+        """Lists the rows of a loaded delivery as its file would say them, by line: the start of an edit. Only of feeds that can be
+        edited: they have a `unique` key, name no customer and become no events, as the e-map, places, place classes, cells and city events.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EditRows(self, request, context):
+        """Edits rows of reference data: the file as it is in force, with rows put and removed, is delivered anew and supersedes
+        it, as a correction by the supplier would. Idempotent by request_id. Role `operator`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -665,6 +704,21 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.ReleaseSnapshot,
                     request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotRequest.FromString,
                     response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotResponse.SerializeToString,
+            ),
+            'ListIdentities': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIdentities,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListIdentitiesRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListIdentitiesResponse.SerializeToString,
+            ),
+            'ListRows': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRows,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListRowsRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListRowsResponse.SerializeToString,
+            ),
+            'EditRows': grpc.unary_unary_rpc_method_handler(
+                    servicer.EditRows,
+                    request_deserializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EditRowsRequest.FromString,
+                    response_serializer=lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EditRowsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1640,6 +1694,87 @@ class IngestService:
             '/lifecircle.ingest.v1.IngestService/ReleaseSnapshot',
             lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotRequest.SerializeToString,
             lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ReleaseSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListIdentities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/ListIdentities',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListIdentitiesRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListIdentitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/ListRows',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListRowsRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.ListRowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EditRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.ingest.v1.IngestService/EditRows',
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EditRowsRequest.SerializeToString,
+            lifecircle_dot_ingest_dot_v1_dot_ingest__service__pb2.EditRowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

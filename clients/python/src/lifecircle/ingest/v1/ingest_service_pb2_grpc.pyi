@@ -106,6 +106,18 @@ class IngestServiceStub:
     """Gives the lineage of a conformed row: delivery, file and line."""
     ReleaseSnapshot: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ReleaseSnapshotRequest, _ingest_service_pb2.ReleaseSnapshotResponse]
     """Gives back the lease of a snapshot, so that what replaced files need not wait for its end."""
+    ListIdentities: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListIdentitiesRequest, _ingest_service_pb2.ListIdentitiesResponse]
+    """Lists customers with their numbers, by customer key. A number is masked (`138****1234`), unless a purpose is given by a caller who may
+    call RevealIdentities: then the page holds clear numbers and is audited before it is sent. Others who give one get PERMISSION_DENIED.
+    """
+    ListRows: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListRowsRequest, _ingest_service_pb2.ListRowsResponse]
+    """Lists the rows of a loaded delivery as its file would say them, by line: the start of an edit. Only of feeds that can be
+    edited: they have a `unique` key, name no customer and become no events, as the e-map, places, place classes, cells and city events.
+    """
+    EditRows: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.EditRowsRequest, _ingest_service_pb2.EditRowsResponse]
+    """Edits rows of reference data: the file as it is in force, with rows put and removed, is delivered anew and supersedes
+    it, as a correction by the supplier would. Idempotent by request_id. Role `operator`.
+    """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """IngestService takes operator files and events in, exactly once, reconciled to the row, and hands them on."""
@@ -415,5 +427,35 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_ingest_service_pb2.ReleaseSnapshotRequest, _abc.Awaitable[_ingest_service_pb2.ReleaseSnapshotResponse]],
     ) -> _abc.Awaitable[_ingest_service_pb2.ReleaseSnapshotResponse]:
         """Gives back the lease of a snapshot, so that what replaced files need not wait for its end."""
+
+    @_abc_1.abstractmethod
+    def ListIdentities(
+        self,
+        request: _ingest_service_pb2.ListIdentitiesRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.ListIdentitiesRequest, _abc.Awaitable[_ingest_service_pb2.ListIdentitiesResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.ListIdentitiesResponse]:
+        """Lists customers with their numbers, by customer key. A number is masked (`138****1234`), unless a purpose is given by a caller who may
+        call RevealIdentities: then the page holds clear numbers and is audited before it is sent. Others who give one get PERMISSION_DENIED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRows(
+        self,
+        request: _ingest_service_pb2.ListRowsRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.ListRowsRequest, _abc.Awaitable[_ingest_service_pb2.ListRowsResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.ListRowsResponse]:
+        """Lists the rows of a loaded delivery as its file would say them, by line: the start of an edit. Only of feeds that can be
+        edited: they have a `unique` key, name no customer and become no events, as the e-map, places, place classes, cells and city events.
+        """
+
+    @_abc_1.abstractmethod
+    def EditRows(
+        self,
+        request: _ingest_service_pb2.EditRowsRequest,
+        context: _aio.ServicerContext[_ingest_service_pb2.EditRowsRequest, _abc.Awaitable[_ingest_service_pb2.EditRowsResponse]],
+    ) -> _abc.Awaitable[_ingest_service_pb2.EditRowsResponse]:
+        """Edits rows of reference data: the file as it is in force, with rows put and removed, is delivered anew and supersedes
+        it, as a correction by the supplier would. Idempotent by request_id. Role `operator`.
+        """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,167 @@
+"""Reference data edited by hand, and numbers in lists."""
+
+from datetime import UTC, date, datetime
+
+import grpc.aio
+import polars as pl
+import pytest
+
+from lifecircle.ingest import v1
+from services.ingest.domain import editing
+from tests.fixtures.serving import refused, refused_fields
+from tests.ingest.house import House
+from tests.ingest.made import feed_of
+from tests.ingest.test_api import privacy, served, stub
+
+__all__ = ["privacy", "served", "stub"]
+
+LAYER = (
+    "shops|S1|鸿福路营业厅|point|POINT (113.7512 23.0208)|||20260101|\n"
+    "shops|S2|东城营业厅|point|POINT (113.7801 23.0391)||||\n"
+    "areas|A1|国贸商圈|area|POLYGON ((113.75 23.02, 113.76 23.02, 113.76 23.03, 113.75 23.02))||shop.mall||\n"
+)
+NAME = "MAPLAYER_20260901_001.TXT"
+
+
+async def rows(stub: v1.IngestServiceStub, delivery_id: str) -> dict[str, dict[str, str]]:
+    """The rows of a delivery by feature, page by page."""
+    found: list[v1.FileRow] = []
+    token = ""
+    while True:
+        asked = v1.ListRowsRequest(delivery_id=delivery_id, page_size=2, page_token=token)
+        page = await stub.ListRows(asked)
+        found += page.rows
+        token = page.next_page_token
+        if not token:
+            return {each.values["feature_id"]: dict(each.values) for each in found}
+
+
+def put(**values: str) -> v1.FileRow:
+    return v1.FileRow(values=values)
+
+
+async def test_points_and_areas_of_the_e_map_are_imported_and_edited(stub: v1.IngestServiceStub, house: House) -> None:
+    """R001-098 … R001-101: what is edited supersedes what was imported; both are kept, readers see the later one."""
+    first = await house.deliver(NAME, LAYER)
+    before = await rows(stub, first.delivery_id)
+    assert before["S1"]["geometry"] == "POINT (113.7512 23.0208)"
+    assert (before["S1"]["valid_from"], before["S2"]["valid_from"]) == ("20260101", "")
+    moved = before["A1"] | {"geometry": "POLYGON ((113.7 23, 113.8 23, 113.8 23.1, 113.7 23))"}
+    new = put(layer="shops", feature_id="S3", name="万江营业厅", kind="point", geometry="POINT (113.7 23.0)")
+    asked = v1.EditRowsRequest(
+        delivery_id=first.delivery_id,
+        puts=[v1.FileRow(values=moved), new],
+        removes=[put(layer="shops", feature_id="S2")],
+        reason="the shop in Dongcheng has closed",
+        request_id="edit-1",
+    )
+    edit = (await stub.EditRows(asked)).delivery
+    await house.work()
+    assert (await stub.EditRows(asked)).delivery.delivery_id == edit.delivery_id
+    latest = (await stub.GetDelivery(v1.GetDeliveryRequest(delivery_id=edit.delivery_id))).delivery
+    assert (latest.state, latest.loaded_rows, latest.rejected_rows) == (v1.Delivery.STATE_LOADED, 3, 0)
+    kept = (await stub.GetDelivery(v1.GetDeliveryRequest(delivery_id=first.delivery_id))).delivery
+    assert kept.state == v1.Delivery.STATE_SUPERSEDED
+    after = await rows(stub, edit.delivery_id)
+    assert after == {"S1": before["S1"], "A1": moved, "S3": dict.fromkeys(before["S1"], "") | dict(new.values)}
+    assert (await house.snapshot("map_layers"))["feature_id"].to_list() == ["S1", "A1", "S3"]
+    told = await house.value("SELECT payload -> 'detail' ->> 'rows' FROM outbox WHERE kind = 'operation'")
+    assert told == "2 put, 1 removed"
+    back = v1.EditRowsRequest(
+        delivery_id=edit.delivery_id,
+        puts=[v1.FileRow(values=before["S2"]), v1.FileRow(values=before["A1"])],
+        removes=[put(layer="shops", feature_id="S3")],
+        reason="it has not closed after all",
+        request_id="edit-2",
+    )
+    again = (await stub.EditRows(back)).delivery  # rows as they were before, yet a delivery of its own
+    await house.work()
+    assert await rows(stub, again.delivery_id) == before
+
+
+async def test_an_edit_that_is_bad_late_or_of_something_else_is_refused(
+    stub: v1.IngestServiceStub, house: House
+) -> None:
+    first = await house.deliver(NAME, LAYER)
+    events = await house.deliver("ORDER_20260901_001.TXT", "O1|13800000001|P01|open|20260901120000\n")
+    good = put(layer="shops", feature_id="S9", kind="point", geometry="POINT (1 2)")
+
+    async def refusal(delivery_id: str, *puts: v1.FileRow, request_id: str = "r") -> tuple[str, str, list[str]]:
+        asked = v1.EditRowsRequest(delivery_id=delivery_id, puts=puts, reason="tests", request_id=request_id)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.EditRows(asked)
+        return *refused(error.value)[:2], refused_fields(error.value)
+
+    for bad, field in (
+        (put(layer="shops", feature_id="S9", kind="circle", geometry="POINT (1 2)"), "puts[0].values.kind"),
+        (put(layer="shops", feature_id="S9", kind="point", geometry="here"), "puts[0].values.geometry"),
+        (put(layer="shops", feature_id="S9", kind="point", geometry="POINT (1 2)", name="a|b"), "puts[0].values"),
+        (put(layer="shops", feature_id="S9", colour="red"), "puts[0].values"),
+    ):
+        assert await refusal(first.delivery_id, bad) == ("INVALID_ARGUMENT", "INVALID_FIELD", [field])
+    assert (await refusal(first.delivery_id))[1] == "INVALID_FIELD"
+    assert (await refusal(events.delivery_id, good))[1] == "NOT_EDITABLE"
+    assert (await refusal("nothing", good))[1] == "DELIVERY_NOT_FOUND"
+    asked = v1.EditRowsRequest(delivery_id=first.delivery_id, puts=[good], reason="tests", request_id="one")
+    await stub.EditRows(asked)  # the load waits: a second edit of the same file would undo it
+    assert (await refusal(first.delivery_id, good, request_id="two"))[1] == "NOT_EDITABLE"
+    await house.work()
+    assert (await refusal(first.delivery_id, good, request_id="three"))[1] == "NOT_EDITABLE"
+
+
+def test_conformed_rows_are_said_as_their_file_says_them() -> None:
+    feed = feed_of(
+        {"name": "id", "type": "string"},
+        {"name": "kind", "type": "code", "codes": {"A": 1, "B": 2}},
+        {"name": "lac", "type": "int"},
+        {"name": "cell", "type": "int"},
+        {"name": "lon", "type": "decimal"},
+        {"name": "month", "type": "date", "layout": "YYYYMM"},
+        {"name": "at", "type": "datetime", "layout": "YYYY-MM-DD HH:MM:SS"},
+        unique=["id"],
+        target={"cell_id": ["lac", "cell"]},
+    )
+    assert editing.is_editable(feed)
+    conformed = pl.DataFrame(
+        {
+            "id": ["x", "y"],
+            "kind": [2, None],
+            "cell_id": [(40976 << 28) + 7, None],
+            "lon": [113.75, 0.0000001],
+            "month": [date(2026, 9, 1), None],
+            "at": pl.Series([datetime(2026, 8, 31, 16, tzinfo=UTC), None], dtype=pl.Datetime("ms", "UTC")),
+            "line": [1, 2],
+        }
+    )
+    assert [row[:-1] for row in editing.as_text(conformed, feed, "Asia/Shanghai").rows()] == [
+        ("x", "B", "40976", "7", "113.75", "202609", "2026-09-01 00:00:00"),
+        ("y", "", "", "", "0.0000001", "", ""),
+    ]
+
+
+async def test_lists_show_masked_numbers_and_clear_ones_only_to_who_may_know_them(
+    stub: v1.IngestServiceStub, privacy: v1.IngestServiceStub, house: House
+) -> None:
+    """R000-006: 138****1234 in a list; unmasking is for the right role only and leaves an audit row."""
+    profile = "{}|{}|M|1980|brand|plan|20200101|phone|A|active\n"
+    placed = [("13800001234", "east"), ("13911112222", "west"), ("13711112222", "west")]
+    await house.deliver("CUST_20260901_001.TXT", "".join(profile.format(*each) for each in placed))
+    keys = [1, 2, 3]
+    masked = await stub.ListIdentities(v1.ListIdentitiesRequest(page_size=2))
+    assert [(each.msisdn, each.masked, each.org_id) for each in masked.identities] == [
+        ("138****1234", True, "east"),
+        ("139****2222", True, "west"),
+    ]
+    rest = await stub.ListIdentities(v1.ListIdentitiesRequest(page_size=2, page_token=masked.next_page_token))
+    assert [each.msisdn for each in rest.identities] == ["137****2222"]
+    west = await privacy.ListIdentities(v1.ListIdentitiesRequest(org_id="west"))
+    assert [each.msisdn for each in west.identities] == ["139****2222", "137****2222"]
+    assert await house.value("SELECT count(*) FROM disclosure") == 0
+    clear = v1.ListIdentitiesRequest(customer_keys=keys[:2], purpose="a customer asks what is kept of him")
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.ListIdentities(clear)
+    assert refused(error.value)[:2] == ("PERMISSION_DENIED", "NOT_ALLOWED")
+    told = await privacy.ListIdentities(clear)
+    assert [(each.msisdn, each.masked) for each in told.identities] == [("13800001234", False), ("13911112222", False)]
+    audit = await house.rows("SELECT caller, method, purpose, asked, customer_keys FROM disclosure")
+    assert audit == [("officer", "ListIdentities", clear.purpose, 2, keys[:2])]

@@ -145,3 +145,30 @@ def test_constant_unknown_and_leaking_columns_teach_nothing_and_are_named() -> N
 def test_what_is_not_finite_is_missing() -> None:
     values = feature.cleaned(np.array([[1.0, np.inf, -np.inf, np.nan]], dtype=np.float32))
     assert np.isnan(values).tolist() == [[False, True, True, True]]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 3),
+            st.sampled_from(["A1", "B1", "ZZ"]),
+            st.integers(0, 2),
+            st.sampled_from("xyz"),
+            st.booleans(),
+        ),
+        max_size=12,
+    )
+)
+def test_the_rule_over_numbers_is_the_rule_over_orders(rows: list[tuple[int, str, int, str, bool]]) -> None:
+    columns = list(zip(*rows, strict=True)) or [()] * 5
+    orders = Orders(
+        np.array(columns[0], np.int64), np.array(columns[1], object), np.array(columns[3], object),
+        np.array(columns[2], np.int64), np.array(columns[4], bool),
+    )  # fmt: skip
+    wanted = ownership.latest(orders)
+    known = np.array([each in CATALOGUE.index for each in wanted.product_id], dtype=bool)
+    found = ownership.state(orders, CATALOGUE)
+    assert found.customer_key.tolist() == wanted.customer_key[known].tolist()
+    assert [CATALOGUE.ids[each] for each in found.column] == wanted.product_id[known].tolist()
+    assert found.opens.tolist() == wanted.opens[known].tolist()
+    assert found.time.tolist() == wanted.time[known].tolist()

@@ -1,6 +1,6 @@
 """Ownership as orders tell it: per customer and product the latest order counts, whatever came in which delivery."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,14 +109,21 @@ class Held:
         return cool
 
 
-def mapped(orders: Orders, gone: Mapping[int, int]) -> Orders:
-    """Orders of merged keys as those of the key that stays; without the orders of who was erased (into 0)."""
+def renamed(customer: Ints, gone: Mapping[int, int]) -> Ints:
+    """Keys that were merged as the one that stays, erased ones as 0."""
     old = np.array(sorted(gone), dtype=np.int64)
     if not len(old):
-        return orders
+        return customer
     new = np.array([gone[each] for each in old.tolist()], dtype=np.int64)
-    place = np.minimum(np.searchsorted(old, orders.customer_key), len(old) - 1)
-    key = np.where(old[place] == orders.customer_key, new[place], orders.customer_key)
+    place = np.minimum(np.searchsorted(old, customer), len(old) - 1)
+    return np.where(old[place] == customer, new[place], customer)
+
+
+def mapped(orders: Orders, gone: Mapping[int, int]) -> Orders:
+    """Orders of merged keys as those of the key that stays; without the orders of who was erased (into 0)."""
+    if not gone:
+        return orders
+    key = renamed(orders.customer_key, gone)
     kept = key != 0
     told = (orders.product_id, orders.order_id, orders.time, orders.opens)
     return Orders(key[kept], *(each[kept] for each in told))
@@ -124,11 +131,38 @@ def mapped(orders: Orders, gone: Mapping[int, int]) -> Orders:
 
 def state(orders: Orders, catalogue: Catalogue) -> State:
     """The latest orders by customer, with their products' columns."""
-    kept = latest(orders)
-    ids, code = np.unique(kept.product_id.astype(str), return_inverse=True)
-    column = np.array([catalogue.index.get(each, -1) for each in ids.tolist()], dtype=np.int64)
-    found = column[code.reshape(-1)] if len(ids) else np.zeros(0, dtype=np.int64)
-    return State(kept.customer_key, found, kept.opens, kept.time, len(catalogue))
+    ids, code = np.unique(orders.product_id.astype(str), return_inverse=True)
+    column = np.array([catalogue.index.get(each, -1) for each in ids.tolist()], dtype=np.int32)
+    found = column[code.reshape(-1)] if len(ids) else np.zeros(0, dtype=np.int32)
+    return settled(
+        orders.customer_key, found, orders.time, orders.opens, lambda rows: orders.order_id[rows], len(catalogue)
+    )
+
+
+def settled(
+    customer: Ints,
+    column: "npt.NDArray[np.int32]",
+    time: Ints,
+    opens: Flags,
+    order_id: Callable[[Ints], Texts],
+    products: int,
+) -> State:
+    """The rule of `latest` over numbers; `order_id` is asked for rows of the same customer, product and time alone.
+
+    Products beyond the catalogue (column -1) are left out.
+    """
+    known = np.flatnonzero(column >= 0)
+    rank = known[np.lexsort((~opens[known], time[known], column[known], customer[known]))]
+    one, two = rank[:-1], rank[1:]
+    alike = (customer[one] == customer[two]) & (column[one] == column[two])
+    tied = alike & (time[one] == time[two])
+    if tied.any():
+        places = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+        rows = rank[places]
+        texts = order_id(rows).astype(str)
+        rank[places] = rows[np.lexsort((~opens[rows], texts, time[rows], column[rows], customer[rows]))]
+    kept = rank[np.append(~alike, True)] if len(rank) else rank
+    return State(customer[kept], column[kept].astype(np.int64), opens[kept], time[kept], products)
 
 
 def fold(orders: Orders, customers: Ints, catalogue: Catalogue) -> Folded:

@@ -8,7 +8,7 @@ Files are written whole under a temporary name and renamed; a job that is resume
 
 import hashlib
 import secrets
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,10 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from services.kit import lake
+from services.recommend.domain import ownership
 from services.recommend.domain.matrix import Cells
-from services.recommend.domain.ownership import Orders
-from services.recommend.domain.product import Ints, Product, Singles
+from services.recommend.domain.ownership import Orders, State
+from services.recommend.domain.product import Catalogue, Ints, Product, Singles
 from services.recommend.domain.snapshot import File
 
 MATRIX_VERSION = 1
@@ -86,6 +87,26 @@ class Lake:
             _texts(table["action"]) == "open",
         )
 
+    def state(self, files: Sequence[File], catalogue: Catalogue, gone: Mapping[int, int]) -> State:
+        """The latest orders of all the files by customer, as numbers; nothing is made of rows that do not count."""
+        columns = ["customer_key", "product_id", "order_id", "time", "action"]
+        ids, parts = pa.array(list(catalogue.ids), pa.string()), []
+        for file in files:
+            table = self.table(file).select(columns)
+            table = table.filter(pc.is_valid(table["customer_key"]))
+            table = table.append_column("column", pc.index_in(table["product_id"], value_set=ids))
+            parts.append(table.filter(pc.is_valid(table["column"])).drop_columns(["product_id"]))
+        table = _joined(parts)
+        customer = ownership.renamed(_numbers(table["customer_key"]), gone)
+        column = np.where(customer == 0, -1, table["column"].to_numpy()).astype(np.int32)
+        time = _numbers(table["time"].cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64()))
+        opens = np.asarray(pc.equal(table["action"], "open").to_numpy(), dtype=bool)
+        order = table["order_id"]
+        del table
+        return ownership.settled(
+            customer, column, time, opens, lambda rows: _texts(order.take(pa.array(rows))), len(catalogue)
+        )
+
     def products(self, files: Sequence[File]) -> list[Product]:
         """The products of the files; a later file has the last word on a product."""
         found = {}
@@ -106,18 +127,19 @@ class Lake:
         self, matrix_id: str, bucket: int, features: Features, cells: Cells, product_ids: Sequence[str]
     ) -> File:
         """Publish the cells of one bucket, by customer and rank."""
-        ids = pa.array(list(product_ids), pa.string())
+        orgs, org = np.unique(features.org_id.astype(str), return_inverse=True)
+        product = pa.DictionaryArray.from_arrays(cells.product.astype(np.int32), list(product_ids))
         table = pa.table(
             {
                 "customer_key": pa.array(features.customer_key[cells.row], pa.int64()),
-                "org_id": pa.array(features.org_id[cells.row], pa.string()),
-                "product_id": ids.take(pa.array(cells.product)),
+                "org_id": pa.DictionaryArray.from_arrays(org.astype(np.int32)[cells.row], orgs.tolist()),
+                "product_id": product,
                 "rank": pa.array(cells.rank, pa.int16()),
                 "score": pa.array(cells.score, pa.float32()),
             }
         )
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd", store_schema=False)  # readers find plain texts
         content = sink.getvalue().to_pybytes()
         path = f"recommend/matrix/version={matrix_id}/bucket={bucket:02d}.parquet"
         uri = self.put(path, content)

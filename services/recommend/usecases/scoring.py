@@ -12,7 +12,7 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.jobs import Running
 from services.recommend import refusals, store
-from services.recommend.domain import matrix, ownership
+from services.recommend.domain import matrix
 from services.recommend.domain.ownership import State
 from services.recommend.domain.product import Catalogue, Singles
 from services.recommend.domain.registry import Matrix, Model
@@ -63,9 +63,7 @@ class Scoring:
         drifts: list[dict[str, float]] = []
         until = datetime.combine(run.to_date + timedelta(days=1), datetime.min.time(), UTC)
         now = int(until.timestamp() * 1000)
-        held = await asyncio.to_thread(
-            lambda: ownership.state(ownership.mapped(self._lake.orders(sources["orders"]), gone), catalogue)
-        )
+        held = await asyncio.to_thread(self._lake.state, sources["orders"], catalogue, gone)
         files: list[File] = []
         customers = 0
         for number, source in enumerate(sorted(run.files, key=lambda file: file.bucket), 1):

@@ -54,7 +54,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
     async with contextlib.AsyncExitStack() as closing:
         closing.push_async_callback(db.close)
         feeds, deliveries, events, identities = store.Feeds(), store.Deliveries(), store.Events(), store.Identities()
-        clock, ids, keys = system_clock, system_ids, config.keys()
+        clock, ids, keys, zone = system_clock, system_ids, config.keys(), config.business_timezone
         landing = Landing(config.landing)
         lake = Lake(Files(config.lake_url), config.lake_buckets)
         feed_cases = usecases.Feeds(db, feeds, clock)
@@ -71,7 +71,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             event_cases := usecases.Events(db, events, layers, writer, clock),
             identity_cases,
             Supplying(
-                supply := usecases.Supply(db, feeds, store.Alarms(), config.business_timezone, clock, ids),
+                supply := usecases.Supply(db, feeds, store.Alarms(), zone, clock, ids),
                 uploads := usecases.Uploads(db, store.Uploads(), feeds, landing, clock, ids),
                 usecases.Replays(db, deliveries, feeds, landing, keys, clock, ids),
                 usecases.Work(db, clock),
@@ -81,9 +81,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             erasures=usecases.Asking(db, erasures, identities, events, keys, clock, ids),
             layers=usecases.Layers(db, layers, deliveries, feeds, lake.files, clock, ids),
             upkeep=upkeep,
-            editing=usecases.Editing(
-                db, deliveries, feeds, layers, landing, lake, config.business_timezone, clock, ids
-            ),
+            editing=usecases.Editing(db, deliveries, feeds, layers, landing, lake, zone, clock, ids),
             known=known,
         )
         background: list[server.Background] = []
@@ -93,10 +91,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             patience = Patience(config.control_grace, config.settle_seconds)
             archive = timedelta(days=config.archive_days)
             intake = usecases.Intake(db, deliveries, feeds, landing, patience, clock, ids, archive)
-            load = usecases.Load(
-                db, deliveries, feeds, identities, events, landing, lake, keys, config.business_timezone, clock
-            )
-            erasing = usecases.Erasing(db, erasures, lake, config.landing, keys, upkeep.collect, clock)
+            load = usecases.Load(db, deliveries, feeds, identities, events, landing, lake, keys, zone, clock)
             background += [
                 watch_landing(intake, uploads, load, config.landing_poll),
                 watch_supply(supply, config.alarm_poll),

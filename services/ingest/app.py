@@ -92,6 +92,7 @@ async def run(environ: Mapping[str, str], serve: bool, work: bool) -> None:
             archive = timedelta(days=config.archive_days)
             intake = usecases.Intake(db, deliveries, feeds, landing, patience, clock, ids, archive)
             load = usecases.Load(db, deliveries, feeds, identities, events, landing, lake, keys, zone, clock)
+            erasing = usecases.Erasing(db, erasures, lake, config.landing, keys, upkeep.collect, clock)
             background += [
                 watch_landing(intake, uploads, load, config.landing_poll),
                 watch_supply(supply, config.alarm_poll),

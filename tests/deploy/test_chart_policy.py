@@ -16,6 +16,7 @@ from deploy.k8s import chart
 from deploy.local.keys import SERVICES
 from deploy.mesh import envoy
 from services.kit import config, migrate
+from tools.tidy import ROOT
 
 Object = dict[str, Any]
 READ_BY_TELEMETRY = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
@@ -220,12 +221,22 @@ def test_what_is_written_to_is_mounted(installation: list[Object]) -> None:
     """A read-only root: lake, landing folder and OCRM's folder are volumes, and nobody mounts what he does not read."""
     for each in of(installation, "Deployment"):
         env = environment(each["spec"]["template"]["spec"])
-        mounts = {mount["mountPath"] for mount in each["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]}
-        lake = env.get("LAKE_URL", "")
-        wanted = {lake.removeprefix("file://")} if lake.startswith("file://") else set()
-        assert {mount for mount in mounts if mount in ("/lake", "/landing", "/ocrm")} == wanted | {
-            env[name] for name in ("LANDING", "OCRM_OUT") if name in env
-        }
+        (container,) = each["spec"]["template"]["spec"]["containers"]
+        mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+        folders = {mount for mount in mounts if mount in ("/landing", "/ocrm")}
+        assert folders == {env[name] for name in ("LANDING", "OCRM_OUT") if name in env}
+        if "/lake" in mounts:
+            assert mounts["/lake"].get("readOnly", False) is ("LAKE_URL" not in env)
+
+
+def test_whoever_reads_the_lake_reaches_it(installation: list[Object]) -> None:
+    """Snapshots are addresses of files: on a volume, or in object storage, for which one needs its credentials."""
+    for each in of(installation, "Deployment"):
+        service = label(each, "name")
+        (container,) = each["spec"]["template"]["spec"]["containers"]
+        reads = any((ROOT / "services" / service).glob("lake*"))
+        volume = any(mount["mountPath"] == "/lake" for mount in container["volumeMounts"])
+        assert (volume or "envFrom" in container) is reads, service
 
 
 def test_services_call_whom_their_settings_name(installation: list[Object]) -> None:

@@ -45,8 +45,8 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* Not empty for a service that reads or writes the lake. */}}
-{{- define "lifecircle.lake" -}}
+{{/* Not empty for a service that writes to the lake; every service reads it, by the addresses that snapshots give. */}}
+{{- define "lifecircle.writesLake" -}}
 {{- if has .service (list "ingest" "portrait" "recommend") }}yes{{ end }}
 {{- end }}
 
@@ -76,7 +76,7 @@ capabilities: {drop: [ALL]}
 {{- range .settings.needs }}
 - {name: PEER_{{ upper . }}, value: "dns:///{{ include "lifecircle.name" (dict "root" $root "service" .) }}:50051"}
 {{- end }}
-{{- if include "lifecircle.lake" . }}
+{{- if include "lifecircle.writesLake" . }}
 - {name: LAKE_URL, value: {{ $v.lake.url | quote }}}
 {{- end }}
 {{- if has .service (list "ingest" "portrait") }}
@@ -113,7 +113,7 @@ capabilities: {drop: [ALL]}
 
 {{/* Object storage's credentials, where the lake needs them. */}}
 {{- define "lifecircle.environmentFrom" -}}
-{{- if and .root.Values.lake.s3Secret (include "lifecircle.lake" .) }}
+{{- if .root.Values.lake.s3Secret }}
 - secretRef: {name: {{ .root.Values.lake.s3Secret }}}
 {{- end }}
 {{- end }}
@@ -125,8 +125,8 @@ capabilities: {drop: [ALL]}
 {{- if eq .root.Values.mesh.encryption "certificates" }}
 - {name: tls, mountPath: /run/lifecircle/tls, readOnly: true}
 {{- end }}
-{{- if and (hasPrefix "file://" .root.Values.lake.url) (include "lifecircle.lake" .) }}
-- {name: lake, mountPath: {{ trimPrefix "file://" .root.Values.lake.url }}}
+{{- if hasPrefix "file://" .root.Values.lake.url }}
+- {name: lake, mountPath: {{ trimPrefix "file://" .root.Values.lake.url }}{{ if not (include "lifecircle.writesLake" .) }}, readOnly: true{{ end }}}
 {{- end }}
 {{- if eq .service "ingest" }}
 - {name: landing, mountPath: /landing}
@@ -150,7 +150,7 @@ capabilities: {drop: [ALL]}
 {{- if eq $v.mesh.encryption "certificates" }}
 - {name: tls, secret: {secretName: {{ $name }}-tls}}
 {{- end }}
-{{- if and (hasPrefix "file://" $v.lake.url) (include "lifecircle.lake" .) }}
+{{- if hasPrefix "file://" $v.lake.url }}
 - {name: lake, persistentVolumeClaim: {claimName: {{ .root.Release.Name }}-lake}}
 {{- end }}
 {{- if eq .service "ingest" }}

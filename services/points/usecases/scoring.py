@@ -53,7 +53,7 @@ class Scoring:
     _gathering: Gathering[Event, Scored] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_known", Known(self.store.references))
+        object.__setattr__(self, "_known", Known(self.store, self._compiled))
         object.__setattr__(self, "_gathering", Gathering(self._score, BATCH))
 
     async def score(self, event: Event) -> Scored:
@@ -117,9 +117,9 @@ class Scoring:
 
     async def _post(self, tx: Write, events: Sequence[Event], *, new: bool) -> None:
         """Score events, then their refunds and those that waited for them; under the ledger's lock."""
-        revision = await self.store.references.revision(tx)
+        revision = await self._known.revision(tx)
         plain = [event for event in events if event.type != REFUND]
-        reference = await self.reference(tx, plain)
+        reference = await self._reference(tx, plain)
         outcomes = posting.score(plain, reference)
         await self._keep(tx, outcomes, revision, new=new)
         refunds = await self._refund(tx, [event for event in events if event.type == REFUND])
@@ -129,7 +129,8 @@ class Scoring:
         waiting = await self._refund(tx, await self.store.events.waiting_for(tx, told))
         await self._keep(tx, waiting, revision, new=False)
         every = (*outcomes, *refunds, *waiting)
-        await Settling(self.store, self.zone).settle(tx, every, self._compiled, reference.effective, self.clock())
+        settling = Settling(self.store, self.zone, self._known)
+        await settling.settle(tx, every, self._compiled, reference.effective, self.clock())
 
     async def _refund(self, tx: Write, refunds: Sequence[Event]) -> list[Outcome]:
         """Outcomes of refunds by time; of two that take back one event the earlier counts."""
@@ -149,7 +150,7 @@ class Scoring:
     async def _keep(self, tx: Write, outcomes: Sequence[Outcome], revision: int, *, new: bool) -> None:
         if not outcomes:
             return
-        staff = await self.store.references.employees(tx, {outcome.event.staff_id for outcome in outcomes})
+        staff = await self._known.employees(tx, {outcome.event.staff_id for outcome in outcomes})
         placed = [(o, staff[o.event.staff_id].org_id if o.event.staff_id in staff else "") for o in outcomes]
         if new:
             dated = [(o, org_id, business_day(o.event.occur_time, self.zone)) for o, org_id in placed]
@@ -171,21 +172,23 @@ class Scoring:
 
     async def reference(self, read: Read, events: Iterable[Event]) -> Reference:
         """What is known of what the events name."""
-        events = list(events)
-        effective, rules = await self.effective(read)
+        await self._known.revision(read)
+        return await self._reference(read, list(events))
+
+    async def _reference(self, read: Read, events: Sequence[Event]) -> Reference:
         fields = await self.store.references.known_now(
             read, {subject for event in events for subject in event.subjects if subject}
         )
         owners = {each.row.staff_id for field in fields.values() for each in field}
         closed = {period_of(event.occur_time, self.zone) for event in events}
         return Reference(
-            ready=await self.store.references.ready(read),
+            ready=await self._known.ready(read),
             zone=self.zone,
-            categories=await self.store.references.categories(read, {event.product_id for event in events}),
-            staff=await self.store.references.employees(read, owners | {event.staff_id for event in events}),
+            categories=await self._known.categories(read, {event.product_id for event in events}),
+            staff=await self._known.employees(read, owners | {event.staff_id for event in events}),
             fields=fields,
-            effective=effective,
-            rules=rules,
+            effective=await self._known.effective(read),
+            rules=self._compiled,
             posts_in=await self.store.ledger.posts_in(read, closed),
         )
 
@@ -193,10 +196,11 @@ class Scoring:
         """What events would give, and why some would wait; as in posting, whoever asks."""
         with domains.whole():
             async with self.db.read() as read:
-                effective, rules = await self.effective(read)
-                ready = await self.store.references.ready(read)
-                categories, staff = await self._known.of(read, batch.products, batch.staff)
-        return preview(batch, Reference(ready, self.zone, categories, staff, {}, effective, rules))
+                await self._known.revision(read)
+                effective, ready = await self._known.effective(read), await self._known.ready(read)
+                categories = await self._known.categories(read, batch.products)
+                staff = await self._known.employees(read, batch.staff)
+        return preview(batch, Reference(ready, self.zone, categories, staff, {}, effective, self._compiled))
 
 
 def _by_key(events: Iterable[Event]) -> dict[tuple[str, str], Event]:

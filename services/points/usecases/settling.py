@@ -14,6 +14,7 @@ from services.points.domain.rule_set import Per, in_force
 from services.points.domain.settling import deltas, wanted
 from services.points.domain.version import days_of
 from services.points.store import Store
+from services.points.usecases.known import Known
 
 Effective = Sequence[tuple[str, date, str]]
 
@@ -33,6 +34,7 @@ class Settling:
 
     store: Store
     zone: ZoneInfo
+    known: Known
 
     async def settle(
         self, tx: Write, outcomes: Sequence[Outcome], rules: Mapping[str, Rules], effective: Effective, now: datetime,
@@ -84,7 +86,7 @@ class Settling:
         made = await self.store.settling.made(tx, days, accrual_id, staff) if rule_set.tiers else []
         says = wanted(rule_set, lines, made, staff, customers)
         posted = await self.store.settling.posted(tx, *of, staff, customers)
-        orgs = {name: e.org_id for name, e in (await self.store.references.employees(tx, staff)).items()}
+        orgs = {name: e.org_id for name, e in (await self.known.employees(tx, staff)).items()}
         await self.store.ledger.append(tx, deltas(rule_set, base, says, posted, orgs), now)
 
 

@@ -25,10 +25,11 @@ from services.contact.api import (
     tmf,
 )
 from services.contact.config import Config
-from services.contact.peers import Ingest, Points, Recommend, folder_gateway, http_gateway
+from services.contact.peers import Ingest, Points, Portrait, Recommend, folder_gateway, http_gateway
 from services.contact.store import Store
 from services.contact.usecases import (
     Auctions,
+    Audiences,
     Benefits,
     Campaigns,
     Courier,
@@ -37,15 +38,17 @@ from services.contact.usecases import (
     Effects,
     Handovers,
     Inflow,
+    Moments,
     Orders,
     Registry,
     Reports,
+    Repricing,
     Sender,
     Slots,
     Trials,
     Work,
 )
-from services.contact.usecases.benefits import Gateway
+from services.contact.usecases.sender import Gateway
 from services.contact.worker import backgrounds
 from services.kit import config, directory
 from services.kit.channel import open_channel, token_file
@@ -75,6 +78,7 @@ def build(
     ingest_channel: grpc.aio.Channel,
     recommend_channel: grpc.aio.Channel,
     points_channel: grpc.aio.Channel | None = None,
+    portrait_channel: grpc.aio.Channel | None = None,
     *,
     folder: Path,
     zone: tzinfo,
@@ -85,7 +89,9 @@ def build(
 ) -> Built:
     """Put the service together."""
     store, ingest, recommend = Store(), Ingest(ingest_channel), Recommend(recommend_channel)
-    auctions = Auctions(db, store, clock, ids, zone, recommend.matrix_files, lake.matrix)
+    portrait = Portrait(portrait_channel)
+    audiences = Audiences(db, store, portrait.members)
+    auctions = Auctions(db, store, clock, ids, zone, recommend.matrix_files, lake.matrix, audiences)
     handovers = Handovers(db, store, clock, ids, zone, ingest.reveal, lake.Folder(folder))
     orders = Orders(db, store, clock, ids, Points(points_channel, clock).responsible)
     slots = Slots(db, store, clock, ids, Registry(db, store, clock))
@@ -98,7 +104,7 @@ def build(
             work=Work(db, clock),
             effects=Effects(db, store, clock),
         ),
-        CampaignsApi(Campaigns(db, store, clock, ids)),
+        CampaignsApi(Campaigns(db, store, clock, ids, portrait.wrong)),
         OrdersApi(orders),
         SlotsApi(slots),
         DecisionsApi(decisions, Trials(db, store, recommend.matrix_files, lake.matrix)),
@@ -111,7 +117,7 @@ def build(
         clock=clock,
         auctions=auctions,
         handovers=handovers,
-        inflow=Inflow(store, clock),
+        inflow=Inflow(store, clock, lake.Folder(folder)),
         matrices=recommend.matrices,
         deliveries=ingest.deliveries,
         facts=ingest.facts,
@@ -120,6 +126,11 @@ def build(
         sender=Sender(db, store, clock, zone, {**(gateways or {}), "order": orders.take}),
         decisions=decisions,
         courier=Courier(db, store, clock, lake.Folder(folder), carrier),
+        audiences=audiences,
+        moments=Moments(db, store, clock, decisions),
+        repricing=Repricing(db, store, clock, ids, zone, recommend.matrix_files, lake.matrix, audiences),
+        runs=portrait.runs if portrait.known else None,
+        matches=portrait.moments if portrait.known else None,
     )
     return Built(api, background)
 
@@ -154,11 +165,17 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             points = await closing.enter_async_context(
                 open_channel(settings.peer_points, token=token, tls=settings.server.tls())
             )
+        portrait = None
+        if settings.peer_portrait:
+            portrait = await closing.enter_async_context(
+                open_channel(settings.peer_portrait, token=token, tls=settings.server.tls())
+            )
         built = build(
             db,
             ingest,
             recommend,
             points,
+            portrait,
             folder=settings.ocrm_out,
             zone=settings.business_timezone,
             gateways=gateways(settings),

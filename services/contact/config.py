@@ -21,6 +21,9 @@ class Config:
     peer_points: str = field(
         default="", metadata={"help": "points, host:port; without it orders go to the employee that is given"}
     )
+    peer_portrait: str = field(
+        default="", metadata={"help": "portrait, host:port; without it no campaign with an audience or a moment bids"}
+    )
     ocrm_push: str = field(
         default="",
         metadata={"help": "sftp://, ftp:// or ftps:// folder to which hand-overs are carried; without it OCRM fetches"},

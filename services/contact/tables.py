@@ -35,6 +35,7 @@ campaign = Table(
     Column("pilot", JSONB(none_as_null=True)),
     Column("previous_campaign_id", Text, nullable=False),
     Column("paused_from", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
 )
 
 campaign_move = Table(
@@ -93,6 +94,7 @@ customer = Table(
     Column("org_id", Text, nullable=False),
     Column("level", Text, nullable=False),
     Column("status", Text, nullable=False),
+    Column("merged_into", BigInteger),
 )
 
 consent = Table(
@@ -139,15 +141,16 @@ plan = Table(
 contact = Table(
     "contact",
     metadata,
-    Column("contact_id", Text, nullable=False),
-    Column("plan_id", Text, primary_key=True),
+    Column("contact_id", Text, primary_key=True),
+    Column("plan_id", Text, nullable=False),
     Column("plan_date", Date, nullable=False),
-    Column("customer_key", BigInteger, primary_key=True),
+    Column("customer_key", BigInteger, nullable=False),
     Column("org_id", Text, nullable=False),
     Column("campaign_id", Text, nullable=False),
-    Column("offer_id", Text, primary_key=True),
+    Column("offer_id", Text, nullable=False),
     Column("product_id", Text, nullable=False),
     Column("channel", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
     Column("value_fen", Double, nullable=False),
     Column("cost_fen", BigInteger, nullable=False),
     Column("worth_fen", BigInteger, nullable=False),

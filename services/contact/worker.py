@@ -1,16 +1,29 @@
 """Inbound time: the streams that contact follows, and the jobs that it works on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
-from services.contact.domain.fact import Matrix
-from services.contact.usecases import Auctions, Courier, Decisions, Handovers, Inflow, Orders, Sender, Slots
+from services.contact.domain.fact import Matrix, Moment
+from services.contact.usecases import (
+    Auctions,
+    Audiences,
+    Courier,
+    Decisions,
+    Handovers,
+    Inflow,
+    Moments,
+    Orders,
+    Repricing,
+    Sender,
+    Slots,
+)
 from services.contact.usecases.inflow import Customers, Fact
-from services.contact.usecases.work import ARBITRATE, HANDOVER
+from services.contact.usecases.work import ARBITRATE, HANDOVER, REPRICE
 from services.kit import cursors, jobs
 from services.kit.clock import Clock
 from services.kit.cursors import Followed
-from services.kit.db import Database
+from services.kit.db import Database, Write
 from services.kit.jobs import Handler
 from services.kit.server import Background
 from services.kit.waiting import pause
@@ -18,8 +31,15 @@ from services.kit.waiting import pause
 _PACE = 2.0
 """Seconds between two looks at what time has done."""
 
+_MOMENTS = 0.5
+"""Seconds between two looks at what happens to customers."""
+
 _LESSONS = 600.0
 """Seconds between two looks at what clicks speak for."""
+
+
+T = TypeVar("T")
+_Handle = Callable[[Write, T], Awaitable[None]]
 
 
 def backgrounds(
@@ -38,50 +58,77 @@ def backgrounds(
     sender: Sender,
     decisions: Decisions,
     courier: Courier,
+    audiences: Audiences,
+    moments: Moments,
+    repricing: Repricing,
+    runs: Callable[[str], AsyncIterator[Followed[str]]] | None = None,
+    matches: Callable[[str], AsyncIterator[Followed[Sequence[Moment]]]] | None = None,
 ) -> list[Background]:
     """Everything that runs beside the RPCs, each until it is told to stop."""
-    handlers: Mapping[str, Handler] = {ARBITRATE: auctions.arbitrate, HANDOVER: handovers.hand_over}
+    handlers: Mapping[str, Handler] = {
+        ARBITRATE: auctions.arbitrate,
+        HANDOVER: handovers.hand_over,
+        REPRICE: repricing.reprice,
+    }
 
-    async def follow_matrices(stop: asyncio.Event) -> None:
-        await cursors.follow(
-            db, consumer="matrices", owner=owner, watch=matrices, handle=auctions.matrix_published, stop=stop
-        )
+    async def matrix_published(tx: Write, matrix: Matrix) -> None:
+        await auctions.matrix_published(tx, matrix)
+        await repricing.matrix_published(tx, matrix)
 
-    async def follow_deliveries(stop: asyncio.Event) -> None:
-        await cursors.follow(
-            db, consumer="deliveries", owner=owner, watch=deliveries, handle=inflow.delivered, stop=stop
-        )
-
-    async def follow_facts(stop: asyncio.Event) -> None:
-        await cursors.follow(db, consumer="events", owner=owner, watch=facts, handle=inflow.told, stop=stop)
+    def follow(consumer: str, watch: Callable[[str], AsyncIterator[Followed[T]]], handle: _Handle[T]) -> Background:
+        return _following(db, owner, consumer, watch, handle)
 
     async def work(stop: asyncio.Event) -> None:
         await jobs.work(db, handlers, owner=owner, clock=clock, stop=stop)
 
-    async def keep_orders_moving(stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            moved = await orders.sweep() + await orders.dispatch_waiting()
-            await pause(0 if moved else _PACE, stop)
+    async def keep_orders_moving() -> int:
+        return await orders.sweep() + await orders.dispatch_waiting()
 
-    async def send(stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            done = await sender.queue() + await sender.send()
-            await pause(0 if done else _PACE, stop)
+    async def learn_from_clicks() -> None:
+        await slots.suggest()
 
-    async def learn_from_clicks(stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            await slots.suggest()
-            await pause(_LESSONS, stop)
+    async def carry() -> None:
+        await courier.carry()
 
-    async def end_grants(stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            await decisions.tidy()
-            await pause(_PACE, stop)
+    async def renew() -> None:
+        await audiences.renew()
 
-    async def carry(stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            await courier.carry()
-            await pause(_PACE, stop)
+    async def send() -> int:
+        return await sender.queue() + await sender.send()
 
-    follows = [follow_matrices, follow_deliveries, follow_facts]
-    return [*follows, work, keep_orders_moving, learn_from_clicks, send, end_grants, carry]
+    found = [
+        follow("matrices", matrices, matrix_published),
+        follow("deliveries", deliveries, inflow.delivered),
+        follow("events", facts, inflow.told),
+        work,
+        _every(_PACE, keep_orders_moving),
+        _every(_LESSONS, learn_from_clicks),
+        _every(_PACE, send),
+        _every(_PACE, decisions.tidy),
+        _every(_PACE, carry),
+    ]
+    if runs is not None and matches is not None:
+        found += [follow("runs", runs, audiences.run_published), follow("moments", matches, moments.told)]
+        found += [_every(_PACE, renew), _every(_MOMENTS, moments.act)]
+    return found
+
+
+def _following(
+    db: Database, owner: str, consumer: str, watch: Callable[[str], AsyncIterator[Followed[T]]], handle: _Handle[T]
+) -> Background:
+    async def follow(stop: asyncio.Event) -> None:
+        await cursors.follow(db, consumer=consumer, owner=owner, watch=watch, handle=handle, stop=stop)
+
+    follow.__name__ = f"follow_{consumer}"
+    return follow
+
+
+def _every(seconds: float, once: Callable[[], Awaitable[object]]) -> Background:
+    """Does something again and again: at once when it says that something was done, else after a while."""
+
+    async def again(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await pause(0 if await once() else seconds, stop)
+
+    again.__name__ = once.__name__
+    return again

@@ -24,6 +24,7 @@ from services.kit.ids import system_ids
 from tests.contact import gateways
 from tests.contact.conftest import Quiet
 from tests.contact.desk import campaign
+from tests.contact.made import limit, policy
 from tests.fixtures.serving import refused
 
 NOW = datetime(2026, 10, 1, 2, tzinfo=UTC)
@@ -49,6 +50,8 @@ class Shop:
 
     async def campaign(self, type_: str = "", name: str = "秋季") -> str:
         async with self.quiet.db.begin() as tx:
+            limits = [limit(one, quiet_from_hour=0, quiet_to_hour=0) for one in ("sms", "call", "store", "order")]
+            await STORE.policies.add(tx, policy(*limits, most=None), NOW)
             await STORE.customers.put(tx, [(key, Customer("G01", "A", "active")) for key in range(1, 51)])
             channels = ("sms", "call", "store", "order")
             agreed = [ConsentChange(key, one, "marketing", True, NOW) for key in range(1, 51) for one in channels]

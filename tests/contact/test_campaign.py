@@ -207,9 +207,9 @@ def test_a_campaign_is_closed_with_all_five_steps_and_the_summary(empty: str) ->
 def test_in_its_pilot_a_campaign_reaches_its_share_and_rolled_out_everybody() -> None:
     keys = np.arange(50_000)
     tried = campaign(state=PILOT, pilot=Pilot(share_bps=500, tolerance=0.2, least_trials=100))
-    assert tried.reaches(keys).mean() == pytest.approx(0.05, abs=0.003)
-    assert np.array_equal(tried.reaches(keys), tried.reaches(keys))
-    assert moved(tried, ROLL_OUT).reaches(keys).all()
+    assert tried.reaches(keys, {}).mean() == pytest.approx(0.05, abs=0.003)
+    assert np.array_equal(tried.reaches(keys, {}), tried.reaches(keys, {}))
+    assert moved(tried, ROLL_OUT).reaches(keys, {}).all()
 
 
 def test_the_catalogue_has_the_types_of_the_requirements() -> None:

@@ -16,6 +16,7 @@ from services.contact import app
 from services.contact.api import RIGHTS
 from services.contact.domain.auction import Customer
 from services.contact.domain.fact import Opening
+from services.contact.lake import Folder
 from services.contact.peers import Points
 from services.contact.store import Store
 from services.contact.usecases import Inflow, Orders
@@ -116,7 +117,7 @@ async def office(serving: Serve, fresh: Fresh, clock: FakeClock, tmp_path: Path)
     async with serving("contact", register=built.register, rights=RIGHTS) as served:
         stub = proto.ContactServiceStub(served.channel(roles={"operator"}))
         orders = Orders(db, store, ticking, system_ids, Points(told, ticking).responsible)
-        yield Office(stub, orders, Inflow(store, ticking), db)
+        yield Office(stub, orders, Inflow(store, ticking, Folder(tmp_path)), db)
     for channel in (nowhere, told):
         await channel.close()
     await fields.stop(0)

@@ -2,12 +2,14 @@
 
 import itertools
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import grpc.aio
 import pytest
 
 from lifecircle.contact import v1 as proto
 from services.contact.domain.fact import Closing, Complained, Opening
+from services.contact.lake import Folder
 from services.contact.store import Store
 from services.contact.usecases import Inflow
 from tests.contact.conftest import Quiet
@@ -26,7 +28,7 @@ async def made(quiet: Quiet) -> proto.Campaign:
     async with quiet.db.read() as read:
         plan = (await Store().plans.page(read, None, 1))[0]
     async with quiet.db.begin() as tx:
-        await Inflow(Store(), quiet.clock).told(
+        await Inflow(Store(), quiet.clock, Folder(Path())).told(
             tx,
             [
                 Complained("k1", 3, "marketing", "", NOW + timedelta(days=2), ""),

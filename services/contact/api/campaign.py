@@ -35,6 +35,7 @@ def draft(message: proto.Campaign, org_id: str) -> Campaign:
         brief=_brief(message.brief) if message.HasField("brief") else None,
         pilot=_pilot(message.pilot) if message.HasField("pilot") else None,
         previous_campaign_id=message.previous_campaign_id,
+        purpose=incoming.purpose(message.purpose),
     )
 
 
@@ -96,6 +97,7 @@ def campaign(value: Campaign, moves: list[Moved] | None = None) -> proto.Campaig
         type=value.type,
         author=value.author,
         previous_campaign_id=value.previous_campaign_id,
+        purpose=proto.Purpose.Value(f"PURPOSE_{value.purpose.upper()}"),
         moves=[_move(move) for move in moves or ()],
     )
     if value.brief is not None:

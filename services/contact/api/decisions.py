@@ -83,19 +83,19 @@ def _place(place: proto.Place, at: int) -> tuple[str, str]:
 
 
 def _decision(answer: Answer) -> proto.Decision:
-    one = answer.decided
-    granted = bool(one.offer_id)
+    one, kind = answer.decided, answer.decided.kind
+    granted = bool(kind.offer_id)
     return proto.Decision(
-        place=proto.Place(slot_id=one.slot_id, channel=outgoing.channel(one.channel or "unspecified")),
-        offer_id=one.offer_id,
-        campaign_id=one.campaign_id,
-        product_id=one.product_id,
-        content=one.content,
+        place=proto.Place(slot_id=kind.slot_id, channel=outgoing.channel(kind.channel or "unspecified")),
+        offer_id=kind.offer_id,
+        campaign_id=kind.campaign_id,
+        product_id=kind.product_id,
+        content=kind.content,
         bid_fen=one.bid_fen,
         grant_id=one.grant_id if granted else "",
         expire_time=outgoing.moment(one.expire_time) if granted else None,
         attribution_token=answer.attribution_token,
-        reason=one.reason,
+        reason=kind.reason,
     )
 
 
@@ -104,9 +104,9 @@ def _grant(one: Decided) -> proto.Grant:
         grant_id=one.grant_id,
         state=proto.Grant.State.Value(f"STATE_{one.state}"),
         customer_key=one.customer_key,
-        campaign_id=one.campaign_id,
+        campaign_id=one.kind.campaign_id,
         offer_id=one.offer_id,
-        channel=outgoing.channel(one.channel),
+        channel=outgoing.channel(one.kind.channel),
         decide_time=outgoing.moment(one.decide_time),
         expire_time=outgoing.moment(one.expire_time),
     )

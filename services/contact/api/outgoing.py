@@ -11,7 +11,7 @@ from services.contact.domain.experiment import Rate
 from services.contact.domain.outcome import Effect, Kept
 from services.contact.domain.plan import Contact, Plan, attribution_token
 from services.contact.domain.policy import Policy
-from services.contact.usecases.work import ARBITRATE
+from services.contact.usecases.work import ARBITRATE, REPRICE
 from services.kit.jobs import Job, State
 
 
@@ -98,6 +98,9 @@ def job(value: Job) -> proto.Job:
         message.arbitrate.matrix_id = spec["matrix_id"]
         message.arbitrate.plan_date.CopyFrom(day(date.fromisoformat(spec["plan_date"])))
         message.result_id = value.job_id if succeeded else ""
+    elif value.kind == REPRICE:
+        message.reprice.matrix_id = spec["matrix_id"]
+        message.reprice.business_day.CopyFrom(day(date.fromisoformat(spec["business_day"])))
     else:
         message.handover.plan_id = spec["plan_id"]
         message.result_id = spec["plan_id"] if succeeded else ""

@@ -10,12 +10,13 @@ from datetime import date, tzinfo
 
 import numpy as np
 
-from services.contact.domain import arbitration, plan
+from services.contact.domain import arbitration, budget, plan
 from services.contact.domain.arbitration.checker import Limits, Won, violations
 from services.contact.domain.arbitration.problem import NO_LIMIT, Flags, Floats, Ints, Problem, Small, from_columns
 from services.contact.domain.campaign import Campaign, Offer, exclusion_classes
 from services.contact.domain.experiment import held_out, shares
-from services.contact.domain.policy import ChannelLimit, Earlier, Policy, Touch, contact_time
+from services.contact.domain.membership import Members
+from services.contact.domain.policy import MARKETING, ChannelLimit, Earlier, Policy, Touch, contact_time
 
 LEFT = "left"
 """Status of a customer who is one no more."""
@@ -54,52 +55,70 @@ class Audience:
     earlier: Mapping[int, Earlier]
     used: Mapping[str, int] = field(default_factory=dict)
     unwanted: Collection[int] = ()
+    members: Mapping[str, Members] = field(default_factory=dict)
+    """Campaign id → its audience."""
+    spent: Mapping[str, int] = field(default_factory=dict)
+    """Campaign id → what it has spent of its budget, in fen."""
+    refusals: Mapping[tuple[str, str], Ints] = field(default_factory=dict)
+    """(channel, purpose) → who refused to be contacted so."""
 
 
 @dataclass(frozen=True)
 class Bids:
-    """The auction: its problem, the customers [N], the offer [J] of each candidate, and what was left out why."""
+    """The auction: its problem, the customers [N], the offer [J] of each candidate, and what was left out why.
+
+    `cost` [T] is what a contact of each kind costs, `budget` [K] what is left of each campaign's (−1: no bound); fen.
+    """
 
     problem: Problem
     customers: Ints
     offer: Small
     offers: tuple[tuple[Campaign, Offer], ...]
+    cost: Ints
+    budget: Ints
     counts: Mapping[str, int]
 
 
-def bids(matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience: Audience, on: date) -> Bids:
-    """Every candidate: matrix row × offer of its product × channel with consent.
+def bids(
+    matrix: Matrix,
+    campaigns: Sequence[Campaign],
+    policy: Policy,
+    audience: Audience,
+    on: date,
+    purpose: str = MARKETING,
+) -> Bids:
+    """Every candidate of the campaigns of a purpose: matrix row × offer of its product × channel with consent.
 
     Its value in fen is score × lift × worth − cost; a candidate that loses money bids only for a campaign that has
-    a minimum to meet. Campaigns are taken by name, so that ids and the order of creation change nothing.
+    a minimum to meet. Service and care are made for whomever they concern: theirs is above 0, and no consent, blackout
+    or cool-down of marketing binds them. Campaigns are taken by name, so that ids and the order of creation change
+    nothing; those that wait for moments bid online alone.
     """
-    ordered = sorted(campaigns, key=lambda campaign: campaign.name)
+    ordered = [one for one in sorted(campaigns, key=lambda one: one.name) if one.purpose == purpose and not one.moments]
     offers = tuple((campaign, offer) for campaign in ordered for offer in campaign.offers)
     number = {campaign.name: index for index, campaign in enumerate(ordered)}
     classes = exclusion_classes(ordered)
     keys, row = np.unique(matrix.customer, return_inverse=True)
-    room, counts = _room(keys, policy, audience, on)
-    consents = {
-        limit.channel: np.isin(keys, audience.consents.get(limit.channel, np.zeros(0, np.int64)), assume_unique=True)
-        for limit in policy.channel_limits
-    }
+    room, counts = _room(keys, policy, audience, on, purpose)
+    consents = {limit.channel: _consented(keys, audience, limit.channel, purpose) for limit in policy.channel_limits}
     consented = np.any([*consents.values(), np.zeros(len(keys), np.bool_)], axis=0)
     counts["without_consent"] = int(np.sum(~consented))
     products = {product: index for index, product in enumerate(matrix.products)}
-    cool = _cooling(keys, offers, policy, audience, on)
-    open_now = [limit for limit in policy.channel_limits if not policy.closed(on, limit.channel)]
+    marketing = purpose == MARKETING
+    cool = _cooling(keys, offers, policy, audience, on) if marketing else [[] for _ in offers]
+    open_now = [limit for limit in policy.channel_limits if not (marketing and policy.closed(on, limit.channel))]
     columns: list[tuple[Ints, Floats, int, int]] = []
     for index, (campaign, offer) in enumerate(offers):
-        may = (room > 0) & campaign.reaches(keys)
+        may = (room > 0) & campaign.reaches(keys, audience.members)
         may[cool[index]] = False
         rows = np.flatnonzero((matrix.product == products.get(offer.product_id, -1)) & may[row])
         for at, limit in enumerate(policy.channel_limits):
             if limit.channel in offer.channels and limit in open_now:
                 reached = rows[consents[limit.channel][row[rows]]]
-                value = _value(matrix.score[reached], offer, limit)
+                value = _value(matrix.score[reached], offer, limit, purpose)
                 worthy = value > 0 if campaign.contacts_min == 0 else np.ones(len(value), np.bool_)
                 columns.append((row[reached[worthy]], value[worthy], index, at))
-    columns = _within_channels(columns, _rooms(keys, policy, audience, on), room)
+    columns = _within_channels(columns, _rooms(keys, policy, audience, on, purpose), room)
     channels = len(policy.channel_limits)
     kinds = np.arange(len(offers) * channels)
     problem, order = from_columns(
@@ -117,13 +136,34 @@ def bids(matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience
         campaigns=[campaign.name for campaign in ordered],
     )
     counts |= {"customers": len(keys), "candidates": problem.candidates}
-    return Bids(problem, keys, (order // channels).astype(np.int32)[problem.kind], offers, counts)
+    cost = np.array([limit.cost_fen for limit in policy.channel_limits], np.int64)
+    return Bids(
+        problem=problem,
+        customers=keys,
+        offer=(order // channels).astype(np.int32)[problem.kind],
+        offers=offers,
+        cost=cost[problem.channel_of] if channels else np.zeros(0, np.int64),
+        budget=np.array([_budget_left(campaign, audience) for campaign in ordered], np.int64),
+        counts=counts,
+    )
 
 
 _NONE = np.zeros(0, np.int64)
 
 
-def _room(keys: Ints, policy: Policy, audience: Audience, on: date) -> tuple[Small, dict[str, int]]:
+def _budget_left(campaign: Campaign, audience: Audience) -> int:
+    bound = campaign.budget_fen or None
+    return _left(bound, audience.spent.get(campaign.campaign_id, 0))
+
+
+def _consented(keys: Ints, audience: Audience, channel: str, purpose: str) -> Flags:
+    """Who of `keys` may be contacted through a channel as far as it is his to say."""
+    if purpose == MARKETING:
+        return np.isin(keys, audience.consents.get(channel, _NONE), assume_unique=True)
+    return ~np.isin(keys, audience.refusals.get((channel, purpose), _NONE), assume_unique=True)
+
+
+def _room(keys: Ints, policy: Policy, audience: Audience, on: date, purpose: str) -> tuple[Small, dict[str, int]]:
     """How many contacts each customer [N] may get, and how many customers the holdout and the caps keep out.
 
     Who has left, or is not known (so that nobody can say which level's caps hold), gets none.
@@ -136,13 +176,13 @@ def _room(keys: Ints, policy: Policy, audience: Audience, on: date) -> tuple[Sma
             continue
         earlier = audience.earlier.get(key)
         if earlier:
-            room[index] = policy.room(customer.level, earlier, on)
+            room[index] = policy.room(customer.level, earlier, on, purpose=purpose)
         else:
             if customer.level not in by_level:
-                by_level[customer.level] = policy.room(customer.level, (), on)
+                by_level[customer.level] = policy.room(customer.level, (), on, purpose=purpose)
             room[index] = by_level[customer.level]
     capped = int(np.sum(room == 0))
-    out = held_out("holdout", keys, policy.holdout_bps)
+    out = held_out("holdout", keys, policy.holdout_bps if purpose == MARKETING else 0)
     room[out] = 0
     return room, {"holdout": int(np.sum(out)), "without_room": capped}
 
@@ -173,15 +213,18 @@ def _cooling(
     return cool
 
 
-def _rooms(keys: Ints, policy: Policy, audience: Audience, on: date) -> dict[int, Small]:
+def _rooms(keys: Ints, policy: Policy, audience: Audience, on: date, purpose: str) -> dict[int, Small]:
     """Channel's place → room of each customer [N] in it, for the channels that have caps of their own."""
-    capped = {cap.channel for cap in policy.customer_caps if cap.channel}
+    capped = {cap.channel for cap in policy.customer_caps if cap.channel and cap.purpose == purpose}
     rooms: dict[int, Small] = {}
     for at, limit in enumerate(policy.channel_limits):
         if limit.channel in capped:
             told = [(audience.customers.get(key), audience.earlier.get(key, ())) for key in keys.tolist()]
             rooms[at] = np.array(
-                [policy.room(one.level, earlier, on, channel=limit.channel) if one else 0 for one, earlier in told],
+                [
+                    policy.room(one.level, earlier, on, channel=limit.channel, purpose=purpose) if one else 0
+                    for one, earlier in told
+                ],
                 np.int32,
             )
     return rooms
@@ -216,17 +259,20 @@ def _within_channels(
     return kept
 
 
-def _value(score: Floats, offer: Offer, limit: ChannelLimit) -> Floats:
+def _value(score: Floats, offer: Offer, limit: ChannelLimit, purpose: str) -> Floats:
     """Expected value of a contact in fen; the acceptance never exceeds 1, whatever the lift."""
     acceptance = np.minimum(score.astype(np.float64) * (limit.lift_bps / 10_000), 1.0)
+    if purpose != MARKETING:
+        return 1.0 + acceptance * offer.worth_fen
     value: Floats = acceptance * offer.worth_fen - limit.cost_fen
     return value
 
 
 def auction(bid: Bids) -> arbitration.Solution:
     """The best plan, looked at once more by the independent checker. Raises plan_infeasible."""
-    solution = arbitration.solve(bid.problem)
+    solution = budget.solve(bid.problem, bid.cost, bid.budget)
     found = violations(_won(bid, solution.picked), _limits(bid))
+    found |= {row.name: row.used for row in solution.rows if row.name.startswith("budget ") and row.used > row.bound}
     if any(found.values()):
         raise AssertionError(f"the plan breaks limits: {found}")
     return solution
@@ -297,6 +343,7 @@ def contacts(
                 offer_id=offer.offer_id,
                 product_id=offer.product_id,
                 channel=channel,
+                purpose=campaign.purpose,
                 value_fen=value,
                 cost_fen=limits[channel].cost_fen,
                 worth_fen=offer.worth_fen,

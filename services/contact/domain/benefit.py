@@ -100,6 +100,15 @@ class Message:
     state: str = QUEUED
     attempts: int = 0
     receipt: str = ""
+    grant_id: str = ""
+    """The reservation that is used up by sending it; "" for one that has none yet."""
+    end_time: datetime | None = None
+    """From then on it is not worth sending any more: it is withheld with its reason. None: as long as it may take."""
+
+    @property
+    def failed(self) -> bool:
+        """Its channel refused it."""
+        return self.state == FAILED
 
 
 @dataclass(frozen=True)

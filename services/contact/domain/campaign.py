@@ -15,8 +15,9 @@ import numpy as np
 
 from services.contact.domain.campaign_type import STANDARD, TYPES
 from services.contact.domain.experiment import Flags, Ints, held_out
+from services.contact.domain.membership import NOBODY, Members
 from services.contact.domain.pilot import Pilot, checked
-from services.contact.domain.policy import CHANNELS
+from services.contact.domain.policy import CHANNELS, MARKETING, PURPOSES, Wish
 from services.contact.refusals import campaign_changed, campaign_invalid, campaign_state, not_four_eyes
 
 DRAFT, APPROVED, PILOT, ACTIVE = "DRAFT", "APPROVED", "PILOT", "ACTIVE"
@@ -102,6 +103,10 @@ class Offer:
     worth_fen: int
     exclusive_group: str
 
+    def wish(self, channel: str, purpose: str) -> Wish:
+        """A contact with it, as the rules see it."""
+        return Wish(channel, self.product_id, self.exclusive_group, purpose)
+
 
 @dataclass(frozen=True)
 class Campaign:
@@ -128,6 +133,22 @@ class Campaign:
     pilot: Pilot | None = None
     previous_campaign_id: str = ""
     paused_from: str = ""
+    purpose: str = MARKETING
+
+    @property
+    def audience(self) -> str:
+        """Whom it is for, in the words of the portrait's tags; "" for everybody."""
+        return self.brief.audience.strip() if self.brief else ""
+
+    @property
+    def budget_fen(self) -> int:
+        """What all its contacts together may cost, in fen; 0 for no bound."""
+        return self.brief.budget_fen if self.brief else 0
+
+    @property
+    def moments(self) -> frozenset[str]:
+        """The moments in which alone it bids; none for at any time."""
+        return frozenset(self.brief.moments) if self.brief else frozenset()
 
     @property
     def etag(self) -> str:
@@ -138,11 +159,17 @@ class Campaign:
         """Whether it bids for contacts of this business day; in its pilot it bids for the pilot's customers."""
         return self.state in (PILOT, ACTIVE) and self.start_date <= day <= self.end_date
 
-    def reaches(self, customers: Ints) -> Flags:
-        """Which customers [N] it may contact as it stands: all, or in its pilot the share that the hash selects."""
-        if self.state != PILOT or self.pilot is None:
-            return np.ones(len(customers), np.bool_)
-        return held_out(f"pilot {self.name}", customers, self.pilot.share_bps)
+    def reaches(self, customers: Ints, members: Mapping[str, Members]) -> Flags:
+        """Which customers [N] it may contact as it stands: its audience, in its pilot the share that the hash selects.
+
+        `members` are campaign id → audience; one that was not loaded reaches nobody.
+        """
+        reached = np.ones(len(customers), np.bool_)
+        if self.audience:
+            reached = members.get(self.campaign_id, NOBODY).has(customers)
+        if self.state == PILOT and self.pilot is not None:
+            reached = reached & held_out(f"pilot {self.name}", customers, self.pilot.share_bps)
+        return reached
 
 
 def drafted(campaign: Campaign, campaign_id: str, now: datetime) -> Campaign:
@@ -252,6 +279,8 @@ def _check(campaign: Campaign) -> None:
         raise campaign_invalid("brief.event_tag", "is needed by this type of campaign")
     if campaign.pilot is not None:
         checked(campaign.pilot)
+    if campaign.purpose not in PURPOSES:
+        raise campaign_invalid("purpose", "is not one")
     if campaign.end_date < campaign.start_date:
         raise campaign_invalid("end_date", "is before start_date")
     if campaign.contacts_max is not None and campaign.contacts_min > campaign.contacts_max:

@@ -38,6 +38,31 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """One of portrait's moment rules matched a customer."""
+
+    moment_id: str
+    customer_key: int
+    pattern_id: str
+    match_time: datetime
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Two keys are one person; the second stays."""
+
+    customer_key: int
+    into_key: int
+
+
+@dataclass(frozen=True)
+class Erased:
+    """A person was erased: his key names nobody any more."""
+
+    customer_key: int
+
+
+@dataclass(frozen=True)
 class Closing:
     """A customer gave a product up."""
 

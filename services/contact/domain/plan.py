@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from services.contact.domain.policy import MARKETING
+
 READY, HANDED_OVER = "READY", "HANDED_OVER"
 
 PLANNED = "PLANNED"
@@ -38,6 +40,7 @@ class Contact:
     worth_fen: int
     contact_time: datetime
     state: str
+    purpose: str = MARKETING
 
     @property
     def control(self) -> bool:

@@ -15,7 +15,8 @@ from typing import NamedTuple, cast
 
 from services.contact.refusals import policy_invalid
 
-CHANNELS = ("sms", "call", "app", "web", "store", "order")
+SMS, CALL, APP, WEB, STORE, ORDER = "sms", "call", "app", "web", "store", "order"
+CHANNELS = (SMS, CALL, APP, WEB, STORE, ORDER)
 """The channels by which a customer is reached, as they are written in files and tables."""
 
 MARKETING, SERVICE, CARE = "marketing", "service", "care"
@@ -123,6 +124,11 @@ class ChannelLimit:
     lift_bps: int
     hourly_capacity: int | None = None
 
+    def passed(self, hours: float) -> float:
+        """The share (0 … 1) of a day's open hours that is over so many hours (0 … 24) after midnight."""
+        open_hours = [hour for hour in range(24) if not quiet(self, hour)]
+        return sum(min(max(hours - hour, 0.0), 1.0) for hour in open_hours) / max(len(open_hours), 1)
+
     @property
     def daily_capacity(self) -> int | None:
         """What it carries in a day: its capacity, and not more than all its open hours together."""
@@ -217,6 +223,12 @@ class Policy:
         """Whether what was offered then cools down on a business day."""
         return bool(one.product_id) and abs((on - one.day).days) < max(self.cooldown_days, 1)
 
+    def silent(self, channel: str, purpose: str, on: date, hour: int) -> bool:
+        """Whether contacts of a purpose through a channel rest on a business day and hour."""
+        limit = self.limit(channel)
+        resting = limit is None or self.closed(on, channel) or quiet(limit, hour)
+        return resting and (limit is None or purpose == MARKETING)
+
     def refusal(self, customer: "Asked", offer: "Wish", on: date, hour: int | None) -> str:
         """Why a contact may not be made on a business day and hour (None: at an hour that is open), or "".
 
@@ -227,8 +239,7 @@ class Policy:
             return NO_CHANNEL
         if customer.unwanted:
             return DO_NOT_CONTACT
-        way = (offer.channel, offer.purpose)
-        if way not in customer.consents and (offer.purpose == MARKETING or way in customer.refusals):
+        if not customer.consenting(offer.channel, offer.purpose):
             return NO_CONSENT
         if offer.purpose == MARKETING:
             if customer.held_out:
@@ -268,6 +279,11 @@ class Asked(NamedTuple):
         """The same customer once more was contacted."""
         earlier = [*_touches(self.earlier), touch]
         return self._replace(earlier=earlier)
+
+    def consenting(self, channel: str, purpose: str) -> bool:
+        """Whether he may be contacted so as far as it is his to say: marketing needs consent, others no refusal."""
+        way = (channel, purpose)
+        return not self.unwanted and (way in self.consents or (purpose != MARKETING and way not in self.refusals))
 
 
 class Wish(NamedTuple):
@@ -340,6 +356,22 @@ def contact_time(limit: ChannelLimit, on: date, zone: tzinfo, share: float) -> d
     minute = int(share * 60 * len(hours))
     local = datetime.combine(on, time(hours[minute // 60], minute % 60), tzinfo=zone)
     return local.astimezone(UTC)
+
+
+def later(policy: Policy, channel: str, reason: str, now: datetime, zone: tzinfo) -> datetime | None:
+    """When a contact that was refused may be tried again: at the next open hour, of this day for quiet hours and of
+    the next one for caps and blackouts. None: what was refused so stays so."""
+    if reason not in (QUIET, CAP, BLACKOUT):
+        return None
+    limit = policy.limit(channel)
+    here = now.astimezone(zone)
+    first = 1 if reason == QUIET else 24 - here.hour
+    start = here.replace(minute=0, second=0, microsecond=0)
+    for hours in range(first, first + 24):
+        due = (start.astimezone(UTC) + timedelta(hours=hours)).astimezone(zone)
+        if limit is not None and not quiet(limit, due.hour):
+            return due.astimezone(UTC)
+    return None
 
 
 def business_day(moment: datetime, zone: tzinfo) -> date:

@@ -44,6 +44,22 @@ class Folder:
         ids = frozenset(line.split(b"|", 1)[0].decode("ascii") for line in lines)
         return Written(name, len(lines), digest, ids)
 
+    def strike(self, name: str, contact_ids: frozenset[str]) -> Written | None:
+        """Write the file anew without the rows of these contacts; None when it is not there any more.
+
+        Between the file and its control file the two do not agree, and nobody takes them.
+        """
+        try:
+            rows = (self._path / name).read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return None
+        with Writing(self._path, name, 0) as writing:
+            for row in rows:
+                contact_id = row.split(b"|", 1)[0].decode("ascii")
+                if contact_id not in contact_ids:
+                    writing.write(contact_id, row)
+            return writing.publish()
+
     def begin(self, name: str, turn: int) -> "Writing":
         """A file that appears under its name only when it is whole; what earlier turns left behind is thrown away.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from services.contact.domain.benefit import Message, Receipt
-from services.contact.usecases.benefits import Gateway
+from services.contact.usecases.sender import Gateway
 
 _SECONDS = 10.0
 

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import grpc.aio
+import numpy as np
 import structlog
 from google.protobuf.json_format import MessageToDict
 
@@ -18,9 +19,17 @@ from lifecircle.ingest.v1 import (
     WatchEventsRequest,
 )
 from lifecircle.points.v1 import ListAssignmentsRequest, PointsServiceStub
+from lifecircle.portrait.v1 import (
+    CountAudienceRequest,
+    ListAudienceMembersRequest,
+    PortraitServiceStub,
+    WatchMomentsRequest,
+    WatchRunsRequest,
+)
 from lifecircle.recommend.v1 import GetMatrixRequest, RecommendServiceStub, WatchMatricesRequest
 from services.contact import lake
-from services.contact.domain.fact import Closing, Complained, ConsentChange, Matrix, Opening
+from services.contact.domain.experiment import Ints
+from services.contact.domain.fact import Closing, Complained, ConsentChange, Erased, Matrix, Merged, Moment, Opening
 from services.contact.domain.outcome import RANK, Outcome
 from services.contact.lake import LakeFile
 from services.contact.usecases.inflow import Customers, Fact
@@ -30,12 +39,21 @@ from services.kit.cursors import Followed
 
 _log = structlog.get_logger(__name__)
 
-TYPES = ("consent.changed", "contact.feedback", "business.NEW", "product.ordered", "complaint.")
+TYPES = (
+    "consent.changed",
+    "contact.feedback",
+    "business.NEW",
+    "product.ordered",
+    "complaint.",
+    "identity.merged",
+    "subject.erased",
+)
 """The events that contact acts on."""
 
 _CUSTOMERS_FEED = "customers"
 _SCHEMA = 1
 _MOST = 500
+_PAGE = 1_000
 _REVEAL_SECONDS = 120.0
 _MANIFEST_SECONDS = 30.0
 
@@ -65,6 +83,64 @@ class Recommend:
         told = await self._stub.GetMatrix(GetMatrixRequest(matrix_id=matrix_id), timeout=_MANIFEST_SECONDS)
         _understood(told.schema_version)
         return [LakeFile(file.uri, file.rows, file.sha256) for file in told.files]
+
+
+class Portrait:
+    """portrait, as far as contact needs it: who belongs to an audience, and what happens to customers now."""
+
+    def __init__(self, channel: grpc.aio.Channel | None) -> None:
+        self._stub = None if channel is None else PortraitServiceStub(channel)
+
+    async def members(self, expression: str) -> Ints:
+        """Who fulfils an expression over tags in the latest run, by key. Raises OSError when portrait does not say."""
+        if self._stub is None:
+            raise OSError("portrait is not set")
+        found: list[int] = []
+        token = ""
+        try:
+            while True:
+                request = ListAudienceMembersRequest(text=expression, page_size=_PAGE, page_token=token)
+                told = await self._stub.ListAudienceMembers(request, timeout=_MANIFEST_SECONDS)
+                found += [one.customer_key for one in told.members]
+                token = told.next_page_token
+                if not token:
+                    return np.array(found, np.int64)
+        except grpc.aio.AioRpcError as error:
+            raise OSError(f"portrait says {error.code().name}: {error.details()}") from error
+
+    async def wrong(self, expression: str) -> str:
+        """What is wrong with an expression over tags; "" for nothing, or when nobody is there who could say."""
+        if self._stub is None:
+            return ""
+        try:
+            await self._stub.CountAudience(CountAudienceRequest(text=expression), timeout=_MANIFEST_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND):
+                return error.details() or error.code().name
+        return ""
+
+    async def runs(self, cursor: str) -> AsyncIterator[Followed[str]]:
+        """Published runs after the cursor."""
+        assert self._stub is not None, "only followed when it is set"
+        async for message in self._stub.WatchRuns(WatchRunsRequest(cursor=cursor)):
+            run = message.run.run_id if message.HasField("run") else None
+            yield Followed(message.cursor, run, message.traceparent)
+
+    async def moments(self, cursor: str) -> AsyncIterator[Followed[Sequence[Moment]]]:
+        """Matches of moment rules after the cursor."""
+        assert self._stub is not None, "only followed when it is set"
+        async for message in self._stub.WatchMoments(WatchMomentsRequest(cursor=cursor)):
+            moment = None
+            if message.HasField("moment"):
+                told = message.moment
+                when = told.match_time.ToDatetime(tzinfo=UTC)
+                moment = [Moment(told.moment_id, told.customer_key, told.pattern_id, when)]
+            yield Followed(message.cursor, moment, message.traceparent)
+
+    @property
+    def known(self) -> bool:
+        """Whether it is set."""
+        return self._stub is not None
 
 
 class Points:
@@ -147,6 +223,10 @@ def _fact(kind: str, customer_key: int, moment: datetime, told: Mapping[str, Any
         return Complained(told["complaint_id"], customer_key, told["kind"], contact_id, moment, satisfied)
     if kind == "business.NEW" and customer_key and told.get("product_id"):
         return Opening(customer_key, told["product_id"], moment)
+    if kind == "identity.merged" and customer_key:
+        return Merged(customer_key, int(told["into_key"]))
+    if kind == "subject.erased" and customer_key:
+        return Erased(customer_key)
     if kind == "contact.feedback":
         result = str(told["result"]).upper()
         if result not in RANK:

@@ -13,7 +13,9 @@ from services.kit.db import Read, Write
 
 _BENEFIT = "benefit_id, campaign_id, kind, customer_key, product_id, value_fen, issue_time, expire_time, redeem_time"
 _SUBSCRIPTION = "subscription_id, campaign_id, customer_key, channel, hour, weekdays, next_time"
-_MESSAGE = "message_id, campaign_id, customer_key, channel, content, due_time, state, attempts, receipt"
+_MESSAGE = (
+    "message_id, campaign_id, customer_key, channel, content, due_time, state, attempts, receipt, grant_id, end_time"
+)
 
 _POOLS = text(
     """
@@ -132,9 +134,11 @@ class Sends:
         """Queue messages, each id once."""
         stmt = text(
             "INSERT INTO message (message_id, campaign_id, customer_key, org_id, channel, content, due_time, state, "
-            "attempts, receipt, update_time) SELECT :message_id, :campaign_id, :customer_key, coalesce((SELECT org_id "
-            "FROM customer WHERE customer_key = :customer_key), ''), :channel, :content, :due_time, :state, "
-            ":attempts, :receipt, :now ON CONFLICT DO NOTHING"
+            "attempts, receipt, grant_id, end_time, update_time) "
+            "SELECT :message_id, :campaign_id, :customer_key, "
+            "coalesce((SELECT org_id FROM customer WHERE customer_key = :customer_key), ''), :channel, :content, "
+            ":due_time, :state, :attempts, :receipt, :grant_id, CAST(:end_time AS timestamptz), :now "
+            "ON CONFLICT DO NOTHING"
         )
         for message in messages:
             await tx.execute(stmt, {**dataclasses.asdict(message), "now": now})
@@ -154,11 +158,11 @@ class Sends:
     async def settle(self, tx: Write, messages: Sequence[Message], now: datetime) -> None:
         """Keep what became of messages."""
         stmt = text(
-            "UPDATE message SET state = :state, receipt = :receipt, update_time = :now "
-            "WHERE message_id = :message_id AND state = 'QUEUED'"
+            "UPDATE message SET state = :state, receipt = :receipt, due_time = :due_time, grant_id = :grant_id, "
+            "update_time = :now WHERE message_id = :message_id AND state = 'QUEUED'"
         )
         for one in messages:
-            told = {"state": one.state, "receipt": one.receipt, "message_id": one.message_id}
+            told = {name: getattr(one, name) for name in ("state", "receipt", "due_time", "grant_id", "message_id")}
             await tx.execute(stmt, {**told, "now": now})
 
     async def page(self, read: Read, campaign_id: str, after: int, size: int) -> list[Message]:

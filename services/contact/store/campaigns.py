@@ -112,7 +112,11 @@ class Campaigns:
 
     async def active(self, read: Read) -> list[Campaign]:
         """The campaigns that bid, by name."""
-        stmt = select(_campaign).where(_campaign.c.state.in_((PILOT, ACTIVE))).order_by(_campaign.c.name)
+        return await self.in_states(read, (PILOT, ACTIVE))
+
+    async def in_states(self, read: Read, states: Collection[str]) -> list[Campaign]:
+        """The campaigns in these states, by name."""
+        stmt = select(_campaign).where(_campaign.c.state.in_(states)).order_by(_campaign.c.name)
         return await self._with_offers(read, await read.rows(stmt))
 
     async def of_ids(self, read: Read, campaign_ids: Collection[str]) -> list[Campaign]:

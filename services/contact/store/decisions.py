@@ -1,37 +1,38 @@
 """Decisions and grants, by arrays: however many are made together, each step is one statement, in one order."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import asyncpg
+from sqlalchemy import text
 
-from services.contact.domain.policy import Touch
-from services.contact.domain.reservation import CANCELLED, EXPIRED, RESERVED, Decided
-from services.kit.db import Write
+from services.contact.domain.reservation import CANCELLED, EXPIRED, RESERVED, Decided, Kind
+from services.contact.domain.standing import Standing, standing
+from services.kit.db import Read, Write
 
 # Whoever decides for the same customers waits here, and all in the same order, so that nobody waits in a circle.
 _LOCK = """
-SELECT customer_key, org_id, level, status FROM customer
-WHERE customer_key = ANY(string_to_array($1, ',')::bigint[]) ORDER BY customer_key FOR NO KEY UPDATE
+SELECT count(*) FROM (SELECT FROM customer WHERE customer_key = ANY(string_to_array($1, ',')::bigint[])
+    ORDER BY customer_key FOR NO KEY UPDATE) AS held
 """
 
-_KNOWN = """
-SELECT contact.customer_key, 'touch' AS kind, contact.plan_date AS day, contact.channel, 'marketing' AS purpose,
-    contact.product_id AS what, offer.exclusive_group AS more, coalesce(outcome.result = 'REFUSED', false) AS flag
-FROM contact JOIN offer USING (offer_id) LEFT JOIN outcome USING (contact_id)
-WHERE contact.customer_key = ANY(string_to_array($1, ',')::bigint[]) AND contact.plan_date >= $2
-    AND contact.state = 'HANDED_OVER'
-UNION ALL
-SELECT customer_key, 'touch', business_day, channel, purpose, product_id, exclusive_group, false FROM decision
-WHERE customer_key = ANY(string_to_array($1, ',')::bigint[]) AND business_day >= $2
-    AND (state = 'CONFIRMED' OR state = 'RESERVED' AND expire_time > $3)
-UNION ALL
-SELECT customer_key, 'consent', NULL, channel, purpose, '', '', granted FROM consent
-WHERE customer_key = ANY(string_to_array($1, ',')::bigint[])
-UNION ALL
-SELECT customer_key, 'unwanted', NULL, '', '', '', '', true FROM do_not_contact
-WHERE customer_key = ANY(string_to_array($1, ',')::bigint[])
+# One row for each customer, with small tables as texts: whoever stands alike gives the same texts, read once.
+_STANDING = """
+SELECT customer_key, org_id, level, status, coalesce(merged_into, 0),
+    EXISTS (SELECT FROM do_not_contact AS one WHERE one.customer_key = customer.customer_key),
+    coalesce((SELECT string_agg(concat_ws(E'\x1f', channel, purpose, granted::text::"char"), E'\x1e')
+        FROM consent AS one WHERE one.customer_key = customer.customer_key), ''),
+    coalesce((SELECT string_agg(touch.told, E'\x1e') FROM (
+        SELECT concat_ws(E'\x1f', plan_date - DATE '2000-01-01', one.channel, one.purpose, one.product_id,
+            offer.exclusive_group, CASE WHEN outcome.result = 'REFUSED' THEN 't' ELSE 'f' END) AS told
+        FROM contact AS one JOIN offer USING (offer_id) LEFT JOIN outcome USING (contact_id)
+        WHERE one.customer_key = customer.customer_key AND plan_date >= $2 AND one.state = 'HANDED_OVER'
+        UNION ALL
+        SELECT concat_ws(E'\x1f', business_day - DATE '2000-01-01', channel, purpose, product_id, exclusive_group, 'f')
+        FROM decision AS one WHERE one.customer_key = customer.customer_key AND business_day >= $2
+            AND one.state IN ('RESERVED', 'CONFIRMED') AND (one.state = 'CONFIRMED' OR one.expire_time > $3)
+        ) AS touch), '')
+FROM customer WHERE customer_key = ANY(string_to_array($1, ',')::bigint[])
 """
 
 # What a row shares with others of its batch goes once; lists of numbers and of hexadecimal ids go as one text each,
@@ -49,7 +50,7 @@ JOIN unnest($10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15
     $18::text[], $19::text[], $20::text[], $21::text[]) WITH ORDINALITY
     AS shared (org_id, state, slot_id, channel, purpose, campaign_id, offer_id, product_id, exclusive_group, content,
         reason, quotas, kind) USING (kind)
-ON CONFLICT DO NOTHING RETURNING grant_id
+ON CONFLICT DO NOTHING
 """
 
 _LEASE = """
@@ -62,24 +63,28 @@ SELECT count(*) FROM known
 """
 
 _TAKE = """
-WITH held AS (SELECT name, leased, capacity FROM quota WHERE name = ANY($1::text[]) ORDER BY name FOR UPDATE),
+WITH held AS (
+    SELECT name, leased, least(asked.units, greatest(capacity - leased, 0)) AS units
+    FROM quota JOIN unnest($1::text[], $2::bigint[]) AS asked (name, units) USING (name) ORDER BY name
+    FOR UPDATE OF quota
+),
 given AS (
-    UPDATE quota SET leased = quota.leased + least($2, greatest(held.capacity - held.leased, 0))
-    FROM held WHERE quota.name = held.name
-    RETURNING quota.name, least($2, greatest(held.capacity - held.leased, 0)) AS units
+    UPDATE quota SET leased = quota.leased + held.units FROM held WHERE quota.name = held.name
+    RETURNING quota.name, held.units
 )
 INSERT INTO quota_lease AS kept (name, shard, units) SELECT name, $3, units FROM given
 ON CONFLICT (name, shard) DO UPDATE SET units = kept.units + excluded.units
 RETURNING name, (SELECT units FROM given WHERE given.name = kept.name) AS units
 """
 
-# A unit that was given back is the lease's no more, and the quota's again.
+# A unit that was given back is the lease's no more, and the quota's again; `name*units` is several of them.
 _RETURN = """
 WITH back AS (
-    SELECT name, shard, count(*) AS units
-    FROM (SELECT unnest(string_to_array(told.quotas, '|')) AS name, told.shard
+    SELECT split_part(one.told, '*', 1) AS name, shard,
+        sum(coalesce(nullif(split_part(one.told, '*', 2), ''), '1')::bigint) AS units
+    FROM (SELECT unnest(string_to_array(told.quotas, '|')) AS told, told.shard
           FROM unnest($1::text[], $2::bigint[]) AS told (quotas, shard)) AS one
-    GROUP BY name, shard ORDER BY name, shard
+    GROUP BY 1, 2 ORDER BY 1, 2
 ),
 lease AS (
     UPDATE quota_lease SET units = quota_lease.units - back.units FROM back
@@ -99,10 +104,11 @@ RETURNING shard
 _RECLAIM = """
 WITH ended AS (DELETE FROM quota_lease WHERE shard = ANY($1::bigint[]) RETURNING name, shard, units),
 unused AS (
-    SELECT ended.name, ended.units - (
-        SELECT count(*) FROM decision
+    SELECT ended.name, ended.units - coalesce((
+        SELECT sum(coalesce(nullif(split_part(one.told, '*', 2), ''), '1')::bigint)
+        FROM decision, unnest(decision.quotas) AS one (told)
         WHERE decision.shard = ended.shard AND decision.state IN ('RESERVED', 'CONFIRMED')
-            AND decision.quotas @> ARRAY[ended.name]) AS units
+            AND split_part(one.told, '*', 1) = ended.name), 0) AS units
     FROM ended
 )
 UPDATE quota SET leased = quota.leased - back.units
@@ -114,54 +120,30 @@ class LeaseLost(Exception):
     """The process was fenced: its number is no more in force."""
 
 
-@dataclass
-class Known:
-    """What the rules need to know of a customer."""
-
-    org_id: str
-    level: str
-    status: str
-    touches: list[Touch] = field(default_factory=list)
-    consents: set[tuple[str, str]] = field(default_factory=set)
-    refusals: set[tuple[str, str]] = field(default_factory=set)
-    unwanted: bool = False
-
-
 class Decisions:
     """The tables `decision` and `do_not_contact`."""
 
-    async def lock(self, tx: Write, customers: Collection[int], since: date, now: datetime) -> dict[int, Known]:
+    async def lock(self, tx: Write, customers: Collection[int], since: date, now: datetime) -> dict[int, Standing]:
         """The customers that are known, held until the transaction ends, with all that counts from `since` on."""
         keys = ",".join(map(str, sorted(customers)))
-        rows = await tx.driver.fetch(_LOCK, keys)
-        found = {key: Known(org_id, level, status) for key, org_id, level, status in rows}
+        await tx.driver.fetchval(_LOCK, keys)
         # After the locks, in a statement of its own, so that it sees what those who held them have committed.
-        for key, kind, day, channel, purpose, what, more, flag in await tx.driver.fetch(_KNOWN, keys, since, now):
-            one = found.get(key)
-            if one is None:
-                continue
-            if kind == "touch":
-                one.touches.append(Touch(day, 1, channel, purpose, what, more, int(flag)))
-            elif kind == "consent":
-                (one.consents if flag else one.refusals).add((channel, purpose))
-            else:
-                one.unwanted = True
-        return found
+        return {row[0]: standing(*row[1:]) for row in await tx.driver.fetch(_STANDING, keys, since, now)}
 
-    async def add(self, tx: Write, decided: Sequence[Decided]) -> set[str]:
-        """Keep decisions of one batch, made at one time; gives the ids that were not there before."""
+    async def add(self, tx: Write, decided: Sequence[Decided]) -> bool:
+        """Keep decisions of one batch, made at one time; whether none of them was there before."""
         if not decided:
-            return set()
+            return True
         first = decided[0]
-        kinds: dict[tuple[str, ...], int] = {}
-        kind = [
-            kinds.setdefault(
-                (one.org_id, one.state, one.slot_id, one.channel, one.purpose, one.campaign_id, one.offer_id,
-                 one.product_id, one.exclusive_group, one.content, one.reason, "|".join(one.quotas)), len(kinds) + 1
-            )
-            for one in decided
-        ]  # fmt: skip
-        rows = await tx.driver.fetch(
+        kinds: dict[Kind, int] = {}
+        numbers: dict[int, int] = {}  # by identity, since kinds are shared and dear to compare
+        kind = []
+        for one in decided:
+            number = numbers.get(id(one.kind))
+            if number is None:
+                number = numbers[id(one.kind)] = kinds.setdefault(one.kind, len(kinds) + 1)
+            kind.append(number)
+        done = await tx.driver.execute(
             _ADD,
             ",".join([one.grant_id for one in decided]),
             ",".join([one.fingerprint for one in decided]),
@@ -172,9 +154,9 @@ class Decisions:
             first.decide_time,
             first.expire_time,
             first.shard,
-            *map(list, zip(*kinds, strict=True)),
+            *map(list, zip(*[(*one[:-1], "|".join(one.quotas)) for one in kinds], strict=True)),
         )
-        return {row[0] for row in rows}
+        return int(str(done).rpartition(" ")[2]) == len(decided)
 
     async def of_ids(self, tx: Write, grant_ids: Collection[str]) -> dict[str, Decided]:
         """Decisions that were made before, by id."""
@@ -194,6 +176,22 @@ class Decisions:
         """Keep a grant's new state."""
         await tx.driver.execute("UPDATE decision SET state = $2 WHERE grant_id = $1", grant_id, state)
 
+    async def confirm(self, tx: Write, grant_ids: Sequence[str]) -> None:
+        """These contacts are made now; their customers are held."""
+        if grant_ids:
+            stmt = "UPDATE decision SET state = 'CONFIRMED' WHERE grant_id = ANY($1::text[]) AND state = 'RESERVED'"
+            await tx.driver.execute(stmt, list(grant_ids))
+
+    async def cancel(self, tx: Write, grant_ids: Sequence[str]) -> None:
+        """These contacts were not made after all."""
+        if grant_ids:
+            rows = await tx.driver.fetch(
+                "UPDATE decision SET state = 'CANCELLED' WHERE grant_id = ANY($1::text[]) "
+                "AND state IN ('RESERVED', 'CONFIRMED') RETURNING quotas, shard",
+                list(grant_ids),
+            )
+            await self.give_back(tx, [(tuple(quotas), shard) for quotas, shard in rows])
+
     async def expire(self, tx: Write, now: datetime, most: int) -> int:
         """End reservations whose time is over, and give back what they held; gives how many."""
         rows = await tx.driver.fetch(
@@ -209,8 +207,8 @@ class Decisions:
 
     async def withdraw(self, tx: Write, customer_key: int, way: tuple[str, str] | None, now: datetime) -> int:
         """The customer takes a consent back (None: every one); gives how many reservations fell with it."""
-        locked = await tx.driver.fetch(_LOCK, str(customer_key))
-        org_id = locked[0]["org_id"] if locked else ""
+        await tx.driver.fetchval(_LOCK, str(customer_key))
+        org_id = await tx.driver.fetchval("SELECT org_id FROM customer WHERE customer_key = $1", customer_key) or ""
         if way is None:
             await tx.driver.execute(
                 "INSERT INTO do_not_contact VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", customer_key, org_id, now
@@ -242,16 +240,49 @@ class Decisions:
         if held:
             await tx.driver.execute(_RETURN, ["|".join(quotas) for quotas, _ in held], [shard for _, shard in held])
 
-    async def used_on(self, tx: Write, on: date) -> Mapping[str, int]:
-        """Quota → contacts that plans have sent on the day, which the quota does not hold."""
+    async def used_on(self, tx: Write, on: date, budgets: Collection[str]) -> Mapping[str, int]:
+        """Quota → what plans have used of it on the day, which the quota does not hold; of these campaigns' budgets
+        what they have spent, ever."""
         rows = await tx.driver.fetch(
             "SELECT 'channel ' || channel || ' ' || $1::date AS name, count(*) FROM contact "
             "WHERE plan_date = $1 AND state = 'HANDED_OVER' GROUP BY 1 UNION ALL "
             "SELECT 'campaign ' || campaign_id || ' ' || $1::date, count(*) FROM contact "
-            "WHERE plan_date = $1 AND state = 'HANDED_OVER' GROUP BY 1",
+            "WHERE plan_date = $1 AND state = 'HANDED_OVER' GROUP BY 1 UNION ALL "
+            "SELECT 'budget ' || campaign_id, sum(cost_fen)::bigint FROM contact "
+            "WHERE campaign_id = ANY($2::text[]) AND state = 'HANDED_OVER' GROUP BY 1",
             on,
+            list(budgets),
         )
         return {row["name"]: int(row["count"]) for row in rows}
+
+    async def made_on(self, read: Read, on: date) -> Mapping[str, int]:
+        """Campaign name → contacts and live grants of a day."""
+        stmt = text(
+            "SELECT campaign.name, count(*) AS made FROM ("
+            "SELECT campaign_id FROM contact WHERE plan_date = :on AND state = 'HANDED_OVER' UNION ALL "
+            "SELECT campaign_id FROM decision WHERE business_day = :on AND state IN ('RESERVED', 'CONFIRMED')"
+            ") AS one JOIN campaign USING (campaign_id) GROUP BY 1"
+        )
+        return {row.name: int(row.made) for row in await read.rows(stmt, {"on": on})}
+
+    async def quotas(self, read: Read, names: Collection[str]) -> Mapping[str, tuple[int, int]]:
+        """Quota → its capacity, and what is leased or used of it."""
+        rows = await read.rows(
+            text("SELECT name, capacity, leased FROM quota WHERE name = ANY(:names)"), {"names": list(names)}
+        )
+        return {row.name: (row.capacity, row.leased) for row in rows}
+
+    async def spent(self, read: Read, budgets: Collection[str]) -> Mapping[str, int]:
+        """Campaign → what its contacts and its grants have cost so far, in fen."""
+        stmt = text(
+            "SELECT campaign_id, sum(fen)::bigint AS fen FROM ("
+            "SELECT campaign_id, sum(cost_fen) AS fen FROM contact WHERE campaign_id = ANY(:ids) "
+            "AND state = 'HANDED_OVER' GROUP BY 1 UNION ALL "
+            "SELECT substr(split_part(name, '*', 1), 8), leased FROM quota WHERE name = ANY(:names)"
+            ") AS told GROUP BY 1"
+        )
+        told = {"ids": list(budgets), "names": [f"budget {one}" for one in budgets]}
+        return {row.campaign_id: int(row.fen) for row in await read.rows(stmt, told)}
 
 
 class Shards:
@@ -278,11 +309,14 @@ class Shards:
         if row is None:
             raise LeaseLost
 
-    async def lease(self, tx: Write, shard: int, capacity: Mapping[str, int], units: int) -> dict[str, int]:
+    async def lease(
+        self, tx: Write, shard: int, capacity: Mapping[str, int], units: Mapping[str, int]
+    ) -> dict[str, int]:
         """Lease at most so many units of each quota, whose capacities are these; gives what was to be had."""
         names = sorted(capacity)
         await tx.driver.execute(_LEASE, names, [max(capacity[name], 0) for name in names])
-        return {name: int(got) for name, got in await tx.driver.fetch(_TAKE, names, units, shard)}
+        sizes = [units[name] for name in names]
+        return {name: int(got) for name, got in await tx.driver.fetch(_TAKE, names, sizes, shard)}
 
     async def reclaim(self, tx: Write, now: datetime) -> int:
         """Take back what processes that are gone had leased and not used; gives how many are gone."""
@@ -297,4 +331,5 @@ class Shards:
 def _decided(row: "asyncpg.Record") -> Decided:
     values = dict(row)
     values["quotas"] = tuple(values["quotas"])
-    return Decided(**values)
+    kind = Kind(**{name: values[name] for name in Kind._fields})
+    return Decided(**{name: values[name] for name in Decided._fields if name != "kind"}, kind=kind)

@@ -9,11 +9,15 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.contact import tables
 from services.contact.domain.auction import LEFT, Audience, Customer
+from services.contact.domain.experiment import Ints
 from services.contact.domain.fact import ConsentChange, Matrix, Opening
 from services.contact.domain.policy import MARKETING, Touch
 from services.kit.db import Read, Write
 
 _matrix = tables.matrix
+
+Way = tuple[str, str]
+"""A channel and a purpose."""
 
 
 class Matrices:
@@ -36,6 +40,7 @@ _UPSERT_CUSTOMERS = text(
     INSERT INTO customer AS known (customer_key, org_id, level, status)
     SELECT * FROM unnest(CAST(:keys AS bigint[]), CAST(:orgs AS text[]), CAST(:levels AS text[]),
                          CAST(:statuses AS text[])) AS told (customer_key, org_id, level, status)
+    WHERE NOT EXISTS (SELECT FROM erased_customer AS gone WHERE gone.customer_key = told.customer_key)
     ORDER BY customer_key
     ON CONFLICT (customer_key) DO UPDATE
         SET org_id = excluded.org_id, level = excluded.level, status = excluded.status
@@ -76,13 +81,13 @@ _INSERT_OPENINGS = text(
 # What counts: contacts that were sent, and grants that are confirmed or still reserved.
 _EARLIER = text(
     """
-    SELECT contact.customer_key, contact.plan_date AS day, contact.channel, 'marketing' AS purpose, contact.product_id,
+    SELECT contact.customer_key, contact.plan_date AS day, contact.channel, contact.purpose, contact.product_id,
         offer.exclusive_group, count(*) AS contacts, count(*) FILTER (WHERE outcome.result = 'REFUSED') AS refused
     FROM contact JOIN offer USING (offer_id) LEFT JOIN outcome USING (contact_id)
     WHERE contact.plan_date BETWEEN :first AND :last AND contact.state = 'HANDED_OVER'
         AND contact.plan_id <> :but_plan
         AND (CAST(:keys AS bigint[]) IS NULL OR contact.customer_key = ANY(CAST(:keys AS bigint[])))
-    GROUP BY 1, 2, 3, 5, 6
+    GROUP BY 1, 2, 3, 4, 5, 6
     UNION ALL
     SELECT customer_key, business_day, channel, purpose, product_id, exclusive_group, count(*), 0
     FROM decision
@@ -163,7 +168,8 @@ class Customers:
         """
         kinds: dict[tuple[str, str, str], Customer] = {}
         customers = {}
-        mine = [] if keys is None else [tables.customer.c.customer_key.in_(keys)]
+        mine = [tables.customer.c.merged_into.is_(None)]
+        mine += [] if keys is None else [tables.customer.c.customer_key.in_(keys)]
         for row in await read.rows(select(tables.customer).where(*mine)):
             kind = (row.org_id, row.level, row.status)
             customers[row.customer_key] = kinds.setdefault(kind, Customer(*kind))
@@ -196,6 +202,16 @@ class Customers:
             earlier.setdefault(values.pop("customer_key"), []).append(Touch(**values))
         return earlier
 
+    async def refusals(self, read: Read, purposes: Sequence[str]) -> dict[tuple[str, str], Ints]:
+        """(channel, purpose) → who refused to be contacted so, for these purposes."""
+        stmt = select(tables.consent.c.channel, tables.consent.c.purpose, tables.consent.c.customer_key).where(
+            tables.consent.c.purpose.in_(purposes), ~tables.consent.c.granted
+        )
+        found: dict[tuple[str, str], list[int]] = {}
+        for row in await read.rows(stmt.order_by(tables.consent.c.customer_key)):
+            found.setdefault((row.channel, row.purpose), []).append(row.customer_key)
+        return {way: np.array(keys, np.int64) for way, keys in found.items()}
+
     async def unwanted(self, read: Read) -> frozenset[int]:
         """Customers who are not to be contacted at all."""
         return frozenset(row.customer_key for row in await read.rows(text("SELECT customer_key FROM do_not_contact")))
@@ -204,7 +220,7 @@ class Customers:
         """Customer → level, of these customers as far as they are known and have not left."""
         stmt = text(
             "SELECT customer_key, level FROM customer "
-            "WHERE status <> :left AND customer_key = ANY(CAST(:keys AS bigint[]))"
+            "WHERE status <> :left AND merged_into IS NULL AND customer_key = ANY(CAST(:keys AS bigint[]))"
         )
         rows = await read.rows(stmt, {"left": LEFT, "keys": list(customer_keys)})
         return {row.customer_key: row.level for row in rows}
@@ -215,11 +231,13 @@ class Customers:
         rows = await read.rows(stmt, {"keys": list(customer_keys)})
         return {row.customer_key: row.org_id for row in rows}
 
-    async def consenting(self, read: Read, customer_keys: Collection[int]) -> set[tuple[int, str]]:
-        """(customer, channel) pairs with consent to marketing in force, of these customers."""
+    async def said(self, read: Read, customer_keys: Collection[int]) -> dict[int, tuple[set[Way], set[Way]]]:
+        """Customer → the (channel, purpose) pairs that he consented to, and those that he refused, as in force."""
         stmt = text(
-            "SELECT customer_key, channel FROM consent "
-            "WHERE purpose = :purpose AND granted AND customer_key = ANY(CAST(:keys AS bigint[]))"
+            "SELECT customer_key, channel, purpose, granted FROM consent "
+            "WHERE customer_key = ANY(CAST(:keys AS bigint[]))"
         )
-        rows = await read.rows(stmt, {"purpose": MARKETING, "keys": list(customer_keys)})
-        return {(row.customer_key, row.channel) for row in rows}
+        found: dict[int, tuple[set[Way], set[Way]]] = {key: (set(), set()) for key in customer_keys}
+        for row in await read.rows(stmt, {"keys": list(customer_keys)}):
+            found[row.customer_key][0 if row.granted else 1].add((row.channel, row.purpose))
+        return found

@@ -3,18 +3,24 @@
 import asyncio
 import hashlib
 import json
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, tzinfo
 from functools import partial
 
-from services.contact.domain import arbitration, auction
+from services.contact.domain import arbitration, auction, precedence
+from services.contact.domain.auction import Audience
 from services.contact.domain.campaign import ACTIVE, Campaign, auction_day
 from services.contact.domain.fact import Matrix
 from services.contact.domain.plan import Contact, Plan, Price, checksum
 from services.contact.domain.policy import Policy, next_business_day
+from services.contact.domain.precedence import Stage
+from services.contact.domain.pricing import expected
 from services.contact.lake import LakeFile
 from services.contact.refusals import campaign_not_found, campaign_state, inputs_incomplete, plan_not_found
 from services.contact.store import Store
+from services.contact.store.prices import PriceSet
+from services.contact.usecases.reach import Audiences
 from services.contact.usecases.work import ARBITRATE, asked_again
 from services.kit import idempotency, jobs, outbox, telemetry
 from services.kit.clock import Clock
@@ -45,6 +51,7 @@ class Auctions:
         zone: tzinfo,
         matrix_files: MatrixFiles,
         read_matrix: ReadMatrix,
+        audiences: Audiences,
     ) -> None:
         self._db = db
         self._store = store
@@ -53,6 +60,7 @@ class Auctions:
         self._zone = zone
         self._matrix_files = matrix_files
         self._read_matrix = read_matrix
+        self._audiences = audiences
 
     async def matrix_published(self, tx: Write, matrix: Matrix) -> None:
         """Know the matrix; where there is a policy and a campaign that bids, an auction begins by itself.
@@ -97,19 +105,21 @@ class Auctions:
             policy = await self._store.policies.version(read, spec["policy_version"])
             named = await self._store.campaigns.of_ids(read, [campaign_id for campaign_id, _ in spec["campaigns"]])
             missing = await self._store.customers.missing(read)
-            audience = await self._store.customers.audience(read, on, policy.widest_window())
         campaigns = [campaign for campaign in named if campaign.bids_on(on)]
         if missing or not campaigns:
             raise inputs_incomplete(", ".join([*missing, *([] if campaigns else ["campaigns"])]))
+        await self._audiences.ready(campaigns)
+        async with self._db.read() as read:
+            audience = await self._store.audience(read, on, policy.widest_window(), campaigns)
         await running.progress(1, _STEPS, message="reads the matrix")
         files = await self._matrix_files(spec["matrix_id"])
         matrix = await asyncio.to_thread(self._read_matrix, files)
-        await running.progress(2, _STEPS, message="collects the bids")
-        bid = await asyncio.to_thread(auction.bids, matrix, campaigns, policy, audience, on)
-        await running.progress(3, _STEPS, message="holds the auction", **bid.counts)
-        solution = await asyncio.to_thread(auction.auction, bid)
-        await running.progress(4, _STEPS, message="publishes the plan", contacts=int(solution.picked.sum()))
-        await self._publish(running, bid, solution, policy, audience, on)
+        await running.progress(2, _STEPS, message="holds the auction")
+        stages = await asyncio.to_thread(precedence.held, matrix, campaigns, policy, audience, on)
+        counts = stages[-1].bid.counts
+        won = sum(int(one.solution.picked.sum()) for one in stages)
+        await running.progress(3, _STEPS, message="publishes the plan", **counts, contacts=won)
+        await self._publish(running, stages, policy, audience, on, expected(matrix, campaigns))
 
     async def plan(self, plan_id: str) -> Plan:
         """One plan; an empty id gives the latest. Raises plan_not_found."""
@@ -155,26 +165,29 @@ class Auctions:
     async def _publish(
         self,
         running: Running,
-        bid: auction.Bids,
-        solution: arbitration.Solution,
+        stages: Sequence[Stage],
         policy: Policy,
         audience: auction.Audience,
         on: date,
+        worth: float,
     ) -> None:
-        """Plan, contacts, the fact and the job's end in one transaction.
+        """Plan, contacts, prices, the fact and the job's end in one transaction; `worth` is the matrix's mean bid.
 
         The contacts are made before it, under the number that the plan will have: made anew when another was faster.
         """
         async with self._db.read() as read:
             number = await self._store.plans.next_number(read, on)
         while True:
-            make = partial(self._made, running.job, bid, solution, policy, audience, on, number)
+            make = partial(self._made, running.job, stages, policy, audience, on, number)
             plan, won = await asyncio.to_thread(make)
             async with self._db.begin(statement_seconds=300) as tx:
                 number = await self._store.plans.lock_day(tx, on)
                 if number != plan.sequence:
                     continue
                 await self._store.plans.add(tx, plan, won)
+                prices = {row.name: row.price for stage in stages for row in stage.solution.rows if row.price}
+                told = PriceSet(plan.plan_id, on, plan.matrix_id, worth, 0.0, prices, plan.create_time)
+                await self._store.prices.add(tx, told)
                 fact = {"plan_id": plan.plan_id, "plan_date": str(on), "contacts": plan.contacts, "sha256": plan.sha256}
                 await outbox.put(tx, "plan.published", plan.plan_id, fact)
                 counts = {"contacts": plan.contacts, "control_contacts": plan.control_contacts}
@@ -185,18 +198,10 @@ class Auctions:
                 return
 
     def _made(
-        self,
-        job: Job,
-        bid: auction.Bids,
-        solution: arbitration.Solution,
-        policy: Policy,
-        audience: auction.Audience,
-        on: date,
-        number: int,
+        self, job: Job, stages: Sequence[Stage], policy: Policy, audience: Audience, on: date, number: int
     ) -> tuple[Plan, list[Contact]]:
-        won = auction.contacts(
-            bid,
-            solution,
+        draw = partial(
+            auction.contacts,
             plan_id=job.job_id,
             sequence=number,
             on=on,
@@ -204,20 +209,23 @@ class Auctions:
             audience=audience,
             zone=self._zone,
         )
+        won = [contact for stage in stages for contact in draw(stage.bid, stage.solution)]
         control = sum(contact.control for contact in won)
+        objective = math.fsum(stage.solution.objective for stage in stages)
+        bound = math.fsum(stage.solution.bound for stage in stages)
         plan = Plan(
             plan_id=job.job_id,
             matrix_id=job.spec["matrix_id"],
             policy_version=policy.version,
             plan_date=on,
             sequence=number,
-            candidates=bid.problem.candidates,
+            candidates=sum(stage.bid.problem.candidates for stage in stages),
             contacts=len(won) - control,
             control_contacts=control,
-            objective_fen=solution.objective,
-            bound_fen=solution.bound,
-            gap=solution.gap,
-            prices=_binding(solution),
+            objective_fen=objective,
+            bound_fen=bound,
+            gap=arbitration.gap(objective, bound),
+            prices=_binding(stages),
             sha256=checksum(won),
             create_time=self._clock(),
         )
@@ -235,10 +243,11 @@ def _asked(matrix: Matrix, policy: Policy, campaigns: Sequence[Campaign], on: da
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest(), spec
 
 
-def _binding(solution: arbitration.Solution) -> tuple[Price, ...]:
-    """The limits that cost something, or are used up."""
+def _binding(stages: Sequence[Stage]) -> tuple[Price, ...]:
+    """The limits that cost something, or are used up; marketing, which comes last, tells those of the channels."""
+    rows = {row.name: row for stage in stages for row in stage.solution.rows}
     return tuple(
         Price(row.name, row.price, row.used, -1 if row.minimum else row.bound)
-        for row in solution.rows
+        for row in rows.values()
         if row.price != 0 or row.used == row.bound
     )

@@ -1,22 +1,16 @@
 """Benefits, capped and redeemed once; recurring sends through channels; content that goes from hand to hand."""
 
-import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta, tzinfo
 
 from services.contact.domain.benefit import (
-    QUEUED,
-    WITHHELD,
     Benefit,
     Message,
     Pool,
-    Receipt,
     Referrals,
     Subscription,
     next_send,
     redeemable,
-    settled,
 )
 from services.contact.domain.campaign import ACTIVE, PILOT, Campaign
 from services.contact.domain.campaign_type import RECURRING
@@ -34,14 +28,6 @@ from services.kit.clock import Clock
 from services.kit.db import Database, Read, Write
 from services.kit.idempotency import RequestKey
 from services.kit.ids import Ids
-
-Gateway = Callable[[Sequence[Message]], Awaitable[Sequence[Receipt]]]
-"""The port of every channel: messages in, an answer to each that was taken or refused. It takes each id once.
-
-A message of which nothing is answered is sent again. Messages carry the customer key: the channel resolves its user.
-"""
-
-_SWEEP = 200
 
 
 class Benefits:
@@ -201,70 +187,3 @@ class Benefits:
         if found is None:
             raise thing_not_found("subscription", subscription_id)
         return found
-
-
-class Sender:
-    """What time sends: subscriptions become messages, messages go out through the gateways of their channels."""
-
-    def __init__(self, db: Database, store: Store, clock: Clock, zone: tzinfo, gateways: Mapping[str, Gateway]) -> None:
-        self._db = db
-        self._store = store
-        self._clock = clock
-        self._zone = zone
-        self._gateways = gateways
-
-    async def queue(self) -> int:
-        """Queue what is due of subscriptions, each time once; gives how many. A time long past is sent once, now."""
-        now = self._clock()
-        async with self._db.begin() as tx:
-            due = await self._store.sends.due(tx, now, _SWEEP)
-            campaigns = {one.campaign_id: one for one in await self._campaigns(tx, due)}
-            for one in due:
-                campaign = campaigns[one.campaign_id]
-                assert one.next_time is not None, "what is due has a time"
-                content = campaign.offers[0].content
-                name = f"{one.subscription_id}@{one.next_time:%Y%m%d%H}"
-                queued = Message(name, one.campaign_id, one.customer_key, one.channel, content, one.next_time)
-                await self._store.sends.queue(tx, [queued], now)
-                over = campaign.end_date < now.astimezone(self._zone).date()
-                await self._store.sends.move(tx, one.subscription_id, None if over else next_send(one, now, self._zone))
-            await tx.commit()
-        return len(due)
-
-    async def send(self) -> int:
-        """Send what is queued; gives how many messages were settled.
-
-        Consent and campaign are looked at now; no transaction is open while a gateway is asked. A process that dies
-        before it has kept the answer sends the same ids again, and the channel takes each id once.
-        """
-        now = self._clock()
-        async with self._db.begin() as tx:
-            claimed = await self._store.sends.claim(tx, self._gateways.keys(), now, _SWEEP)
-            allowed = await self._allowed(tx, claimed)
-            withheld = [dataclasses.replace(one, state=WITHHELD) for one in claimed if one not in allowed]
-            await self._store.sends.settle(tx, withheld, now)
-            await tx.commit()
-        answers = await asyncio.gather(*(self._through(channel, allowed) for channel in self._gateways))
-        told = [one for part in answers for one in part if one.state != QUEUED]
-        async with self._db.begin() as tx:
-            await self._store.sends.settle(tx, told, now)
-            await tx.commit()
-        return len(withheld) + len(told)
-
-    async def _through(self, channel: str, messages: Sequence[Message]) -> list[Message]:
-        mine = [one for one in messages if one.channel == channel]
-        if not mine:
-            return []
-        try:
-            receipts = await self._gateways[channel](mine)
-        except OSError:  # the gateway does not answer: nothing is known of any of them
-            receipts = []
-        return [settled(one, receipts) for one in mine]
-
-    async def _allowed(self, tx: Write, messages: Sequence[Message]) -> list[Message]:
-        consenting = await self._store.customers.consenting(tx, {one.customer_key for one in messages})
-        live = {one.campaign_id for one in await self._campaigns(tx, messages) if one.state in (PILOT, ACTIVE)}
-        return [one for one in messages if one.campaign_id in live and (one.customer_key, one.channel) in consenting]
-
-    async def _campaigns(self, read: Read, of: Sequence[Message | Subscription]) -> list[Campaign]:
-        return await self._store.campaigns.of_ids(read, {one.campaign_id for one in of})

@@ -8,6 +8,7 @@ from typing import Any
 
 from services.contact.domain.campaign import (
     ACTIVATE,
+    APPROVE,
     CLOSE,
     PILOT,
     ROLL_OUT,
@@ -24,6 +25,7 @@ from services.contact.domain.outcome import Effect, effect
 from services.contact.domain.pilot import Finding, Pilot, Ratio, SampleSize, findings, sample_size
 from services.contact.refusals import campaign_invalid, campaign_not_found, pilot_blocks, pilot_invalid
 from services.contact.store import Store
+from services.contact.usecases.reach import Check
 from services.kit import idempotency, operations, outbox
 from services.kit.clock import Clock
 from services.kit.db import Database, Read, Write
@@ -71,11 +73,12 @@ class Round:
 class Campaigns:
     """The life of campaigns."""
 
-    def __init__(self, db: Database, store: Store, clock: Clock, ids: Ids) -> None:
+    def __init__(self, db: Database, store: Store, clock: Clock, ids: Ids, wrong: Check | None = None) -> None:
         self._db = db
         self._store = store
         self._clock = clock
         self._ids = ids
+        self._wrong = wrong
 
     async def create(self, key: RequestKey, campaign: Campaign) -> Campaign:
         """Write a draft. Raises campaign_invalid, also when the name is taken, pilot_invalid, campaign_not_found."""
@@ -102,6 +105,8 @@ class Campaigns:
 
         Raises campaign_not_found, campaign_changed, campaign_state, campaign_invalid, not_four_eyes, pilot_blocks.
         """
+        if change.verb == APPROVE:
+            await self._examine_audience(campaign_id)
         async with self._db.begin() as tx:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
@@ -122,6 +127,14 @@ class Campaigns:
             await operations.record(tx, "contact.MoveCampaign", campaign_id, verb=change.verb, state=after.state)
             await tx.commit()
         return after
+
+    async def _examine_audience(self, campaign_id: str) -> None:
+        """Refuse an audience that portrait does not understand; what a campaign is for never changes."""
+        async with self._db.read() as read:
+            campaign = await self._get(read, campaign_id)
+        wrong = await self._wrong(campaign.audience) if self._wrong and campaign.audience else ""
+        if wrong:
+            raise campaign_invalid("brief.audience", f"is not understood by portrait: {wrong}")
 
     async def activate(self, key: RequestKey, campaign_id: str, etag: str) -> Campaign:
         """Let a draft without a brief bid. Raises as move()."""

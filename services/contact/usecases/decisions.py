@@ -2,16 +2,15 @@
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 
-from services.contact.domain.auction import LEFT, Matrix
+from services.contact.domain.auction import Matrix
 from services.contact.domain.decision import Place
-from services.contact.domain.plan import attribution_token
 from services.contact.domain.policy import business_day
 from services.contact.domain.reservation import CANCELLED, CONFIRMED, RESERVED, SHOWN, Decided
 from services.contact.domain.slot import Showing
+from services.contact.domain.standing import Standing
 from services.contact.lake import LakeFile
 from services.contact.refusals import grant_not_found, grant_state
 from services.contact.store import Store
@@ -27,8 +26,12 @@ Showings = Callable[[Sequence[str], str], Awaitable[Sequence[Showing]]]
 """(slot ids, moment) → what the registry shows there, each with its slot; also when there is no offer."""
 
 GATHER_SECONDS = 0.002
-MOST_TOGETHER = 256
+MOST_TOGETHER = 512
 AT_ONCE = 3
+_MOST_PLAIN = 10_000
+
+MOMENT_LIFE = timedelta(hours=1)
+"""For so long after a moment rule matched, campaigns that wait for it bid."""
 
 
 class Decisions:
@@ -49,23 +52,28 @@ class Decisions:
         self._clock = clock
         self._zone = zone
         self._showings = showings
-        self._rulebook = Rulebook(db, store, matrix_files, read_matrix)
+        self._rulebook = Rulebook(db, store, clock, zone, matrix_files, read_matrix)
         self._supply = Supply(db, store)
         self._waiting: list[Waiting] = []
         self._running: set[asyncio.Task[None]] = set()
         self._gatherer: asyncio.Task[None] | None = None
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._busy: set[int] = set()
+        self._plain: dict[tuple[tuple[str, str], ...], tuple[tuple[Place, ...], tuple[str, ...]]] = {}
 
     async def decide(self, ask: Ask) -> list[Answer]:
         """What each place shows or sends, in the order of the places. Raises request_id_reused, inputs_incomplete."""
-        await self._rulebook.book()
-        places, defaults = await self._placed(ask)
-        waiting = Waiting(ask, places, defaults, asyncio.get_running_loop().create_future())
+        if self._rulebook.stale:
+            await self._rulebook.book()
+        placed = self._plain.get(ask.places) or await self._placed(ask)
+        waiting = Waiting(ask, ask.customer_key, *placed, asyncio.get_running_loop().create_future())
+        self._enqueue(waiting)
+        return await waiting.answer
+
+    def _enqueue(self, waiting: Waiting) -> None:
         self._waiting.append(waiting)
         if self._gatherer is None or self._gatherer.done():
             self._gatherer = asyncio.create_task(self._gather())
-        return await waiting.answer
 
     async def ready(self) -> None:
         """Have rules and scores in memory. Raises inputs_incomplete."""
@@ -110,26 +118,32 @@ class Decisions:
             if state == CONFIRMED:
                 await self._still_allowed(tx, decided, now)
             else:
-                await self._store.decisions.give_back(tx, [(decided.quotas, decided.shard)])
+                await self._store.decisions.give_back(tx, [(decided.kind.quotas, decided.shard)])
             await self._store.decisions.move(tx, grant, state)
             await tx.commit()
-        return decided._replace(state=state)
+        return decided.moved(state)
 
     async def _still_allowed(self, tx: Write, decided: Decided, now: datetime) -> None:
-        """Consent and the campaign hold at the moment of the send. Raises grant_state when they do not."""
-        on = business_day(now, self._zone)
+        """Consent, hours and the campaign hold at the moment of the send. Raises grant_state when they do not."""
+        on, kind = business_day(now, self._zone), decided.kind
         known = await self._store.decisions.lock(tx, [decided.customer_key], on, now)
         one = known.get(decided.customer_key)
-        way = (decided.channel, decided.purpose)
-        if one is None or one.unwanted or one.status == LEFT or way not in one.consents:
+        if one is None or one.left or not one.asked.consenting(kind.channel, kind.purpose):
             raise grant_state(decided.grant_id, "CONSENT_WITHDRAWN")
-        campaigns = await self._store.campaigns.of_ids(tx, [decided.campaign_id])
+        policy = (await self._rulebook.book()).policy
+        if policy.silent(kind.channel, kind.purpose, on, now.astimezone(self._zone).hour):
+            raise grant_state(decided.grant_id, "QUIET_HOURS")
+        campaigns = await self._store.campaigns.of_ids(tx, [kind.campaign_id])
         if not any(campaign.bids_on(on) for campaign in campaigns):
             raise grant_state(decided.grant_id, "CAMPAIGN_STOPPED")
 
     async def _placed(self, ask: Ask) -> tuple[tuple[Place, ...], tuple[str, ...]]:
         """The places with their channels, and what each shows by default; a slot that is disabled takes no offer."""
         slot_ids = [slot_id for slot_id, _ in ask.places if slot_id]
+        if not slot_ids and len(self._plain) < _MOST_PLAIN:
+            placed = tuple(Place("", channel) for _, channel in ask.places), ("",) * len(ask.places)
+            self._plain[ask.places] = placed
+            return placed
         shown = {one.slot_id: one for one in await self._showings(slot_ids, ask.moment)} if slot_ids else {}
         places, defaults = [], []
         for slot_id, channel in ask.places:
@@ -166,7 +180,7 @@ class Decisions:
         later: list[Waiting] = []
         mine: set[int] = set()
         for at, waiting in enumerate(self._waiting):
-            key = waiting.ask.customer_key
+            key = waiting.key
             if key and (key in mine or key in self._busy):
                 later.append(waiting)
                 continue
@@ -180,26 +194,26 @@ class Decisions:
         return batch
 
     async def _together(self, batch: list[Waiting]) -> None:
+        mine = {waiting.key for waiting in batch}
         try:
-            answers = await self._reserved(batch)
+            answered = await self._reserved(batch)
         except Exception as error:
-            for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(error)
-        else:
-            for waiting, answer in zip(batch, answers, strict=True):
-                if waiting.answer.done():
-                    continue
-                if isinstance(answer, Exception):
-                    waiting.answer.set_exception(answer)
-                else:
-                    waiting.answer.set_result(answer)
-        finally:
-            self._busy -= {waiting.ask.customer_key for waiting in batch}
-            self._slots.release()
+            answered = [(waiting, error) for waiting in batch]
+        for waiting, answer in answered:
+            if waiting.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                waiting.answer.set_exception(answer)
+            else:
+                waiting.answer.set_result(answer)
+        self._busy -= mine
+        self._slots.release()
 
-    async def _reserved(self, batch: Sequence[Waiting]) -> list[list[Answer] | Exception]:
-        """Decide for a batch in one transaction: lock the customers, look at all that counts, keep what was decided."""
+    async def _reserved(self, batch: list[Waiting]) -> Sequence[tuple[Waiting, list[Answer] | Exception]]:
+        """Decide for a batch in one transaction: lock the customers, look at all that counts, keep what was decided.
+
+        Who is asked for by a key that was merged is decided for under the key that stays, in a batch to come.
+        """
         book = await self._rulebook.book()
         now = self._clock()
         on, hour = business_day(now, self._zone), now.astimezone(self._zone).hour
@@ -207,20 +221,32 @@ class Decisions:
             await self._supply.ready(book, on, hour, now)
             since = on - timedelta(days=book.policy.widest_window())
             async with self._db.begin() as tx:
-                await self._supply.fence(tx, now)
-                keys = {waiting.ask.customer_key for waiting in batch if waiting.ask.customer_key}
-                known = await self._store.decisions.lock(tx, keys, since, now)
+                if book.bounds(on, hour):
+                    await self._supply.fence(tx, now)
+                keys = {waiting.key for waiting in batch if waiting.key}
+                known = await self._store.decisions.lock(tx, keys, since, now) if keys else {}
+                live = await self._store.moments.live(tx, keys, now - MOMENT_LIFE) if book.moments else {}
+                batch = self._redirected(batch, known)
                 supply = self._supply
-                made = Batch(book, batch, known, supply.blocks, supply.shard, on, hour, now).made()
-                added = await self._store.decisions.add(tx, list(itertools.chain.from_iterable(made)))
-                before = await self._store.decisions.of_ids(
-                    tx, [one.grant_id for mine in made for one in mine if one.grant_id not in added]
-                )
+                made = Batch(book, batch, known, live, supply.blocks, supply.shard, on, hour, now).made()
+                every = [one for mine in made for one in mine]
+                new = await self._store.decisions.add(tx, every)
+                before = {} if new else await self._store.decisions.of_ids(tx, [one.grant_id for one in every])
                 await tx.commit()
         except LeaseLost:
             self._supply.lost()
             return await self._reserved(batch)
-        return [self._answered(waiting, mine, before) for waiting, mine in zip(batch, made, strict=True)]
+        return [(waiting, self._answered(waiting, mine, before)) for waiting, mine in zip(batch, made, strict=True)]
+
+    def _redirected(self, batch: list[Waiting], known: Mapping[int, Standing]) -> list[Waiting]:
+        """The batch without those whose key was merged, who wait again under the key that stays."""
+        merged = [one for one in batch if one.key in known and known[one.key].merged_into]
+        if not merged:
+            return batch
+        for one in merged:
+            one.key = known[one.key].merged_into
+            self._enqueue(one)
+        return [one for one in batch if one not in merged]
 
     def _answered(
         self, waiting: Waiting, mine: Sequence[Decided], before: Mapping[str, Decided]
@@ -228,13 +254,13 @@ class Decisions:
         """The answer, which for a request that came before is the one of that time."""
         final = []
         for one in mine:
-            earlier = before.get(one.grant_id)
-            if earlier is not None:
-                self._supply.blocks.give(one.quotas)
+            earlier = before.get(one.grant_id, one)
+            if earlier != one:
+                self._supply.blocks.give(one.kind.quotas)
                 if earlier.fingerprint != one.fingerprint:
                     return request_id_reused(waiting.ask.request_id)
-            final.append(earlier or one)
-        return [Answer(one, attribution_token(one.grant_id) if one.offer_id else "") for one in final]
+            final.append(Answer(earlier))
+        return final
 
     async def close(self) -> None:
         """Wait for the batches under way."""

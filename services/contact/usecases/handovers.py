@@ -21,7 +21,7 @@ from services.contact.domain.plan import (
     File,
     Plan,
 )
-from services.contact.domain.policy import DO_NOT_CONTACT, MARKETING, NO_CONSENT, Asked, Policy, Touch, Wish
+from services.contact.domain.policy import DO_NOT_CONTACT, NO_CONSENT, Asked, Policy, Touch, Wish
 from services.contact.lake import Folder, Writing, Written
 from services.contact.refusals import plan_not_found, plan_not_ready
 from services.contact.store import Store
@@ -142,19 +142,20 @@ class Handovers:
         verdicts: dict[str, str] = {}
         async for part in self._store.plans.all_contacts(tx, plan.plan_id):
             keys = {contact.customer_key for contact in part}
-            consenting = await self._store.customers.consenting(tx, keys)
+            said = await self._store.customers.said(tx, keys)
             levels = await self._store.customers.levels(tx, keys)
             for contact in sorted(part, key=lambda one: (-one.value_fen, one.contact_id)):
                 if contact.campaign_id in stopped:
                     verdict = CAMPAIGN_STOPPED
                 else:
-                    key, wish = contact.customer_key, Wish(contact.channel, contact.product_id)
-                    consents = {(wish.channel, MARKETING)} if (key, wish.channel) in consenting else set()
+                    key, wish = contact.customer_key, Wish(contact.channel, contact.product_id, "", contact.purpose)
+                    consents, refusals = said[key]
                     before = earlier.setdefault(key, [])
-                    asked = Asked(levels.get(key, ""), before, consents, unwanted=key in unwanted or key not in levels)
+                    gone = key in unwanted or key not in levels
+                    asked = Asked(levels.get(key, ""), before, consents, refusals, unwanted=gone)
                     verdict = _VERDICTS.get(policy.refusal(asked, wish, plan.plan_date, None), CAP_REACHED)
                     if verdict == SENT:
-                        before.append(Touch(plan.plan_date, 1, wish.channel, MARKETING, wish.product_id))
+                        before.append(Touch(plan.plan_date, 1, wish.channel, wish.purpose, wish.product_id))
                 if contact.control:
                     verdict = CONTROL if verdict == SENT else CONTROL_WITHHELD
                 verdicts[contact.contact_id] = verdict

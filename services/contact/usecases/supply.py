@@ -1,11 +1,10 @@
 """What this process may use of quotas: units leased in blocks, under a number that fences it."""
 
 import time
-from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 
 from services.contact.domain.decision import Book
-from services.contact.domain.reservation import Blocks, quotas
+from services.contact.domain.reservation import Blocks
 from services.contact.store import Store
 from services.kit.db import Database, Write
 
@@ -35,8 +34,9 @@ class Supply:
     async def ready(self, book: Book, on: date, hour: int, now: datetime) -> None:
         """This process has a number in force, and units of every quota, unless a quota is used up."""
         passed = time.monotonic()
-        names = _bounded(book, on, hour)
-        wanted = self.blocks.wanted(list(names), _BLOCK // 4, passed)
+        names = book.bounds(on, hour)
+        blocks = {name: _BLOCK * quota.most for name, quota in names.items()}
+        wanted = self.blocks.wanted({name: units // 4 for name, units in blocks.items()}, passed)
         if self.shard and passed < self._until - SHARD_SECONDS / 2 and not wanted:
             return
         until = now + timedelta(seconds=SHARD_SECONDS)
@@ -47,22 +47,10 @@ class Supply:
                 wanted = list(names)
             got: dict[str, int] = {}
             if wanted:
-                used = await self._store.decisions.used_on(tx, on)
-                capacity = {name: names[name] - used.get(name, 0) for name in wanted}
-                got = await self._store.shards.lease(tx, self.shard, capacity, _BLOCK)
+                used = await self._store.decisions.used_on(tx, on, [one.campaign_id for one in book.campaigns])
+                capacity = {name: names[name].capacity - used.get(name, 0) for name in wanted}
+                got = await self._store.shards.lease(tx, self.shard, capacity, blocks)
             await tx.commit()
         self._until = passed + SHARD_SECONDS
         for name in wanted:
             self.blocks.add(name, got.get(name, 0), passed)
-
-
-def _bounded(book: Book, on: date, hour: int) -> Mapping[str, int]:
-    """Every quota of the hour with its capacity."""
-    names: dict[str, int] = {}
-    for limit in book.policy.channel_limits:
-        for one in quotas(book.policy, limit.channel, on, hour, "", None):
-            names[one.name] = one.capacity
-    for campaign in book.campaigns:
-        for one in quotas(book.policy, "", on, hour, campaign.campaign_id, campaign.contacts_max):
-            names[one.name] = one.capacity
-    return names

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from services.contact.domain import arbitration, auction
+from services.contact.domain import auction, budget
 from services.contact.domain.auction import Audience, Matrix
 from services.contact.domain.campaign import Campaign
 from services.contact.domain.policy import Policy
@@ -49,7 +49,7 @@ class Trials:
                 raise inputs_incomplete("policy" if policy is None else f"matrix {matrix_id}".strip())
             campaigns = [one for one in await self._store.campaigns.active(read) if one.bids_on(on)]
             window = max([policy.widest_window(), *(one.policy.widest_window() for one in changes if one.policy)])
-            audience = await self._store.customers.audience(read, on, window)
+            audience = await self._store.audience(read, on, window, campaigns)
         matrix = await self._matrix(known.matrix_id)
         tried = [await asyncio.to_thread(_tried, matrix, campaigns, policy, audience, on)]
         for change in changes:
@@ -65,8 +65,8 @@ class Trials:
                 raise plan_not_found(plan_id)
             policy = await self._store.policies.version(read, plan.policy_version)
             campaigns = [one for one in await self._store.campaigns.active(read) if one.bids_on(plan.plan_date)]
-            audience = await self._store.customers.audience(
-                read, plan.plan_date, policy.widest_window(), keys=[customer_key], but_plan=plan.plan_id
+            audience = await self._store.audience(
+                read, plan.plan_date, policy.widest_window(), campaigns, keys=[customer_key], but_plan=plan.plan_id
             )
             mine = await self._store.plans.of_customer(read, plan.plan_id, customer_key)
         matrix = await self._matrix(plan.matrix_id)
@@ -84,6 +84,6 @@ class Trials:
 def _tried(matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience: Audience, on: date) -> Trial:
     bid = auction.bids(matrix, campaigns, policy, audience, on)
     try:
-        return trial(bid, arbitration.solve(bid.problem))
+        return trial(bid, budget.solve(bid.problem, bid.cost, bid.budget))
     except Refusal as refusal:
         return Trial(candidates=bid.problem.candidates, infeasible=tuple(refusal.metadata["rows"].split(", ")))

@@ -7,7 +7,7 @@ from services.kit.idempotency import RequestKey
 from services.kit.ids import Ids
 from services.kit.jobs import Job, State
 
-ARBITRATE, HANDOVER = "arbitrate", "handover"
+ARBITRATE, HANDOVER, REPRICE = "arbitrate", "handover", "reprice"
 
 _DEAD = (State.FAILED, State.CANCELLED)
 

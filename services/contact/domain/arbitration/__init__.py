@@ -42,10 +42,15 @@ class Solution:
     @property
     def gap(self) -> float:
         """(bound − objective) / bound, at least 0; infinite when something is lost and the bound is 0."""
-        short = self.bound - self.objective
-        if short <= 0:
-            return 0.0
-        return short / abs(self.bound) if self.bound else math.inf
+        return gap(self.objective, self.bound)
+
+
+def gap(objective: float, bound: float) -> float:
+    """(bound − objective) / bound, at least 0; infinite when something is lost and the bound is 0."""
+    short = bound - objective
+    if short <= 0:
+        return 0.0
+    return short / abs(bound) if bound else math.inf
 
 
 def solve(problem: Problem) -> Solution:

@@ -226,6 +226,7 @@ from .experiment_pb2 import SuccessRatio as SuccessRatio
 from .job_pb2 import ArbitrateSpec as ArbitrateSpec
 from .job_pb2 import HandoverSpec as HandoverSpec
 from .job_pb2 import Job as Job
+from .job_pb2 import RepriceSpec as RepriceSpec
 from .kpi_pb2 import Assessment as Assessment
 from .kpi_pb2 import Cohort as Cohort
 from .kpi_pb2 import Complaint as Complaint
@@ -246,11 +247,11 @@ from .outcome_pb2 import Rate as Rate
 from .plan_pb2 import Contact as Contact
 from .plan_pb2 import Plan as Plan
 from .policy_pb2 import Policy as Policy
-from .policy_pb2 import Purpose as Purpose
-from .policy_pb2 import PURPOSE_CARE as PURPOSE_CARE
-from .policy_pb2 import PURPOSE_MARKETING as PURPOSE_MARKETING
-from .policy_pb2 import PURPOSE_SERVICE as PURPOSE_SERVICE
-from .policy_pb2 import PURPOSE_UNSPECIFIED as PURPOSE_UNSPECIFIED
+from .purpose_pb2 import Purpose as Purpose
+from .purpose_pb2 import PURPOSE_CARE as PURPOSE_CARE
+from .purpose_pb2 import PURPOSE_MARKETING as PURPOSE_MARKETING
+from .purpose_pb2 import PURPOSE_SERVICE as PURPOSE_SERVICE
+from .purpose_pb2 import PURPOSE_UNSPECIFIED as PURPOSE_UNSPECIFIED
 from .slot_pb2 import ChannelRegistration as ChannelRegistration
 from .slot_pb2 import Content as Content
 from .slot_pb2 import Picture as Picture
@@ -518,6 +519,7 @@ __all__ = [
     "ReferralReport",
     "ReportSyncRequest",
     "ReportSyncResponse",
+    "RepriceSpec",
     "Round",
     "Schedule",
     "Showing",

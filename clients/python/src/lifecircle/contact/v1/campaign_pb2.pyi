@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 from lifecircle.contact.v1 import experiment_pb2 as _experiment_pb2
 from lifecircle.contact.v1 import outcome_pb2 as _outcome_pb2
+from lifecircle.contact.v1 import purpose_pb2 as _purpose_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -129,6 +130,7 @@ class Campaign(_message.Message):
     PILOT_FIELD_NUMBER: _builtins.int
     PREVIOUS_CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     MOVES_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     """campaign_id is assigned by the platform. Output only."""
     name: _builtins.str
@@ -149,6 +151,8 @@ class Campaign(_message.Message):
     """author is who wrote it. Output only."""
     previous_campaign_id: _builtins.str
     """previous_campaign_id names the round before this one; empty for the first."""
+    purpose: _purpose_pb2.Purpose.ValueType
+    """purpose is why it contacts customers; unspecified for marketing. Service and care go before marketing and bid against nobody."""
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Offer]:
         """offers are what it brings to customers, 1 to 50."""
@@ -197,10 +201,11 @@ class Campaign(_message.Message):
         pilot: _experiment_pb2.Pilot | None = ...,
         previous_campaign_id: _builtins.str = ...,
         moves: _abc.Iterable[Global___CampaignMove] | None = ...,
+        purpose: _purpose_pb2.Purpose.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_contacts_max", b"_contacts_max", "brief", b"brief", "contacts_max", b"contacts_max", "create_time", b"create_time", "end_date", b"end_date", "pilot", b"pilot", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_contacts_max", b"_contacts_max", "author", b"author", "brief", b"brief", "campaign_id", b"campaign_id", "contacts_max", b"contacts_max", "contacts_min", b"contacts_min", "control_bps", b"control_bps", "create_time", b"create_time", "end_date", b"end_date", "etag", b"etag", "moves", b"moves", "name", b"name", "offers", b"offers", "pilot", b"pilot", "previous_campaign_id", b"previous_campaign_id", "start_date", b"start_date", "state", b"state", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_contacts_max", b"_contacts_max", "author", b"author", "brief", b"brief", "campaign_id", b"campaign_id", "contacts_max", b"contacts_max", "contacts_min", b"contacts_min", "control_bps", b"control_bps", "create_time", b"create_time", "end_date", b"end_date", "etag", b"etag", "moves", b"moves", "name", b"name", "offers", b"offers", "pilot", b"pilot", "previous_campaign_id", b"previous_campaign_id", "purpose", b"purpose", "start_date", b"start_date", "state", b"state", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__contacts_max: _TypeAlias = _typing.Literal["contacts_max"]  # noqa: Y015
     _WhichOneofArgType__contacts_max: _TypeAlias = _typing.Literal["_contacts_max", b"_contacts_max"]  # noqa: Y015
@@ -229,11 +234,13 @@ class CampaignBrief(_message.Message):
     goal: _builtins.str
     """goal says what is to be achieved, up to 500 characters."""
     audience: _builtins.str
-    """audience says whom, as an expression over the portrait's tags, up to 1,000 characters."""
+    """audience says whom, as an expression over the portrait's tags in its readable form, up to 1,000 characters. Nobody else is
+    contacted; it is checked at the approval, and follows portrait's runs.
+    """
     creative: _builtins.str
     """creative says how it is told, up to 1,000 characters."""
     budget_fen: _builtins.int
-    """budget_fen is what it may cost, in fen."""
+    """budget_fen is what its contacts may cost altogether, in fen; 0 for no bound."""
     plan: _builtins.str
     """plan says who does what and when, up to 2,000 characters."""
     promotion: _builtins.str
@@ -246,7 +253,9 @@ class CampaignBrief(_message.Message):
 
     @_builtins.property
     def moments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """moments are the types of events that trigger it, at most 20."""
+        """moments are portrait's moment rules, or types of events, that trigger it, at most 20: it then bids for customers to whom one of
+        them happened within the hour, and in no plan; empty for at any time.
+        """
 
     @_builtins.property
     def finding_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 from lifecircle.contact.v1 import campaign_pb2 as _campaign_pb2
 from lifecircle.contact.v1 import policy_pb2 as _policy_pb2
+from lifecircle.contact.v1 import purpose_pb2 as _purpose_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -588,7 +589,7 @@ class WithdrawRequest(_message.Message):
     """customer_key is the customer."""
     channel: _campaign_pb2.Channel.ValueType
     """channel is the way; unspecified for all ways and purposes: the customer is not to be contacted at all."""
-    purpose: _policy_pb2.Purpose.ValueType
+    purpose: _purpose_pb2.Purpose.ValueType
     """purpose is what for."""
     request_id: _builtins.str
     """request_id makes the call idempotent. 1 to 64 characters."""
@@ -597,7 +598,7 @@ class WithdrawRequest(_message.Message):
         *,
         customer_key: _builtins.int = ...,
         channel: _campaign_pb2.Channel.ValueType = ...,
-        purpose: _policy_pb2.Purpose.ValueType = ...,
+        purpose: _purpose_pb2.Purpose.ValueType = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

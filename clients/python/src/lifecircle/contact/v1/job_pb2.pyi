@@ -96,6 +96,7 @@ class Job(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     ARBITRATE_FIELD_NUMBER: _builtins.int
     HANDOVER_FIELD_NUMBER: _builtins.int
+    REPRICE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is assigned by the platform."""
     state: Global___Job.State.ValueType
@@ -136,6 +137,10 @@ class Job(_message.Message):
     def handover(self) -> Global___HandoverSpec:
         """handover writes a plan's OCRM files."""
 
+    @_builtins.property
+    def reprice(self) -> Global___RepriceSpec:
+        """reprice compares a matrix with the one behind the prices of the day, and makes them anew when it has drifted. Begins by itself."""
+
     def __init__(
         self,
         *,
@@ -153,12 +158,13 @@ class Job(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         arbitrate: Global___ArbitrateSpec | None = ...,
         handover: Global___HandoverSpec | None = ...,
+        reprice: Global___RepriceSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arbitrate", b"arbitrate", "create_time", b"create_time", "end_time", b"end_time", "handover", b"handover", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arbitrate", b"arbitrate", "create_time", b"create_time", "end_time", b"end_time", "handover", b"handover", "reprice", b"reprice", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arbitrate", b"arbitrate", "attempt", b"attempt", "counts", b"counts", "create_time", b"create_time", "done", b"done", "end_time", b"end_time", "error", b"error", "handover", b"handover", "job_id", b"job_id", "message", b"message", "result_id", b"result_id", "spec", b"spec", "start_time", b"start_time", "state", b"state", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arbitrate", b"arbitrate", "attempt", b"attempt", "counts", b"counts", "create_time", b"create_time", "done", b"done", "end_time", b"end_time", "error", b"error", "handover", b"handover", "job_id", b"job_id", "message", b"message", "reprice", b"reprice", "result_id", b"result_id", "spec", b"spec", "start_time", b"start_time", "state", b"state", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["arbitrate", "handover"]  # noqa: Y015
+    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["arbitrate", "handover", "reprice"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
@@ -197,6 +203,34 @@ class ArbitrateSpec(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ArbitrateSpec: _TypeAlias = ArbitrateSpec  # noqa: Y015
+
+@_typing.final
+class RepriceSpec(_message.Message):
+    """RepriceSpec asks for the prices of the rest of a day by another matrix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATRIX_ID_FIELD_NUMBER: _builtins.int
+    BUSINESS_DAY_FIELD_NUMBER: _builtins.int
+    matrix_id: _builtins.str
+    """matrix_id is the matrix."""
+    @_builtins.property
+    def business_day(self) -> _date_pb2.Date:
+        """business_day is the day whose decisions go by the prices."""
+
+    def __init__(
+        self,
+        *,
+        matrix_id: _builtins.str = ...,
+        business_day: _date_pb2.Date | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["business_day", b"business_day"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["business_day", b"business_day", "matrix_id", b"matrix_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepriceSpec: _TypeAlias = RepriceSpec  # noqa: Y015
 
 @_typing.final
 class HandoverSpec(_message.Message):

@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 from lifecircle.contact.v1 import campaign_pb2 as _campaign_pb2
+from lifecircle.contact.v1 import purpose_pb2 as _purpose_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,34 +22,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _Purpose:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _PurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Purpose.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    PURPOSE_UNSPECIFIED: _Purpose.ValueType  # 0
-    """PURPOSE_UNSPECIFIED is taken as PURPOSE_MARKETING."""
-    PURPOSE_MARKETING: _Purpose.ValueType  # 1
-    """PURPOSE_MARKETING needs consent, and keeps to every rule."""
-    PURPOSE_SERVICE: _Purpose.ValueType  # 2
-    """PURPOSE_SERVICE is an outage or a bill: made unless refused, at any hour, bounded by caps of its own alone."""
-    PURPOSE_CARE: _Purpose.ValueType  # 3
-    """PURPOSE_CARE is a birthday: as service."""
-
-class Purpose(_Purpose, metaclass=_PurposeEnumTypeWrapper):
-    """Purpose says why a customer is contacted."""
-
-PURPOSE_UNSPECIFIED: Purpose.ValueType  # 0
-"""PURPOSE_UNSPECIFIED is taken as PURPOSE_MARKETING."""
-PURPOSE_MARKETING: Purpose.ValueType  # 1
-"""PURPOSE_MARKETING needs consent, and keeps to every rule."""
-PURPOSE_SERVICE: Purpose.ValueType  # 2
-"""PURPOSE_SERVICE is an outage or a bill: made unless refused, at any hour, bounded by caps of its own alone."""
-PURPOSE_CARE: Purpose.ValueType  # 3
-"""PURPOSE_CARE is a birthday: as service."""
-Global___Purpose: _TypeAlias = Purpose  # noqa: Y015
 
 @_typing.final
 class Policy(_message.Message):
@@ -107,7 +80,7 @@ class Policy(_message.Message):
         """calendar makes the window the business day, week or month instead of a rolling one; window_days is then not looked at."""
         channel: _campaign_pb2.Channel.ValueType
         """channel makes the cap count and bind one channel; unspecified for all of them together."""
-        purpose: Global___Purpose.ValueType
+        purpose: _purpose_pb2.Purpose.ValueType
         """purpose is that of the contacts which count and are bound."""
         def __init__(
             self,
@@ -117,7 +90,7 @@ class Policy(_message.Message):
             window_days: _builtins.int = ...,
             calendar: Global___Policy.Calendar.ValueType = ...,
             channel: _campaign_pb2.Channel.ValueType = ...,
-            purpose: Global___Purpose.ValueType = ...,
+            purpose: _purpose_pb2.Purpose.ValueType = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["_most", b"_most", "most", b"most"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

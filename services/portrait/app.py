@@ -24,7 +24,7 @@ from services.kit.config import ConfigProblems
 from services.kit.db import Database
 from services.kit.domains import Known
 from services.kit.ids import system_ids
-from services.portrait.api import RIGHTS, PortraitApi, encode_contacts, encode_offers, encoder
+from services.portrait.api import RIGHTS, PortraitApi, encode_contacts, encode_foresight, encode_offers, encoder
 from services.portrait.config import Config
 from services.portrait.domain.calendar import WorkCalendar, parse_calendar
 from services.portrait.domain.detail import Details, parse_details
@@ -179,7 +179,9 @@ async def _work(
     matching = Matching(db, Moments(), Partitions(), made.audiences, clock, pace)
     learnt = Learnt(
         Clustering(db, Segments(), made.runs, ingest.snapshot, clock),
-        Learning(db, Latent(), made.runs, run_training, settings.scratch, clock, system_ids),
+        Learning(
+            db, Latent(), made.runs, run_training, settings.scratch, clock, system_ids, encode_foresight, lake.url
+        ),
     )
     worker = Worker(
         db,

@@ -15,6 +15,7 @@ from services.portrait.domain.audience import (
     Expression,
     FeatureBetween,
     Frozen,
+    InSegment,
     Listed,
     Not,
     Saved,
@@ -42,7 +43,7 @@ class Sets:
         self.base = set(range(1, PEOPLE + 1))
         self.tags = {("A1", ""): drawn[0], ("C3", ""): drawn[1], ("B2", "高端"): drawn[2], ("B2", "in"): drawn[3]}
         self.tags["B2", ""] = drawn[2] | drawn[3]
-        self.lists = {"l": drawn[4] | {9999}, "0199": drawn[5]}
+        self.lists = {"l": drawn[4] | {9999}, "0199": drawn[5], "动感地带-2": drawn[3] | {8888}}
         self.numbers = numbers
 
     def everybody(self) -> BitMap:
@@ -90,6 +91,8 @@ def plain(told: Expression, source: Sets) -> set[int]:
             return source.lists[told.list_id] & source.base
         case Frozen():
             return source.lists[told.frozen_id] & source.base
+        case InSegment():
+            return source.lists[told.segment_id] & source.base
 
 
 BOUND = st.one_of(st.none(), st.integers(-5, 5).map(float), st.floats(-9, 9, allow_nan=False))
@@ -99,7 +102,7 @@ LEAVES = st.one_of(
     st.builds(FeatureBetween, st.just("age"), BOUND, BOUND).filter(
         lambda one: one.least is not None or one.most is not None
     ),
-    st.sampled_from([Saved("young"), Saved("young", 2), Listed("l"), Frozen("0199")]),
+    st.sampled_from([Saved("young"), Saved("young", 2), Listed("l"), Frozen("0199"), InSegment("动感地带-2")]),
 )
 
 

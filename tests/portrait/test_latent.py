@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from services.portrait.domain import latent
+from services.portrait.domain.latent.foresight import LEFT, Lead, lead_of
 from services.portrait.lake import workbench
 from services.portrait.model import Graph, WrongHash
 from services.portrait.training import export, program
@@ -147,3 +149,12 @@ def test_small_cells_of_the_matrix_are_hidden_and_the_dear_in_danger_are_kept() 
     assert told["low", "低端"].hidden
     assert told["low", "低端"].customers == 0
     assert len(cells) == 9
+
+
+def test_the_lead_is_told_of_those_who_left_since_the_run_before() -> None:
+    """R004-022: how early those were warned of who have left."""
+    today = date(2026, 9, 30)
+    stages = {1: LEFT, 2: LEFT, 3: "成熟", 4: LEFT, 5: LEFT}
+    before = {1: "衰退", 2: "成熟", 3: "成熟", 4: LEFT}
+    since = {1: date(2026, 8, 31), 3: date(2026, 9, 1), 4: date(2026, 7, 1)}
+    assert lead_of(stages, before, since, today) == Lead(left=2, warned=1, mean_days=30)

@@ -17,12 +17,14 @@ from lifecircle.portrait import v1
 from services.kit import jobs
 from services.kit.db import Database
 from services.kit.domains import Directory, Known
-from services.portrait.api import RIGHTS, PortraitApi
+from services.portrait.api import RIGHTS, PortraitApi, encode_foresight
+from services.portrait.domain.latent.foresight import FORESEEN
 from services.portrait.domain.readiness import Inputs
 from services.portrait.domain.run import LakeFile, Run
 from services.portrait.lake import Lake
+from services.portrait.lake.packing import open_pack
 from services.portrait.lake.program import run_training
-from services.portrait.store import Runs
+from services.portrait.store import Audiences, Runs
 from services.portrait.store.latent import Latent
 from services.portrait.store.runs import Published
 from services.portrait.store.segments import Segments
@@ -89,7 +91,9 @@ class Work:
         self.segments = SegmentDesk(db, Segments(), Runs(), *told)
         self.latent = LatentDesk(db, Latent(), Runs(), *told)
         self.clustering = Clustering(db, Segments(), Runs(), self.snapshot, lambda: NOW)
-        self.learning = Learning(db, Latent(), Runs(), run_training, folder / "scratch", *told)
+        self.learning = Learning(
+            db, Latent(), Runs(), run_training, folder / "scratch", *told, encode_foresight, self.lake.url
+        )
 
     async def snapshot(self, feed: str, inputs: Inputs) -> list[LakeFile]:
         return [file for file in self.files[feed] if file.period <= inputs.to_date]
@@ -102,7 +106,9 @@ class Work:
             assert run_no is not None
             written = self.lake.write("features.parquet", features(), 0)
             grades = ["高端" if group < 2 else "低端" for group in GROUP]
-            tags = pa.table({"customer_key": KEYS, "code": ["VA01"] * COUNT, "value": grades})
+            told = [*grades, *["成熟"] * COUNT]
+            codes = [*["VA01"] * COUNT, *["LC01"] * COUNT]
+            tags = pa.table({"customer_key": [*KEYS, *KEYS], "code": codes, "value": told})
             await runs.put_files(tx, run_no, {"features": [written], "tags": [self.lake.write("t.parquet", tags, 0)]})
             rows = [(run_no, int(key), str(org), b"", b"", b"") for key, org in zip(KEYS, ORGS, strict=True)]
             await tx.copy("portrait", ("run_no", "customer_key", "org_id", "body", "clear", "masked"), rows)
@@ -201,6 +207,11 @@ async def test_segments_are_made_by_brand_with_figures_and_stay_the_same_in_the_
     assert (found[0].product_id, found[0].customers, found[0].gap) == ("GAME", 50.0, 1.0)
     members = await ann.ListSegmentMembers(v1.ListSegmentMembersRequest(segment_id=gaming.segment_id, page_size=1000))
     assert list(members.customer_keys) == list(range(1, 51))
+    async with work.db.read() as read:
+        segment = await Audiences().segment(read, gaming.segment_id, {})
+        assert segment is not None
+        assert list(segment[1]) == list(range(1, 51)), "as an audience's atom"
+        assert await Audiences().segment(read, "nobody", {}) is None
     halves = [
         list((await stub("eve", org).ListSegmentMembers(
             v1.ListSegmentMembersRequest(segment_id=gaming.segment_id, page_size=1000))).customer_keys)
@@ -263,6 +274,15 @@ async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(wor
     assert kinds.count(v1.CustomerWarning.KIND_CHURN) in range(45, 56)
     decline = [each for each in warned if each.kind == v1.CustomerWarning.KIND_DECLINE]
     assert [(each.customer_key, each.lead_days, each.evidence) for each in decline] == [(1, 30, "spending −50%")]
+    async with work.db.read() as read:
+        run_no = await read.value(text("SELECT run_no FROM current_run"))
+        (file,) = await Runs().files(read, run_no, FORESEEN)
+        counts = await read.value(text("SELECT counts FROM job WHERE kind = :kind"), {"kind": SCORE})
+    told = v1.GetPortraitResponse.FromString(open_pack(file).get(COUNT) or b"").portrait
+    assert told.churn.probability > 0.5
+    assert [(each.kind, each.since_date.day) for each in told.churn.early] == [("CHURN", 30)]
+    assert (told.life_cycle.stage, told.life_cycle.before, told.life_cycle.changed) == ("成熟", "", False)
+    assert (counts["left"], counts["left_warned"]) == (0, 0)
     mine = (await east.ListWarnings(v1.ListWarningsRequest(page_size=1000))).warnings
     assert {each.customer_key % 2 for each in mine} == {0}
     others = (await stub("eve", "west").ListWarnings(v1.ListWarningsRequest(page_size=1000))).warnings

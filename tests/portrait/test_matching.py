@@ -19,9 +19,11 @@ from lifecircle.portrait import v1
 from services.kit.db import Database
 from services.kit.ids import system_ids
 from services.portrait.api import RIGHTS, PortraitApi, encode_contacts, encode_offers
-from services.portrait.domain.moment import Event
+from services.portrait.domain.moment import Engine, Event
+from services.portrait.domain.moment.codec import unpacked
 from services.portrait.domain.tag import Catalogue
 from services.portrait.store import Audiences, HotPortraits, Moments, Partitions, Planning, Projections, Runs
+from services.portrait.store.forgetting import Forgotten
 from services.portrait.usecases import (
     AudienceDesk,
     Indexes,
@@ -179,6 +181,39 @@ async def test_a_rule_is_in_force_without_a_restart_and_no_event_is_lost(here: H
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await ask.PublishMomentRule(v1.PublishMomentRuleRequest(rule_id="query", version=1, request_id="again"))
     assert refused(raised.value)[1] == "MOMENT_RULE_RETIRED"
+
+
+async def test_who_is_erased_leaves_engines_and_snapshots(here: Here, served: Served) -> None:
+    """An erasure is in force in the partitions too: in the memory of the process, and in what the next one resumes."""
+    ask = stub(served)
+    await published(ask, "query", happened("behaviour.web", page="fee"))
+
+    async def remembered() -> int:
+        async with here.db.read() as read:
+            stored = await read.value(text("SELECT snapshot FROM moment_partition WHERE partition = 3"))
+        engine = Engine()
+        if stored is None:
+            return -1
+        engine.restore(unpacked(stored))
+        return engine.customers
+
+    async def until(wanted: int) -> None:
+        async with asyncio.timeout(30):
+            while await remembered() != wanted:
+                await asyncio.sleep(0.05)
+
+    async with here.worker("one") as worker:
+        await here.tell([here.event(7, "behaviour.web", page="fee")])
+        await until(1)
+        async with here.db.begin() as tx:
+            await Forgotten().put(tx, 7, "erase:7", now())
+            await Forgotten().remove(tx, [7])
+            await tx.commit()
+        await until(0)
+        assert worker._held[3].engine.customers == 0
+    async with here.db.begin() as tx:
+        await tx.execute(text("DELETE FROM erased_customer"))
+        await tx.commit()
 
 
 async def test_two_workers_share_and_one_may_die(here: Here, served: Served) -> None:

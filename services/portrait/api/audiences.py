@@ -152,6 +152,8 @@ def expression(told: v1.AudienceExpression) -> ast.Expression:
         return ast.Saved(told.saved.audience_id, told.saved.version)
     if kind == "list_id":
         return ast.Listed(told.list_id)
+    if kind == "segment_id":
+        return ast.InSegment(told.segment_id)
     return ast.Frozen(told.frozen_id) if kind == "frozen_id" else ast.Everybody()
 
 
@@ -177,6 +179,8 @@ def message(told: ast.Expression) -> v1.AudienceExpression:
             return made(saved=message_of.Saved(audience_id=told.audience_id, version=told.version))
         case ast.Listed():
             return made(list_id=told.list_id)
+        case ast.InSegment():
+            return made(segment_id=told.segment_id)
     return made(frozen_id=told.frozen_id)
 
 

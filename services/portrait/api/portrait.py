@@ -9,6 +9,7 @@ from lifecircle.portrait import v1
 from services.kit.interceptors import caller
 from services.portrait.api import translate
 from services.portrait.domain.interest import Interest
+from services.portrait.domain.latent.foresight import Foresight
 from services.portrait.domain.pack import Encoded
 from services.portrait.domain.run import AnchorValue, Portrait
 from services.portrait.domain.tag import Catalogue
@@ -88,6 +89,21 @@ def encode_offers(matrix_id: str, offers: Iterable[tuple[str, float, int]]) -> b
         for product_id, score, rank in offers
     ]
     return _whole(v1.Portrait(offers=made))
+
+
+def encode_foresight(told: Foresight) -> bytes:
+    """What is put behind a portrait of what is foreseen: danger and warnings (merged with the run's), life cycle."""
+    made = v1.Portrait()
+    if told.churn is not None:
+        made.churn.probability = told.churn
+    for each in told.warnings:
+        early = made.churn.early.add(kind=each.kind, score=each.score, lead_days=each.lead_days)
+        early.since_date.CopyFrom(translate.to_date(each.since))
+    if told.stage or told.expected:
+        made.life_cycle.stage, made.life_cycle.before = told.stage, told.before
+        made.life_cycle.changed = told.before not in ("", told.stage)
+        made.life_cycle.expected, made.life_cycle.probability = told.expected, told.sureness
+    return _whole(made)
 
 
 def merged(answer: bytes) -> bytes:

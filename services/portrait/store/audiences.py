@@ -25,6 +25,14 @@ _DROP = text(
 )
 
 
+_LATEST_SEGMENTATION = text(
+    "SELECT segmentation_id FROM segmentation ORDER BY create_time DESC, segmentation_id DESC LIMIT 1"
+)
+_IN_SEGMENT = text(
+    "SELECT customer_key FROM segment_member WHERE segmentation_id = :segmentation_id AND segment_id = :segment_id"
+)
+
+
 @dataclass(frozen=True)
 class SavedAudience:
     """One version of a saved audience."""
@@ -127,6 +135,18 @@ class Audiences:
             members=members.serialize(),
         )
         await tx.execute(stmt)
+
+    async def segment(
+        self, read: Read, segment_id: str, known: Mapping[str, tuple[str, BitMap]]
+    ) -> tuple[str, BitMap] | None:
+        """(segmentation, members) of a segment of the latest segmentation; None for an unknown one. What is known of
+        that segmentation is not read again."""
+        latest = str(await read.value(_LATEST_SEGMENTATION) or "")
+        if segment_id in known and known[segment_id][0] == latest:
+            return known[segment_id]
+        told = {"segmentation_id": latest, "segment_id": segment_id}
+        rows = await read.rows(_IN_SEGMENT, told)
+        return (latest, BitMap(row.customer_key for row in rows)) if rows else None
 
     async def frozen_members(self, read: Read, frozen_id: str) -> BitMap | None:
         """Who stood in a frozen audience."""

@@ -52,7 +52,7 @@ _PUT_SCORED = text(
 _TABLES: Mapping[str, tuple[str, ...]] = {
     "latent_value": ("customer_key", "target", "org_id", "value", "probability", "danger", "model_id"),
     "inferred_attribute": ("customer_key", "feature", "org_id", "value", "confidence"),
-    "customer_warning": ("customer_key", "kind", "org_id", "score", "lead_days", "evidence"),
+    "customer_warning": ("customer_key", "kind", "org_id", "score", "lead_days", "evidence", "since_date"),
 }
 _WITHOUT_ERASED = [
     text(f"DELETE FROM {table} t USING erased_customer e WHERE t.customer_key = e.customer_key") for table in _TABLES
@@ -67,6 +67,7 @@ _WARNINGS = text(
     "SELECT customer_key, kind, score, lead_days, evidence FROM customer_warning WHERE (:kind = '' OR kind = :kind) "
     "AND score >= :least ORDER BY score DESC, customer_key, kind OFFSET :skip LIMIT :size"
 )
+_SINCE = text("SELECT customer_key, kind, since_date FROM customer_warning WHERE since_date IS NOT NULL")
 _MATRIX = text(
     "SELECT CASE WHEN c.danger >= 0.5 THEN 'high' WHEN c.danger >= 0.2 THEN 'middle' ELSE 'low' END AS churn, v.value, "
     "count(*) AS customers, sum(c.danger) AS danger FROM latent_value c JOIN latent_value v "
@@ -167,6 +168,11 @@ class Latent:
             await tx.copy(table, columns, rows[table])
         for statement in _WITHOUT_ERASED:
             await tx.execute(statement)
+
+    async def warned_since(self, read: Read) -> dict[tuple[int, str], date]:
+        """Since when each customer has been warned of each kind of event."""
+        rows = await read.rows(_SINCE)
+        return {(row.customer_key, row.kind): row.since_date for row in rows}
 
     async def values(self, read: Read, customer_key: int) -> tuple[list[Row[Any]], list[Row[Any]]]:
         """A customer's latent values and inferred attributes."""

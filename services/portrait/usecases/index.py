@@ -13,7 +13,15 @@ from pyroaring import BitMap, FrozenBitMap
 from services.kit import domains
 from services.kit.db import Database, Read
 from services.kit.waiting import pause
-from services.portrait.domain.audience import AudienceInvalid, Expression, FeatureBetween, Frozen, Listed, Saved
+from services.portrait.domain.audience import (
+    AudienceInvalid,
+    Expression,
+    FeatureBetween,
+    Frozen,
+    InSegment,
+    Listed,
+    Saved,
+)
 from services.portrait.domain.audience.expression import walk
 from services.portrait.domain.run import LakeFile, Run
 from services.portrait.lake import packing
@@ -97,6 +105,7 @@ class Indexes:
         self._forgotten: frozenset[int] = frozenset()
         self._features: OrderedDict[tuple[int, str], tuple[npt.NDArray[np.uint32], Floats]] = OrderedDict()
         self._lists: OrderedDict[tuple[str, str, int], BitMap] = OrderedDict()
+        self._segments: dict[str, tuple[str, BitMap]] = {}
 
     @property
     def current(self) -> TagIndex:
@@ -138,7 +147,7 @@ class Indexes:
             pending, level = [], level + 1
             if level > _MOST_LEVELS:
                 raise AudienceInvalid("expression", f"saved audiences name each other more than {_MOST_LEVELS} deep")
-            wanted = [part for part in parts if isinstance(part, Saved | Listed | Frozen)]
+            wanted = [part for part in parts if isinstance(part, Saved | Listed | Frozen | InSegment)]
             if wanted:
                 async with self._db.read() as read:
                     for one in wanted:
@@ -150,7 +159,7 @@ class Indexes:
         return found
 
     async def _fetch(
-        self, read: Read, part: Saved | Listed | Frozen, found: Prepared, pending: list[Expression]
+        self, read: Read, part: Saved | Listed | Frozen | InSegment, found: Prepared, pending: list[Expression]
     ) -> None:
         if isinstance(part, Saved):
             saved = await self._audiences.saved(read, part.audience_id, part.version)
@@ -166,6 +175,14 @@ class Indexes:
             if key not in self._lists:
                 self._remember(key, await self._audiences.list_members(read, part.list_id))
             found.lists["list", part.list_id] = self._lists[key]
+        elif isinstance(part, InSegment):
+            with domains.whole():  # what is fetched is kept for other callers; each sees his own part of it
+                async with self._db.read() as all_rows:
+                    segment = await self._audiences.segment(all_rows, part.segment_id, self._segments)
+            if segment is None:
+                raise audience_not_found(part.segment_id)
+            self._segments[part.segment_id] = segment
+            found.lists["segment", part.segment_id] = segment[1]
         else:
             key = ("frozen", part.frozen_id, 0)
             if key not in self._lists:

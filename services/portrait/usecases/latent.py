@@ -1,8 +1,10 @@
 """Latent tags: people label, a job learns, a second person puts in force, and every run is scored."""
 
 import asyncio
+import hashlib
+import json
 import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,10 @@ from services.kit.ids import Ids
 from services.kit.jobs import Job, Running
 from services.portrait.domain import latent
 from services.portrait.domain.latent import Cell
-from services.portrait.domain.run import Run
+from services.portrait.domain.latent.foresight import FORESEEN, LIFE_CYCLE, Foreseen, Foresight, lead_of
+from services.portrait.domain.run import LakeFile, Run
+from services.portrait.lake import packing, workbench
 from services.portrait.lake import segments as lake
-from services.portrait.lake import workbench
 from services.portrait.model import Graph
 from services.portrait.refusals import (
     customer_not_found,
@@ -163,7 +166,16 @@ class Learning:
     """The jobs: learning, and scoring every run with the live models."""
 
     def __init__(
-        self, db: Database, store: Latent, runs: Runs, train: Train, scratch: Path, clock: Clock, ids: Ids
+        self,
+        db: Database,
+        store: Latent,
+        runs: Runs,
+        train: Train,
+        scratch: Path,
+        clock: Clock,
+        ids: Ids,
+        encode: Callable[[Foresight], bytes],
+        lake_url: str,
     ) -> None:
         self._db = db
         self._store = store
@@ -172,6 +184,8 @@ class Learning:
         self._scratch = scratch
         self._clock = clock
         self._ids = ids
+        self._encode = encode
+        self._lake_url = lake_url
 
     async def learn(self, running: Running) -> None:
         """Learn a candidate; a training that came to its end is not repeated. Raises latent_labels_unfit."""
@@ -215,14 +229,59 @@ class Learning:
             files = await self._runs.files(read, run_no, "features")
             models = [model for model in await self._store.live(read) if model.model_id in spec["models"]]
             graphs = {model.model_id: await self._store.graph(read, model.model_id) for model in models}
+            since = await self._store.warned_since(read)
+            earlier = await self._runs.before(read, run.to_date)
+            tags = await self._runs.files(read, run_no, "tags")
+            past = await self._runs.files(read, earlier[0], "tags") if earlier is not None else []
         await running.progress(0, 2, message="reading")
         wide = await asyncio.to_thread(lake.read_wide, files)
         await running.progress(1, 2, message="scoring")
-        rows = await asyncio.to_thread(_scored, wide, run, models, graphs)
+        rows = await asyncio.to_thread(_scored, wide, run, models, graphs, since)
+        stages = await asyncio.to_thread(lake.tag_values, tags, LIFE_CYCLE)
+        before = await asyncio.to_thread(lake.tag_values, past, LIFE_CYCLE)
+        pack = await asyncio.to_thread(self._foreseen, spec, wide.customer_key.tolist(), rows, stages, before)
+        first: dict[int, date] = {}
+        for (key, _), day in since.items():
+            first[key] = min(day, first.get(key, day))
+        lead = lead_of(stages, before, first, run.to_date)
         async with self._db.begin(statement_seconds=_STATEMENT_SECONDS) as tx:
             await self._store.replace(tx, run.run_id, run.to_date, spec["models"], rows)
-            await running.succeed(tx, customers=len(wide.customer_key), warnings=len(rows["customer_warning"]))
+            await self._runs.replace_files(tx, run_no, FORESEEN, [pack])
+            await running.succeed(
+                tx,
+                customers=len(wide.customer_key),
+                warnings=len(rows["customer_warning"]),
+                left=lead.left,
+                left_warned=lead.warned,
+                lead_days=lead.mean_days,
+            )
             await tx.commit()
+
+    def _foreseen(
+        self,
+        spec: Mapping[str, Any],
+        keys: Sequence[int],
+        rows: Mapping[str, Sequence[Sequence[Any]]],
+        stages: Mapping[int, str],
+        before: Mapping[int, str],
+    ) -> LakeFile:
+        """What portraits show of it, as a pack."""
+        churn = {key: danger for key, target, _, _, _, danger, _ in rows["latent_value"] if target == "CHURN"}
+        expected = {
+            key: (value, sure) for key, target, _, value, sure, _, _ in rows["latent_value"] if target == "LIFE_CYCLE"
+        }
+        warned: dict[int, list[Foreseen]] = {}
+        for key, kind, _, score, lead_days, _, since in rows["customer_warning"]:
+            warned.setdefault(key, []).append(Foreseen(kind, score, lead_days, since))
+
+        def values() -> Iterator[tuple[int, bytes]]:
+            for key in keys:
+                told = (tuple(warned.get(key, ())), stages.get(key, ""), before.get(key, ""))
+                yield key, self._encode(Foresight(key, churn.get(key), *told, *expected.get(key, ("", 0.0))))
+
+        name = hashlib.sha256(json.dumps(dict(spec), sort_keys=True).encode()).hexdigest()[:16]
+        path = f"portrait/foreseen/run={spec['run_id']}/{name}.pack"
+        return packing.write_pack(self._lake_url, path, values())
 
     async def plan(self) -> None:
         """Queue the scoring of the current run by the live models, unless that is what is said already."""
@@ -283,7 +342,11 @@ def _varies(column: Any) -> bool:
 
 
 def _scored(
-    wide: lake.Wide, run: Run, models: Sequence[Model], graphs: Mapping[str, bytes]
+    wide: lake.Wide,
+    run: Run,
+    models: Sequence[Model],
+    graphs: Mapping[str, bytes],
+    since: Mapping[tuple[int, str], date],
 ) -> dict[str, list[tuple[Any, ...]]]:
     keys, orgs = wide.customer_key.tolist(), wide.org_id.tolist()
     values: list[tuple[Any, ...]] = []
@@ -308,7 +371,15 @@ def _scored(
     columns = {name: wide.values[:, place].astype(np.float64) for place, name in enumerate(wide.names)}
     days = (run.to_date - run.from_date).days + 1
     warned = [
-        (keys[one.row], one.kind, orgs[one.row], one.score, one.lead_days, one.evidence)
+        (
+            keys[one.row],
+            one.kind,
+            orgs[one.row],
+            one.score,
+            one.lead_days,
+            one.evidence,
+            min(since.get((keys[one.row], one.kind), run.to_date), run.to_date),
+        )
         for one in latent.warnings(columns, days, churn, lead)
     ]
     return {"latent_value": values, "inferred_attribute": inferred, "customer_warning": warned}

@@ -20,6 +20,7 @@ from services.portrait.domain.audience import expression_of
 from services.portrait.domain.moment import Engine, Event, Match, Rule
 from services.portrait.domain.moment.codec import packed, unpacked
 from services.portrait.store import Moments, Partitions
+from services.portrait.store.forgetting import Forgotten
 from services.portrait.store.moments import Journalled, StoredRule
 from services.portrait.store.partitions import Taken
 from services.portrait.usecases.audiences import AudienceDesk
@@ -59,6 +60,8 @@ class _Held:
     seq: int
     kept_seq: int
     kept_at: float
+    purged: bool = False
+    """Whether somebody was taken out of it who is still in its snapshot."""
 
 
 class Matching:
@@ -77,6 +80,8 @@ class Matching:
         self._rules: list[StoredRule] = []
         self._members: dict[tuple[str, int], BitMap] = {}
         self._members_at = float("-inf")
+        self._forgotten = Forgotten()
+        self._gone: frozenset[int] = frozenset()
 
     async def journal(self, tx: Write, events: Sequence[tuple[Event, int]]) -> None:
         """Take events with the time (milliseconds) at which each became known; the caller commits, with its cursor."""
@@ -96,6 +101,7 @@ class Matching:
                         shared = loop.time()
                     if loop.time() - ruled >= _RULES_SECONDS:
                         await self._learn_rules()
+                        await self._purge()
                         ruled = loop.time()
                     if not await self._step():
                         await pause(_IDLE_SECONDS, stop)
@@ -145,10 +151,23 @@ class Matching:
         async with self._db.read() as read:
             since = engine.now - _DAY
             delivered = await self._moments.found_since(read, since, self._pace.partitions, taken.partition)
+            gone = await self._forgotten.keys(read)
         held = _Held(taken, engine, taken.snapshot_seq, taken.snapshot_seq, asyncio.get_running_loop().time())
         await self._set_rules(held, [each.rule for each in self._rules])
         engine.restore_matches(delivered)
+        purged = [engine.purge(key) for key in gone if key % self._pace.partitions == taken.partition]
+        held.purged = any(purged)
         return held
+
+    async def _purge(self) -> None:
+        """Take who was erased out of the engines, and so out of the next snapshots, which follow at once."""
+        async with self._db.read() as read:
+            gone = await self._forgotten.keys(read)
+        new, self._gone = gone - self._gone, gone
+        for key in new:
+            held = self._held.get(key % self._pace.partitions)
+            if held is not None and held.engine.purge(key):
+                held.purged = True
 
     async def _learn_rules(self) -> None:
         """Take up what was published or retired, and who belongs to the audiences now."""
@@ -245,13 +264,13 @@ class Matching:
         now = asyncio.get_running_loop().time()
         for number, held in list(self._held.items()):
             behind, due = held.seq - held.kept_seq, now - held.kept_at >= self._pace.snapshot_seconds
-            if behind and (all_of_it or due or behind >= self._pace.snapshot_events):
+            if held.purged or (behind and (all_of_it or due or behind >= self._pace.snapshot_events)):
                 held.engine.forget()
                 snapshot = await asyncio.to_thread(packed, held.engine.snapshot())
                 async with self._db.begin() as tx:
                     ours = await self._partitions.keep(tx, number, held.taken.epoch, snapshot)
                     await tx.commit()
-                held.kept_seq, held.kept_at = held.seq, now
+                held.kept_seq, held.kept_at, held.purged = held.seq, now, False
                 if not ours:
                     del self._held[number]
 

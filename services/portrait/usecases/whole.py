@@ -14,6 +14,7 @@ import structlog
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.waiting import pause
+from services.portrait.domain.latent.foresight import FORESEEN
 from services.portrait.domain.pack import Pack
 from services.portrait.lake import packing
 from services.portrait.store import HotPortraits, Runs
@@ -54,6 +55,8 @@ class WholePortraits:
         self._pack: Pack | None = None
         self._matrix_id = ""
         self._offers: Pack | None = None
+        self._foreseen: Pack | None = None
+        self._foreseen_at: list[str] = []
         self._contacts: dict[int, dict[str, Contact]] = defaultdict(dict)
         self._encoded: dict[int, bytes] = {}
         self._changed = 0
@@ -69,9 +72,9 @@ class WholePortraits:
         else:
             stored = await self._hot.get(list(keys))
             found = {key: one.body + (one.clear if clear else one.masked) for key, one in stored.items()}
-        if self._encoded or self._offers is not None:
+        if self._encoded or self._offers is not None or self._foreseen is not None:
             for key in found:
-                found[key] += self._encoded.get(key, b"") + self._offered(key)
+                found[key] += self._encoded.get(key, b"") + _of(self._offers, key) + _of(self._foreseen, key)
         return found
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -88,6 +91,7 @@ class WholePortraits:
             packs = []
             if self._mapped and current is not None and current[0] != self._run_no:
                 packs = await self._runs.files(read, current[0], PACK)
+            foreseen = await self._runs.files(read, current[0], FORESEEN) if current is not None else []
             offered = await self._projections.offers(read)
             since = self._clock() - timedelta(days=_CONTACT_DAYS)
             changed = await self._projections.changed(read, self._changed, since)
@@ -98,6 +102,9 @@ class WholePortraits:
         if offered is not None and offered[0] != self._matrix_id:
             self._offers = await asyncio.to_thread(packing.open_pack, offered[1])
             self._matrix_id = offered[0]
+        if [file.uri for file in foreseen] != self._foreseen_at:
+            self._foreseen = await asyncio.to_thread(packing.open_pack, foreseen[0]) if foreseen else None
+            self._foreseen_at = [file.uri for file in foreseen]
         self._take(changed)
 
     def _take(self, changed: Sequence[Contact]) -> None:
@@ -112,5 +119,6 @@ class WholePortraits:
                 (one.contact_id, one.time, one.result, one.channel, one.campaign_id) for one in latest[:_MOST_CONTACTS]
             )
 
-    def _offered(self, key: int) -> bytes:
-        return (self._offers.get(key) if self._offers is not None else None) or b""
+
+def _of(pack: Pack | None, key: int) -> bytes:
+    return (pack.get(key) if pack is not None else None) or b""

@@ -18,6 +18,7 @@ from services.portrait.domain.audience.expression import (
     Expression,
     FeatureBetween,
     Frozen,
+    InSegment,
     Listed,
     Not,
     Saved,
@@ -47,7 +48,8 @@ class Source(Protocol):
         """A saved audience; raises AudienceInvalid for an unknown one."""
 
     def listed(self, kind: str, list_id: str) -> BitMap | FrozenBitMap:
-        """A customer list (kind `list`) or a frozen audience (`frozen`); raises AudienceInvalid for an unknown one."""
+        """A customer list (kind `list`), a frozen audience (`frozen`) or a segment (`segment`); raises AudienceInvalid
+        for an unknown one."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def _members(expression: Expression, source: Source, depth: int) -> BitMap | Fro
             return source.listed("list", expression.list_id) & source.everybody()
         case Frozen():
             return source.listed("frozen", expression.frozen_id) & source.everybody()
+        case InSegment():
+            return source.listed("segment", expression.segment_id) & source.everybody()
 
 
 def _all(these: tuple[Expression, ...], source: Source, depth: int) -> BitMap | FrozenBitMap:

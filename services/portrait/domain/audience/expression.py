@@ -92,10 +92,19 @@ class Frozen:
     frozen_id: str
 
 
-Expression: TypeAlias = Everybody | TagIs | FeatureBetween | AllOf | AnyOf | Not | AtLeast | Saved | Listed | Frozen
+@dataclass(frozen=True)
+class InSegment:
+    """Who stands in a segment of the latest segmentation."""
+
+    segment_id: str
+
+
+Expression: TypeAlias = (
+    Everybody | TagIs | FeatureBetween | AllOf | AnyOf | Not | AtLeast | Saved | Listed | Frozen | InSegment
+)
 _KINDS = {
     kind.__name__: kind
-    for kind in (Everybody, TagIs, FeatureBetween, AllOf, AnyOf, Not, AtLeast, Saved, Listed, Frozen)
+    for kind in (Everybody, TagIs, FeatureBetween, AllOf, AnyOf, Not, AtLeast, Saved, Listed, Frozen, InSegment)
 }
 
 
@@ -166,6 +175,8 @@ def text(expression: Expression) -> str:
             )
         case Listed():
             return f"LIST '{expression.list_id}'"
+        case InSegment():
+            return f"SEGMENT {_quoted(expression.segment_id)}"
     return f"FROZEN '{expression.frozen_id}'"
 
 
@@ -231,6 +242,7 @@ RESERVED = frozenset(
         "VERSION",
         "LIST",
         "FROZEN",
+        "SEGMENT",
         "EVERYBODY",
         "且",
         "或",

@@ -2,7 +2,7 @@
 
     HU04 AND VA01 IN (高端, 中端) AND NOT "静默客户"
     AT LEAST 2 OF (arpu_3m_avg >= 100, age BETWEEN 20 AND 30, LIST 'school-lists')
-    AUDIENCE 'young-commuters' VERSION 3 OR FROZEN '0199…'
+    AUDIENCE 'young-commuters' VERSION 3 OR FROZEN '0199…' OR SEGMENT '动感地带-2'
 
 OR binds weakest, then AND, then NOT. 且, 或 and 非 say the same as AND, OR and NOT. A tag is named by its code, or by
 its Chinese name in double quotes. Values and ids stand in single quotes, unless they are plain words.
@@ -24,6 +24,7 @@ from services.portrait.domain.audience.expression import (
     Expression,
     FeatureBetween,
     Frozen,
+    InSegment,
     Listed,
     Not,
     Saved,
@@ -139,6 +140,8 @@ class _Parser:
             return Listed(self._id())
         if token.text == "FROZEN":
             return Frozen(self._value())
+        if token.text == "SEGMENT":
+            return InSegment(self._value())
         self._at -= 1
         raise self._wrong("a tag, a feature, NOT or (")
 

@@ -88,6 +88,17 @@ class Engine:
         """How many customers have a history."""
         return len(self._histories)
 
+    def purge(self, customer: int) -> bool:
+        """Forget a customer: his histories, matches and timers. Says whether there was anything."""
+        known = customer in self._histories or customer in self._matched
+        self._histories.pop(customer, None)
+        self._matched.pop(customer, None)
+        timers = [timer for timer in self._timers if timer[1] != customer]
+        if len(timers) < len(self._timers):
+            heapq.heapify(timers)
+            self._timers, self._set, known = timers, set(timers), True
+        return known
+
     def set_rules(self, rules: Iterable[Rule]) -> dict[EventMatch, int]:
         """Watch for these rules from now on, and no others. Gives the event matches whose past is not known yet, with
         how far back it matters: `remember` them, then `reconsider` the new rules, and no match is missed."""

@@ -80,10 +80,12 @@ from .place_pb2 import PlaceVersion as PlaceVersion
 from .place_pb2 import Visit as Visit
 from .portrait_pb2 import ChurnRisk as ChurnRisk
 from .portrait_pb2 import CurrentOffer as CurrentOffer
+from .portrait_pb2 import EarlyWarning as EarlyWarning
 from .portrait_pb2 import Feature as Feature
 from .portrait_pb2 import Interest as Interest
 from .portrait_pb2 import JourneyStep as JourneyStep
 from .portrait_pb2 import LastContact as LastContact
+from .portrait_pb2 import LifeCycle as LifeCycle
 from .portrait_pb2 import Portrait as Portrait
 from .portrait_pb2 import Worth as Worth
 from .portrait_service_pb2 import ApproveLatentModelRequest as ApproveLatentModelRequest
@@ -359,6 +361,7 @@ __all__ = [
     "ERROR_REASON_TAG_NOT_FOUND",
     "ERROR_REASON_TAG_VERSION_CLOSED",
     "ERROR_REASON_UNSPECIFIED",
+    "EarlyWarning",
     "ErrorReason",
     "EventMatch",
     "ExplainMomentRequest",
@@ -420,6 +423,7 @@ __all__ = [
     "LatentModel",
     "LatentTarget",
     "LatentValue",
+    "LifeCycle",
     "ListAudienceMembersRequest",
     "ListAudienceMembersResponse",
     "ListAudiencesRequest",

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%lifecircle/portrait/v1/audience.proto\x12\x16lifecircle.portrait.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x01\n\x08\x41udience\x12\x0e\n\x06\x61ll_of\x18\x01 \x03(\t\x12\x0f\n\x07none_of\x18\x02 \x03(\t\x12\x11\n\tcustomers\x18\x03 \x01(\x03\x12\x1c\n\x14sample_customer_keys\x18\x04 \x03(\x03\x12>\n\nexpression\x18\x05 \x01(\x0b\x32*.lifecircle.portrait.v1.AudienceExpression\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x0e\n\x06run_id\x18\x07 \x01(\t\x12\x33\n\x05parts\x18\x08 \x03(\x0b\x32$.lifecircle.portrait.v1.AudiencePart\">\n\x0c\x41udiencePart\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x05\x12\x11\n\tcustomers\x18\x03 \x01(\x03\"\xf9\x08\n\x12\x41udienceExpression\x12I\n\teverybody\x18\x01 \x01(\x0b\x32\x34.lifecircle.portrait.v1.AudienceExpression.EverybodyH\x00\x12?\n\x03tag\x18\x02 \x01(\x0b\x32\x30.lifecircle.portrait.v1.AudienceExpression.TagIsH\x00\x12L\n\x07\x66\x65\x61ture\x18\x03 \x01(\x0b\x32\x39.lifecircle.portrait.v1.AudienceExpression.FeatureBetweenH\x00\x12\x42\n\x06\x61ll_of\x18\x04 \x01(\x0b\x32\x30.lifecircle.portrait.v1.AudienceExpression.PartsH\x00\x12\x42\n\x06\x61ny_of\x18\x05 \x01(\x0b\x32\x30.lifecircle.portrait.v1.AudienceExpression.PartsH\x00\x12\x39\n\x03not\x18\x06 \x01(\x0b\x32*.lifecircle.portrait.v1.AudienceExpressionH\x00\x12\x46\n\x08\x61t_least\x18\x07 \x01(\x0b\x32\x32.lifecircle.portrait.v1.AudienceExpression.AtLeastH\x00\x12\x41\n\x05saved\x18\x08 \x01(\x0b\x32\x30.lifecircle.portrait.v1.AudienceExpression.SavedH\x00\x12\x31\n\x07list_id\x18\t \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$H\x00\x12\x1e\n\tfrozen_id\x18\n \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x1a\x0b\n\tEverybody\x1a:\n\x05TagIs\x12\x17\n\x04\x63ode\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x06values\x18\x02 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10@\x1a~\n\x0e\x46\x65\x61tureBetween\x12\x32\n\x04name\x18\x01 \x01(\tB$\xbaH!r\x1f\x32\x1d^[A-Za-z_][A-Za-z0-9_]{0,63}$\x12\x12\n\x05least\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04most\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_leastB\x07\n\x05_most\x1aN\n\x05Parts\x12\x45\n\x05parts\x18\x01 \x03(\x0b\x32*.lifecircle.portrait.v1.AudienceExpressionB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\x1ah\n\x07\x41tLeast\x12\x16\n\x05\x63ount\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x45\n\x05parts\x18\x02 \x03(\x0b\x32*.lifecircle.portrait.v1.AudienceExpressionB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\x1aV\n\x05Saved\x12\x33\n\x0b\x61udience_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\xd2\x01\n\rSavedAudience\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05title\x18\x03 \x01(\t\x12>\n\nexpression\x18\x04 \x01(\x0b\x32*.lifecircle.portrait.v1.AudienceExpression\x12\x0c\n\x04text\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05owner\x18\x07 \x01(\t\"\x96\x01\n\x0e\x46rozenAudience\x12\x11\n\tfrozen_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x83\x01\n\x0c\x43ustomerList\x12\x0f\n\x07list_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05title\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x01\n\x0bProfileLine\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\r\n\x05share\x18\x05 \x01(\x01\x12\x12\n\nbase_share\x18\x06 \x01(\x01\x12\r\n\x05index\x18\x07 \x01(\x01\x12\t\n\x01z\x18\x08 \x01(\x01\"s\n\x07Overlap\x12\x0c\n\x04left\x18\x01 \x01(\x05\x12\r\n\x05right\x18\x02 \x01(\x05\x12\x11\n\tcustomers\x18\x03 \x01(\x03\x12\x0f\n\x07jaccard\x18\x04 \x01(\x01\x12\x12\n\nleft_share\x18\x05 \x01(\x01\x12\x13\n\x0bright_share\x18\x06 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%lifecircle/portrait/v1/audience.proto\x12\x16lifecircle.portrait.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x01\n\x08\x41udience\x12\x0e\n\x06\x61ll_of\x18\x01 \x03(\t\x12\x0f\n\x07none_of\x18\x02 \x03(\t\x12\x11\n\tcustomers\x18\x03 \x01(\x03\x12\x1c\n\x14sample_customer_keys\x18\x04 \x03(\x03\x12>\n\nexpression\x18\x05 \x01(\x0b\x32*.lifecircle.portrait.v1.AudienceExpression\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x0e\n\x06run_id\x18\x07 \x01(\t\x12\x33\n\x05parts\x18\x08 \x03(\x0b\x32$.lifecircle.portrait.v1.AudiencePart\">\n\x0c\x41udiencePart\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x05\x12\x11\n\tcustomers\x18\x03 \x01(\x03\"\x9a\t\n\x12\x41udienceExpression\x12I\n\teverybody\x18\x01 \x01(\x0b\x32\x34.lifecircle.portrait.v1.AudienceExpression.EverybodyH\x00\x12?\n\x03tag\x18\x02 \x01(\x0b\x32\x30.lifecircle.portrait.v1.AudienceExpression.TagIsH\x00\x12L\n\x07\x66\x65\x61ture\x18\x03 \x01(\x0b\x32\x39.lifecircle.portrait.v1.AudienceExpression.FeatureBetweenH\x00\x12\x42\n\x06\x61ll_of\x18\x04 \x01(\x0b\x32\x30.lifecircle.portrait.v1.AudienceExpression.PartsH\x00\x12\x42\n\x06\x61ny_of\x18\x05 \x01(\x0b\x32\x30.lifecircle.portrait.v1.AudienceExpression.PartsH\x00\x12\x39\n\x03not\x18\x06 \x01(\x0b\x32*.lifecircle.portrait.v1.AudienceExpressionH\x00\x12\x46\n\x08\x61t_least\x18\x07 \x01(\x0b\x32\x32.lifecircle.portrait.v1.AudienceExpression.AtLeastH\x00\x12\x41\n\x05saved\x18\x08 \x01(\x0b\x32\x30.lifecircle.portrait.v1.AudienceExpression.SavedH\x00\x12\x31\n\x07list_id\x18\t \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$H\x00\x12\x1e\n\tfrozen_id\x18\n \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x1f\n\nsegment_id\x18\x0b \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x1a\x0b\n\tEverybody\x1a:\n\x05TagIs\x12\x17\n\x04\x63ode\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x06values\x18\x02 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10@\x1a~\n\x0e\x46\x65\x61tureBetween\x12\x32\n\x04name\x18\x01 \x01(\tB$\xbaH!r\x1f\x32\x1d^[A-Za-z_][A-Za-z0-9_]{0,63}$\x12\x12\n\x05least\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04most\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_leastB\x07\n\x05_most\x1aN\n\x05Parts\x12\x45\n\x05parts\x18\x01 \x03(\x0b\x32*.lifecircle.portrait.v1.AudienceExpressionB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\x1ah\n\x07\x41tLeast\x12\x16\n\x05\x63ount\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x45\n\x05parts\x18\x02 \x03(\x0b\x32*.lifecircle.portrait.v1.AudienceExpressionB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\x1aV\n\x05Saved\x12\x33\n\x0b\x61udience_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\xd2\x01\n\rSavedAudience\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05title\x18\x03 \x01(\t\x12>\n\nexpression\x18\x04 \x01(\x0b\x32*.lifecircle.portrait.v1.AudienceExpression\x12\x0c\n\x04text\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05owner\x18\x07 \x01(\t\"\x96\x01\n\x0e\x46rozenAudience\x12\x11\n\tfrozen_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x83\x01\n\x0c\x43ustomerList\x12\x0f\n\x07list_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05title\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x01\n\x0bProfileLine\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\r\n\x05share\x18\x05 \x01(\x01\x12\x12\n\nbase_share\x18\x06 \x01(\x01\x12\r\n\x05index\x18\x07 \x01(\x01\x12\t\n\x01z\x18\x08 \x01(\x01\"s\n\x07Overlap\x12\x0c\n\x04left\x18\x01 \x01(\x05\x12\r\n\x05right\x18\x02 \x01(\x05\x12\x11\n\tcustomers\x18\x03 \x01(\x03\x12\x0f\n\x07jaccard\x18\x04 \x01(\x01\x12\x12\n\nleft_share\x18\x05 \x01(\x01\x12\x13\n\x0bright_share\x18\x06 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,32 +55,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDIENCEEXPRESSION'].fields_by_name['list_id']._serialized_options = b'\272H\033r\0312\027^[a-z][a-z0-9_-]{0,62}$'
   _globals['_AUDIENCEEXPRESSION'].fields_by_name['frozen_id']._loaded_options = None
   _globals['_AUDIENCEEXPRESSION'].fields_by_name['frozen_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_AUDIENCEEXPRESSION'].fields_by_name['segment_id']._loaded_options = None
+  _globals['_AUDIENCEEXPRESSION'].fields_by_name['segment_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_AUDIENCE']._serialized_start=128
   _globals['_AUDIENCE']._serialized_end=367
   _globals['_AUDIENCEPART']._serialized_start=369
   _globals['_AUDIENCEPART']._serialized_end=431
   _globals['_AUDIENCEEXPRESSION']._serialized_start=434
-  _globals['_AUDIENCEEXPRESSION']._serialized_end=1579
-  _globals['_AUDIENCEEXPRESSION_EVERYBODY']._serialized_start=1091
-  _globals['_AUDIENCEEXPRESSION_EVERYBODY']._serialized_end=1102
-  _globals['_AUDIENCEEXPRESSION_TAGIS']._serialized_start=1104
-  _globals['_AUDIENCEEXPRESSION_TAGIS']._serialized_end=1162
-  _globals['_AUDIENCEEXPRESSION_FEATUREBETWEEN']._serialized_start=1164
-  _globals['_AUDIENCEEXPRESSION_FEATUREBETWEEN']._serialized_end=1290
-  _globals['_AUDIENCEEXPRESSION_PARTS']._serialized_start=1292
-  _globals['_AUDIENCEEXPRESSION_PARTS']._serialized_end=1370
-  _globals['_AUDIENCEEXPRESSION_ATLEAST']._serialized_start=1372
-  _globals['_AUDIENCEEXPRESSION_ATLEAST']._serialized_end=1476
-  _globals['_AUDIENCEEXPRESSION_SAVED']._serialized_start=1478
-  _globals['_AUDIENCEEXPRESSION_SAVED']._serialized_end=1564
-  _globals['_SAVEDAUDIENCE']._serialized_start=1582
-  _globals['_SAVEDAUDIENCE']._serialized_end=1792
-  _globals['_FROZENAUDIENCE']._serialized_start=1795
-  _globals['_FROZENAUDIENCE']._serialized_end=1945
-  _globals['_CUSTOMERLIST']._serialized_start=1948
-  _globals['_CUSTOMERLIST']._serialized_end=2079
-  _globals['_PROFILELINE']._serialized_start=2082
-  _globals['_PROFILELINE']._serialized_end=2218
-  _globals['_OVERLAP']._serialized_start=2220
-  _globals['_OVERLAP']._serialized_end=2335
+  _globals['_AUDIENCEEXPRESSION']._serialized_end=1612
+  _globals['_AUDIENCEEXPRESSION_EVERYBODY']._serialized_start=1124
+  _globals['_AUDIENCEEXPRESSION_EVERYBODY']._serialized_end=1135
+  _globals['_AUDIENCEEXPRESSION_TAGIS']._serialized_start=1137
+  _globals['_AUDIENCEEXPRESSION_TAGIS']._serialized_end=1195
+  _globals['_AUDIENCEEXPRESSION_FEATUREBETWEEN']._serialized_start=1197
+  _globals['_AUDIENCEEXPRESSION_FEATUREBETWEEN']._serialized_end=1323
+  _globals['_AUDIENCEEXPRESSION_PARTS']._serialized_start=1325
+  _globals['_AUDIENCEEXPRESSION_PARTS']._serialized_end=1403
+  _globals['_AUDIENCEEXPRESSION_ATLEAST']._serialized_start=1405
+  _globals['_AUDIENCEEXPRESSION_ATLEAST']._serialized_end=1509
+  _globals['_AUDIENCEEXPRESSION_SAVED']._serialized_start=1511
+  _globals['_AUDIENCEEXPRESSION_SAVED']._serialized_end=1597
+  _globals['_SAVEDAUDIENCE']._serialized_start=1615
+  _globals['_SAVEDAUDIENCE']._serialized_end=1825
+  _globals['_FROZENAUDIENCE']._serialized_start=1828
+  _globals['_FROZENAUDIENCE']._serialized_end=1978
+  _globals['_CUSTOMERLIST']._serialized_start=1981
+  _globals['_CUSTOMERLIST']._serialized_end=2112
+  _globals['_PROFILELINE']._serialized_start=2115
+  _globals['_PROFILELINE']._serialized_end=2251
+  _globals['_OVERLAP']._serialized_start=2253
+  _globals['_OVERLAP']._serialized_end=2368
 # @@protoc_insertion_point(module_scope)

@@ -273,10 +273,13 @@ class AudienceExpression(_message.Message):
     SAVED_FIELD_NUMBER: _builtins.int
     LIST_ID_FIELD_NUMBER: _builtins.int
     FROZEN_ID_FIELD_NUMBER: _builtins.int
+    SEGMENT_ID_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
     """list_id is who stands in a customer list."""
     frozen_id: _builtins.str
     """frozen_id is who stood in an audience when it was frozen."""
+    segment_id: _builtins.str
+    """segment_id is who stands in a segment of the latest segmentation; unknown ones are AUDIENCE_NOT_FOUND."""
     @_builtins.property
     def everybody(self) -> Global___AudienceExpression.Everybody:
         """everybody is every customer."""
@@ -317,12 +320,13 @@ class AudienceExpression(_message.Message):
         saved: Global___AudienceExpression.Saved | None = ...,
         list_id: _builtins.str = ...,
         frozen_id: _builtins.str = ...,
+        segment_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "at_least", b"at_least", "everybody", b"everybody", "feature", b"feature", "frozen_id", b"frozen_id", "kind", b"kind", "list_id", b"list_id", "not", b"not", "saved", b"saved", "tag", b"tag"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "at_least", b"at_least", "everybody", b"everybody", "feature", b"feature", "frozen_id", b"frozen_id", "kind", b"kind", "list_id", b"list_id", "not", b"not", "saved", b"saved", "segment_id", b"segment_id", "tag", b"tag"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "at_least", b"at_least", "everybody", b"everybody", "feature", b"feature", "frozen_id", b"frozen_id", "kind", b"kind", "list_id", b"list_id", "not", b"not", "saved", b"saved", "tag", b"tag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "at_least", b"at_least", "everybody", b"everybody", "feature", b"feature", "frozen_id", b"frozen_id", "kind", b"kind", "list_id", b"list_id", "not", b"not", "saved", b"saved", "segment_id", b"segment_id", "tag", b"tag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["everybody", "tag", "feature", "all_of", "any_of", "not", "at_least", "saved", "list_id", "frozen_id"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["everybody", "tag", "feature", "all_of", "any_of", "not", "at_least", "saved", "list_id", "frozen_id", "segment_id"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.type import date_pb2 as _date_pb2
 from lifecircle.portrait.v1 import place_pb2 as _place_pb2
 from lifecircle.portrait.v1 import tag_pb2 as _tag_pb2
 import builtins as _builtins
@@ -62,6 +63,7 @@ class Portrait(_message.Message):
     CONTACTS_FIELD_NUMBER: _builtins.int
     OFFERS_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
+    LIFE_CYCLE_FIELD_NUMBER: _builtins.int
     customer_key: _builtins.int
     """customer_key is the customer."""
     org_id: _builtins.str
@@ -102,6 +104,10 @@ class Portrait(_message.Message):
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurrentOffer]:
         """offers are the products recommended to him now, the best first; at most 10."""
 
+    @_builtins.property
+    def life_cycle(self) -> Global___LifeCycle:
+        """life_cycle is the stage of the customer's life cycle; unset until the run is scored."""
+
     def __init__(
         self,
         *,
@@ -117,10 +123,11 @@ class Portrait(_message.Message):
         contacts: _abc.Iterable[Global___LastContact] | None = ...,
         offers: _abc.Iterable[Global___CurrentOffer] | None = ...,
         masked: _builtins.bool = ...,
+        life_cycle: Global___LifeCycle | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["churn", b"churn", "worth", b"worth"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["churn", b"churn", "life_cycle", b"life_cycle", "worth", b"worth"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "churn", b"churn", "contacts", b"contacts", "customer_key", b"customer_key", "features", b"features", "interests", b"interests", "masked", b"masked", "offers", b"offers", "org_id", b"org_id", "run_id", b"run_id", "tags", b"tags", "worth", b"worth"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "churn", b"churn", "contacts", b"contacts", "customer_key", b"customer_key", "features", b"features", "interests", b"interests", "life_cycle", b"life_cycle", "masked", b"masked", "offers", b"offers", "org_id", b"org_id", "run_id", b"run_id", "tags", b"tags", "worth", b"worth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -194,25 +201,105 @@ class ChurnRisk(_message.Message):
 
     PROBABILITY_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    EARLY_FIELD_NUMBER: _builtins.int
     probability: _builtins.float
     """probability is 0 to 1."""
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """warnings are codes of the early-warning tags that he bears (decline, silence, churn)."""
 
+    @_builtins.property
+    def early(self) -> _containers.RepeatedCompositeFieldContainer[Global___EarlyWarning]:
+        """early are the early warnings of the scored run, by kind."""
+
     def __init__(
         self,
         *,
         probability: _builtins.float = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        early: _abc.Iterable[Global___EarlyWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["probability", b"probability", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["early", b"early", "probability", b"probability", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChurnRisk: _TypeAlias = ChurnRisk  # noqa: Y015
+
+@_typing.final
+class EarlyWarning(_message.Message):
+    """EarlyWarning says what is coming, and how long before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    LEAD_DAYS_FIELD_NUMBER: _builtins.int
+    SINCE_DATE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """kind is `DECLINE`, `SILENCE` or `CHURN`."""
+    score: _builtins.float
+    """score is 0 to 1."""
+    lead_days: _builtins.int
+    """lead_days is how long before the event the warning is given: what the model learned with, 30 for rules."""
+    @_builtins.property
+    def since_date(self) -> _date_pb2.Date:
+        """since_date is the last day of the run that first gave it; it has stood in every run since."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        score: _builtins.float = ...,
+        lead_days: _builtins.int = ...,
+        since_date: _date_pb2.Date | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_date", b"since_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "lead_days", b"lead_days", "score", b"score", "since_date", b"since_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EarlyWarning: _TypeAlias = EarlyWarning  # noqa: Y015
+
+@_typing.final
+class LifeCycle(_message.Message):
+    """LifeCycle is the stage of a customer's life cycle, and where he came from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    """stage is the value of the life-cycle tag (LC01) in the scored run; empty when he bears none."""
+    before: _builtins.str
+    """before is the stage in the run before; empty when there was none."""
+    changed: _builtins.bool
+    """changed says that the two differ."""
+    expected: _builtins.str
+    """expected is what the live model of life cycles says comes next; empty without one."""
+    probability: _builtins.float
+    """probability is how sure it is; 0 without one."""
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+        before: _builtins.str = ...,
+        changed: _builtins.bool = ...,
+        expected: _builtins.str = ...,
+        probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "changed", b"changed", "expected", b"expected", "probability", b"probability", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LifeCycle: _TypeAlias = LifeCycle  # noqa: Y015
 
 @_typing.final
 class LastContact(_message.Message):

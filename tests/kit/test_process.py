@@ -84,7 +84,7 @@ def process(environ: dict[str, str], tmp_path: Path, *words: str) -> Iterator[Pr
 async def say(environ: dict[str, str], echo: ModuleType, keys: Keys, *texts: str) -> None:
     """Call Say once for each text, inside of the trace TRACE."""
     token = keys.token(roles={"talker"})
-    async with open_channel(environ["LISTEN"], token=lambda: token) as channel:
+    async with open_channel(environ["LISTEN"], token=lambda: token, default_deadline=60) as channel:
         stub = echo.EchoServiceStub(channel)
         metadata = [("traceparent", f"00-{TRACE}-b7ad6b7169203331-01")]
         for each in texts:

@@ -44,7 +44,7 @@ def site(heard: Heard) -> Iterator[str]:
 
 
 def fetched(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         return str(answer.read().decode())
 
 

@@ -189,7 +189,7 @@ def test_the_front_door_speaks_json_too(walked: Walked) -> None:
         data=b'{"page_size": 1}',
         headers={"authorization": f"Bearer {walked.token('viewer')}", "content-type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert [one["productId"] for one in json.load(answer)["products"]] == ["P01"]
 
 

@@ -65,7 +65,7 @@ async def walk(run: Run, city: Path, kill: bool) -> dict[str, Any]:
     killers = [asyncio.create_task(kill_in_mid_job(run, service)) for service in MID_JOB] if kill else []
     found = await journey.travel(run.state, city, patience=200, console=Console(file=StringIO()))
     for killer in killers:
-        await asyncio.wait_for(killer, 5)  # each of them has struck, or the test proved nothing
+        await asyncio.wait_for(killer, 30)  # each of them has struck, or the test proved nothing
     await all_scored(run)
     return found
 

@@ -141,7 +141,7 @@ async def sent_twice(house: House, url: str) -> None:
 
 async def test_kafka_is_taken_in_from_the_offsets_that_stand_with_the_events(house: House) -> None:
     holder = Producer({"bootstrap.servers": "ignored", "test.mock.num.brokers": 1})
-    servers = holder.list_topics(timeout=10).brokers[1]
+    servers = holder.list_topics(timeout=60).brokers[1]
     address = f"{servers.host}:{servers.port}"
     producer = Producer({"bootstrap.servers": address})
 

@@ -150,7 +150,7 @@ async def test_the_stream_ends_when_it_is_told_to(db: Database) -> None:
     await asyncio.sleep(0.05)
     stop.set()
     with pytest.raises(StopAsyncIteration):
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 15)
 
 
 @pytest.mark.parametrize("cursor", ["x", "not a cursor", "====", "é", "MDAwMDAwMDAuMS4x", "A" * 5000])

@@ -76,7 +76,7 @@ async def test_background_work_that_dies_is_restarted_and_health_says_that_it_di
         async with serving("kit", register=None, rights={}, background=[frail]) as served:
             await becomes(served, "worker", NOT_SERVING)
             assert await health(served) == SERVING
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(60):
                 while len(began) < 3:
                     await asyncio.sleep(0.02)
     died = [line for line in logged if line["event"] == "background_died"]
@@ -113,7 +113,7 @@ async def test_background_work_that_does_not_stop_is_cut_off_after_the_grace(ser
     began = time.monotonic()
     async with serving("kit", register=None, rights={}, background=[deaf], grace_seconds=timedelta(seconds=0.2)):
         pass
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 async def test_a_stopping_server_says_so_first_serves_on_and_lets_calls_in_flight_finish(

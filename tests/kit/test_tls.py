@@ -39,7 +39,7 @@ def served_by(serving: Serve, certificates: Certificates, who: str, health: str 
 
 
 async def health(channel: grpc.aio.Channel) -> bool:
-    answer = await health_pb2_grpc.HealthStub(channel).Check(ASKED, timeout=5)
+    answer = await health_pb2_grpc.HealthStub(channel).Check(ASKED, timeout=30)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 

@@ -146,13 +146,13 @@ async def test_events_are_scored_while_the_lake_is_read(desk: Desk) -> None:
 
     def slow(snapshot: Snapshot) -> Mapping[str, Sequence[str]]:
         reading.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return desk.told.rows["products"]
 
     desk.told.by_id = slow  # type: ignore[method-assign]  # the lake is the test's own
     learning = asyncio.create_task(desk.learn("products"))
-    assert await asyncio.to_thread(reading.wait, 10)
-    async with asyncio.timeout(3):
+    assert await asyncio.to_thread(reading.wait, 60)
+    async with asyncio.timeout(30):
         assert (await desk.scoring.score(event())).entries
     go_on.set()
     await learning
@@ -169,7 +169,7 @@ async def test_what_is_published_is_proved_before_the_ledger_is_locked(desk: Des
             )
         )
         await tx.commit()
-    async with desk.db.begin() as tx, asyncio.timeout(3):
+    async with desk.db.begin() as tx, asyncio.timeout(30):
         await desk.store.ledger.lock(tx)
         with pytest.raises(Refusal) as caught:
             await desk.rules.publish(desk.key(), "damaged", "", date(2027, 1, 1), "publisher")

@@ -139,7 +139,7 @@ async def test_an_erased_and_a_merged_customer_are_gone_from_every_answer(stub: 
         stored = await Audiences().bitmaps(read, run_no)
     assert list(listed) == [2]
     assert all(not {1, 3} & set(bearers) for bearers in stored.values())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await members(stub(""), "HU01 OR NOT HU01") != [2, 4, 5, 6]:
             await asyncio.sleep(0.05)
     with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -141,7 +141,7 @@ async def training_child(scratch: Path) -> int:
 
 async def gone(process: int) -> None:
     """Wait until the training program has followed its parent; a process that only waits to be reaped is gone."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with contextlib.suppress(OSError):
             while b"services.recommend.training" in Path(f"/proc/{process}/cmdline").read_bytes():
                 await asyncio.sleep(0.05)

@@ -16,7 +16,7 @@ from services.kit.db import Database
 from services.kit.domains import Known
 from services.kit.ids import system_ids
 from services.recommend import store
-from services.recommend.api import RIGHTS, LiveApi, RecommendApi, joined, tmf
+from services.recommend.api import RIGHTS, InsightsApi, LiveApi, ProjectsApi, RecommendApi, joined, tmf
 from services.recommend.config import Config
 from services.recommend.lake import Lake
 from services.recommend.peers import Contact, Ingest, Portrait
@@ -27,10 +27,12 @@ from services.recommend.usecases import (
     Comparing,
     Governing,
     Guiding,
+    Insights,
     Keeper,
     Learned,
     Learning,
     Noting,
+    Projects,
     Reading,
     Recipe,
     Recommending,
@@ -66,9 +68,10 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             asking,
             Guiding(db, knowledge, inputs, clock),
             Governing(db, models, clock),
-            Browsing(db, knowledge, matrices, lake),
+            browsing := Browsing(db, knowledge, matrices, lake),
         )
-        service = joined(api, LiveApi(Learned(db, lake)))
+        analysts = InsightsApi(Insights(db, knowledge, keeper, browsing))
+        service = joined(api, LiveApi(Learned(db, lake)), ProjectsApi(Projects(db, clock, ids)), analysts)
         background: list[server.Background] = []
         if working and token is not None:
             worker = await _worker(closing, settings, token_file(token), db, lake, asking)

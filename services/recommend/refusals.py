@@ -66,3 +66,21 @@ def outcomes_missing(contacts: int) -> Refusal:
     """No product has enough contacts of either answer yet."""
     message = f"{contacts} contacts were answered: no product has 30 of either answer"
     return Refusal(Kind.FAILED_PRECONDITION, "OUTCOMES_MISSING", message, metadata={"contacts": str(contacts)})
+
+
+def project_not_found(project_id: str) -> Refusal:
+    """No mining project has this id."""
+    message = f"no mining project has the id {project_id}"
+    return Refusal(Kind.NOT_FOUND, "PROJECT_NOT_FOUND", message, metadata={"project_id": project_id})
+
+
+def step_incomplete(missing: str) -> Refusal:
+    """The step cannot be over yet: it lacks artefacts, or an earlier step is not over."""
+    message = f"the step cannot be over yet: {missing}"
+    return Refusal(Kind.FAILED_PRECONDITION, "STEP_INCOMPLETE", message, metadata={"missing": missing})
+
+
+def column_unknown(column: str) -> Refusal:
+    """The run that answers has no such feature."""
+    message = f"the run that answers has no feature {column}"
+    return Refusal(Kind.INVALID_ARGUMENT, "COLUMN_UNKNOWN", message, metadata={"column": column})

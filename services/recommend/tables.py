@@ -222,3 +222,27 @@ comparison = Table(
     Column("promoted", Boolean, nullable=False),
     Column("create_time", _Time, nullable=False),
 )
+
+project = Table(
+    "project",
+    metadata,
+    Column("project_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("goal", Text, nullable=False),
+    Column("model_ids", JSONB, nullable=False),
+    Column("review_date", Date, nullable=False),
+    Column("create_time", _Time, nullable=False),
+)
+
+project_step = Table(
+    "project_step",
+    metadata,
+    Column("project_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("artefacts", JSONB, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("done", Boolean, nullable=False),
+    Column("update_time", _Time),
+)

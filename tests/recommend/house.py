@@ -15,7 +15,7 @@ from sqlalchemy import text
 from lifecircle.recommend import v1
 from services.kit.db import Database
 from services.recommend import store
-from services.recommend.api import RIGHTS, LiveApi, RecommendApi, joined
+from services.recommend.api import RIGHTS, InsightsApi, LiveApi, ProjectsApi, RecommendApi, joined
 from services.recommend.domain.association import associations
 from services.recommend.domain.registry import Model
 from services.recommend.lake import model_path, workbench
@@ -25,8 +25,10 @@ from services.recommend.usecases import (
     Browsing,
     Governing,
     Guiding,
+    Insights,
     Keeper,
     Learned,
+    Projects,
     Reading,
     Recommending,
     Taking,
@@ -76,9 +78,11 @@ class House:
             asking,
             Guiding(db, self.knowledge, self.inputs, lambda: NOW),
             Governing(db, self.models, self.tick),
-            Browsing(db, self.knowledge, self.matrices, self.lake),
+            browsing := Browsing(db, self.knowledge, self.matrices, self.lake),
         )
-        self.api = joined(api, LiveApi(Learned(db, self.lake)))
+        analysts = InsightsApi(Insights(db, self.knowledge, self.keeper, browsing))
+        projects = ProjectsApi(Projects(db, self.tick, ids))
+        self.api = joined(api, LiveApi(Learned(db, self.lake)), projects, analysts)
 
     def tick(self) -> datetime:
         """A second later each time."""
@@ -129,7 +133,7 @@ async def house(db: Database, tmp_path: Path) -> AsyncIterator[House]:
             await tx.execute(text(f"DELETE FROM {table}"))
         for table in (
             "delivery", "job", "request", "product_terms", "expert_list", "circle_count", "contact_outcome", "gone",
-            "acceptance_model", "comparison",
+            "acceptance_model", "comparison", "project_step", "project",
         ):  # fmt: skip
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.commit()

@@ -7,5 +7,6 @@ from services.recommend.store.inputs import Inputs
 from services.recommend.store.knowledge import Knowledge
 from services.recommend.store.models import Matrices, Models
 from services.recommend.store.outcomes import Outcomes
+from services.recommend.store.projects import Projects
 
-__all__ = ["Acceptances", "Guidance", "Hot", "Inputs", "Knowledge", "Matrices", "Models", "Outcomes"]
+__all__ = ["Acceptances", "Guidance", "Hot", "Inputs", "Knowledge", "Matrices", "Models", "Outcomes", "Projects"]

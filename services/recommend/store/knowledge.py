@@ -122,6 +122,25 @@ class Knowledge:
         stmt = select(o.customer_key, o.product_id).where(o.owned, o.time >= first, o.time < last)
         return {(row.customer_key, row.product_id) for row in await read.rows(stmt)}
 
+    async def owned_by(self, read: Read, keys: Sequence[int]) -> list[tuple[int, str]]:
+        """What these customers own: customer and product."""
+        o = t.ownership.c
+        stmt = select(o.customer_key, o.product_id).where(o.owned, o.customer_key.in_(keys))
+        return [(row.customer_key, row.product_id) for row in await read.rows(stmt)]
+
+    async def openings(self, read: Read, product_id: str, most: int) -> list[tuple[date, int]]:
+        """Openings that still stand by day (UTC), every day of the last `most` up to the latest, the oldest first."""
+        stmt = text(
+            """WITH told AS (SELECT (time AT TIME ZONE 'UTC')::date AS day, count(*) AS many FROM ownership
+                WHERE product_id = :product_id AND owned GROUP BY 1),
+            ends AS (SELECT greatest(min(day), max(day) - CAST(:most AS integer) + 1) AS first, max(day) AS last
+                FROM told)
+            SELECT each::date AS day, coalesce(many, 0) AS many
+            FROM ends, generate_series(first, last, interval '1 day') AS each LEFT JOIN told ON told.day = each::date
+            ORDER BY 1"""
+        )
+        return [(row.day, row.many) for row in await read.rows(stmt, {"product_id": product_id, "most": most})]
+
     async def customers(self, read: Read) -> int:
         """How many customers the run that answers knows."""
         return int(await read.value(select(t.run.c.customers).where(t.run.c.serves)) or 0)

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from onnx import TensorProto, checker, helper, numpy_helper
 
 from services.recommend.domain.acceptance import SMOOTHING, Calibration
-from services.recommend.domain.log_linear import LogLinear
+from services.recommend.domain.log_linear import Basis, LogLinear
 from services.recommend.domain.matrix import UNFIT
+from services.recommend.domain.network import Network
 from services.recommend.domain.rf_cf import Forest, round_down
 from services.recommend.training.boosting import Boosting
 from services.recommend.training.fit import Ensemble
@@ -173,9 +174,9 @@ def _flat(node: dict[str, Any], table: list[Any]) -> int:
     return place
 
 
-def _linear(found: LogLinear, parts: dict[str, Any]) -> list[Any]:
-    """Nodes from `profile`, `owned` and `any` to `linear_odds`, in float64; constants are added to `parts`."""
-    basis, node = found.basis, helper.make_node
+def _basis(basis: Basis, parts: dict[str, Any]) -> list[Any]:
+    """Nodes from `profile` to `columns`, in float64; constants are added to `parts`."""
+    node = helper.make_node
     parts |= {
         "low": basis.low,
         "high": basis.high,
@@ -187,11 +188,6 @@ def _linear(found: LogLinear, parts: dict[str, Any]) -> list[Any]:
         "gap": basis.gap,
         "zero": np.float32(0.0),
         "zero_wide": np.float64(0.0),
-        "weight_cold": found.weight[0],
-        "weight_warm": found.weight[1],
-        "bias_cold": found.bias[0],
-        "bias_warm": found.bias[1],
-        "pair": found.pair,
     }
     return [
         node("Max", ["profile", "low"], ["raised"]),
@@ -210,14 +206,50 @@ def _linear(found: LogLinear, parts: dict[str, Any]) -> list[Any]:
         node("Concat", ["straight", "hinges", "gaps_wide"], ["told"], axis=1),
         node("IsNaN", ["told"], ["untold"]),
         node("Where", ["untold", "zero_wide", "told"], ["columns"]),
+        node("Cast", ["owned"], ["owned_wide"], to=TensorProto.DOUBLE),
+    ]
+
+
+def _linear(found: LogLinear, parts: dict[str, Any]) -> list[Any]:
+    """Nodes from `profile`, `owned` and `any` to `linear_odds`, in float64; constants are added to `parts`."""
+    node = helper.make_node
+    parts |= {
+        "weight_cold": found.weight[0],
+        "weight_warm": found.weight[1],
+        "bias_cold": found.bias[0],
+        "bias_warm": found.bias[1],
+        "pair": found.pair,
+    }
+    return [
+        *_basis(found.basis, parts),
         node("MatMul", ["columns", "weight_cold"], ["cold_part"]),
         node("Add", ["cold_part", "bias_cold"], ["cold_odds"]),
         node("MatMul", ["columns", "weight_warm"], ["warm_part"]),
-        node("Cast", ["owned"], ["owned_wide"], to=TensorProto.DOUBLE),
         node("MatMul", ["owned_wide", "pair"], ["pair_part"]),
         node("Add", ["warm_part", "pair_part"], ["warm_sum"]),
         node("Add", ["warm_sum", "bias_warm"], ["warm_odds"]),
         node("Where", ["owns", "warm_odds", "cold_odds"], ["linear_odds"]),
+    ]
+
+
+def _network(found: Network, parts: dict[str, Any]) -> list[Any]:
+    """Nodes from `profile` and `owned` to `linear_odds`, in float64; constants are added to `parts`."""
+    node = helper.make_node
+    parts |= {
+        "first": found.first,
+        "first_bias": found.first_bias,
+        "last": found.last,
+        "last_bias": found.last_bias,
+        "rest": np.float64(0.0),
+    }
+    return [
+        *_basis(found.basis, parts),
+        node("Concat", ["columns", "owned_wide"], ["seen"], axis=1),
+        node("MatMul", ["seen", "first"], ["first_part"]),
+        node("Add", ["first_part", "first_bias"], ["first_sum"]),
+        node("Max", ["first_sum", "rest"], ["hidden"]),
+        node("MatMul", ["hidden", "last"], ["last_part"]),
+        node("Add", ["last_part", "last_bias"], ["linear_odds"]),
     ]
 
 
@@ -291,7 +323,8 @@ def _parts(ensemble: Ensemble, forest: Forest, features: int, constants: dict[st
         nodes += _forest(forest, ensemble.forests.products, constants)
         names.append((0, "forest_odds"))
     if weights[:, 1].any():
-        nodes += _linear(ensemble.linear, constants)
+        filter_ = ensemble.linear
+        nodes += _network(filter_, constants) if isinstance(filter_, Network) else _linear(filter_, constants)
         names.append((1, "linear_odds"))
     if weights[:, 2].any() and ensemble.boosting is not None:
         nodes += [boosters(ensemble.boosting, features, "row", "boosted")]

@@ -12,16 +12,18 @@ import numpy as np
 from services.recommend.domain import acceptance, baseline, evaluation, neighbourhood, rf_cf
 from services.recommend.domain.acceptance import Calibration
 from services.recommend.domain.log_linear import LogLinear
+from services.recommend.domain.network import Network
 from services.recommend.domain.product import Catalogue, Flags, Floats, Ints, Singles
 from services.recommend.domain.rf_cf import Questions
-from services.recommend.training import boosting, linear
+from services.recommend.training import boosting, linear, neural
 from services.recommend.training.boosting import Boosting
 from services.recommend.training.forests import MOST_ROWS, Forests, grow, joined
 from services.recommend.training.pairwise import PAIRWISE, pairwise
 
 LEAVES = (80, 40, 20, 10, 5)
 """Minimum leaf sizes that are tried, the smoothest forest first."""
-ALGORITHMS = ("rf_cf", "forest", "log_linear", "lightgbm", "rf_x_lightgbm", *PAIRWISE)
+NEURAL = "neural"
+ALGORITHMS = ("rf_cf", "forest", "log_linear", "lightgbm", "rf_x_lightgbm", NEURAL, *PAIRWISE)
 """What a training may be asked for; each becomes the same kind of graph."""
 SIZES = (1, 3, 5, 10, 20, 50, 100, 200)
 _TUNING_TREES, _TUNING_ROWS = 24, 15_000
@@ -55,7 +57,7 @@ class Ensemble:
     """The parts and their weights (2, 3): row 1 for who owns something; columns forest, log-linear, boosting."""
 
     forests: Forests
-    linear: LogLinear
+    linear: LogLinear | Network
     boosting: Boosting | None
     weights: Floats
 
@@ -114,7 +116,7 @@ class Recipe:
 
     @property
     def used(self) -> tuple[bool, bool, bool]:
-        """Which parts have a say: forest, log-linear (or pairwise), boosting."""
+        """Which parts have a say: forest, log-linear (or neural, or pairwise), boosting."""
         named = {
             "rf_cf": (True, True, True),
             "forest": (True, False, False),
@@ -207,7 +209,10 @@ def _learn(
     who = np.flatnonzero(part)
     profile, owned = data.profile[who], data.owned[who]
     forests = forests or _grow(data, part, recipe, leaf, trees)
-    if recipe.algorithm in PAIRWISE:
+    filter_: LogLinear | Network
+    if recipe.algorithm == NEURAL:
+        filter_ = neural.fit(profile, owned, recipe.seed)
+    elif recipe.algorithm in PAIRWISE:
         filter_ = pairwise(recipe.algorithm, owned, data.catalogue, profile.shape[1])
     else:
         filter_ = linear.fit(profile, owned, _PENALTY, recipe.threads, data.catalogue.eligible(owned))

@@ -6,10 +6,12 @@ from services.recommend.usecases.browsing import Browsing
 from services.recommend.usecases.comparing import Comparing
 from services.recommend.usecases.governing import Governing
 from services.recommend.usecases.guiding import Guiding
+from services.recommend.usecases.insights import Insights
 from services.recommend.usecases.keeping import Keeper
 from services.recommend.usecases.learned import Learned
 from services.recommend.usecases.learning import Learning, Recipe
 from services.recommend.usecases.noting import Noting
+from services.recommend.usecases.projects import Projects
 from services.recommend.usecases.reading import Reading
 from services.recommend.usecases.recommending import Answer, Ask, Given, Recommending
 from services.recommend.usecases.scoring import Scoring
@@ -25,10 +27,12 @@ __all__ = [
     "Given",
     "Governing",
     "Guiding",
+    "Insights",
     "Keeper",
     "Learned",
     "Learning",
     "Noting",
+    "Projects",
     "Reading",
     "Recipe",
     "Recommending",

@@ -155,7 +155,10 @@ class Accepting:
                     seed=task.seed,
                     contacts=int(mine.sum()),
                     accepted=int(task.accepted[mine].sum()),
-                    metrics={name: value for name, value in told["metrics"].items() if np.isfinite(value)},
+                    metrics={
+                        **{name: value for name, value in told["metrics"].items() if np.isfinite(value)},
+                        "mean_chance": float(chances[free, place].mean()) if len(free) else 0.0,
+                    },
                     report=told,
                     serves=not worse,
                     until=datetime.fromtimestamp(float(task.time[mine].max()), UTC),

@@ -8,6 +8,7 @@ from .error_reason_pb2 import ErrorReason as ErrorReason
 from .error_reason_pb2 import ERROR_REASON_ACCEPTANCE_MODEL_NOT_FOUND as ERROR_REASON_ACCEPTANCE_MODEL_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_BAD_PAGE_TOKEN as ERROR_REASON_BAD_PAGE_TOKEN
 from .error_reason_pb2 import ERROR_REASON_CIRCLE_NOT_FOUND as ERROR_REASON_CIRCLE_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_COLUMN_UNKNOWN as ERROR_REASON_COLUMN_UNKNOWN
 from .error_reason_pb2 import ERROR_REASON_CURSOR_INVALID as ERROR_REASON_CURSOR_INVALID
 from .error_reason_pb2 import ERROR_REASON_CUSTOMER_NOT_FOUND as ERROR_REASON_CUSTOMER_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_DEADLINE_EXHAUSTED as ERROR_REASON_DEADLINE_EXHAUSTED
@@ -21,11 +22,18 @@ from .error_reason_pb2 import ERROR_REASON_MODEL_STATE as ERROR_REASON_MODEL_STA
 from .error_reason_pb2 import ERROR_REASON_NOT_ALLOWED as ERROR_REASON_NOT_ALLOWED
 from .error_reason_pb2 import ERROR_REASON_OUTCOMES_MISSING as ERROR_REASON_OUTCOMES_MISSING
 from .error_reason_pb2 import ERROR_REASON_PRODUCT_NOT_FOUND as ERROR_REASON_PRODUCT_NOT_FOUND
+from .error_reason_pb2 import ERROR_REASON_PROJECT_NOT_FOUND as ERROR_REASON_PROJECT_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_REQUEST_ID_REUSED as ERROR_REASON_REQUEST_ID_REUSED
+from .error_reason_pb2 import ERROR_REASON_STEP_INCOMPLETE as ERROR_REASON_STEP_INCOMPLETE
 from .error_reason_pb2 import ERROR_REASON_STORE_UNAVAILABLE as ERROR_REASON_STORE_UNAVAILABLE
 from .error_reason_pb2 import ERROR_REASON_STRANGER as ERROR_REASON_STRANGER
 from .error_reason_pb2 import ERROR_REASON_TRAINING_DATA_UNFIT as ERROR_REASON_TRAINING_DATA_UNFIT
 from .error_reason_pb2 import ERROR_REASON_UNSPECIFIED as ERROR_REASON_UNSPECIFIED
+from .insight_pb2 import Backtest as Backtest
+from .insight_pb2 import Estimate as Estimate
+from .insight_pb2 import ForecastPoint as ForecastPoint
+from .insight_pb2 import Priority as Priority
+from .insight_pb2 import Stratum as Stratum
 from .job_pb2 import AcceptanceSpec as AcceptanceSpec
 from .job_pb2 import ComparisonSpec as ComparisonSpec
 from .job_pb2 import Job as Job
@@ -41,16 +49,24 @@ from .matrix_pb2 import Recommendation as Recommendation
 from .model_pb2 import Model as Model
 from .product_pb2 import Product as Product
 from .product_pb2 import ProductTerms as ProductTerms
+from .project_pb2 import Project as Project
+from .project_pb2 import ProjectStep as ProjectStep
 from .recommend_service_pb2 import CancelJobRequest as CancelJobRequest
 from .recommend_service_pb2 import CancelJobResponse as CancelJobResponse
 from .recommend_service_pb2 import CreateExpertListRequest as CreateExpertListRequest
 from .recommend_service_pb2 import CreateExpertListResponse as CreateExpertListResponse
 from .recommend_service_pb2 import CreateJobRequest as CreateJobRequest
 from .recommend_service_pb2 import CreateJobResponse as CreateJobResponse
+from .recommend_service_pb2 import CreateProjectRequest as CreateProjectRequest
+from .recommend_service_pb2 import CreateProjectResponse as CreateProjectResponse
+from .recommend_service_pb2 import DrawSampleRequest as DrawSampleRequest
+from .recommend_service_pb2 import DrawSampleResponse as DrawSampleResponse
 from .recommend_service_pb2 import ExportMatrixRequest as ExportMatrixRequest
 from .recommend_service_pb2 import ExportMatrixResponse as ExportMatrixResponse
 from .recommend_service_pb2 import GetAcceptanceModelRequest as GetAcceptanceModelRequest
 from .recommend_service_pb2 import GetAcceptanceModelResponse as GetAcceptanceModelResponse
+from .recommend_service_pb2 import GetForecastRequest as GetForecastRequest
+from .recommend_service_pb2 import GetForecastResponse as GetForecastResponse
 from .recommend_service_pb2 import GetJobRequest as GetJobRequest
 from .recommend_service_pb2 import GetJobResponse as GetJobResponse
 from .recommend_service_pb2 import GetMatrixChangesRequest as GetMatrixChangesRequest
@@ -65,6 +81,8 @@ from .recommend_service_pb2 import GetModelRequest as GetModelRequest
 from .recommend_service_pb2 import GetModelResponse as GetModelResponse
 from .recommend_service_pb2 import GetProductRequest as GetProductRequest
 from .recommend_service_pb2 import GetProductResponse as GetProductResponse
+from .recommend_service_pb2 import GetProjectRequest as GetProjectRequest
+from .recommend_service_pb2 import GetProjectResponse as GetProjectResponse
 from .recommend_service_pb2 import GetShortlistRequest as GetShortlistRequest
 from .recommend_service_pb2 import GetShortlistResponse as GetShortlistResponse
 from .recommend_service_pb2 import ListAcceptanceModelsRequest as ListAcceptanceModelsRequest
@@ -85,8 +103,12 @@ from .recommend_service_pb2 import ListJobsRequest as ListJobsRequest
 from .recommend_service_pb2 import ListJobsResponse as ListJobsResponse
 from .recommend_service_pb2 import ListModelsRequest as ListModelsRequest
 from .recommend_service_pb2 import ListModelsResponse as ListModelsResponse
+from .recommend_service_pb2 import ListPrioritiesRequest as ListPrioritiesRequest
+from .recommend_service_pb2 import ListPrioritiesResponse as ListPrioritiesResponse
 from .recommend_service_pb2 import ListProductsRequest as ListProductsRequest
 from .recommend_service_pb2 import ListProductsResponse as ListProductsResponse
+from .recommend_service_pb2 import ListProjectsRequest as ListProjectsRequest
+from .recommend_service_pb2 import ListProjectsResponse as ListProjectsResponse
 from .recommend_service_pb2 import PromoteModelRequest as PromoteModelRequest
 from .recommend_service_pb2 import PromoteModelResponse as PromoteModelResponse
 from .recommend_service_pb2 import RecommendRequest as RecommendRequest
@@ -97,6 +119,8 @@ from .recommend_service_pb2 import ShadowModelRequest as ShadowModelRequest
 from .recommend_service_pb2 import ShadowModelResponse as ShadowModelResponse
 from .recommend_service_pb2 import UpdateProductTermsRequest as UpdateProductTermsRequest
 from .recommend_service_pb2 import UpdateProductTermsResponse as UpdateProductTermsResponse
+from .recommend_service_pb2 import UpdateProjectStepRequest as UpdateProjectStepRequest
+from .recommend_service_pb2 import UpdateProjectStepResponse as UpdateProjectStepResponse
 from .recommend_service_pb2 import WatchMatricesRequest as WatchMatricesRequest
 from .recommend_service_pb2 import WatchMatricesResponse as WatchMatricesResponse
 from .shortlist_pb2 import ExpertList as ExpertList
@@ -119,6 +143,7 @@ __all__ = [
     "AcceptanceScore",
     "AcceptanceSpec",
     "Association",
+    "Backtest",
     "CancelJobRequest",
     "CancelJobResponse",
     "Comparison",
@@ -127,9 +152,14 @@ __all__ = [
     "CreateExpertListResponse",
     "CreateJobRequest",
     "CreateJobResponse",
+    "CreateProjectRequest",
+    "CreateProjectResponse",
+    "DrawSampleRequest",
+    "DrawSampleResponse",
     "ERROR_REASON_ACCEPTANCE_MODEL_NOT_FOUND",
     "ERROR_REASON_BAD_PAGE_TOKEN",
     "ERROR_REASON_CIRCLE_NOT_FOUND",
+    "ERROR_REASON_COLUMN_UNKNOWN",
     "ERROR_REASON_CURSOR_INVALID",
     "ERROR_REASON_CUSTOMER_NOT_FOUND",
     "ERROR_REASON_DEADLINE_EXHAUSTED",
@@ -143,17 +173,23 @@ __all__ = [
     "ERROR_REASON_NOT_ALLOWED",
     "ERROR_REASON_OUTCOMES_MISSING",
     "ERROR_REASON_PRODUCT_NOT_FOUND",
+    "ERROR_REASON_PROJECT_NOT_FOUND",
     "ERROR_REASON_REQUEST_ID_REUSED",
+    "ERROR_REASON_STEP_INCOMPLETE",
     "ERROR_REASON_STORE_UNAVAILABLE",
     "ERROR_REASON_STRANGER",
     "ERROR_REASON_TRAINING_DATA_UNFIT",
     "ERROR_REASON_UNSPECIFIED",
     "ErrorReason",
+    "Estimate",
     "ExpertList",
     "ExportMatrixRequest",
     "ExportMatrixResponse",
+    "ForecastPoint",
     "GetAcceptanceModelRequest",
     "GetAcceptanceModelResponse",
+    "GetForecastRequest",
+    "GetForecastResponse",
     "GetJobRequest",
     "GetJobResponse",
     "GetMatrixChangesRequest",
@@ -170,6 +206,8 @@ __all__ = [
     "GetPartnerRecommendationResponse",
     "GetProductRequest",
     "GetProductResponse",
+    "GetProjectRequest",
+    "GetProjectResponse",
     "GetQueryProductRecommendationRequest",
     "GetQueryProductRecommendationResponse",
     "GetShortlistRequest",
@@ -193,8 +231,12 @@ __all__ = [
     "ListJobsResponse",
     "ListModelsRequest",
     "ListModelsResponse",
+    "ListPrioritiesRequest",
+    "ListPrioritiesResponse",
     "ListProductsRequest",
     "ListProductsResponse",
+    "ListProjectsRequest",
+    "ListProjectsResponse",
     "Matrix",
     "MatrixBand",
     "MatrixCell",
@@ -203,8 +245,11 @@ __all__ = [
     "MatrixRow",
     "MatrixSpec",
     "Model",
+    "Priority",
     "Product",
     "ProductTerms",
+    "Project",
+    "ProjectStep",
     "PromoteModelRequest",
     "PromoteModelResponse",
     "RecommendRequest",
@@ -218,11 +263,14 @@ __all__ = [
     "ShadowModelRequest",
     "ShadowModelResponse",
     "ShortlistEntry",
+    "Stratum",
     "Tmf680ServiceServicer",
     "Tmf680ServiceStub",
     "TrainSpec",
     "UpdateProductTermsRequest",
     "UpdateProductTermsResponse",
+    "UpdateProjectStepRequest",
+    "UpdateProjectStepResponse",
     "WatchMatricesRequest",
     "WatchMatricesResponse",
     "Weights",

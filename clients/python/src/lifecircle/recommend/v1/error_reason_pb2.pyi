@@ -104,6 +104,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_OUTCOMES_MISSING: no product has 30 contacts of either answer yet. FAILED_PRECONDITION.
     {"reason": "OUTCOMES_MISSING", "domain": "recommend.lifecircle", "metadata": {"contacts": "12"}}
     """
+    ERROR_REASON_PROJECT_NOT_FOUND: _ErrorReason.ValueType  # 31
+    """ERROR_REASON_PROJECT_NOT_FOUND: no mining project has this id. NOT_FOUND.
+    {"reason": "PROJECT_NOT_FOUND", "domain": "recommend.lifecircle", "metadata": {"project_id": "0199…"}}
+    """
+    ERROR_REASON_STEP_INCOMPLETE: _ErrorReason.ValueType  # 32
+    """ERROR_REASON_STEP_INCOMPLETE: the step cannot be over yet: it lacks artefacts, or an earlier step is not over. FAILED_PRECONDITION.
+    {"reason": "STEP_INCOMPLETE", "domain": "recommend.lifecircle", "metadata": {"missing": "model, test_design"}}
+    """
+    ERROR_REASON_COLUMN_UNKNOWN: _ErrorReason.ValueType  # 33
+    """ERROR_REASON_COLUMN_UNKNOWN: the run that answers has no such feature. INVALID_ARGUMENT.
+    {"reason": "COLUMN_UNKNOWN", "domain": "recommend.lifecircle", "metadata": {"column": "agee"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every reason that ErrorInfo.reason of this service may carry (without the prefix `ERROR_REASON_`). The domain
@@ -191,5 +203,17 @@ ERROR_REASON_ACCEPTANCE_MODEL_NOT_FOUND: ErrorReason.ValueType  # 29
 ERROR_REASON_OUTCOMES_MISSING: ErrorReason.ValueType  # 30
 """ERROR_REASON_OUTCOMES_MISSING: no product has 30 contacts of either answer yet. FAILED_PRECONDITION.
 {"reason": "OUTCOMES_MISSING", "domain": "recommend.lifecircle", "metadata": {"contacts": "12"}}
+"""
+ERROR_REASON_PROJECT_NOT_FOUND: ErrorReason.ValueType  # 31
+"""ERROR_REASON_PROJECT_NOT_FOUND: no mining project has this id. NOT_FOUND.
+{"reason": "PROJECT_NOT_FOUND", "domain": "recommend.lifecircle", "metadata": {"project_id": "0199…"}}
+"""
+ERROR_REASON_STEP_INCOMPLETE: ErrorReason.ValueType  # 32
+"""ERROR_REASON_STEP_INCOMPLETE: the step cannot be over yet: it lacks artefacts, or an earlier step is not over. FAILED_PRECONDITION.
+{"reason": "STEP_INCOMPLETE", "domain": "recommend.lifecircle", "metadata": {"missing": "model, test_design"}}
+"""
+ERROR_REASON_COLUMN_UNKNOWN: ErrorReason.ValueType  # 33
+"""ERROR_REASON_COLUMN_UNKNOWN: the run that answers has no such feature. INVALID_ARGUMENT.
+{"reason": "COLUMN_UNKNOWN", "domain": "recommend.lifecircle", "metadata": {"column": "agee"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

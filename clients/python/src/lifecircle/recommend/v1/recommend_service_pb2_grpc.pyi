@@ -81,6 +81,20 @@ class RecommendServiceStub:
     """Lists who will most likely accept a product, by the acceptance model that serves; owners of the product are left out."""
     ListComparisons: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListComparisonsRequest, _recommend_service_pb2.ListComparisonsResponse]
     """Lists comparisons of models on what came of contacts, the latest first: the history that promotions go by."""
+    CreateProject: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.CreateProjectRequest, _recommend_service_pb2.CreateProjectResponse]
+    """Begins the record of a mining project. Idempotent by request_id."""
+    GetProject: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetProjectRequest, _recommend_service_pb2.GetProjectResponse]
+    """Gives one mining project with its six steps."""
+    ListProjects: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListProjectsRequest, _recommend_service_pb2.ListProjectsResponse]
+    """Lists mining projects, the next review first."""
+    UpdateProjectStep: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.UpdateProjectStepRequest, _recommend_service_pb2.UpdateProjectStepResponse]
+    """Reports a step of a mining project; a step is over only with all its artefacts and after the steps before it. Idempotent by request_id."""
+    DrawSample: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.DrawSampleRequest, _recommend_service_pb2.DrawSampleResponse]
+    """Draws a stratified sample of the customers of the run that answers, with what it says of ownership and the error stated."""
+    GetForecast: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetForecastRequest, _recommend_service_pb2.GetForecastResponse]
+    """Forecasts the openings of a product day by day, with the error of a back-test."""
+    ListPriorities: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListPrioritiesRequest, _recommend_service_pb2.ListPrioritiesResponse]
+    """Lists products by the gain that offering them is expected to bring, the highest first."""
 
 class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
     """RecommendService says which product, for whom, how likely, and why."""
@@ -323,5 +337,61 @@ class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_recommend_service_pb2.ListComparisonsRequest, _abc.Awaitable[_recommend_service_pb2.ListComparisonsResponse]],
     ) -> _abc.Awaitable[_recommend_service_pb2.ListComparisonsResponse]:
         """Lists comparisons of models on what came of contacts, the latest first: the history that promotions go by."""
+
+    @_abc_1.abstractmethod
+    def CreateProject(
+        self,
+        request: _recommend_service_pb2.CreateProjectRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.CreateProjectRequest, _abc.Awaitable[_recommend_service_pb2.CreateProjectResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.CreateProjectResponse]:
+        """Begins the record of a mining project. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def GetProject(
+        self,
+        request: _recommend_service_pb2.GetProjectRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.GetProjectRequest, _abc.Awaitable[_recommend_service_pb2.GetProjectResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.GetProjectResponse]:
+        """Gives one mining project with its six steps."""
+
+    @_abc_1.abstractmethod
+    def ListProjects(
+        self,
+        request: _recommend_service_pb2.ListProjectsRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ListProjectsRequest, _abc.Awaitable[_recommend_service_pb2.ListProjectsResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.ListProjectsResponse]:
+        """Lists mining projects, the next review first."""
+
+    @_abc_1.abstractmethod
+    def UpdateProjectStep(
+        self,
+        request: _recommend_service_pb2.UpdateProjectStepRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.UpdateProjectStepRequest, _abc.Awaitable[_recommend_service_pb2.UpdateProjectStepResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.UpdateProjectStepResponse]:
+        """Reports a step of a mining project; a step is over only with all its artefacts and after the steps before it. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def DrawSample(
+        self,
+        request: _recommend_service_pb2.DrawSampleRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.DrawSampleRequest, _abc.Awaitable[_recommend_service_pb2.DrawSampleResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.DrawSampleResponse]:
+        """Draws a stratified sample of the customers of the run that answers, with what it says of ownership and the error stated."""
+
+    @_abc_1.abstractmethod
+    def GetForecast(
+        self,
+        request: _recommend_service_pb2.GetForecastRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.GetForecastRequest, _abc.Awaitable[_recommend_service_pb2.GetForecastResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.GetForecastResponse]:
+        """Forecasts the openings of a product day by day, with the error of a back-test."""
+
+    @_abc_1.abstractmethod
+    def ListPriorities(
+        self,
+        request: _recommend_service_pb2.ListPrioritiesRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ListPrioritiesRequest, _abc.Awaitable[_recommend_service_pb2.ListPrioritiesResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.ListPrioritiesResponse]:
+        """Lists products by the gain that offering them is expected to bring, the highest first."""
 
 def add_RecommendServiceServicer_to_server(servicer: RecommendServiceServicer, server: _aio.Server) -> None: ...

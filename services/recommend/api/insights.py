@@ -1,0 +1,72 @@
+"""Samples, forecasts, priorities."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import grpc.aio
+from google.type.date_pb2 import Date
+
+from lifecircle.recommend import v1
+from services.recommend.usecases import Insights
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_READERS = frozenset({"viewer", "operator", "service"})
+RIGHTS: Mapping[str, frozenset[str]] = {
+    "DrawSample": frozenset({"operator", "service"}),
+    "GetForecast": _READERS,
+    "ListPriorities": _READERS,
+}
+
+
+@dataclass(frozen=True)
+class InsightsApi:
+    """The methods that analysts ask."""
+
+    insights: Insights
+
+    async def DrawSample(self, request: v1.DrawSampleRequest, context: Context) -> v1.DrawSampleResponse:
+        """A stratified sample."""
+        found = await self.insights.sample(request.size, request.seed, request.column)
+        return v1.DrawSampleResponse(
+            customer_keys=found.keys,
+            strata=[v1.Stratum(**asdict(each)) for each in found.strata],
+            estimates=[v1.Estimate(**asdict(each)) for each in found.estimates],
+            run_id=found.run_id,
+        )
+
+    async def GetForecast(self, request: v1.GetForecastRequest, context: Context) -> v1.GetForecastResponse:
+        """A forecast with its back-test."""
+        days, known, found = await self.insights.forecast(request.product_id, request.days)
+        told = v1.GetForecastResponse(history=[_point(*each) for each in zip(days, known, known, known, strict=True)])
+        if found is not None:
+            ahead = [days[-1] + timedelta(days=number) for number in range(1, len(found.expected) + 1)]
+            rows = zip(ahead, found.expected, found.low, found.high, strict=True)
+            told.forecast.extend(_point(*each) for each in rows)
+            told.backtests.extend(v1.Backtest(**asdict(each)) for each in found.backtests)
+        return told
+
+    async def ListPriorities(self, request: v1.ListPrioritiesRequest, context: Context) -> v1.ListPrioritiesResponse:
+        """Products by expected gain."""
+        matrix_id, found = await self.insights.priorities(request.matrix_id)
+        priorities = [
+            v1.Priority(
+                product_id=each.product_id,
+                name=each.name,
+                rank=rank,
+                customers=each.customers,
+                chance=each.chance,
+                learned_from_contacts=each.learned,
+                worth_fen=each.worth_fen,
+                expected_gain_fen=each.gain_fen,
+            )
+            for rank, each in enumerate(found, 1)
+        ]
+        return v1.ListPrioritiesResponse(priorities=priorities, matrix_id=matrix_id)
+
+
+def _point(day: date, openings: float, low: float, high: float) -> v1.ForecastPoint:
+    told = Date(year=day.year, month=day.month, day=day.day)
+    return v1.ForecastPoint(date=told, openings=openings, low=low, high=high)

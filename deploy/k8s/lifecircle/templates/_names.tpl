@@ -99,6 +99,17 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if eq .service "contact" }}
 - {name: OCRM_OUT, value: /ocrm}
+{{- with .settings.ocrm.pushSecret }}
+- name: OCRM_PUSH
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}
+- {name: OCRM_KNOWN_HOSTS, value: /run/lifecircle/ocrm/known_hosts}
+- {name: OCRM_KEY, value: /run/lifecircle/ocrm/key}
+{{- end }}
+{{- range $channel, $url := .settings.gateways }}
+{{- if $url }}
+- {name: GATEWAY_{{ upper $channel }}, value: {{ $url | quote }}}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if eq .service "admin" }}
 - {name: SIGNING_KEYS, value: /run/lifecircle/signing/signing.json}
@@ -134,6 +145,9 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if eq .service "contact" }}
 - {name: ocrm, mountPath: /ocrm}
+{{- if .settings.ocrm.pushSecret }}
+- {name: ocrm-push, mountPath: /run/lifecircle/ocrm, readOnly: true}
+{{- end }}
 {{- end }}
 {{- if eq .service "admin" }}
 - {name: signing, mountPath: /run/lifecircle/signing, readOnly: true}
@@ -159,6 +173,9 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if eq .service "contact" }}
 - {name: ocrm, persistentVolumeClaim: {claimName: {{ .settings.ocrm.claim | default (printf "%s-ocrm" $name) }}}}
+{{- with .settings.ocrm.pushSecret }}
+- {name: ocrm-push, secret: {secretName: {{ . }}}}
+{{- end }}
 {{- end }}
 {{- if eq .service "admin" }}
 - {name: signing, secret: {secretName: {{ $v.auth.signingSecret }}}}

@@ -1,28 +1,44 @@
-"""Decisions online in the use case, durable, against a service that makes one UPDATE for each, on the same Postgres."""
+"""Decisions online, durable: in the use case against a service that makes one UPDATE for each, on the same Postgres;
+and by gRPC against a bare echo, with what a call spends where."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import resource
 import shutil
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
+import uvloop
 from rich.console import Console
 from sqlalchemy.engine import make_url
 
+from benchmarks.echo import METHOD
 from deploy.local.postgres import Postgres
+from lifecircle.contact.v1 import CHANNEL_SMS, DecideRequest, Place
+from services.contact.usecases.deciding import Ask
+from services.contact.usecases.decisions import Decisions
 from services.kit.clock import system_clock
 from services.kit.db import Database
 from services.kit.migrate import migrate
-from tests.contact.counter import ask, furnish, replica, rules
+from tests.contact.counter import furnish, replica, rules
+from tests.fixtures.serving import Keys
 
-CUSTOMERS, AT_ONCE, SECONDS = 20_000, 1_536, 8.0
-BIDDERS = 16
+ROOT = Path(__file__).resolve().parent.parent
+CUSTOMERS, AT_ONCE, SECONDS, ROUNDS = 20_000, 2_048, 6.0, 3
+BIDDERS, CALLERS, CALL_SECONDS, CALLS = 16, 256, 3.0, 15_000
+PATH = "/lifecircle.contact.v1.ContactService/Decide"
+_PLACE = (("", "sms"),)
+_NUMBERS = itertools.count()
 
 _NAIVE = """
 CREATE TABLE naive (customer_key bigint PRIMARY KEY, used integer NOT NULL);
@@ -30,56 +46,76 @@ INSERT INTO naive SELECT key, 0 FROM generate_series(1, 20000) AS key;
 """
 
 
-async def gathered(db: Database, seconds: float, at_once: int) -> dict[str, float]:
-    """Decide for so many at once; gives decisions/s, latencies and this process's CPU per decision."""
-    deciding = await replica(db, customers=CUSTOMERS, clock=system_clock)
-    numbers, took = itertools.count(1), []
-    await deciding.decide(ask(1, request_id="warm"))
-    before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+def _ask() -> Ask:
+    """The next request, each for another customer than those around it."""
+    number = next(_NUMBERS)
+    return Ask("bench", f"b{number}", 1 + number * 7 % CUSTOMERS, _PLACE)
+
+
+def _quantiles(took: list[float]) -> dict[str, float]:
+    took.sort()
+    return {
+        f"{name}_ms": round(1000 * took[int(part * (len(took) - 1))], 2) for name, part in (("p50", 0.5), ("p99", 0.99))
+    }
+
+
+class Cpu:
+    """CPU seconds of this process and of Postgres's, from now on."""
+
+    def __init__(self, postmaster: int) -> None:
+        self._postmaster = psutil.Process(postmaster)
+        self._began = self._now()
+
+    def _now(self) -> tuple[float, float]:
+        mine = resource.getrusage(resource.RUSAGE_SELF)
+        theirs = 0.0
+        for process in [self._postmaster, *self._postmaster.children(recursive=True)]:
+            times = process.cpu_times()
+            theirs += times.user + times.system
+        return mine.ru_utime + mine.ru_stime, theirs
+
+    def each(self, count: int) -> dict[str, float]:
+        """Microseconds for each of so many."""
+        parts = [now - began for now, began in zip(self._now(), self._began, strict=True)]
+        return {
+            f"{name}_cpu_us": round(1e6 * part / count, 1)
+            for name, part in zip(("python", "postgres"), parts, strict=True)
+        }
+
+
+async def gathered(deciding: Decisions, seconds: float, at_once: int, postmaster: int) -> dict[str, float]:
+    """Decide for so many at once, asked by tasks of this process; gives decisions/s, latencies and CPU of each."""
+    took: list[float] = []
+    cpu, started = Cpu(postmaster), time.perf_counter()
     end = started + seconds
 
     async def one() -> None:
         while (now := time.perf_counter()) < end:
-            number = next(numbers)
-            await deciding.decide(ask(1 + number * 7 % CUSTOMERS, request_id=f"{started}-{number}"))
+            await deciding.decide(_ask())
             took.append(time.perf_counter() - now)
 
     await asyncio.gather(*(one() for _ in range(at_once)))
-    spent, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
-    took.sort()
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {
-        "decisions_per_second": round(len(took) / spent),
-        "p50_ms": round(1000 * took[len(took) // 2], 2),
-        "p99_ms": round(1000 * took[int(0.99 * len(took))], 2),
-        "cpu_us": round(1e6 * cpu / len(took), 1),
-    }
+    spent = time.perf_counter() - started
+    return {"decisions_per_second": round(len(took) / spent), **_quantiles(took), **cpu.each(len(took))}
 
 
-async def paced(db: Database, seconds: float, rate: float) -> dict[str, float]:
-    """Decisions that arrive at a rate, whatever the answers take; gives latencies."""
-    deciding = await replica(db, customers=CUSTOMERS, clock=system_clock)
+async def paced(deciding: Decisions, seconds: float, rate: float) -> dict[str, float]:
+    """Decisions that arrive at a rate, whatever the answers take; a latency counts from when the request was due."""
     took: list[float] = []
     started = time.perf_counter()
 
-    async def one(number: int) -> None:
-        now = time.perf_counter()
-        await deciding.decide(ask(1 + number * 11 % CUSTOMERS, request_id=f"paced-{started}-{number}"))
-        took.append(time.perf_counter() - now)
+    async def one(due: float) -> None:
+        await deciding.decide(_ask())
+        took.append(time.perf_counter() - due)
 
     running, made = [], 0
     while (passed := time.perf_counter() - started) < seconds:
         for number in range(made, int(passed * rate)):
-            running.append(asyncio.create_task(one(number)))
+            running.append(asyncio.create_task(one(started + number / rate)))
         made = max(made, int(passed * rate))
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.0005)
     await asyncio.gather(*running)
-    took.sort()
-    return {
-        "rate": round(rate),
-        "p50_ms": round(1000 * took[len(took) // 2], 2),
-        "p99_ms": round(1000 * took[int(0.99 * len(took))], 2),
-    }
+    return {"rate": round(rate), **_quantiles(took[len(took) // 10 :])}
 
 
 async def one_by_one(url: str, seconds: float) -> dict[str, float]:
@@ -99,32 +135,99 @@ async def one_by_one(url: str, seconds: float) -> dict[str, float]:
 
     await asyncio.gather(*map(one, connections))
     spent = time.perf_counter() - started
+    await connections[0].execute("DROP TABLE naive")
     for connection in connections:
         await connection.close()
     return {"decisions_per_second": round(done / spent)}
 
 
-async def compare(url: str, admin_url: str) -> dict[str, Any]:
+async def compare(url: str, admin_url: str, postmaster: int) -> dict[str, Any]:
     """Both in turns, then half of the load."""
     db = await Database.open(url, schema="contact", application="decide")
     await furnish(db, customers=CUSTOMERS, rule=rules(most=2))
+    deciding = await replica(db, customers=CUSTOMERS, clock=system_clock)
+    await gathered(deciding, 1.0, AT_ONCE, postmaster)
     rounds = []
-    for _ in range(2):
-        rounds.append((await gathered(db, SECONDS, AT_ONCE), await one_by_one(admin_url, SECONDS / 2)))
-        connection = await asyncpg.connect(admin_url)
-        await connection.execute("DROP TABLE naive")
-        await connection.close()
+    for _ in range(ROUNDS):
+        ours = await gathered(deciding, SECONDS, AT_ONCE, postmaster)
+        rounds.append((ours, await one_by_one(admin_url, SECONDS / 3)))
     best = max((ours for ours, _ in rounds), key=lambda one: one["decisions_per_second"])
-    half = await paced(db, SECONDS / 2, best["decisions_per_second"] / 2)
+    half = await paced(deciding, SECONDS / 2, best["decisions_per_second"] / 2)
     await db.close()
     ratios = [ours["decisions_per_second"] / plain["decisions_per_second"] for ours, plain in rounds]
     return {
-        "data": f"{CUSTOMERS} customers, cap 2 in 30 days, 3 offers, durable commits, one deciding process",
         "gathered": best,
         "one_update_each": rounds[-1][1],
-        "ratio": round(max(ratios), 1),
+        "ratio": {"median": round(statistics.median(ratios), 1), "all": [round(one, 1) for one in ratios]},
         "half_load": half,
-        "floors": {"decisions_per_second": 20_000, "ratio": 10, "p99_ms_at_half_load": 20},
+    }
+
+
+def called(target: str, method: str, token: str, requests: list[str], pid: int) -> dict[str, float]:
+    """Calls one server for some seconds; gives calls/s, latencies and the server's CPU for each."""
+    process = psutil.Process(pid)
+    before = process.cpu_times()
+    order = {"target": target, "method": method, "token": token, "requests": requests}
+    caller = subprocess.run(
+        [sys.executable, "-m", "benchmarks.caller"],
+        input=json.dumps({**order, "at_once": CALLERS, "seconds": CALL_SECONDS}) + "\n",
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    after, said = process.cpu_times(), json.loads(caller.stdout)
+    spent = after.user + after.system - before.user - before.system
+    figures = {"calls_per_second": said["calls"] / said["seconds"], "server_cpu_us": 1e6 * spent / said["calls"]}
+    return {name: round(value, 1) for name, value in figures.items()} | {
+        f"{name}_ms": value for name, value in said["milliseconds"].items()
+    }
+
+
+def served(url: str, folder: Path) -> dict[str, Any]:
+    """Decide by gRPC and a bare echo in turns, each in a process of its own."""
+    keys = Keys(folder / "jwks.json")
+    token = keys.token({"service"}, subject="bench")
+    order = json.dumps({"url": url, "keys": str(keys.path), "customers": CUSTOMERS}) + "\n"
+    numbers, rounds = itertools.count(), []
+    deciding = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.decide_server"],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    echo = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.echo", "120"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert deciding.stdin is not None
+        deciding.stdin.write(order)
+        deciding.stdin.flush()
+        ports = []
+        for process in (deciding, echo):
+            assert process.stdout is not None
+            lines = iter(process.stdout.readline, "")
+            ports.append(next(line.strip() for line in lines if line.strip().isdigit()))
+        for _ in range(ROUNDS):
+            asked = [
+                DecideRequest(
+                    customer_key=1 + number * 7 % CUSTOMERS,
+                    places=[Place(channel=CHANNEL_SMS)],
+                    request_id=f"g{number}",
+                ).SerializeToString().hex()
+                for number in itertools.islice(numbers, CALLS)
+            ]  # fmt: skip
+            bare = called(f"127.0.0.1:{ports[1]}", METHOD, "", asked, echo.pid)
+            rounds.append((called(f"127.0.0.1:{ports[0]}", PATH, token, asked, deciding.pid), bare))
+    finally:
+        deciding.kill()
+        echo.kill()
+        deciding.wait()
+        echo.wait()
+    ratios = sorted(ours["calls_per_second"] / bare["calls_per_second"] for ours, bare in rounds)
+    return {
+        "decide": max((ours for ours, _ in rounds), key=lambda one: one["calls_per_second"]),
+        "echo": max((bare for _, bare in rounds), key=lambda one: one["calls_per_second"]),
+        "ratio_to_bare_echo": {"median": round(statistics.median(ratios), 3), "all": [round(one, 3) for one in ratios]},
+        "at_once": CALLERS,
     }
 
 
@@ -133,10 +236,26 @@ def measure(console: Console) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="lifecircle-decide-"))
     server = Postgres.start(folder / "data", settings={"shared_buffers": "256MB"})
     try:
-        console.print("furnishes and decides")
         environ = {"ADMIN_DATABASE_URL": server.url, "DATABASE_URL": _role(server.url)}
         migrate("contact", environ, None)
-        return asyncio.run(compare(environ["DATABASE_URL"], server.url))
+        postmaster = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+        console.print("decides in the use case")
+        figures = uvloop.run(compare(environ["DATABASE_URL"], server.url, postmaster))
+        console.print("decides by gRPC")
+        by_grpc = served(environ["DATABASE_URL"], folder)
+        ours, theirs = figures["gathered"], by_grpc["decide"]
+        parts = {
+            "use_case_us": ours["python_cpu_us"],
+            "grpc_and_chain_us": round(theirs["server_cpu_us"] - ours["python_cpu_us"], 1),
+            "postgres_us": ours["postgres_cpu_us"],
+            "echo_us": by_grpc["echo"]["server_cpu_us"],
+        }
+        return {
+            "data": f"{CUSTOMERS} customers, cap 2 in 30 days, 3 offers, durable commits, one deciding process",
+            **figures,
+            "grpc": {**by_grpc, "cpu_of_a_call": parts},
+            "floors": {"decisions_per_second": 20_000, "ratio": 10, "p99_ms_at_half_load": 20, "grpc_ratio": 0.3},
+        }
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)

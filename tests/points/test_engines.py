@@ -1,8 +1,8 @@
 """Kernel, SQL and the plain interpreter say the same, to the bit, on any rules, fields and events."""
 
 import random
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.points.domain import batch
+from services.points.domain import batch, posting
 from services.points.domain.field import Assignment, Row, place_key, told
 from services.points.domain.interpreter import read as interpret
+from services.points.domain.posting import Employee, Reference, Rules
 from services.points.domain.rule_set import RuleSet, checksum
 from services.points.domain.rule_sheet import dump as dump_sheet
 from services.points.domain.rule_sheet import parse as parse_sheet
 from services.points.domain.rule_text import dump, parse
 from services.points.domain.scoring import Compiled
+from services.points.domain.settling import Line, wanted
 from services.points.domain.shares import compile_shares
 from services.points.lake.entries import Lines, from_result
 from services.points.lake.events import ReadEvents, arrange
@@ -142,6 +144,61 @@ def test_kernel_sql_and_reference_agree_bit_for_bit(rules: RuleSet, seed: int) -
     kernel = by_kernel(rules, read, fields)
     assert kernel == by_reference(rules, read, fields)
     assert kernel[:2] == by_sql(rules, read, fields)
+
+
+def online(rules: RuleSet, read: ReadEvents, fields: Fields) -> list[tuple[int, str, str, str, int]]:
+    """Lines of events that are no refunds, each scored alone, as ScoreEvent does, with what was known then."""
+    told_events, place = told_rows(read)
+    scored = {"v1": Rules("v1", checksum(rules), Compiled(rules))}
+    lines = []
+    for one in told_events:
+        known = {s: [each for each, begin, end in held if begin <= one.known < end] for s, held in fields.held.items()}
+        staff = {name: Employee("G1", one.staff_role) for name in STAFF if name}
+        reference = Reference(True, ZONE, {one.event.product_id: one.category}, staff, known,
+                              [("main", date(2020, 1, 1), "v1")], scored)  # fmt: skip
+        for outcome in posting.score([one.event] if one.event.type != "REFUND" else [], reference):
+            lines += [(place[one.event.key], e.rule_id, e.role, e.staff_id, e.milli_points) for e in outcome.entries
+                      if not e.account.startswith("budget:")]  # fmt: skip
+    return sorted(lines)
+
+
+@settings(deadline=None, max_examples=300 if FULL else 15, suppress_health_check=list(HealthCheck))
+@given(rule_sets(), st.integers(0, 10**6))
+def test_online_and_batch_agree_bit_for_bit(rules: RuleSet, seed: int) -> None:
+    read, fields = arrange(table_of(seed), ZONE, "events"), fields_of(seed)
+    staff = [bool(read.events.staff.values[code]) for code in read.events.staff.codes]  # online, nobody has no role
+    made = [somebody and not refund for somebody, refund in zip(staff, read.events.refund, strict=True)]
+    batched = sorted(line for line in by_kernel(rules, read, fields)[0] if made[line[0]])
+    assert [line for line in online(rules, read, fields) if made[line[0]]] == batched
+
+
+_GIVEN = st.lists(st.tuples(st.sampled_from(["S1", "S2", ""]), st.integers(1, 3), st.integers(1, 3),
+                            st.integers(0, 10**6)), min_size=1, max_size=20)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=500 if FULL else 60)
+@given(_GIVEN, st.integers(0, 2 * 10**6), st.sampled_from(["employee", "field"]), st.sampled_from(["day", "month"]))
+def test_a_capped_total_is_the_smaller_of_sum_and_cap(
+    given_lines: list[tuple[str, int, int, int]], most: int, per: str, window: str
+) -> None:
+    rules = parse(
+        "tables: {a: {component: stock, to: owners, rows: [{id: A, fixed: 1}]}}\n"
+        f"caps: [{{id: C, component: stock, per: {per}, window: {window}, most: {most}}}]"
+    )
+    lines = [Line(who, customer, date(2026, 9, day), "A", points) for who, customer, day, points in given_lines]
+    added = wanted(rules, lines, [], {"S1", "S2"}, {1, 2, 3})
+
+    def sums(rows: Iterable[tuple[str, int, date | None, int]]) -> dict[tuple[object, ...], int]:
+        found: dict[tuple[object, ...], int] = {}
+        for who, customer, day, points in rows:
+            key = (who if per == "employee" else customer, day if window == "day" else None)
+            found[key] = found.get(key, 0) + points
+        return found
+
+    before = sums((line.staff_id, line.customer_key, line.day, line.milli_points) for line in lines)
+    after = sums([*((line.staff_id, line.customer_key, line.day, line.milli_points) for line in lines),
+                  *((who, customer, day, points) for (_, customer, day, who), points in added.items())])  # fmt: skip
+    assert after == {key: total if key[0] == "" else min(total, most) for key, total in before.items()}
 
 
 @settings(deadline=None, max_examples=200 if FULL else 12, suppress_health_check=list(HealthCheck))

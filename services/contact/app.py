@@ -91,7 +91,7 @@ def build(
     store, ingest, recommend = Store(), Ingest(ingest_channel), Recommend(recommend_channel)
     portrait = Portrait(portrait_channel)
     audiences = Audiences(db, store, portrait.members)
-    auctions = Auctions(db, store, clock, ids, zone, recommend.matrix_files, lake.matrix, audiences)
+    auctions = Auctions(db, store, clock, ids, zone, recommend.matrix_files, lake.matrix, audiences, portrait.hours)
     handovers = Handovers(db, store, clock, ids, zone, ingest.reveal, lake.Folder(folder))
     orders = Orders(db, store, clock, ids, Points(points_channel, clock).responsible)
     slots = Slots(db, store, clock, ids, Registry(db, store, clock))

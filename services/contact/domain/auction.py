@@ -286,6 +286,11 @@ def _picks(bid: Bids, picked: Flags) -> list[tuple[int, int, str]]:
     return list(zip(customer.tolist(), bid.offer[where].tolist(), channels, strict=True))
 
 
+def winners(bid: Bids, solution: arbitration.Solution) -> list[int]:
+    """The customers who won a contact, once for each."""
+    return [key for key, _, _ in _picks(bid, solution.picked)]
+
+
 def _won(bid: Bids, picked: Flags) -> list[Won]:
     classes = exclusion_classes([campaign for campaign, _ in bid.offers])
     return [

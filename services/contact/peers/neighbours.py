@@ -20,6 +20,7 @@ from lifecircle.ingest.v1 import (
 )
 from lifecircle.points.v1 import ListAssignmentsRequest, PointsServiceStub
 from lifecircle.portrait.v1 import (
+    BatchGetContactTimesRequest,
     CountAudienceRequest,
     ListAudienceMembersRequest,
     PortraitServiceStub,
@@ -31,6 +32,7 @@ from services.contact import lake
 from services.contact.domain.experiment import Ints
 from services.contact.domain.fact import Closing, Complained, ConsentChange, Erased, Matrix, Merged, Moment, Opening
 from services.contact.domain.outcome import RANK, Outcome
+from services.contact.domain.timing import Hours
 from services.contact.lake import LakeFile
 from services.contact.usecases.inflow import Customers, Fact
 from services.kit import telemetry
@@ -54,6 +56,7 @@ _CUSTOMERS_FEED = "customers"
 _SCHEMA = 1
 _MOST = 500
 _PAGE = 1_000
+_TIMED = 100
 _REVEAL_SECONDS = 120.0
 _MANIFEST_SECONDS = 30.0
 
@@ -107,6 +110,24 @@ class Portrait:
                     return np.array(found, np.int64)
         except grpc.aio.AioRpcError as error:
             raise OSError(f"portrait says {error.code().name}: {error.details()}") from error
+
+    async def hours(self, customer_keys: Sequence[int]) -> dict[int, list[Hours]]:
+        """Customer → the hours at which he is well spoken to, of those known; nobody is when portrait is away."""
+        found: dict[int, list[Hours]] = {}
+        if self._stub is None:
+            return found
+        try:
+            for at in range(0, len(customer_keys), _TIMED):
+                request = BatchGetContactTimesRequest(customer_keys=customer_keys[at : at + _TIMED])
+                told = await self._stub.BatchGetContactTimes(request, timeout=_MANIFEST_SECONDS)
+                for one in told.customers:
+                    found[one.customer_key] = [
+                        Hours(time.day_type, time.from_hour, time.to_hour, time.score) for time in one.times
+                    ]
+        except grpc.aio.AioRpcError as error:
+            _log.warning("hours_not_told", code=error.code().name)
+            return {}
+        return found
 
     async def wrong(self, expression: str) -> str:
         """What is wrong with an expression over tags; "" for nothing, or when nobody is there who could say."""

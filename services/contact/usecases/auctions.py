@@ -4,11 +4,11 @@ import asyncio
 import hashlib
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from functools import partial
 
-from services.contact.domain import arbitration, auction, precedence
+from services.contact.domain import arbitration, auction, precedence, timing
 from services.contact.domain.auction import Audience
 from services.contact.domain.campaign import ACTIVE, Campaign, auction_day
 from services.contact.domain.fact import Matrix
@@ -16,6 +16,7 @@ from services.contact.domain.plan import Contact, Plan, Price, checksum
 from services.contact.domain.policy import Policy, next_business_day
 from services.contact.domain.precedence import Stage
 from services.contact.domain.pricing import expected
+from services.contact.domain.timing import Hours
 from services.contact.lake import LakeFile
 from services.contact.refusals import campaign_not_found, campaign_state, inputs_incomplete, plan_not_found
 from services.contact.store import Store
@@ -31,6 +32,8 @@ from services.kit.jobs import Job, Running
 
 MatrixFiles = Callable[[str], Awaitable[Sequence[LakeFile]]]
 """The files of a matrix, by its id."""
+BestHours = Callable[[Sequence[int]], Awaitable[Mapping[int, Sequence[Hours]]]]
+"""Customers → when each is well spoken to, as far as portrait knows."""
 ReadMatrix = Callable[[Sequence[LakeFile]], auction.Matrix]
 
 _STEPS = 5
@@ -52,6 +55,7 @@ class Auctions:
         matrix_files: MatrixFiles,
         read_matrix: ReadMatrix,
         audiences: Audiences,
+        hours: BestHours,
     ) -> None:
         self._db = db
         self._store = store
@@ -61,6 +65,7 @@ class Auctions:
         self._matrix_files = matrix_files
         self._read_matrix = read_matrix
         self._audiences = audiences
+        self._hours = hours
 
     async def matrix_published(self, tx: Write, matrix: Matrix) -> None:
         """Know the matrix; where there is a policy and a campaign that bids, an auction begins by itself.
@@ -175,10 +180,12 @@ class Auctions:
 
         The contacts are made before it, under the number that the plan will have: made anew when another was faster.
         """
+        winners = sorted({key for one in stages for key in auction.winners(one.bid, one.solution)})
+        hours = await self._hours(winners)
         async with self._db.read() as read:
             number = await self._store.plans.next_number(read, on)
         while True:
-            make = partial(self._made, running.job, stages, policy, audience, on, number)
+            make = partial(self._made, running.job, stages, policy, audience, on, number, hours)
             plan, won = await asyncio.to_thread(make)
             async with self._db.begin(statement_seconds=300) as tx:
                 number = await self._store.plans.lock_day(tx, on)
@@ -198,7 +205,14 @@ class Auctions:
                 return
 
     def _made(
-        self, job: Job, stages: Sequence[Stage], policy: Policy, audience: Audience, on: date, number: int
+        self,
+        job: Job,
+        stages: Sequence[Stage],
+        policy: Policy,
+        audience: Audience,
+        on: date,
+        number: int,
+        hours: Mapping[int, Sequence[Hours]],
     ) -> tuple[Plan, list[Contact]]:
         draw = partial(
             auction.contacts,
@@ -210,6 +224,7 @@ class Auctions:
             zone=self._zone,
         )
         won = [contact for stage in stages for contact in draw(stage.bid, stage.solution)]
+        won = timing.timed(won, hours, policy, on, self._zone)
         control = sum(contact.control for contact in won)
         objective = math.fsum(stage.solution.objective for stage in stages)
         bound = math.fsum(stage.solution.bound for stage in stages)

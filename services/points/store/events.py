@@ -28,6 +28,8 @@ class Events:
 
     async def known(self, read: Read, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Event]:
         """Those of the events that are known."""
+        if not keys:
+            return {}
         stmt = text(f"SELECT e.* {_KEYED} JOIN business_event e ON (e.source, e.source_event_id) = (k.source, k.id)")
         return {event.key: event for event in map(_event, await read.rows(stmt, _pair(keys)))}
 

@@ -70,6 +70,8 @@ class References:
 
     async def known_now(self, read: Read, subjects: Collection[int]) -> dict[int, list[field.Assignment]]:
         """Assignments of subjects as known now."""
+        if not subjects:
+            return {}
         stmt = text("SELECT * FROM responsibility_field WHERE customer_key = ANY(:keys) AND known_to IS NULL")
         fields: dict[int, list[field.Assignment]] = {}
         for row in await read.rows(stmt, {"keys": list(subjects)}):

@@ -1,182 +1,136 @@
-"""A process in which things go wrong on request: `python -m tests.deploy.faults PORT`, then a word per line on stdin.
+"""A process in which things go wrong on request: `python -m tests.deploy.faults PORT FOLDER`, then a word a line.
 
-What serves, supervises, follows and watches is the kit's and ingest's own code; where a fault would need an hour of a
-whole platform (a plan, a model, a hand-over), the word is said where the service itself says it. Each word is answered
-by "done"; the metrics are fetched at PORT like those of any process.
+Each word brings about the fault itself, and the services' own code meets it: calls that fail or take long, jobs that
+are refused, files with bad rows, events of unknown products, a model that is old or lost, a plan that its limits keep
+from the best, a hand-over whose customers' caps are used up. The databases are those of KIT_URL, INGEST_URL and so on.
+A word is answered by "done"; the metrics are fetched at PORT like those of any process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import sys
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
-from services.contact.usecases import auctions, handovers
-from services.ingest.usecases import load
-from services.ingest.usecases.supply import Supply
-from services.kit import cursors, jobs, server, telemetry
-from services.kit.ids import system_ids
-from services.kit.interceptors import tracing
-from services.kit.interceptors.call import Call, Method
-from services.points.usecases import scoring
-from services.recommend.usecases import keeping
-from tests.ingest.made import ZONE, feed_of
-from tests.ingest.test_supply import DAILY, NOW, loaded
+from services.kit import telemetry
+from services.kit.db import Database
+from tests.deploy.patients import Calls, Following, Market, Working, delivery, dies, model, refuse, supply
+from tests.ingest.house import House as Ingest
+from tests.ingest.made import text_of
+from tests.ingest.test_supply import DAILY, loaded
+from tests.points.desk import Desk
+from tests.points.made import event
+from tests.recommend.house import House as Recommend
 
 
-class Nothing:
-    """A database that holds nothing, and stores whose every answer is the same."""
+class House:
+    """Everything in which something can go wrong; each part is made when it is first asked for."""
 
-    def __init__(self, **answers: Any) -> None:
-        self.answers = answers
+    def __init__(self, closing: AsyncExitStack, folder: Path) -> None:
+        self._closing, self._folder = closing, folder
+        self._made: dict[str, Any] = {}
+        self.numbers = itertools.count(1)
 
-    @asynccontextmanager
-    async def begin(self) -> Any:
-        yield self
+    async def _database(self, service: str, schema: str) -> Database:
+        opened = await Database.open(os.environ[f"{service}_URL"], schema=schema, application="faults")
+        self._closing.push_async_callback(opened.close)
+        return opened
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        async def answer(*_: object) -> Any:
-            return self.answers.get(name)
+    async def part(self, name: str) -> Any:
+        """A part by its name."""
+        if name not in self._made:
+            self._made[name] = await getattr(self, name)()
+        return self._made[name]
 
-        return answer
+    async def calls(self) -> Calls:
+        """A server and its caller."""
+        return await Calls.opened(self._closing, self._folder)
 
+    async def following(self) -> Following:
+        """A follower."""
+        return Following()
 
-def call(code: str, seconds: float) -> None:
-    """An RPC that ended so, after so long."""
-    one = Call(Method.at("/lifecircle.points.v1.PointsService/GetPeriod"), None, {}, time.perf_counter() - seconds)  # type: ignore[arg-type]
-    one.code = code
-    with tracing.span(one) as span:
-        tracing.ended(one, span)
+    async def working(self) -> Working:
+        """A worker."""
+        return Working(await self._database("KIT", "sample"), self.numbers)
 
+    async def ingest(self) -> Ingest:
+        """Ingest with one small feed."""
+        made = Ingest(await self._database("INGEST", "ingest"), self._folder)
+        await made.feeds.ship([text_of({"name": "number", "type": "int", "required": True})])
+        return made
 
-async def dies() -> None:
-    """Background work that ends with an error, under the kit's supervision."""
-    stop = asyncio.Event()
+    async def points(self) -> Desk:
+        """Points that know products, staff and rules."""
+        desk = Desk(await self._database("POINTS", "points"))
+        await desk.learn()
+        await desk.publish()
+        return desk
 
-    async def broken(_: asyncio.Event) -> None:
-        stop.set()
-        raise RuntimeError("dead")
+    async def market(self) -> Market:
+        """Contact with campaigns."""
+        return await Market.opened(self._closing, self._folder, await self._database("CONTACT", "contact"))
 
-    health = SimpleNamespace(background=lambda *_: asyncio.sleep(0))
-    await server._supervise(broken, stop, health)  # type: ignore[arg-type]
+    async def recommend(self) -> Recommend:
+        """Recommend with a trained champion."""
+        made = Recommend(await self._database("RECOMMEND", "recommend"), self._folder)
+        await made.train("m1")
+        return made
 
+    async def score(self, unknown: int) -> None:
+        """A hundred business events, so many of them of a product that nobody knows."""
+        desk: Desk = await self.part("points")
+        numbers = [next(self.numbers) for _ in range(20)]
+        told = [event(n, product_id="NEW" if place < unknown // 5 else "P1") for place, n in enumerate(numbers)]
+        await desk.take(*told)
 
-def follower() -> cursors._Follower[str]:
-    """A consumer's follower over a database that takes everything."""
-
-    async def handle(*_: object) -> None:
-        raise RuntimeError("this event is too much")
-
-    return cursors._Follower(
-        Nothing(execute=1),  # type: ignore[arg-type]
-        "events", 1, "", lambda _: None, handle, asyncio.Event(), 15.0,  # type: ignore[arg-type,return-value]
-    )  # fmt: skip
-
-
-FOLLOWER = follower()
-
-
-async def fails() -> None:
-    """An event that cannot be handled, once more."""
-    try:
-        await FOLLOWER._take(cursors.Followed("1", "event"))
-    except RuntimeError as error:
-        await FOLLOWER._failed(error)
-
-
-async def heard() -> None:
-    """A checkpoint of a quiet stream, and the lease renewed."""
-    await FOLLOWER._take(cursors.Followed("2", None))
-    await FOLLOWER.renew()
-
-
-async def silence() -> None:
-    """Ten minutes without anything; the lease is renewed all the while."""
-    FOLLOWER._moved = time.monotonic() - 600
-    await FOLLOWER.renew()
-
-
-async def supply(sent: list[Any], **keys: object) -> None:
-    """Ingest's look at one feed, of which so much came."""
-    feed = feed_of({"name": "word", "type": "string"}, **keys)
-    feeds = Nothing(all_in_force=[SimpleNamespace(feed=feed)])
-    alarms = Nothing(recent={feed.feed_id: sent}, open=[])
-    watcher = Supply(Nothing(), feeds, alarms, ZONE, lambda: NOW.astimezone(UTC), system_ids)  # type: ignore[arg-type]
-    await watcher.watch()
-
-
-def model(days: int) -> None:
-    """The model that serves was made so many days ago."""
-    keeping._created((datetime.now(UTC) - timedelta(days=days)).timestamp())
-
-
-async def refuse() -> None:
-    """The champion's files are not there."""
-    keeper = keeping.Keeper(*(None,) * 5)  # type: ignore[arg-type]
-    await keeper._load(SimpleNamespace(model_id="m", sha256=""))  # type: ignore[arg-type]
-
-
-def many(instrument: Callable[..., None], key: str, good: tuple[str, int], bad: tuple[str, int]) -> Callable[[], None]:
-    """A counter told of so many of either kind."""
-
-    def tell() -> None:
-        for word, number in (good, bad):
-            instrument(number, **{key: word})
-
-    return tell
+    async def obey(self, word: str) -> None:
+        """Does what a word says."""
+        part, _, how = word.partition(" ")
+        if part == "call":
+            asked = {"well": {"Well": 20}, "fault": {"Well": 18, "Fail": 2}, "slow": {"Well": 18, "Dawdle": 2}}[how]
+            await (await self.part("calls")).ask(**asked)
+        elif part == "background":
+            await (dies() if how == "dies" else asyncio.sleep(0))
+        elif part == "follower":
+            follower: Following = await self.part("following")
+            await {"fails": follower.fails, "well": follower.heard, "silent": follower.silence}[how]()
+        elif part == "job":
+            await (await self.part("working")).job(refused=how == "fails")
+        elif part == "file":
+            sent = {"late": [loaded(8), loaded(10)], "broken": [loaded(9), loaded(10, rejected=2)]}
+            await supply(sent.get(how, [loaded(9), loaded(10)]), schedule=DAILY, rejects={"alarm": 0.01})
+        elif part == "rows":
+            await delivery(await self.part("ingest"), next(self.numbers), 10 if how == "rejected" else 0)
+        elif part == "model":
+            made = await self.part("recommend")
+            await (refuse(made) if how == "refused" else model(made, days=120 if how == "old" else 3))
+        elif part == "plan":
+            await (await self.part("market")).plan(tight=how == "gap")
+        elif part == "caps":
+            await (await self.part("market")).hand_over(twice=how == "refuse")
+        elif part == "points":
+            await self.score(20 if how == "wait" else 0)
+        else:
+            raise KeyError(word)
 
 
-def rows(rejected: int) -> None:
-    """A delivery of a hundred rows was loaded."""
-    load._rows(100 - rejected, feed="tests", outcome="loaded")
-    load._rows(rejected, feed="tests", outcome="rejected")
-
-
-WORDS: dict[str, Callable[[], object]] = {
-    "call well": lambda: [call("OK", 0.01) for _ in range(100)],
-    "call fault": lambda: [call("INTERNAL" if n % 10 == 0 else "OK", 0.01) for n in range(100)],
-    "call slow": lambda: [call("OK", 3.0 if n % 10 == 0 else 0.01) for n in range(100)],
-    "background dies": dies,
-    "background well": lambda: None,
-    "follower fails": fails,
-    "follower well": heard,
-    "follower silent": silence,
-    "job fails": lambda: jobs._ends(1, kind="score", outcome="failed"),
-    "job well": lambda: jobs._ends(1, kind="score", outcome="succeeded"),
-    "job settles": lambda: jobs._ends(0, kind="score", outcome="failed"),
-    "file late": lambda: supply([loaded(8), loaded(10)], schedule=DAILY),
-    "file broken": lambda: supply([loaded(9), loaded(10, rejected=2)], schedule=DAILY, rejects={"alarm": 0.01}),
-    "file well": lambda: supply([loaded(9), loaded(10)], schedule=DAILY),
-    "rows rejected": lambda: rows(10),
-    "rows well": lambda: rows(0),
-    "model refused": refuse,
-    "model settles": lambda: keeping._refused(0, why="TypeError"),
-    "model old": lambda: model(120),
-    "model well": lambda: model(3),
-    "plan gap": lambda: auctions._gap(0.03),
-    "plan well": lambda: auctions._gap(0.0001),
-    "caps refuse": many(handovers._told, "verdict", ("SENT", 60), ("CAP_REACHED", 40)),
-    "caps well": many(handovers._told, "verdict", ("SENT", 99), ("CAP_REACHED", 1)),
-    "points wait": many(scoring._scored, "state", ("SCORED", 80), ("UNKNOWN_PRODUCT", 20)),
-    "points well": many(scoring._scored, "state", ("SCORED", 100), ("UNKNOWN_PRODUCT", 0)),
-}
-
-
-async def obey(word: str) -> None:
-    """Does what a word says."""
-    done = WORDS[word]()
-    if asyncio.iscoroutine(done):
-        await done
+async def live(port: int, folder: Path) -> None:
+    """Obeys until there are no more words."""
+    telemetry.setup("faults", {"METRICS_LISTEN": f"127.0.0.1:{port}", "LOG_LEVEL": "CRITICAL"})
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a fault or a training says is no answer
+    async with AsyncExitStack() as closing:
+        house = House(closing, folder)
+        print("done", file=answers, flush=True)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            await house.obey(line.strip())
+            print("done", file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    telemetry.setup("faults", {"METRICS_LISTEN": f"127.0.0.1:{sys.argv[1]}", "LOG_LEVEL": "CRITICAL"})
-    print("done", flush=True)
-    for line in sys.stdin:
-        asyncio.run(obey(line.strip()))
-        print("done", flush=True)
+    asyncio.run(live(int(sys.argv[1]), Path(sys.argv[2])))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 import shutil
 import subprocess
@@ -22,9 +24,11 @@ from deploy.k8s.chart import CHART
 from deploy.local.keys import SERVICES
 from deploy.mesh import envoy
 from tests.deploy import promql
+from tests.fixtures.postgres import Databases
 from tools.tidy import ROOT
 
 RUNBOOKS = ROOT / "docs" / "operations" / "runbooks"
+HELD = {"KIT": "sample", "INGEST": "ingest", "POINTS": "points", "CONTACT": "contact", "RECOMMEND": "recommend"}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 START = float(int(time.time()) // 60 * 60)
 FAULTS = {
@@ -38,7 +42,7 @@ FAULTS = {
     "LifecircleFilesLate": ("file late", "file well"),
     "LifecircleSupplyWrong": ("file broken", "file well"),
     "LifecircleRowsRejected": ("rows rejected", "rows well"),
-    "LifecircleModelRefused": ("model refused", "model settles"),
+    "LifecircleModelRefused": ("model refused", "model well"),
     "LifecircleModelOld": ("model old", "model well"),
     "LifecirclePlanGap": ("plan gap", "plan well"),
     "LifecircleCapsRefuse": ("caps refuse", "caps well"),
@@ -90,11 +94,16 @@ class Patient:
 
 
 @pytest.fixture(scope="module")
-def child(unused_tcp_port_factory: Callable[[], int]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def child(
+    unused_tcp_port_factory: Callable[[], int], databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """One process for all: importing every service takes longer than all its faults."""
-    port = unused_tcp_port_factory()
-    command = [sys.executable, "-m", "tests.deploy.faults", str(port)]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    port, folder = unused_tcp_port_factory(), tmp_path_factory.mktemp("faults")
+    urls = {f"{name}_URL": databases.fresh(of).url for name, of in HELD.items()}
+    command = [sys.executable, "-m", "tests.deploy.faults", str(port), str(folder)]
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **urls}
+    )
     try:
         assert child.stdout is not None
         assert child.stdout.readline() == "done\n"
@@ -119,16 +128,16 @@ def test_an_alert_fires_at_its_fault_and_clears_when_it_is_mended(alert: str, pa
     rule = rules()[alert]
     fault, well = FAULTS[alert]
     window = max([300.0, *map(seconds, re.findall(r"\[(\d+[smhd])\]", rule["expr"]))])
-    step = max(60.0, window / 12)
     patience = seconds(rule.get("for", "0s"))
+    step = 60.0 * math.ceil(max(60.0, window / 5, patience / 6) / 60)
     assert not any(patient.live(well, rule, step, START + 3 * step))
     struck = patient.now
-    held = patient.live(fault, rule, step, struck + patience + 6 * step)
+    held = patient.live(fault, rule, step, struck + patience + 4 * step)
     lasting = held[held.index(True) :]
     assert all(lasting), "it flaps while the fault lasts"
     assert (len(lasting) - 1) * step >= patience, "it holds for as long as the rule waits"
     mended = patient.now
-    held = patient.live(well, rule, step, mended + 2 * window + 2 * step)
+    held = patient.live(well, rule, step, mended + window + 3 * step)
     assert not held[-1], "it does not clear"
     if shutil.which("promtool"):
         agree(patient, rule, tmp_path, step, mended)
@@ -154,10 +163,10 @@ def agree(patient: Patient, rule: dict[str, Any], folder: Path, step: float, fir
     for moment, number in ((fired, 1), (patient.now, 0)):
         found = promql.evaluate(patient.store, rule["expr"], moment)
         assert bool(found) is bool(number)
-        samples = [
+        expected = [
             {"labels": "{" + ",".join(f"{k}={json.dumps(v)}" for k, v in sorted(labels)) + "}"} for labels in found
         ]
-        cases.append(shown | {"eval_time": f"{round((moment - START) / 60)}m", "exp_samples": samples})
+        cases.append(shown | {"eval_time": f"{round((moment - START) / 60)}m", "exp_samples": expected})
     assert minutes >= 1
     counted = [
         {"expr": f"count({each['expr']}) or vector(0)", "eval_time": each["eval_time"],

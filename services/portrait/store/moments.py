@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
@@ -16,6 +16,13 @@ from services.portrait.domain.moment.codec import pattern_of, to_json
 from services.portrait.tables import moment, moment_event, moment_rule
 
 FOUND = "moment.found"
+
+_written = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_told = json.JSONDecoder().raw_decode
+"""Made once: the journal writes and reads each event, and json.dumps() makes an encoder at every call."""
+_JOURNALLED = tuple(
+    moment_event.c[name] for name in ("seq", "receive_ms", "event_id", "type", "customer_key", "occur_ms", "fields")
+)
 
 _JOURNAL = """
     INSERT INTO moment_event (customer_key, org_id, occur_ms, receive_ms, event_id, type, fields)
@@ -60,8 +67,7 @@ class StoredRule:
     owner: str
 
 
-@dataclass(frozen=True)
-class Journalled:
+class Journalled(NamedTuple):
     """An event of the journal: its place, and when it became known."""
 
     seq: int
@@ -139,14 +145,14 @@ class Moments:
             [received for _, received in events],
             [event.event_id for event, _ in events],
             [event.type for event, _ in events],
-            [json.dumps(dict(event.fields), ensure_ascii=False, separators=(",", ":")) for event, _ in events],
+            [_written(dict(event.fields)) for event, _ in events],
         ]
         await tx.driver.execute(_JOURNAL, *columns)
 
     async def read_on(self, read: Read, after: int, most: int) -> list[Journalled]:
         """The journal behind a place, in order."""
-        stmt = select(moment_event).where(moment_event.c.seq > after).order_by(moment_event.c.seq).limit(most)
-        return [_event(row) for row in await read.rows(stmt)]
+        stmt = select(*_JOURNALLED).where(moment_event.c.seq > after).order_by(moment_event.c.seq).limit(most)
+        return [_event(*tuple(row)) for row in await read.rows(stmt)]
 
     async def past(
         self, read: Read, types: Sequence[str], since: int, up_to: int, *, after: int = 0, most: int = 100_000
@@ -157,8 +163,8 @@ class Moments:
             & moment_event.c.type.in_(types)
             & moment_event.c.seq.between(after + 1, up_to)
         )
-        rows = await read.rows(select(moment_event).where(chosen).order_by(moment_event.c.seq).limit(most))
-        return [_event(row) for row in rows]
+        rows = await read.rows(select(*_JOURNALLED).where(chosen).order_by(moment_event.c.seq).limit(most))
+        return [_event(*tuple(row)) for row in rows]
 
     async def of_customer(
         self, read: Read, customer_key: int, *, before: int, since: int = 0, most: int = 10_000
@@ -170,7 +176,8 @@ class Moments:
             & (moment_event.c.occur_ms >= since)
         )
         order = (moment_event.c.occur_ms.desc(), moment_event.c.seq.desc())
-        return [_event(row) for row in await read.rows(select(moment_event).where(chosen).order_by(*order).limit(most))]
+        rows = await read.rows(select(*_JOURNALLED).where(chosen).order_by(*order).limit(most))
+        return [_event(*tuple(row)) for row in rows]
 
     async def forget(self, tx: Write, before: int, most: int) -> int:
         """Delete at most `most` events that became known before a time and that every partition has read."""
@@ -228,9 +235,10 @@ def _rule(row: Row[Any]) -> StoredRule:
     return StoredRule(rule, row.state, row.audience, row.owner)
 
 
-def _event(row: Row[Any]) -> Journalled:
-    event = Event(row.event_id, row.type, row.customer_key, row.occur_ms, json.loads(row.fields))
-    return Journalled(row.seq, row.receive_ms, event)
+def _event(
+    seq: int, received: int, event_id: str, kind: str, customer_key: int, occurred: int, fields: str
+) -> Journalled:
+    return Journalled(seq, received, Event(event_id, kind, customer_key, occurred, _told(fields)[0]))
 
 
 def _match(row: Row[Any]) -> Match:

@@ -86,7 +86,7 @@ async def followed(target: str, token: str, url: str) -> dict[str, Any]:
     await asyncio.gather(publish(target, token, accepted), look(url, seen, total))
     first = RATE * WARM_SECONDS
     waits = [seen[f"V{number}"] - accepted[f"V{number}"] for number in range(first, total)]
-    p50, p99, most = np.percentile(waits, [50, 99, 100])
+    p50, p99, most = (float(each) for each in np.percentile(waits, [50, 99, 100]))
     connection = await asyncpg.connect(url)
     entries = await connection.fetchval("SELECT count(*) FROM points.points_entry")
     await connection.close()

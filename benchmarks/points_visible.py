@@ -20,8 +20,8 @@ import numpy as np
 from rich.console import Console
 from sqlalchemy.engine import make_url
 
-from benchmarks.points_online import PRODUCTS, TYPES, load
-from benchmarks.points_rules import CHANNELS, STAFF
+from benchmarks.points_online import PRODUCTS, load
+from benchmarks.points_rules import CHANNELS, STAFF, TYPES
 from deploy.local import platform
 from lifecircle.ingest.v1 import Event, IngestServiceStub, PublishEventsRequest
 

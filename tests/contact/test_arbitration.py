@@ -94,6 +94,7 @@ def checked(auction: Problem, solution: arbitration.Solution) -> dict[str, int]:
 
 @pytest.mark.parametrize("first", [60 * part for part in seeds(2, 16)])
 def test_no_exact_optimum_beats_a_plan_by_more_than_its_reported_gap(first: int) -> None:
+    """Invariant 14."""
     plans = 0
     for seed in range(first, first + 60):
         auction = random_problem(np.random.default_rng([20261122, seed]))
@@ -210,6 +211,7 @@ def test_no_limit_a_limit_of_none_and_a_limit_are_three_things(bound: int, conta
 
 
 def test_a_minimum_that_the_channel_cannot_carry_names_both() -> None:
+    """Invariant 15."""
     rows = [(who, 0, 0, 1.0) for who in range(6)] + [(who, 1, 1, 5.0) for who in range(6)]
     auction = problem(rows, cap=[1] * 6, group_of=[0, 1], capacity=[3, -1], most=[-1, -1], least=[4, 0])
     with pytest.raises(Refusal) as refused:

@@ -58,6 +58,7 @@ async def test_places_get_the_best_offers_each_once_and_the_last_its_default_wit
 
 
 async def test_asking_again_gives_the_same_answer_and_takes_nothing_also_in_another_process(db: Database) -> None:
+    """Invariant 3."""
     await furnish(db, rule=rules(most=5))
     first, second = await replica(db), await replica(db)
     mine = ask(1, "top", "=sms", request_id="once")
@@ -88,6 +89,7 @@ async def test_bidders_at_once_over_three_replicas_never_win_more_than_the_cap(d
 
 
 async def test_a_grant_is_used_once_expires_by_itself_and_is_then_refused(db: Database) -> None:
+    """Invariant 4."""
     clock = FakeClock(NOW)
     await furnish(db, rule=rules(most=1))
     deciding = await replica(db, clock=clock)
@@ -115,7 +117,7 @@ async def test_what_is_cancelled_may_be_granted_again_at_once(db: Database) -> N
 
 
 async def test_a_withdrawal_is_seen_by_the_very_next_decision_and_beats_a_grant_in_flight(db: Database) -> None:
-    """R000-047: nothing is sent after the withdrawal was acknowledged."""
+    """Invariant 8. R000-047: nothing is sent after the withdrawal was acknowledged."""
     await furnish(db, customers=30, rule=rules(most=9))
     replicas = [await replica(db, customers=30) for _ in range(2)]
     for customer in range(1, 31 if FULL else 16):
@@ -143,6 +145,7 @@ async def test_holdout_and_control_are_granted_nothing(db: Database) -> None:
 async def test_replicas_together_never_use_more_than_a_capacity_and_what_the_dead_had_leased_comes_back(
     db: Database,
 ) -> None:
+    """Invariant 6."""
     clock = FakeClock(NOW)
     rule = rules(most=None)
     limits = [one.__class__(**{**one.__dict__, "capacity": 100}) for one in rule.channel_limits]
@@ -171,7 +174,7 @@ async def test_everybody_sees_the_same_without_a_profile(db: Database) -> None:
 
 
 async def test_over_midnight_with_clocks_that_differ_no_day_gets_more_than_its_cap(db: Database) -> None:
-    """R001-052: a calendar cap of business days, 200 decisions around midnight by three clocks up to 90 s apart."""
+    """Invariant 1. R001-052: a calendar cap of business days, around midnight by three clocks up to 90 s apart."""
     midnight = datetime(2026, 10, 1, 16, tzinfo=NOW.tzinfo)
     await furnish(db, rule=rules(customer_caps=(CustomerCap("", 2, 1, calendar="day"), CustomerCap("", 3, 2))))
     clocks = [FakeClock(midnight) for _ in range(3)]
@@ -205,6 +208,7 @@ async def test_a_closed_campaign_is_decided_for_no_more_within_a_second(db: Data
 
 @pytest.mark.parametrize("seed", seeds(2, 100))
 async def test_no_acknowledged_grant_is_lost_when_the_process_is_killed(databases: Databases, seed: int) -> None:
+    """Invariant 5."""
     fresh = databases.fresh("contact")
     db = await Database.open(fresh.url, schema="contact", application="tests")
     await furnish(db, rule=rules(most=None, cooldown_days=0))

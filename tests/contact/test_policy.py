@@ -51,6 +51,7 @@ def capped(*caps: CustomerCap) -> Policy:
 def test_who_gets_what_room_there_is_never_exceeds_the_cap_in_any_window(
     most: int, window: int, wishes: list[int]
 ) -> None:
+    """Invariant 1."""
     rule = capped(CustomerCap("", most, window))
     sent: list[tuple[date, int]] = []
     for wish in wishes:  # in any order of days: late plans, and plans for later days made earlier
@@ -79,6 +80,7 @@ def test_a_level_goes_by_its_own_caps_and_others_by_those_for_all() -> None:
 
 
 def test_no_cap_a_cap_of_none_and_no_word_on_a_level_are_three_things() -> None:
+    """Invariant 12."""
     assert capped(CustomerCap("", None, 30)).room("B", [(DAY, 100)], DAY) == UNLIMITED
     assert capped(CustomerCap("", 0, 30)).room("B", (), DAY) == 0
     assert capped(CustomerCap("A", 5, 30)).room("B", (), DAY) == 0  # a level that nobody thought of is left in peace
@@ -150,7 +152,7 @@ def test_a_cap_of_a_channel_counts_and_binds_that_channel_alone() -> None:
 
 
 def test_service_and_care_pass_what_binds_marketing_use_none_of_it_up_and_have_bounds_of_their_own() -> None:
-    """R001-010: an outage is told to a customer whose marketing cap is reached, at night, without consent."""
+    """Invariant 11. R001-010: an outage is told to whose marketing cap is reached, at night, without consent."""
     rule = policy(
         limit("sms"),
         customer_caps=(CustomerCap("", 1, 30), CustomerCap("", 2, 1, purpose=SERVICE)),

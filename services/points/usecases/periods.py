@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from services.kit import domains, idempotency, jobs
+from services.kit import domains, idempotency, jobs, operations
 from services.kit.clock import Clock
 from services.kit.db import Database, Read, Write
 from services.kit.idempotency import RequestKey
@@ -221,6 +221,9 @@ class Periods:
                      for name, day, each, _ in published}  # fmt: skip
             month = await months.load(read, self.store, period_id)
             adjustments = table(ADJUSTMENT, await self.store.months.adjustments(read, period_id))
+        async with self.db.begin() as tx:
+            await operations.record(tx, "points.ExportPeriod", period_id, sha256=period.accrual_sha256)
+            await tx.commit()
         file = await asyncio.to_thread(archive, period_id, self.zone.key, period.accrual_sha256, rules, month.table,
                                        month.held, adjustments)  # fmt: skip
         with file:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyroaring import BitMap
 
-from services.kit import idempotency
+from services.kit import idempotency, operations
 from services.kit.clock import Clock
 from services.kit.db import Database, Read
 from services.kit.idempotency import RequestKey
@@ -165,6 +165,7 @@ class AudienceDesk:
             await self._store.audit(
                 tx, now=self._clock(), caller=caller, what=what, customers=len(found), purpose=purpose
             )
+            await operations.record(tx, "portrait.ExportAudience", what, customers=len(found), purpose=purpose)
             await tx.commit()
         sink = _Parts()
         writer = pa.ipc.new_stream(pa.PythonFile(sink, "w"), _SCHEMA)

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
-from services.kit import domains
+from services.kit import domains, operations
 from services.kit.db import Database
 from services.recommend import refusals, store
 from services.recommend.domain.evaluation import auc
@@ -95,7 +95,11 @@ class Browsing:
 
     async def export(self, matrix_id: str, product_ids: Sequence[str], most_rank: int) -> AsyncIterator[bytes]:
         """An Arrow IPC stream in pieces, a file of the matrix at a time. Raises matrix_not_found."""
-        _, files = await self._matrix(matrix_id)
+        matrix, files = await self._matrix(matrix_id)
+        async with self._db.begin() as tx:
+            told = ",".join(product_ids) or "all"
+            await operations.record(tx, "recommend.ExportMatrix", matrix.matrix_id, products=told, most_rank=most_rank)
+            await tx.commit()
         pieces = self._reader.export(files, list(product_ids), most_rank, domains.current(), await self._gone())
         while (piece := await asyncio.to_thread(next, pieces, b"")) != b"":
             yield piece

@@ -11,6 +11,7 @@ from services.portrait.domain.calendar import Window, WorkCalendar
 from services.portrait.domain.run import KeptDay, LakeFile
 from services.portrait.domain.tag import Catalogue
 from services.portrait.lake import Base, Lake, read_base
+from services.portrait.lake.city import cells_table, places_of_cells
 from services.portrait.lake.days import Reading, read_day
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from services.portrait.usecases.days import samples
@@ -118,3 +119,17 @@ def test_samples_are_kept_by_day(town: Town, tmp_path: Path) -> None:
     again, same = samples(signalling, ZONE, lake, first.used)
     assert not again.fresh
     assert [each.num_rows for each in same] == [each.num_rows for each in tables]
+
+
+def test_the_map_of_a_run_is_kept_as_it_is_read(base: Base, tmp_path: Path) -> None:
+    """Cells with their places, a shared one with the weightiest; those that serve none are left out."""
+    table = cells_table(base.cells, base.places)
+    told = places_of_cells(Lake(tmp_path.as_uri()).write("cells.parquet", table, -1))
+    number, cells = base.cells.cells.place[-1], base.cells.cells
+    assert len(told) == int((number >= 0).sum())
+    for at, cell in enumerate(base.cells.cell_id.tolist()):
+        if 0 <= number[at] < len(base.places):
+            assert told[cell]["place_id"] == base.places.place_id[number[at]]
+        elif number[at] >= 0:
+            first = cells.shared.first[number[at] - len(base.places)]
+            assert told[cell]["place_id"] == base.places.place_id[cells.shared.place[first]]

@@ -87,7 +87,7 @@ class Work:
             wrote = self.lake.write(f"{feed}.parquet", table, -1)
             self.files[feed] = [LakeFile(wrote.uri, wrote.rows, wrote.sha256, -1, date(2026, 9, 20))]
         self.ids = iter(f"job-{number}" for number in range(1_000))
-        told: tuple[Any, ...] = (lambda: NOW, lambda: next(self.ids))
+        told: tuple[Any, Any] = (lambda: NOW, lambda: next(self.ids))
         self.segments = SegmentDesk(db, Segments(), Runs(), *told)
         self.latent = LatentDesk(db, Latent(), Runs(), *told)
         self.clustering = Clustering(db, Segments(), Runs(), self.snapshot, lambda: NOW)
@@ -157,7 +157,8 @@ async def work(db: Database, tmp_path: Path) -> AsyncIterator[Work]:
 @pytest.fixture
 async def served(work: Work, serving: Serve) -> AsyncIterator[Served]:
     nobody: Any = None
-    api = PortraitApi(*[nobody] * 8, asyncio.Event(), segment_desk=work.segments, latent_desk=work.latent)
+    eight = (nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody)
+    api = PortraitApi(*eight, asyncio.Event(), segment_desk=work.segments, latent_desk=work.latent)
     async with serving(
         "portrait",
         register=lambda server: v1.add_PortraitServiceServicer_to_server(api, server),

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import numpy as np
+import pyarrow as pa
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -21,9 +23,12 @@ from services.kit.ids import system_ids
 from services.portrait.api import RIGHTS, PortraitApi, encode_contacts, encode_offers
 from services.portrait.domain.moment import Engine, Event
 from services.portrait.domain.moment.codec import unpacked
+from services.portrait.domain.run import Run
 from services.portrait.domain.tag import Catalogue
+from services.portrait.lake import Lake
 from services.portrait.store import Audiences, HotPortraits, Moments, Partitions, Planning, Projections, Runs
 from services.portrait.store.forgetting import Forgotten
+from services.portrait.store.runs import Published
 from services.portrait.usecases import (
     AudienceDesk,
     Indexes,
@@ -35,6 +40,7 @@ from services.portrait.usecases import (
     Reading,
     WholePortraits,
 )
+from services.portrait.usecases.whereabouts import CELLS
 from tests.fixtures.serving import Serve, Served, refused
 from tests.portrait.desks import desks
 from tests.portrait.test_api import RULE, publish
@@ -214,6 +220,38 @@ async def test_who_is_erased_leaves_engines_and_snapshots(here: Here, served: Se
     async with here.db.begin() as tx:
         await tx.execute(text("DELETE FROM erased_customer"))
         await tx.commit()
+
+
+async def test_an_event_that_tells_a_cell_is_told_its_place(here: Here, served: Served, tmp_path: Path) -> None:
+    """R003-024: a rule on a class of places holds for events of which the network knows the cell alone."""
+    lac, cell = 41_024, 77
+    table = pa.table({"cell_id": [lac << 28 | cell], "place_id": ["PL1"], "place_class": ["tra.air.terminal"],
+                      "town": ["t"]})  # fmt: skip
+    file = Lake(tmp_path.as_uri()).write("cells.parquet", table, -1)
+    async with here.db.begin() as tx:
+        run = Run("with-cells", date(2026, 9, 1), date(2026, 9, 30), 0, 0, 0, "ab" * 32)
+        run_no = await Runs().put(tx, Published(run, "job", "v", "d", {}), now())
+        assert run_no is not None
+        await Runs().put_files(tx, run_no, {CELLS: [file]})
+        await Runs().make_current(tx, run_no)
+        await tx.commit()
+    ask = stub(served)
+    await published(ask, "airport", happened("location.changed", place_class="tra.air.terminal"))
+    async with here.worker("one"):
+        await here.tell(
+            [
+                here.event(7, "location.changed", lac=float(lac), cell=float(cell)),
+                here.event(8, "location.changed", cell_id=str(lac << 28 | cell)),
+                here.event(9, "location.changed", lac=1.0, cell=2.0),
+                here.event(10, "location.changed", lac=float(lac), cell=float(cell), place_class="res.house.dorm"),
+                here.event(11, "behaviour.web", lac=float(lac), cell=float(cell)),
+            ]
+        )
+        found = await watched(ask, 2, 30)
+        assert sorted(each.customer_key for each in found) == [7, 8]
+    async with here.db.read() as read:
+        fields = await read.value(text("SELECT fields FROM moment_event WHERE customer_key = 7"))
+    assert json.loads(fields)["place_id"] == "PL1"
 
 
 async def test_two_workers_share_and_one_may_die(here: Here, served: Served) -> None:

@@ -38,6 +38,23 @@ def visits_table(visits: Visits, customer_key: npt.NDArray[np.int64], places: Pl
                      "start": visits.start, "end": visits.end})  # fmt: skip
 
 
+def cells_table(examined: Examined, places: Places) -> pa.Table:
+    """The map as a run reads it on its last day: the place of each cell that serves one, of several the weightiest."""
+    cells = examined.cells
+    number = cells.place[-1] if len(cells.place) else np.empty(0, np.int32)
+    heaviest = np.append(cells.shared.place[cells.shared.first[:-1]], np.int32(-1))
+    place = np.where(number >= len(places), heaviest[np.where(number >= len(places), number - len(places), -1)], number)
+    there = np.flatnonzero(place >= 0)
+    return pa.table({"cell_id": examined.cell_id[there], **_place(places, place[there])})
+
+
+def places_of_cells(file: LakeFile) -> dict[int, dict[str, str]]:
+    """What cells_table() said, by cell: place_id, place_class, town."""
+    table = read(file, ["cell_id", "place_id", "place_class", "town"])
+    rows = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
+    return {cell: {"place_id": place, "place_class": kind, "town": town} for cell, place, kind, town in rows}
+
+
 def areas_table(dwell: DwellDays, workdays: npt.NDArray[np.bool_], places: Places) -> pa.Table:
     """The dwell areas of one bucket."""
     found = crowd.areas(dwell, workdays, len(places))

@@ -26,6 +26,7 @@ from services.portrait.domain.readiness import Inputs, ReadinessRule
 from services.portrait.domain.run import TABLES, LakeFile, Portrait, Run
 from services.portrait.domain.tag import Catalogue
 from services.portrait.lake import Beside, Lake, ResultReader, packing, read_base
+from services.portrait.lake.city import cells_table
 from services.portrait.lake.details import contacts_table
 from services.portrait.lake.files import read as read_table
 from services.portrait.lake.files import remove
@@ -40,6 +41,7 @@ from services.portrait.usecases.bucket import Outcome, Work, compute
 from services.portrait.usecases.city import rows_of
 from services.portrait.usecases.days import Days, samples
 from services.portrait.usecases.shelf import Shelf
+from services.portrait.usecases.whereabouts import CELLS
 
 KIND = "compute"
 PUBLISHED = "run.published"
@@ -270,7 +272,14 @@ class Computing:
             places = await asyncio.to_thread(
                 self._lake.write, f"portrait/places/run={run.run_id}/places.parquet", places_table(work.base.places), -1
             )
-            await self._publish_rows(running, published, outcomes, rows, bearers, pack, city, places)
+            cells = await asyncio.to_thread(
+                self._lake.write,
+                f"portrait/cells/run={run.run_id}/cells.parquet",
+                cells_table(work.base.cells, work.base.places),
+                -1,
+            )
+            others = {PACK: [pack], "places": [places], CELLS: [cells]}
+            await self._publish_rows(running, published, outcomes, rows, bearers, others, city)
 
     async def _publish_rows(
         self,
@@ -279,9 +288,8 @@ class Computing:
         outcomes: Sequence[Outcome],
         rows: BinaryIO,
         bearers: Bearers,
-        pack: LakeFile,
+        others: Mapping[str, Sequence[LakeFile]],
         city: CityRows,
-        places: LakeFile,
     ) -> None:
         run = published.run
         async with self._db.begin(statement_seconds=_PUBLISH_SECONDS) as tx:
@@ -291,7 +299,7 @@ class Computing:
                 await tx.commit()
                 return
             tables = {kind: [each.files[kind] for each in outcomes] for kind in TABLES}
-            await self._runs.put_files(tx, run_no, {**tables, PACK: [pack], "places": [places]})
+            await self._runs.put_files(tx, run_no, {**tables, **others})
             for _ in outcomes:
                 await self._runs.copy_portraits(tx, run_no, await asyncio.to_thread(pickle.load, rows))
             await self._audiences.put_bitmaps(tx, run_no, bearers)

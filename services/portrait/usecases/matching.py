@@ -19,11 +19,12 @@ from services.kit.waiting import pause
 from services.portrait.domain.audience import expression_of
 from services.portrait.domain.moment import Engine, Event, Match, Rule
 from services.portrait.domain.moment.codec import packed, unpacked
-from services.portrait.store import Moments, Partitions
+from services.portrait.store import Moments, Partitions, Runs
 from services.portrait.store.forgetting import Forgotten
 from services.portrait.store.moments import Journalled, StoredRule
 from services.portrait.store.partitions import Taken
 from services.portrait.usecases.audiences import AudienceDesk
+from services.portrait.usecases.whereabouts import Whereabouts
 
 _BATCH = 5000
 _IDLE_SECONDS = 0.1
@@ -81,11 +82,14 @@ class Matching:
         self._members: dict[tuple[str, int], BitMap] = {}
         self._members_at = float("-inf")
         self._forgotten = Forgotten()
+        self._where = Whereabouts(db, Runs())
         self._gone: frozenset[int] = frozenset()
 
     async def journal(self, tx: Write, events: Sequence[tuple[Event, int]]) -> None:
         """Take events with the time (milliseconds) at which each became known; the caller commits, with its cursor."""
-        about = [(event, received) for event, received in events if event.customer_key > 0]
+        if not self._where.looked:
+            await self._where.refresh()
+        about = [(self._where.told(event), received) for event, received in events if event.customer_key > 0]
         if about:
             await self._moments.journal(tx, about)
 
@@ -177,6 +181,8 @@ class Matching:
         now, members = asyncio.get_running_loop().time(), dict(self._members)
         again = now - self._members_at >= _MEMBERS_SECONDS
         self._members_at = now if again else self._members_at
+        if again:
+            await self._where.refresh()
         for each in active:
             if each.audience is not None and (again or (each.rule.rule_id, each.rule.version) not in members):
                 try:

@@ -60,13 +60,17 @@ class Told:
         return self._written[0]
 
     @functools.cached_property
+    def moment(self) -> int:
+        """The time in microseconds since 1970."""
+        return (self.occur_time - _EPOCH) // _MICROSECOND
+
+    @functools.cached_property
     def digest(self) -> bytes | None:
         """What event_digest() in Postgres gives of it; None when that cannot be said from here."""
         attributes, is_canonical = self._written
-        moment = (self.occur_time - _EPOCH) // _MICROSECOND
-        if not is_canonical or moment < 0:
+        if not is_canonical or self.moment < 0:
             return None
-        epoch = f"{moment // 1_000_000}.{moment % 1_000_000:06}"
+        epoch = f"{self.moment // 1_000_000}.{self.moment % 1_000_000:06}"
         return _md5(f"{self.type}|{self.customer_key}|{epoch}|{attributes}".encode()).digest()
 
     @functools.cached_property

@@ -38,12 +38,18 @@ def told_rows(told: Sequence[tuple[str, Told]], orgs: Mapping[int, str], same: S
     events = [event for _, event in told]
     columns = {
         "event_id": [event_id for event_id, _ in told],
-        **dict(zip(_CONTENT, content_of(events), strict=True)),
+        "source": [each.source for each in events],
+        "source_event_id": [each.source_event_id for each in events],
+        "type": [each.type for each in events],
+        "customer_key": [each.customer_key for each in events],
         "org_id": [orgs[each.customer_key] for each in events],
+        "occur_time": [each.moment for each in events],
+        "attributes": [each.attributes_json for each in events],
         "digest": [each.digest for each in events],
     }
+    rows = pl.DataFrame(columns, schema=_TOLD).with_columns(pl.col("occur_time").cast(pl.Datetime("us", "UTC")))
     names = [name for name in _LOG_COLUMNS if name != "line"]
-    return _parts(pl.DataFrame(columns, schema=_TOLD), {**same, "delivery_id": ""}, names)
+    return _parts(rows, {**same, "delivery_id": ""}, names)
 
 
 def content_of(told: Sequence[Told]) -> list[list[Any]]:
@@ -68,13 +74,13 @@ def _parts(rows: pl.DataFrame, same: Same, log: list[str]) -> list[Part]:
     ]
 
 
-_CONTENT = ("source", "source_event_id", "type", "customer_key", "occur_time", "attributes")
 _KEY_COLUMNS = ["source", "source_event_id", "event_id", "digest", "receive_time"]
 _LOG_COLUMNS = [
     "event_id", "source", "source_event_id", "type", "customer_key", "org_id", "occur_time", "receive_time",
     "attributes", "delivery_id", "line", "traceparent",
 ]  # fmt: skip
 _TOLD = pl.Schema(
-    dict.fromkeys(("event_id", *_CONTENT, "org_id"), pl.String())
-    | {"customer_key": pl.Int64(), "occur_time": pl.Datetime("us", "UTC"), "digest": pl.Binary()}
+    dict.fromkeys(("event_id", "source", "source_event_id", "type"), pl.String())
+    | {"customer_key": pl.Int64(), "org_id": pl.String(), "occur_time": pl.Int64()}
+    | {"attributes": pl.String(), "digest": pl.Binary()}
 )

@@ -1,7 +1,8 @@
 """`make images-test`: builds every service's image, runs each hardened, and plays the campaign journey on all six.
 
-The images join a platform of one machine: PostgreSQL and Envoy as `make up` starts them, each service's process
-replaced by a container of its image under the same settings. Outside of CI; the figures are kept in benchmarks/results.
+Twice: on a platform of one machine, where each service's process is replaced by a container of its image under the same
+settings, and, without Docker, on the chart's rendered `minimal` example by `podman kube play`. Outside of CI; the
+figures are kept in benchmarks/results.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks import record
+from deploy.images import apart, kube
 from deploy.images.engine import USER, Engine, NoEngine, found
 from deploy.local import platform, processes, services
 from deploy.local.keys import SERVICES
@@ -59,7 +63,8 @@ def main() -> int:
         print(f"images are not tested: {reason}")
         return 0
     print(f"kept in {record.keep('images', figures)}")
-    return 0 if figures["journey"]["passed"] else 1
+    journeys = [figures["journey"], *([figures["kube_play"]["journey"]] if "kube_play" in figures else [])]
+    return 0 if all(each["passed"] for each in journeys) else 1
 
 
 def _measure(engine: Engine, *, built: bool, customers: int) -> dict[str, Any]:
@@ -79,10 +84,18 @@ def _measure(engine: Engine, *, built: bool, customers: int) -> dict[str, Any]:
                 _output(engine.command(tag, ["-c", _INSIDE], {}, context, entry="python")).splitlines()[-1]
             )
             seconds = round(time.monotonic() - began, 1)
+            figures["revision"] = engine.revision(tag)
             figures["images"][service] = {"megabytes": engine.megabytes(tag), "seconds": seconds, **inside}
             _judge(service, inside)
             print(f"{service}: {figures['images'][service]}", flush=True)
-    figures["journey"] = _journey(engine, images, customers)
+    with _state(customers) as state:
+        figures["journey"] = _journey(engine, images, state, customers)
+    if engine.name != "docker":  # whose users have kind for this
+        with _state(customers) as state, tempfile.TemporaryDirectory(dir=engine.store.parent) as play:
+            machine = apart.entered(engine.store.parent / "apart", engine.store, Path(play), kube.PROGRAMS)
+            with machine as there:
+                figures["kube_play"] = kube.measure(there, Path(play), state, customers)
+            print(f"kube play: {figures['kube_play']}", flush=True)
     return figures
 
 
@@ -101,34 +114,40 @@ def _judge(service: str, inside: dict[str, Any]) -> None:
         raise NoEngine(f"the image of {service} is not as it should be: {wrong}")
 
 
-def _journey(engine: Engine, images: dict[str, str], customers: int) -> dict[str, Any]:
-    """The campaign journey on a platform whose services are containers."""
+@contextmanager
+def _state(customers: int) -> Iterator[Path]:
+    """A state folder with a city in it."""
     with tempfile.TemporaryDirectory(prefix="lifecircle-images-") as name:
         state = Path(name) / "state"
         city = ["--customers", str(customers), "--days", "30", "--seed", "7"]
         where = ["--out", str(state / "city" / "files"), "--truth", str(state / "city" / "truth")]
         subprocess.run([sys.executable, "-m", "city", *city, *where], cwd=ROOT, check=True, capture_output=True)
-        run, _ = platform.up(state, port=0)
-        running: dict[str, subprocess.Popen[bytes]] = {}
-        try:
-            for service, tag in images.items():
-                running[service] = _replace(engine, run, service, tag)
-                print(f"{service}: a container answers its health by gRPC", flush=True)
-            began = time.monotonic()
-            played = subprocess.run(
-                [sys.executable, "clients/python/examples/journey.py", "--state", str(state)],
-                cwd=ROOT, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            seconds = round(time.monotonic() - began, 1)
-            if played.returncode != 0:
-                print(played.stdout[-3000:], played.stderr[-2000:], sep="\n")
-            ended = {service: _stopped(child) for service, child in running.items()}
-            return {"passed": played.returncode == 0, "seconds": seconds, "customers": customers, "exit_status": ended}
-        finally:
-            for child in running.values():
-                if child.poll() is None:
-                    child.terminate()
-            platform.down(state)
+        yield state
+
+
+def _journey(engine: Engine, images: dict[str, str], state: Path, customers: int) -> dict[str, Any]:
+    """The campaign journey on a platform whose services are containers."""
+    run, _ = platform.up(state, port=0)
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for service, tag in images.items():
+            running[service] = _replace(engine, run, service, tag)
+            print(f"{service}: a container answers its health by gRPC", flush=True)
+        began = time.monotonic()
+        played = subprocess.run(
+            [sys.executable, "clients/python/examples/journey.py", "--state", str(state)],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        seconds = round(time.monotonic() - began, 1)
+        if played.returncode != 0:
+            print(played.stdout[-3000:], played.stderr[-2000:], sep="\n")
+        ended = {service: _stopped(child) for service, child in running.items()}
+        return {"passed": played.returncode == 0, "seconds": seconds, "customers": customers, "exit_status": ended}
+    finally:
+        for child in running.values():
+            if child.poll() is None:
+                child.terminate()
+        platform.down(state)
 
 
 def _replace(engine: Engine, run: Run, service: str, tag: str) -> subprocess.Popen[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Engine:
             context / "deploy/Dockerfile",
         ]
         if self.name == "docker":
-            _run(["docker", "build", "--quiet", *told, "-t", tag, context])
+            run(["docker", "build", "--quiet", *told, "-t", tag, context])
             return
         options = [
             "bud",
@@ -58,23 +59,21 @@ class Engine:
             "--pull-never",
             f"--volume={_TRUSTED}:{_TRUSTED}:ro",
         ]
-        _run([*self._buildah(), *options, *told, "-t", tag, context])
+        run([*self._buildah(), *options, *told, "-t", tag, context])
 
     def base_image(self) -> None:
         """Makes sure of the base image."""
         if self.name == "docker" or self.has(BASE):
             return
         tar = self.store.parent / "base.tar"
-        sources = [path for path in Path("/etc/apt").rglob("*") if path.suffix in (".list", ".sources")]
-        listed = [path for path in sources if path.is_file() and path.stat().st_size]
-        suite = _output(["sh", "-c", ". /etc/os-release && echo $VERSION_CODENAME"])
         what = "--include=python3,ca-certificates,libgomp1"
-        _run(["mmdebstrap", "--quiet", "--variant=minbase", what, suite, tar, *listed])
+        with apt_sources(_suite()) as sources:
+            run(["mmdebstrap", "--quiet", "--variant=minbase", what, _suite(), tar, *sources])
         made = _output([*self._buildah(), "from", "--pull-never", "scratch"])
-        _run([*self._buildah(), "add", "--quiet", made, tar, "/"])
+        run([*self._buildah(), "add", "--quiet", made, tar, "/"])
         inside = ["run", "--isolation=chroot", f"--volume={_TRUSTED}:{_TRUSTED}:ro", made, "sh", "-c", _SETUP]
-        _run([*self._buildah(), *inside])
-        _run([*self._buildah(), "commit", "--quiet", "--rm", made, BASE])
+        run([*self._buildah(), *inside])
+        run([*self._buildah(), "commit", "--quiet", "--rm", made, BASE])
         tar.unlink()
 
     def has(self, tag: str) -> bool:
@@ -82,12 +81,13 @@ class Engine:
         words = ["docker", "image", "inspect", tag] if self.name == "docker" else [*self._buildah(), "inspect", tag]
         return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
+    def revision(self, tag: str) -> str:
+        """The commit that an image was built from, as its label says."""
+        return self._inspected(tag, '{{index .Config.Labels "org.opencontainers.image.revision"}}')
+
     def megabytes(self, tag: str) -> float:
         """How large an image is."""
-        if self.name == "docker":
-            return round(int(_output(["docker", "image", "inspect", "-f", "{{.Size}}", tag])) / 1e6, 1)
-        kept = [f"--root={self.store}", f"--runroot={self.store}.run"]
-        return round(int(_output(["podman", *kept, "image", "inspect", "-f", "{{.Size}}", tag])) / 1e6, 1)
+        return round(int(self._inspected(tag, "{{.Size}}")) / 1e6, 1)
 
     def command(
         self, tag: str, words: Sequence[str], environ: Mapping[str, str], mount: Path, entry: str = ""
@@ -110,6 +110,10 @@ class Engine:
         apart = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
         return ["unshare", "-m", "--propagation=private", "sh", "-c", apart, "sh", *podman]
 
+    def _inspected(self, tag: str, what: str) -> str:
+        kept = [] if self.name == "docker" else [f"--root={self.store}", f"--runroot={self.store}.run"]
+        return _output(["docker" if self.name == "docker" else "podman", *kept, "image", "inspect", "-f", what, tag])
+
     def _buildah(self) -> list[str]:
         return ["buildah", f"--root={self.store}", f"--runroot={self.store}.run"]
 
@@ -128,7 +132,25 @@ def found(store: Path) -> Iterator[Engine]:
     yield Engine("buildah and podman", "Debian's Python by mmdebstrap, not the official image", store)
 
 
-def _run(words: Sequence[str | Path]) -> None:
+@contextmanager
+def apt_sources(suite: str) -> Iterator[list[Path]]:
+    """Gives copies of the machine's own apt sources, saying `suite` where they name the machine's release."""
+    found = [path for path in Path("/etc/apt").rglob("*") if path.suffix in (".list", ".sources")]
+    with tempfile.TemporaryDirectory() as folder:
+        copies = []
+        for number, path in enumerate(path for path in found if path.is_file() and path.stat().st_size):
+            copies.append(Path(folder) / f"{number}{path.suffix}")
+            copies[-1].write_text(path.read_text().replace(_suite(), suite))
+        yield copies
+
+
+def _suite() -> str:
+    """The name of this machine's Debian."""
+    return _output(["sh", "-c", ". /etc/os-release && echo $VERSION_CODENAME"])
+
+
+def run(words: Sequence[str | Path]) -> None:
+    """Runs a command to its end. Raises NoEngine with what it said last."""
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise NoEngine(f"{words[0]} failed: {(done.stderr or done.stdout).strip()[-800:]}")

@@ -93,8 +93,13 @@ def serving(port: int, *, service: str = "", secure: Certificates | None = None)
 
     A replica's own port speaks mutual TLS; `secure` shows it Envoy's identity.
     """
+    return serving_at(f"{HOST}:{port}", service=service, secure=secure)
+
+
+def serving_at(target: str, *, service: str = "", secure: Certificates | None = None) -> bool:
+    """Asks the health service at host:port; see `serving`."""
     metadata = ((SERVICE_HEADER, service),) if service else ()
-    with _channel(f"{HOST}:{port}", secure) as channel:
+    with _channel(target, secure) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

@@ -90,7 +90,7 @@ def _fill(message: Message, choice: int, deep: int) -> None:
             setattr(message, field.name, _value(field, 1))
 
 
-def _map(message: Message, field: FieldDescriptor) -> None:
+def _map(message: Message, field: Any) -> None:
     key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
     held = getattr(message, field.name)
     if value.message_type is None:
@@ -99,7 +99,7 @@ def _map(message: Message, field: FieldDescriptor) -> None:
         _fill(held[_value(key, 1)], 0, 1)
 
 
-def _value(field: FieldDescriptor, number: int) -> Any:
+def _value(field: Any, number: int) -> Any:
     if field.enum_type is not None:
         return field.enum_type.values[-1].number
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:

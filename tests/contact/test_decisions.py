@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from services.contact.domain import reservation
+from services.contact.domain.fact import Opening
 from services.contact.domain.policy import CustomerCap
 from services.contact.domain.reservation import CANCELLED, CONFIRMED, LIFE, RESERVED
 from services.contact.store import Store
@@ -106,6 +107,25 @@ async def test_a_grant_is_used_once_expires_by_itself_and_is_then_refused(db: Da
         await deciding.cancel(again.decided.grant_id)
     clock.now += timedelta(days=1)
     assert won(await deciding.decide(ask(1))) == [""]  # confirmed stays
+
+
+async def test_what_comes_of_a_grant_is_found_by_its_token_and_an_opening_counts_for_it(db: Database) -> None:
+    """R002-083: outcomes carry the attribution token of a decision back."""
+    await furnish(db, rule=rules(most=5))
+    deciding = await replica(db)
+    [one], [other] = await deciding.decide(ask(1)), await deciding.decide(ask(2))
+    await deciding.confirm(one.decided.grant_id)
+    store, opened = Store(), Opening(1, "P01", NOW + timedelta(days=2))
+    async with db.begin() as tx:
+        tokens = [one.attribution_token, other.attribution_token]
+        assert await store.attributions.contacts_of_tokens(tx, tokens) == {tokens[0]: one.decided.grant_id}
+        known = (await store.attributions.known(tx, [one.decided.grant_id]))[one.decided.grant_id]
+        assert (known.customer_key, known.campaign_id, known.channel) == (1, "campaign-秋季", "sms")
+        times = await store.attributions.attribute(tx, [opened, Opening(2, "P01", opened.open_time)], NOW)
+        assert times == [(one.decided.grant_id, opened.open_time)]
+        assert await store.outcomes.unmatched(tx, [one.decided.grant_id, other.decided.grant_id]) == [
+            other.decided.grant_id
+        ]
 
 
 async def test_what_is_cancelled_may_be_granted_again_at_once(db: Database) -> None:

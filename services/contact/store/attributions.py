@@ -12,15 +12,19 @@ from services.kit.db import Read, Write
 
 _KNOWN = text(
     """
-    SELECT asked.contact_id, coalesce(contact.customer_key, made.customer_key, 0) AS customer_key,
-        coalesce(contact.campaign_id, made.campaign_id, '') AS campaign_id,
-        coalesce(contact.offer_id, '') AS offer_id, coalesce(contact.product_id, made.product_id, '') AS product_id,
-        CASE WHEN made.order_id IS NOT NULL THEN 'order' ELSE coalesce(contact.channel, '') END AS channel,
-        coalesce(made.contact_time, contact.contact_time) AS contact_time,
+    SELECT asked.contact_id,
+        coalesce(contact.customer_key, made.customer_key, decision.customer_key, 0) AS customer_key,
+        coalesce(contact.campaign_id, made.campaign_id, decision.campaign_id, '') AS campaign_id,
+        coalesce(contact.offer_id, decision.offer_id, '') AS offer_id,
+        coalesce(contact.product_id, made.product_id, decision.product_id, '') AS product_id,
+        CASE WHEN made.order_id IS NOT NULL THEN 'order' ELSE coalesce(contact.channel, decision.channel, '') END
+            AS channel,
+        coalesce(made.contact_time, contact.contact_time, decision.decide_time) AS contact_time,
         coalesce(made.order_id, '') AS order_id, coalesce(made.staff_id, '') AS staff_id
     FROM unnest(CAST(:ids AS text[])) AS asked (contact_id)
     LEFT JOIN contact USING (contact_id)
     LEFT JOIN marketing_order AS made USING (contact_id)
+    LEFT JOIN decision ON decision.grant_id = asked.contact_id AND decision.state = 'CONFIRMED'
     """
 )
 
@@ -36,6 +40,9 @@ _ATTRIBUTE = text(
         UNION ALL
         SELECT told.*, made.contact_id, made.org_id, made.contact_time
         FROM told JOIN marketing_order AS made USING (customer_key, product_id) WHERE made.contact_time IS NOT NULL
+        UNION ALL
+        SELECT told.*, made.grant_id, made.org_id, made.decide_time
+        FROM told JOIN decision AS made USING (customer_key, product_id) WHERE made.state = 'CONFIRMED'
     ), last AS (
         SELECT DISTINCT ON (customer_key, product_id, open_time) * FROM touched
         WHERE open_time >= contact_time AND open_time < contact_time + CAST(:window AS interval)
@@ -55,6 +62,11 @@ _BY_TOKEN = text(
     SELECT encode(substring(sha256(('attribution|' || contact_id)::bytea) FOR 12), 'hex') AS token, contact_id
     FROM contact
     WHERE encode(substring(sha256(('attribution|' || contact_id)::bytea) FOR 12), 'hex') = ANY(CAST(:tokens AS text[]))
+    UNION ALL
+    SELECT encode(substring(sha256(('attribution|' || grant_id)::bytea) FOR 12), 'hex'), grant_id
+    FROM decision
+    WHERE encode(substring(sha256(('attribution|' || grant_id)::bytea) FOR 12), 'hex') = ANY(CAST(:tokens AS text[]))
+        AND state = 'CONFIRMED'
     """
 )
 

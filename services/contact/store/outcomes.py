@@ -110,6 +110,7 @@ class Outcomes:
         stmt = text(
             "SELECT told.contact_id FROM unnest(CAST(:ids AS text[])) AS told (contact_id) WHERE NOT EXISTS "
             "(SELECT FROM contact WHERE contact.contact_id = told.contact_id AND contact.state = 'HANDED_OVER') "
+            "AND NOT EXISTS (SELECT FROM decision WHERE grant_id = told.contact_id AND state = 'CONFIRMED') "
             "ORDER BY told.contact_id"
         )
         return [row.contact_id for row in await read.rows(stmt, {"ids": sorted(set(contact_ids))})]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -221,3 +222,14 @@ async def test_a_file_of_an_object_storage_is_fetched_once(house: House, storage
 
 async def test_a_storage_that_is_not_there_is_said_and_left(house: House) -> None:
     assert await look(house, Source("bucket", "file:///nowhere/at/all")) == 0
+
+
+async def test_an_object_of_several_pieces_comes_whole(storage: str, tmp_path: Path) -> None:
+    client = boto3.client("s3", endpoint_url=storage)
+    client.create_bucket(Bucket="large")
+    data = random.Random(7).randbytes((20 << 20) + 7)
+    client.put_object(Bucket="large", Key="out/LARGE.TXT", Body=data)
+    async with place_of(Source("bucket", "s3://large/out", endpoint=storage)).open() as folder:
+        assert [each.size for each in await folder.files()] == [len(data)]
+        await folder.fetch("LARGE.TXT", tmp_path / "large")
+    assert (tmp_path / "large").read_bytes() == data

@@ -49,7 +49,7 @@ class Lake:
         frames = []
         for file in files:
             with self.files.open(file.path) as opened:
-                frames.append(pl.read_parquet(opened, columns=[column]).unique())
+                frames.append(pl.DataFrame(pq.read_table(opened, columns=[column])).unique())  # of a store that alone
         return pl.concat(frames).unique().to_series().cast(pl.String)
 
     def rows(self, path: str) -> pl.DataFrame:

@@ -6,6 +6,7 @@ that may be over at the next look: a host that is down, a key that is refused, a
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from services.ingest.domain.upload import Remote, Source
 
 _CONNECT_SECONDS = 15
 _SILENCE_SECONDS = 30
+_PIECE_BYTES = 8 << 20
 
 
 class Unreachable(Exception):
@@ -142,7 +144,16 @@ class _StorageFolder:
 
     async def fetch(self, name: str, to: Path) -> None:
         with _reaching(self._source, Exception):
-            await asyncio.to_thread(self._storage.get_file, f"{self._prefix}/{name}", str(to))
+            await asyncio.to_thread(_copy, self._storage, f"{self._prefix}/{name}", to)
+
+
+def _copy(storage: Any, path: str, to: Path) -> None:
+    """Copy an object piece by piece: fsspec's own way holds ten large parts of it in memory.
+
+    A storage that numbers its versions refuses a piece of another one than that which was opened.
+    """
+    with storage.open(path, "rb", block_size=_PIECE_BYTES, cache_type="none") as source, to.open("wb") as target:
+        shutil.copyfileobj(source, target, _PIECE_BYTES)
 
 
 def _changed(listed: Mapping[str, Any]) -> datetime:

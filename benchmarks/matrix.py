@@ -25,7 +25,7 @@ from services.recommend.model import Graph
 from services.recommend.training import program
 from services.recommend.usecases.scoring import bucket
 
-CUSTOMERS, PRODUCTS, FEATURES, BUCKETS, TAUGHT, SEED = 1_000_000, 50, 40, 32, 3_000, 5
+CUSTOMERS, PRODUCTS, FEATURES, BUCKETS, TAUGHT, SEED = 1_000_000, 50, 40, 32, 1_500, 5
 ALONE = 4
 """Buckets over which the graph is run alone as well; its cost per row is that of the others."""
 

@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from lifecircle.recommend import v1
 from services.kit import jobs
@@ -40,6 +42,12 @@ def facts(first: int, days: int, product_id: str = "C1", seed: int = 1, taste: f
 async def note(house: House, told: Sequence[Outcome]) -> None:
     async with house.db.begin() as tx:
         await Noting().take_outcomes(tx, told)
+        await tx.commit()
+
+
+async def forget(house: House, since: datetime) -> None:
+    async with house.db.begin() as tx:
+        await tx.execute(text("DELETE FROM contact_outcome WHERE time > :since"), {"since": since})
         await tx.commit()
 
 
@@ -107,6 +115,13 @@ async def test_acceptance_is_learned_from_contacts_and_the_change_is_told(
         key for key, owns in zip(PLACE.keys.tolist(), PLACE.owned[:, CATALOGUE.index["C1"]], strict=True) if owns
     }
     assert holders.isdisjoint(each.customer_key for each in best.scores)
+    # Calibration drift: what came since is held against the chances that were given.
+    assert "live_contacts" not in model.metrics
+    await note(house, [replace(each, result="REFUSED") for each in facts(7, 1)])
+    drifted = (await stub.GetAcceptanceModel(v1.GetAcceptanceModelRequest(product_id="C1"))).model
+    assert drifted.metrics["live_contacts"] == len(PLACE.keys) - len(holders)
+    assert drifted.metrics["live_rate"] == drifted.metrics["live_ratio"] == 0.0
+    await forget(house, NOW + timedelta(days=6))
     # More answers: the model after it is held against it on the latest contacts, which neither saw.
     await note(house, facts(3, 3))
     ask.request_id = "r2"

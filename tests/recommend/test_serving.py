@@ -14,7 +14,7 @@ from services.kit.errors import Refusal
 from services.recommend.domain.outcome import Gone
 from services.recommend.lake import profiles
 from services.recommend.usecases import Ask, Noting
-from services.recommend.usecases.batches import AT_ONCE, MOST, Batches
+from services.recommend.usecases.batches import MOST, Batches
 from tests.recommend.house import PLACE, House, reason
 from tests.recommend.town import FEATURES, published
 
@@ -99,7 +99,7 @@ async def test_calls_that_come_together_are_answered_together_and_each_with_its_
     assert sum(isinstance(each, ValueError) for each in told) == 200 // 7
     assert sum(sizes) == 200
     assert max(sizes) <= MOST
-    assert len(sizes) <= AT_ONCE + 200 // MOST + 2
+    assert len(sizes) <= 200 // MOST + 3
     assert await batches.ask(1) == -1  # and again after the queue ran dry
 
 

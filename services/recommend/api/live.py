@@ -39,6 +39,7 @@ class LiveApi:
         """One model with its report."""
         found = await self.learned.model(request.acceptance_model_id, request.product_id)
         told = acceptance_model(found)
+        told.metrics.update(await self.learned.drift(found))
         told.report = json.dumps(found.report, ensure_ascii=False, sort_keys=True)
         return v1.GetAcceptanceModelResponse(model=told)
 

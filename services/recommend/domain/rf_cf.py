@@ -83,9 +83,9 @@ class Forest:
 
     def step(self, node: Nodes, x: Singles) -> Nodes:
         """Children of `node` (n, trees) for the rows `x` (n, width)."""
-        told = np.take_along_axis(x, self.feature[node], axis=1)
-        goes_left = np.where(np.isnan(told), self.missing_left[node], told <= self.threshold[node])
-        return np.where(goes_left, self.left[node], self.right[node])
+        told = x.ravel().take(self.feature.take(node) + (np.arange(len(x)) * x.shape[1])[:, None])
+        goes_left = (told <= self.threshold.take(node)) | (self.missing_left.take(node) & (told != told))
+        return np.where(goes_left, self.left.take(node), self.right.take(node))
 
     def leaves(self, x: Singles) -> Nodes:
         """The leaf of every row in every tree, shape (n, trees)."""
@@ -107,15 +107,17 @@ class Forest:
         The first split, which only chooses between the two forests, belongs to the roots.
         """
         (rows, width), kinds, trees = x.shape, products.shape[1], len(self.root)
+        flat, across = self.value.ravel(), self.value.shape[1]
         columns = products[:, None, :]
         node = self.step(np.broadcast_to(self.root, (rows, trees)), x)
-        value = self.value[node[:, :, None], columns]
+        value = flat.take(node[:, :, None].astype(np.int64) * across + columns)
         base: Floats = value.mean(axis=1, dtype=np.float64)
         change = np.zeros(rows * width * kinds)
         first = (np.arange(rows) * width)[:, None]
+        kind = np.arange(kinds)
         while not np.array_equal(step := self.step(node, x), node):
-            after = self.value[step[:, :, None], columns]
-            place = ((first + self.feature[node]) * kinds)[:, :, None] + np.arange(kinds)
+            after = flat.take(step[:, :, None].astype(np.int64) * across + columns)
+            place = ((first + self.feature.take(node)) * kinds)[:, :, None] + kind
             change += np.bincount(place.ravel(), (after - value).ravel(), minlength=len(change))
             node, value = step, after
         return base, change.reshape(rows, width, kinds) / trees

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, func, or_, select, text, update
@@ -76,6 +77,12 @@ class Outcomes:
         stmt = select(_o.contact_id, _o.customer_key, _o.product_id, _o.time, _ACCEPTED.label("accepted"))
         stmt = stmt.where(_REACHED).order_by(_o.time.desc(), _o.contact_id.desc()).limit(most)
         return [Answered(*row) for row in reversed(await read.rows(stmt))]
+
+    async def answered_since(self, read: Read, product_id: str, since: datetime, most: int) -> list[tuple[int, bool]]:
+        """Of the first contacts of a product after a time: the customer, and whether he accepted."""
+        stmt = select(_o.customer_key, _ACCEPTED.label("accepted")).order_by(_o.time, _o.contact_id).limit(most)
+        stmt = stmt.where(_REACHED, _o.product_id == product_id, _o.time > since)
+        return [(row.customer_key, row.accepted) for row in await read.rows(stmt)]
 
     async def count(self, read: Read) -> int:
         """How many facts are told by the contacts so far: grows with every answer and opening."""

@@ -74,10 +74,12 @@ def fit(
     bags: int = 1,
     most: int = MOST_ROUNDS,
     rate: float = 0.05,
+    worth: tuple[Floats, Floats] | None = None,
 ) -> Boosting:
     """Learn from customers; with `valid` (profile, owned) each product stops when it gets worse on those customers.
 
-    Without it `rounds` (Boosting.rounds of a fit with it) says when. `bags` boosters of other seeds are averaged.
+    Without it `rounds` (Boosting.rounds of a fit with it) says when. `bags` boosters of other seeds are averaged. With
+    `worth`, of the customers (n,) and of those of `valid`, the cold boosters learn what each holding is worth.
     """
     profile, owned = profile[:MOST_ROWS], owned[:MOST_ROWS]
     products = owned.shape[1]
@@ -91,21 +93,26 @@ def fit(
     def one(place: int) -> tuple[tuple[lightgbm.Booster, ...], int]:
         product, warm = place % products, place < products
         held = owned[:, product]
+        weigh = worth is not None and not warm
+        goal = {**own, "objective": "cross_entropy"} if weigh else own
+        label = held * worth[0][: len(held)] if weigh and worth is not None else held.astype(np.int32)
         few = min(int(yes[product]), len(held) - int(yes[product])) < _FEWEST
         if few or (rounds and not rounds[place]):
             return (), 0
         kept = np.zeros(columns.shape[1], dtype=bool)
         kept[: columns.shape[1] if warm else profile.shape[1]] = True
         kept[profile.shape[1] + product] = False
-        data = lightgbm.Dataset(_masked(columns, kept), held.astype(np.int32), params=_DATA)
+        data = lightgbm.Dataset(_masked(columns, kept), label, params=_DATA)
         if other is not None and valid is not None:
-            told = data.create_valid(_masked(other, kept), valid[1][:, product].astype(np.int32))
+            mine = valid[1][:, product]
+            answers = mine * worth[1] if weigh and worth is not None else mine.astype(np.int32)
+            told = data.create_valid(_masked(other, kept), answers)
             stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
             found = lightgbm.train(
-                {**_RECIPE, **own, "seed": seed % 2**31}, data, most, valid_sets=[told], callbacks=[stop]
+                {**_RECIPE, **goal, "seed": seed % 2**31}, data, most, valid_sets=[told], callbacks=[stop]
             )
             return (found,), max(found.best_iteration, _LEAST_ROUNDS)
-        recipes = [{**_RECIPE, **own, "seed": (seed + 7919 * bag) % 2**31} for bag in range(bags)]
+        recipes = [{**_RECIPE, **goal, "seed": (seed + 7919 * bag) % 2**31} for bag in range(bags)]
         return tuple(lightgbm.train(recipe, data, rounds[place]) for recipe in recipes), rounds[place]
 
     with ThreadPoolExecutor(threads) as pool:  # a booster each on a core: small data gain nothing from more

@@ -63,10 +63,14 @@ def grow(
     seed: int,
     threads: int,
     most_rows: int = MOST_ROWS,
+    worth: Floats | None = None,
+    columns: str | float = "sqrt",
 ) -> Forests:
     """Learn from customers: `profile` (n, f) with NaN for missing, `owned` (n, p).
 
-    Of more than `most_rows` questions each tree draws so many, so that a million customers cost what many cost.
+    Of more than `most_rows` questions each tree draws so many, so that a million customers cost what many cost. With
+    `worth` (n,) the cold forest learns what each holding is worth instead of that it is one; it looks at `columns` of
+    the columns at each split.
     """
     asked = joined(rf_cf.hide_each(owned, catalogue), rf_cf.hide_nothing(owned))
     recipe: dict[str, Any] = {
@@ -79,7 +83,8 @@ def grow(
     drawn = [most_rows if rows > most_rows else None for rows in (len(asked.row), len(owned))]
     warm = RandomForestClassifier(max_samples=drawn[0], **recipe)
     warm.fit(np.hstack([profile[asked.row], asked.rest]), asked.hidden)
-    cold = RandomForestRegressor(max_samples=drawn[1], **recipe).fit(profile, owned.astype(np.float64))
+    told = owned.astype(np.float64) if worth is None else owned * worth[:, None]
+    cold = RandomForestRegressor(max_samples=drawn[1], **{**recipe, "max_features": columns}).fit(profile, told)
     for forest in (warm, cold):  # threads add up in any order, and the order shows in the last bit
         forest.set_params(n_jobs=1)
     return Forests(warm, cold, owned.shape[1])

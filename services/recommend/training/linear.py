@@ -19,10 +19,18 @@ _STEPS = 50
 _CONVERGED = 1e-9
 
 
-def fit(profile: Singles, owned: Flags, penalty: float, threads: int, eligible: Flags | None = None) -> LogLinear:
+def fit(
+    profile: Singles,
+    owned: Flags,
+    penalty: float,
+    threads: int,
+    eligible: Flags | None = None,
+    worth: Floats | None = None,
+) -> LogLinear:
     """Learn from customers, `profile` (n, f) and `owned` (n, p); the first MOST_ROWS of them.
 
-    With `eligible` (n, p), as of Catalogue.eligible, product j learns from who holds it or could open it.
+    With `eligible` (n, p), as of Catalogue.eligible, product j learns from who holds it or could open it. With `worth`
+    (n,), at most 1, what is learned from the profile alone is what each holding is worth.
     """
     profile, owned = profile[:MOST_ROWS], owned[:MOST_ROWS]
     asked = np.ones_like(owned) if eligible is None else owned | eligible[:MOST_ROWS]
@@ -31,9 +39,11 @@ def fit(profile: Singles, owned: Flags, penalty: float, threads: int, eligible: 
     products, width = owned.shape[1], basis.width
     weight, bias, pair = np.zeros((2, width, products)), np.zeros((2, products)), np.zeros((products, products))
 
+    told = ones if worth is None else ones * worth[:MOST_ROWS, None]
+
     def learn(product: int) -> None:
         rows, others = asked[:, product], np.arange(products) != product
-        cold, cold_bias = logistic(columns, owned[:, product], penalty)
+        cold, cold_bias = logistic(columns, told[:, product], penalty)
         design = np.hstack([columns[rows], ones[np.ix_(rows, others)]])
         warm, warm_bias = logistic(design, owned[rows, product], penalty)
         weight[0, :, product], weight[1, :, product] = cold, warm[:width]
@@ -45,8 +55,10 @@ def fit(profile: Singles, owned: Flags, penalty: float, threads: int, eligible: 
     return LogLinear(basis, weight, bias, pair)
 
 
-def logistic(design: Floats, held: Flags, penalty: float) -> tuple[Floats, float]:
+def logistic(design: Floats, held: Flags | Floats, penalty: float) -> tuple[Floats, float]:
     """Weights and intercept of the ridge logistic regression; the intercept is hardly penalised.
+
+    `held` (n,) may be shares from 0 to 1.
 
     Newton's method with halved steps; with one class the weights are 0 and the intercept stays finite.
     """

@@ -1,6 +1,5 @@
 """Recommend: one customer, from this service's own copies alone; calls that come together share a batch."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -106,8 +105,8 @@ class Recommending:
                 people[place] = Someone(ask, mine, _profile(view, mine))
         if people:
             loaded, them = champion(view), list(people.values())
-            work = (view, loaded, them, now)
-            found = await asyncio.to_thread(_personal, *work) if len(them) > 1 else _personal(*work)
+            # Here and not in a thread: a batch is some milliseconds, most of them under the interpreter's lock.
+            found = _personal(view, loaded, them, now)
             for place, given in zip(people, found, strict=True):
                 one = people[place]
                 told[place] = self._answer(one.ask, given, loaded.model.model_id, one.known.run_id)

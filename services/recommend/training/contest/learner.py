@@ -7,6 +7,7 @@ re-ranker) can learn on the inner answers, which no part has seen, how much to t
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -22,6 +23,8 @@ from services.recommend.training.forests import Forests, grow
 SIZES = (1, 2, 3, 5, 10, 20, 50, 100, 150, 200, 400)
 """Numbers of neighbours of every accuracy-against-K curve."""
 LEAVES = (40, 15, 5)
+COLUMNS: tuple[str | float, ...] = ("sqrt", 0.4)
+"""Columns that the cold forest looks at in each split."""
 TREES = 100
 _TUNING_TREES = 40
 _RIDGES = (10.0, 50.0, 200.0, 1000.0)
@@ -166,20 +169,23 @@ def forest(bench: Bench) -> tuple[Answer, Forests]:
     """The next-product forest (the cold one where nothing is owned), its leaf size tuned."""
     started = time.perf_counter()
 
-    def learned(split: Split, leaf: int, trees: int) -> Forests:
+    def learned(split: Split, leaf: int, columns: str | float, trees: int) -> Forests:
         owned, profile = split.owned[split.learn], bench.profile[split.learn]
-        return grow(profile, owned, bench.catalogue, leaf=leaf, trees=trees, seed=bench.seed, threads=bench.threads)
+        recipe: dict[str, Any] = {"leaf": leaf, "trees": trees, "seed": bench.seed, "threads": bench.threads}
+        return grow(profile, owned, bench.catalogue, worth=_worth(split, owned), columns=columns, **recipe)
 
     told = {}
     for leaf in LEAVES:
-        forests = learned(bench.inner, leaf, _TUNING_TREES)
-        told[leaf] = forests.odds(bench.profile[bench.inner.asked.row], bench.inner.asked.rest)
-    best = max(LEAVES, key=lambda leaf: measure.ndcg(told[leaf], bench.inner.asked))
-    forests = learned(bench.split, best, TREES)
+        for columns in ("sqrt",) if bench.split.asked.rest.any() else COLUMNS:
+            forests = learned(bench.inner, leaf, columns, _TUNING_TREES)
+            told[leaf, columns] = forests.odds(bench.profile[bench.inner.asked.row], bench.inner.asked.rest)
+    best = max(told, key=lambda each: measure.ndcg(told[each], bench.inner.asked))
+    forests = learned(bench.split, *best, TREES)
     fitted = time.perf_counter()
     scores = forests.odds(bench.profile[bench.split.asked.row], bench.split.asked.rest)
     seconds = time.perf_counter() - fitted
-    return Answer(scores, told[best], fitted - started, seconds, chosen={"min_leaf": float(best)}), forests
+    chosen = {"min_leaf": float(best[0]), "columns": 0.0 if isinstance(best[1], str) else best[1]}
+    return Answer(scores, told[best], fitted - started, seconds, chosen=chosen), forests
 
 
 def log_linear(bench: Bench) -> Answer:
@@ -188,7 +194,8 @@ def log_linear(bench: Bench) -> Answer:
 
     def told(split: Split, penalty: float) -> Floats:
         profile, owned = bench.profile[split.learn], split.owned[split.learn]
-        fitted = linear.fit(profile, owned, penalty, bench.threads, bench.catalogue.eligible(owned))
+        free, worth = bench.catalogue.eligible(owned), _worth(split, owned)
+        fitted = linear.fit(profile, owned, penalty, bench.threads, free, worth)
         return fitted.odds(bench.profile[split.asked.row], split.asked.rest)
 
     inner = {penalty: told(bench.inner, penalty) for penalty in linear.PENALTIES}
@@ -209,6 +216,7 @@ def boosted(bench: Bench) -> Answer:
         seed=bench.seed,
         threads=bench.threads,
         valid=(bench.profile[others], split.owned[others]),
+        worth=_both(split, inner.owned[inner.learn], split.owned[others]),
     )
     told = first.odds(bench.profile[inner.asked.row], inner.asked.rest)
     found = boosting.fit(
@@ -218,10 +226,20 @@ def boosted(bench: Bench) -> Answer:
         threads=bench.threads,
         rounds=first.rounds,
         bags=2,
+        worth=_both(split, split.owned[split.learn], split.owned[others]),
     )
     fitted = time.perf_counter()
     scores = found.odds(bench.profile[split.asked.row], split.asked.rest)
     return Answer(scores, told, fitted - started, time.perf_counter() - fitted)
+
+
+def _worth(split: Split, owned: Flags) -> Floats | None:
+    """Where all holdings are asked for at once, what finding one is worth; None where one is."""
+    return None if split.asked.rest.any() else measure.worth(owned)
+
+
+def _both(split: Split, owned: Flags, others: Flags) -> tuple[Floats, Floats] | None:
+    return None if split.asked.rest.any() else (measure.worth(owned), measure.worth(others))
 
 
 def mixed(bench: Bench, parts: Sequence[Answer]) -> Answer:
@@ -239,9 +257,12 @@ def mixed(bench: Bench, parts: Sequence[Answer]) -> Answer:
 def exponents(parts: Sequence[Floats], asked: Asked, ridge: float = 0.5) -> Floats:
     """Non-negative weights that make what was chosen likeliest among what was allowed (McFadden 1974).
 
-    Drawn towards equal shares by `ridge` a question: parts that say nearly the same are not told apart by chance.
+    Every customer counts once, however many questions he makes. Drawn towards equal shares by `ridge` a question: parts
+    that say nearly the same are not told apart by chance.
     """
     allowed, relevant = asked.allowed, asked.relevant
+    _, row, many = np.unique(asked.row, return_inverse=True, return_counts=True)
+    once = (1.0 / many)[row][:, None] * len(row) / len(many)
     share = relevant / np.maximum(relevant.sum(axis=1, keepdims=True), 1)
     equal = np.full(len(parts), 1.0 / len(parts))
     ridge *= len(allowed)
@@ -253,8 +274,8 @@ def exponents(parts: Sequence[Floats], asked: Asked, ridge: float = 0.5) -> Floa
         chance = np.exp(told)
         whole = chance.sum(axis=1, keepdims=True)
         chance = chance / whole
-        value = -(share * np.where(allowed, told - np.log(whole), 0.0)).sum()
-        slope = ((chance - share)[None] * stack).sum(axis=(1, 2))
+        value = -(once * share * np.where(allowed, told - np.log(whole), 0.0)).sum()
+        slope = ((once * (chance - share))[None] * stack).sum(axis=(1, 2))
         return (
             float(value + 0.5 * ridge * ((weights - equal) ** 2).sum()),
             slope + ridge * (weights - equal),

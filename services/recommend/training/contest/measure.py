@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.recommend.domain.evaluation import per_customer
-from services.recommend.domain.product import Floats, Ints
+from services.recommend.domain.product import Flags, Floats, Ints
 from services.recommend.training.contest.protocol import Asked
 
 NAMES = ("hit@1", "hit@3", "mrr", "ndcg@5", "ndcg@10")
@@ -30,6 +30,16 @@ def per_question(scores: Floats, asked: Asked) -> dict[str, Floats]:
         ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(asked.relevant.sum(axis=1), width)]
         told[f"ndcg@{most}"] = (found[:, :width] @ discount) / np.maximum(ideal, 1e-12)
     return {name: values.astype(np.float64) for name, values in told.items()}
+
+
+def worth(owned: Flags, most: int = 5) -> Floats:
+    """What finding one holding of a customer is worth in NDCG@most of all his holdings, before discount: (n,) to 1.
+
+    A ranking that is to find all of them is best by the expected worth, not by the chance (Järvelin and Kekäläinen's
+    measure divides by the best that can be had, which is less for who holds little).
+    """
+    ideal = np.concatenate([[1.0], np.cumsum(1.0 / np.log2(np.arange(2, most + 2)))])
+    return np.asarray(1.0 / ideal[np.minimum(owned.sum(axis=1), most)])
 
 
 def top(scores: Floats, asked: Asked, most: int = _TOP) -> Ints:

@@ -131,7 +131,7 @@ def _unknown(world: World, learn: Ints, test: Ints, rng: np.random.Generator, in
     who = test[world.owned[test].any(axis=1)]
     rest = np.zeros((len(who), world.owned.shape[1]), dtype=bool)
     asked = Asked(who, rest, np.ones_like(rest), world.owned[who]).first(MOST_ASKED, rng)
-    made = Split(learn, world.owned, asked)
+    made = Split(learn[world.owned[learn].any(axis=1)], world.owned, asked)  # the asked own something, and so do these
     return replace(made, inner=_unknown(world, *_halves(learn, rng), rng, False)) if inner else made
 
 

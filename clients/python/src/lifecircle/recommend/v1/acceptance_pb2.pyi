@@ -90,7 +90,8 @@ class AcceptanceModel(_message.Message):
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """metrics are figures on the latest fifth of the contacts, which it did not see: `auc`, `ks`, `brier`, `ece`; and how they changed by what
         was learned since the model before: `previous_auc`, `auc_change`, `auc_change_low` and `auc_change_high` (95 %), `previous_brier`,
-        `brier_change`.
+        `brier_change`. GetAcceptanceModel adds its drift on contacts answered since: `live_contacts`, `live_rate`, `live_auc`, `live_brier`,
+        `live_ece`, and `live_ratio`, the share that accepted over the mean chance (1 when it is still calibrated).
         """
 
     @_builtins.property

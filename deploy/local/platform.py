@@ -25,7 +25,7 @@ from deploy.local import run as runs
 from deploy.local.keys import SERVICES
 from deploy.local.postgres import Postgres
 from deploy.local.run import ENVOY, POSTGRES, Run, process_name
-from deploy.mesh import envoy
+from deploy.mesh import envoy, traces
 
 FRONT_DOOR = 8088
 _OLDEST = 15  # the first PostgreSQL with all that the schemas use
@@ -188,6 +188,7 @@ def _front_door(run: Run) -> list[str]:
         replicas=run.replicas,
         files=files,
         mutual=envoy.Mutual(run.mesh_port, run.certificates.sds, certificates.spiffe) if run.mutual else None,
+        told=traces.of({**os.environ, **run.environ}),
     )
     run.children[ENVOY] = processes.spawn(envoy.command(config), log=run.log(ENVOY))
     run.save()

@@ -29,8 +29,9 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.rpc import error_details_pb2, status_pb2
 
-from deploy.mesh import limits
+from deploy.mesh import limits, traces
 from deploy.mesh.limits import Limits
+from deploy.mesh.traces import Traces
 
 SERVICE_HEADER = "x-lifecircle-service"
 _CALL_LIMIT = "60s"
@@ -101,6 +102,7 @@ def write(
     files: FileDescriptorSet,
     mutual: Mutual | None = None,
     most: Limits | None = None,
+    told: Traces | None = None,
 ) -> Path:
     """Writes the configuration and its descriptor set into `folder`; gives the path for `envoy --config-path`.
 
@@ -111,7 +113,9 @@ def write(
     described = folder / "contract.binpb"
     described.write_bytes(files.SerializeToString())
     target = folder / "envoy.json"
-    target.write_text(json.dumps(config(port, admin_port, replicas, files, described, mutual, most), indent=2) + "\n")
+    target.write_text(
+        json.dumps(config(port, admin_port, replicas, files, described, mutual, most, told), indent=2) + "\n"
+    )
     return target
 
 
@@ -123,17 +127,23 @@ def config(
     described: Path,
     mutual: Mutual | None = None,
     most: Limits | None = None,
+    told: Traces | None = None,
 ) -> Node:
     """Gives the whole bootstrap configuration; `described` is where Envoy finds the descriptor set."""
     listeners = [_listener("front_door", port, replicas, files, described, most=most or Limits())]
     if mutual is not None:
         listeners.append(_listener("mesh", mutual.port, replicas, files, described, tls=_callers_tls(mutual)))
+    clusters = [_cluster(name, ports, mutual) for name, ports in replicas.items()]
+    if told is not None:
+        for each in listeners:
+            each["filter_chains"][0]["filters"][0]["typed_config"]["tracing"] = traces.tracing(told)
+        clusters.append(traces.cluster(told, _http2()))
     return {
         "node": {"id": "front-door", "cluster": "lifecircle"},
         "admin": {"address": _address(admin_port)},
         "static_resources": {
             "listeners": listeners,
-            "clusters": [_cluster(name, ports, mutual) for name, ports in replicas.items()],
+            "clusters": clusters,
         },
         "overload_manager": {
             "resource_monitors": [

@@ -14,9 +14,9 @@ FIELD, ROW = "\x1f", "\x1e"
 
 
 class Era(NamedTuple):
-    """What the rules look at beside the customer: the policy's version, the business day and the hour."""
+    """What the rules look at beside the customer."""
 
-    version: int
+    policy: Policy
     on: date
     hour: int
 
@@ -30,23 +30,23 @@ class Standing:
         self.left = left
         self.asked = asked
         self._held_out = asked._replace(held_out=True)
-        self._reasons: dict[tuple[bool, str, str], str] = {}
+        self._reasons: dict[tuple[bool, str, str, str, str], str] = {}
         self._era: Era | None = None
 
     def as_asked(self, held_out: bool) -> Asked:
         """He as the rules see him, in the holdout or not."""
         return self._held_out if held_out else self.asked
 
-    def refusal(self, policy: Policy, era: Era, held_out: bool, channel: str, purpose: str, offer: Offer) -> str:
+    def refusal(self, era: Era, held_out: bool, channel: str, purpose: str, offer: Offer) -> str:
         """Why an offer may not be made to him through a channel, or ""; asked once in an era."""
         if self._era != era:
             self._era = era
             self._reasons.clear()
-        told = held_out, channel, offer.offer_id
+        told = held_out, channel, purpose, offer.product_id, offer.exclusive_group
         found = self._reasons.get(told)
         if found is None:
             customer = self.as_asked(held_out)
-            found = policy.refusal(customer, offer.wish(channel, purpose), era.on, era.hour)
+            found = era.policy.refusal(customer, offer.wish(channel, purpose), era.on, era.hour)
             self._reasons[told] = found
         return found
 

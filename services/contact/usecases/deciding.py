@@ -78,7 +78,7 @@ class Batch:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_expire", self.now + LIFE)
-        object.__setattr__(self, "_era", Era(self.book.policy.version, self.on, self.hour))
+        object.__setattr__(self, "_era", Era(self.book.policy, self.on, self.hour))
 
     def made(self) -> list[list[Decided]]:
         """What is decided for each request, place by place; quotas are taken from the blocks."""
@@ -119,10 +119,10 @@ class Batch:
         [place], [default] = waiting.places, waiting.defaults
         why = NOTHING
         if ranking is not None:
-            offers, policy = ranking.wares.offers, self.book.policy
+            offers = ranking.wares.offers
             for index in range(ranking.starts[at], ranking.starts[at + 1]):
                 campaign, offer = offers[ranking.entries[index]]
-                reason = one.refusal(policy, self._era, out, place.channel, campaign.purpose, offer)
+                reason = one.refusal(self._era, out, place.channel, campaign.purpose, offer)
                 if not reason:
                     names = self._quotas(place.channel, campaign)
                     if not names or self.blocks.take(names):

@@ -82,6 +82,8 @@ class Rulebook:
             used = await self._store.decisions.quotas(read, list(names.values())) if priced else {}
         if policy is None:
             raise inputs_incomplete("policy")
+        if self._book is not None and self._book.policy == policy:
+            policy = self._book.policy  # the very same, by which standings know what they remember
         if matrix is not None and matrix.matrix_id != self._scored and (self._loading is None or self._loading.done()):
             self._loading = asyncio.create_task(self._load_scores(matrix.matrix_id))
         told = self._paced(policy, priced, on, now, {name: used.get(quota) for name, quota in names.items()})

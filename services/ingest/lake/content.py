@@ -20,7 +20,7 @@ from services.ingest.domain.delivery import Problem
 ALWAYS_ALLOWED = 64 << 20
 MOST_RATIO = 100
 MOST_BYTES = 64 << 30
-_BLOCK_BYTES = 16 << 20
+_BLOCK_BYTES = 8 << 20
 _PIECE_BYTES = 1 << 20
 _DIRECTORY_BYTES = 1 << 16  # of a zip with one file
 _END_OF_ZIP, _END_MARK = struct.Struct("<4s4H2LH"), b"PK\x05\x06"

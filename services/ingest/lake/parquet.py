@@ -28,7 +28,7 @@ from services.ingest.domain.feed import Feed
 from services.ingest.lake.files import Files
 
 ORDINAL = "@ordinal"
-_ROUND_ROWS = 2_000_000
+_ROUND_ROWS = 1_000_000
 _DELTA = {"time", "line"}  # grow within a bucket: differences pack best
 
 
@@ -126,7 +126,7 @@ class Spill:
         return (pl.read_ipc(self._folder / f"{number:06d}.arrow") for number in range(self._count))
 
     def rounds(self) -> Iterator[pl.DataFrame]:
-        """The rows again, about two million at a time."""
+        """The rows again, about a million at a time."""
         held: list[pl.DataFrame] = []
         for frame in self.parts():
             held.append(frame)

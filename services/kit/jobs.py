@@ -10,7 +10,8 @@
             await tx.commit()
 
 A worker that dies leaves a lease that runs out; the next one resumes the job (attempt + 1) with the last checkpoint. A
-Refusal fails the job with its reason; any other exception is tried again, ever later, up to MOST_ATTEMPTS.
+Refusal fails the job with its reason; any other exception is tried again, ever later, up to MOST_ATTEMPTS. Attempts are
+counted since the last checkpoint that said something new: what gets on is not given up, however often workers die.
 """
 
 import asyncio
@@ -157,7 +158,9 @@ class Running:
 
         Raises Cancelled, Lost.
         """
-        values = {"checkpoint": dict(checkpoint)}
+        values: dict[str, Any] = {"checkpoint": dict(checkpoint)}
+        if values["checkpoint"] != self.job.checkpoint:
+            values["attempt"] = 1
         if tx is not None:
             await self._update(tx, values)
             return

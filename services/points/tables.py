@@ -242,6 +242,7 @@ dispute = Table(
     Column("resolver", Text, nullable=False),
     Column("create_time", _Time, nullable=False),
     Column("change_time", _Time, nullable=False),
+    Column("missing", JSONB, nullable=False),
 )
 
 fraud_case = Table(

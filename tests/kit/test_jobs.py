@@ -87,14 +87,16 @@ async def test_a_fault_is_tried_again_and_given_up_after_the_last_attempt(db: Da
     assert "secret" not in job.message
 
 
-async def test_what_an_attempt_saved_the_next_one_finds(db: Database) -> None:
+async def test_what_an_attempt_saved_the_next_one_finds_and_what_gets_on_is_not_given_up(db: Database) -> None:
+    stumbles = jobs.MOST_ATTEMPTS + 2
+
     async def stumble(running: Running) -> None:
         position = running.job.checkpoint.get("position", 0)
         async with db.begin() as tx:
             await tx.execute(text("INSERT INTO effect (name) VALUES (:name)"), {"name": f"step {position}"})
             await running.save({"position": position + 1}, tx)
             await tx.commit()
-        if position < 2:
+        if position < stumbles:
             raise ZeroDivisionError
         await running.save({"position": "the end"})
         await succeed(running, db)
@@ -102,8 +104,8 @@ async def test_what_an_attempt_saved_the_next_one_finds(db: Database) -> None:
     await create(db)
     async with working(db, {"train": stumble}):
         job = await ended(db)
-    assert await effects(db) == ["step 0", "step 1", "step 2", "done"]
-    assert (job.attempt, job.checkpoint) == (3, {"position": "the end"})
+    assert await effects(db) == [*(f"step {number}" for number in range(stumbles + 1)), "done"]
+    assert (job.attempt, job.checkpoint) == (1, {"position": "the end"})
 
 
 async def test_a_handler_that_does_not_say_how_it_ended_has_failed(db: Database) -> None:

@@ -151,10 +151,9 @@ async def test_a_dispute_is_answered_by_replay_and_resolved_by_a_delta(desk: Des
     answered = await desk.corrections.answer(desk.key(), opened.dispute_id)
     assert (answered.posted_milli_points, answered.state) == (0, "ANSWERED")
     assert (answered.replayed_milli_points or 0) > 0
-    resolved, adjustment = await desk.corrections.resolve(desk.key(), opened.dispute_id, "han.mei", accept=True)
+    resolved, [adjustment] = await desk.corrections.resolve(desk.key(), opened.dispute_id, "han.mei", accept=True)
     assert resolved.state == "RESOLVED"
-    assert adjustment is not None
-    assert adjustment.milli_points == answered.replayed_milli_points
+    assert (adjustment.component, adjustment.milli_points) == ("stock", answered.replayed_milli_points)
 
 
 async def test_why_not_names_the_nearest_row_and_what_would_have_earned_it(desk: Desk) -> None:
@@ -221,7 +220,9 @@ async def test_planted_fraud_is_caught_and_explained(desk: Desk) -> None:
     cases = await desk.corrections.fraud_cases("2026-09", "", 100)
     replayed = next(case for case in cases if case.pattern == "REPLAY")
     assert (replayed.source_event_id, "boss E20" in replayed.explanation) == ("E21", True)
-    decided, adjustment = await desk.corrections.decide_fraud(desk.key(), replayed.case_id, "han.mei", confirm=True)
-    assert (decided.state, adjustment is not None) == ("CONFIRMED", True)
-    assert adjustment is not None
+    decided, [adjustment] = await desk.corrections.decide_fraud(desk.key(), replayed.case_id, "han.mei", confirm=True)
+    assert (decided.state, adjustment.component) == ("CONFIRMED", "development")
     assert adjustment.milli_points == -replayed.milli_points < 0
+    voided = next(case for case in cases if case.pattern == "VOID_AFTER_EARN")
+    decided, nothing_left = await desk.corrections.decide_fraud(desk.key(), voided.case_id, "han.mei", confirm=True)
+    assert (decided.state, nothing_left) == ("CONFIRMED", [])  # its refund took back what it gave: not twice

@@ -65,8 +65,11 @@ class CorrectionsApi:
         """Accept or reject."""
         asked.check(request)
         key, who = key_of(request, context), interceptors.caller().subject
-        made, adjustment = await self.corrections.resolve(key, request.dispute_id, who, accept=request.accept)
-        return v1.ResolveDisputeResponse(dispute=reports.dispute(made), adjustment=reports.adjustment(adjustment))
+        made, proposed = await self.corrections.resolve(key, request.dispute_id, who, accept=request.accept)
+        told = reports.adjustments(proposed)
+        return v1.ResolveDisputeResponse(
+            dispute=reports.dispute(made), adjustment=told[0] if told else None, adjustments=told
+        )
 
     async def ListDisputes(self, request: v1.ListDisputesRequest, context: Context) -> v1.ListDisputesResponse:
         """The latest first."""
@@ -130,5 +133,8 @@ class CorrectionsApi:
         """Confirm or dismiss."""
         asked.check(request)
         key, who = key_of(request, context), interceptors.caller().subject
-        case, adjustment = await self.corrections.decide_fraud(key, request.case_id, who, confirm=request.confirm)
-        return v1.DecideFraudCaseResponse(case=reports.case(case), adjustment=reports.adjustment(adjustment))
+        case, proposed = await self.corrections.decide_fraud(key, request.case_id, who, confirm=request.confirm)
+        told = reports.adjustments(proposed)
+        return v1.DecideFraudCaseResponse(
+            case=reports.case(case), adjustment=told[0] if told else None, adjustments=told
+        )

@@ -1,7 +1,7 @@
 """Adjustments, disputes and cases of fraud."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -51,6 +51,7 @@ class Dispute:
     replayed_milli_points: int | None = None
     answer: str = ""
     resolver: str = ""
+    missing: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,22 @@ class Corrections:
             stmt = stmt.where(tables.fraud_case.c.period_id == period_id)
         rows = await read.rows(stmt.order_by(tables.fraud_case.c.case_id).limit(size))
         return [_made(FraudCase, row) for row in rows]
+
+    async def given(self, read: Read, case: FraudCase) -> dict[str, int]:
+        """What a case's event still gives its employee, by component: what refunds took back is gone."""
+        rows = await read.rows(text("""
+            WITH given AS (
+                SELECT entry_id, component, milli_points FROM points_entry
+                WHERE (source, source_event_id) = (:s, :i) AND staff_id = :staff AND kind = 'EVENT'
+            )
+            SELECT component, CAST(sum(milli_points) AS bigint) AS points FROM (
+                SELECT component, milli_points FROM given
+                UNION ALL
+                SELECT b.component, b.milli_points FROM points_entry b JOIN given g ON b.reverses_entry_id = g.entry_id
+                    AND b.kind = 'REFUND' AND b.staff_id = :staff
+            ) every GROUP BY component ORDER BY component
+        """), {"s": case.source, "i": case.source_event_id, "staff": case.staff_id})  # fmt: skip
+        return {row.component: row.points for row in rows if row.points}
 
     async def case(self, read: Read, case_id: str) -> FraudCase | None:
         """One of them."""

@@ -1,7 +1,10 @@
 """Corrections by hand, disputes answered by replay, and cases of fraud: each needs a second person."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, time
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from services.kit import idempotency
@@ -12,11 +15,11 @@ from services.kit.ids import Ids
 from services.points import refusals
 from services.points.domain import fraud
 from services.points.domain.event import ADJUSTMENT, Event
-from services.points.domain.ledger import account_of, transfer
+from services.points.domain.ledger import Entry, account_of, transfer
 from services.points.domain.missing import Missed, nearest
 from services.points.domain.period import business_day, period_of
 from services.points.domain.posting import Outcome, Rules, score
-from services.points.domain.rule_set import in_force
+from services.points.domain.rule_set import COMPONENTS, in_force
 from services.points.store import Store
 from services.points.store.corrections import Adjustment, Dispute, FraudCase
 from services.points.usecases import months
@@ -113,8 +116,10 @@ class Corrections:
                 if one.state not in ("OPEN", "ANSWERED"):
                     raise refusals.dispute_state(one.state)
                 posted, replayed, text = await self._replay(tx, one)
+                missing = {name: replayed[name] - posted[name] for name in sorted(COMPONENTS)}
                 await self.store.corrections.move_dispute(
-                    tx, dispute_id, state="ANSWERED", posted_milli_points=posted, replayed_milli_points=replayed,
+                    tx, dispute_id, state="ANSWERED", posted_milli_points=posted.total(),
+                    replayed_milli_points=replayed.total(), missing={n: p for n, p in missing.items() if p},
                     answer=text, change_time=self.clock(),
                 )  # fmt: skip
                 await idempotency.answer(tx, key, {})
@@ -124,8 +129,11 @@ class Corrections:
 
     async def resolve(
         self, key: RequestKey, dispute_id: str, who: str, *, accept: bool
-    ) -> tuple[Dispute, Adjustment | None]:
-        """Accept or reject; what was missing is proposed. Raises dispute_not_found, dispute_state, second_person."""
+    ) -> tuple[Dispute, list[Adjustment]]:
+        """Accept or reject; what was missing is proposed, by component.
+
+        Raises dispute_not_found, dispute_state, second_person.
+        """
         async with self.db.begin() as tx:
             earlier = await idempotency.remember(tx, key)
             if earlier is None:
@@ -134,20 +142,18 @@ class Corrections:
                     raise refusals.dispute_state(one.state)
                 if one.opener == who:
                     raise refusals.second_person(one.opener)
-                missing = (one.replayed_milli_points or 0) - (one.posted_milli_points or 0)
-                earlier = {"adjustment_id": ""}
-                if accept and missing:
-                    reason = f"dispute {dispute_id}: {one.source} {one.source_event_id}"
-                    made = await self._propose(tx, one.staff_id, "development", missing, reason, who, dispute_id)
-                    earlier = {"adjustment_id": made.adjustment_id}
+                reason = f"dispute {dispute_id}: {one.source} {one.source_event_id}"
+                made = [await self._propose(tx, one.staff_id, component, points, reason, who, dispute_id)
+                        for component, points in sorted(one.missing.items()) if accept]  # fmt: skip
+                earlier = {"adjustment_ids": [each.adjustment_id for each in made]}
                 state = "RESOLVED" if accept else "REJECTED"
                 await self.store.corrections.move_dispute(tx, dispute_id, state=state, resolver=who,
                                                           change_time=self.clock())  # fmt: skip
                 await idempotency.answer(tx, key, earlier)
             found = await self._dispute(tx, dispute_id)
-            adjustment = await self.store.corrections.adjustment(tx, earlier["adjustment_id"])
+            adjustments = await self._proposed(tx, earlier)
             await tx.commit()
-        return found, adjustment
+        return found, adjustments
 
     async def disputes(self, staff_id: str, after: tuple[datetime, str] | None, size: int) -> list[Dispute]:
         """The latest first."""
@@ -188,8 +194,8 @@ class Corrections:
 
     async def decide_fraud(
         self, key: RequestKey, case_id: str, who: str, *, confirm: bool
-    ) -> tuple[FraudCase, Adjustment | None]:
-        """Confirm or dismiss; what a confirmed one gave is proposed to be taken back."""
+    ) -> tuple[FraudCase, list[Adjustment]]:
+        """Confirm or dismiss; what a confirmed one gave, and still gives, is proposed to be taken back by component."""
         async with self.db.begin() as tx:
             earlier = await idempotency.remember(tx, key)
             if earlier is None:
@@ -198,18 +204,22 @@ class Corrections:
                     raise refusals.fraud_case_not_found(case_id)
                 if case.state != "FLAGGED":
                     raise refusals.fraud_case_decided(case.state)
-                earlier = {"adjustment_id": ""}
-                if confirm and case.milli_points:
-                    reason = f"{case.pattern}: {case.source} {case.source_event_id} {case.explanation}"[:500]
-                    made = await self._propose(tx, case.staff_id, "development", -case.milli_points, reason, who)
-                    earlier = {"adjustment_id": made.adjustment_id}
+                reason = f"{case.pattern}: {case.source} {case.source_event_id} {case.explanation}"[:500]
+                given = await self.store.corrections.given(tx, case) if confirm else {}
+                made = [await self._propose(tx, case.staff_id, component, -points, reason, who)
+                        for component, points in given.items()]  # fmt: skip
+                earlier = {"adjustment_ids": [each.adjustment_id for each in made]}
                 await self.store.corrections.decide_case(tx, case_id, "CONFIRMED" if confirm else "DISMISSED", who)
                 await idempotency.answer(tx, key, earlier)
             found = await self.store.corrections.case(tx, case_id)
-            adjustment = await self.store.corrections.adjustment(tx, earlier["adjustment_id"])
+            adjustments = await self._proposed(tx, earlier)
             await tx.commit()
         assert found is not None
-        return found, adjustment
+        return found, adjustments
+
+    async def _proposed(self, read: Read, answered: Mapping[str, Any]) -> list[Adjustment]:
+        found = [await self.store.corrections.adjustment(read, each) for each in answered["adjustment_ids"]]
+        return [each for each in found if each is not None]
 
     async def _propose(
         self, tx: Write, staff_id: str, component: str, points: int, reason: str, author: str, dispute_id: str = ""
@@ -254,20 +264,21 @@ class Corrections:
             raise refusals.dispute_not_found(dispute_id)
         return found
 
-    async def _replay(self, tx: Write, one: Dispute) -> tuple[int, int, str]:
+    async def _replay(self, tx: Write, one: Dispute) -> tuple[Counter[str], Counter[str], str]:
+        """Milli-points of the employee by component, as posted and as replayed, and the answer in words."""
         key = (one.source, one.source_event_id)
         event = (await self.store.events.known(tx, [key]))[key]
         entries = (await self.store.ledger.posted(tx, [key])).get(key, [])
-        posted = sum(e.entry.milli_points for e in entries if e.entry.staff_id == one.staff_id)
+        posted = _by_component(e.entry for e in entries if e.entry.staff_id == one.staff_id)
         outcome = score([event], await self.scoring.reference(tx, [event]))[0]
         mine = [entry for entry in outcome.entries if entry.staff_id == one.staff_id]
         if outcome.doubt is not None:
-            return posted, 0, f"{outcome.doubt.reason.value}: {outcome.doubt.message}"
+            return posted, Counter(), f"{outcome.doubt.reason.value}: {outcome.doubt.message}"
         given, missed = await self._nearest(tx, event)
         if mine:
-            return posted, sum(entry.milli_points for entry in mine), "; ".join(given)
+            return posted, _by_component(mine), "; ".join(given)
         nearest_row = f"; nearest {missed[0].rule_id}: {', '.join(missed[0].reasons)}" if missed else ""
-        return posted, 0, (f"gave others: {'; '.join(given)}" if given else "no rule gives") + nearest_row
+        return posted, Counter(), (f"gave others: {'; '.join(given)}" if given else "no rule gives") + nearest_row
 
     async def _nearest(self, read: Read, event: Event) -> tuple[list[str], list[Missed]]:
         reference = await self.scoring.reference(read, [event])
@@ -282,3 +293,11 @@ class Corrections:
             found = nearest(rules, texts, event.amount_fen or 0, day)
             given, missed = given + found[0], missed + found[1]
         return given, sorted(missed, key=lambda each: (len(each.reasons), -each.milli_points))[:10]
+
+
+def _by_component(entries: Iterable[Entry]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for entry in entries:
+        if entry.kind in ("EVENT", "REFUND"):
+            sums[entry.component] += entry.milli_points
+    return sums

@@ -154,7 +154,7 @@ class Periods:
             async with self.db.begin() as tx:
                 await self.store.ledger.lock(tx)
                 await self._post(tx, part, wanted, spec["run_id"], now)
-                await running.save({"posted": place + len(part)}, tx)
+                await running.save({"posted": running.job.checkpoint.get("posted", 0) + len(part)}, tx)
                 await tx.commit()
         async with self.db.begin() as tx:
             await self.store.ledger.lock(tx)

@@ -1865,23 +1865,29 @@ class ResolveDisputeResponse(_message.Message):
 
     DISPUTE_FIELD_NUMBER: _builtins.int
     ADJUSTMENT_FIELD_NUMBER: _builtins.int
+    ADJUSTMENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def dispute(self) -> _correction_pb2.Dispute:
         """dispute is as it stands now."""
 
     @_builtins.property
     def adjustment(self) -> _correction_pb2.Adjustment:
-        """adjustment is what is proposed when something was missing."""
+        """adjustment is what is proposed when something was missing, the first of `adjustments`."""
+
+    @_builtins.property
+    def adjustments(self) -> _containers.RepeatedCompositeFieldContainer[_correction_pb2.Adjustment]:
+        """adjustments are what is proposed, one for each component of which something was missing."""
 
     def __init__(
         self,
         *,
         dispute: _correction_pb2.Dispute | None = ...,
         adjustment: _correction_pb2.Adjustment | None = ...,
+        adjustments: _abc.Iterable[_correction_pb2.Adjustment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "dispute", b"dispute"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "dispute", b"dispute"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "adjustments", b"adjustments", "dispute", b"dispute"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2387,23 +2393,29 @@ class DecideFraudCaseResponse(_message.Message):
 
     CASE_FIELD_NUMBER: _builtins.int
     ADJUSTMENT_FIELD_NUMBER: _builtins.int
+    ADJUSTMENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def case(self) -> _correction_pb2.FraudCase:
         """case is as it stands now."""
 
     @_builtins.property
     def adjustment(self) -> _correction_pb2.Adjustment:
-        """adjustment is what is proposed to take back what it gave."""
+        """adjustment is what is proposed to take back what it gave, the first of `adjustments`."""
+
+    @_builtins.property
+    def adjustments(self) -> _containers.RepeatedCompositeFieldContainer[_correction_pb2.Adjustment]:
+        """adjustments are what is proposed, one for each component of which it still gives something; none when refunds took all of it back."""
 
     def __init__(
         self,
         *,
         case: _correction_pb2.FraudCase | None = ...,
         adjustment: _correction_pb2.Adjustment | None = ...,
+        adjustments: _abc.Iterable[_correction_pb2.Adjustment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "case", b"case"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "case", b"case"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "adjustments", b"adjustments", "case", b"case"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,7 +46,8 @@ def decided(rows: list[tuple[int, int]], weights: tuple[float, float] = (0.6, 0.
     time = np.array([minute * 60_000 for minute, _ in rows], dtype=np.int64)
     place = np.array([at for _, at in rows], dtype=np.int32)
     first, candidates = np.array([0, 2], np.int64), np.array([0, 1], np.int32)
-    decide(time, place, 5 * 60_000, 2, first, candidates, np.array(weights))
+    heard = np.ones(len(rows), dtype=np.int32)
+    decide(time, time, heard, place, 5 * 60_000, 2, (first, candidates, np.array(weights)))
     found: list[int] = place.tolist()
     return found
 

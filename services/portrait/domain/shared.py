@@ -1,9 +1,9 @@
 """Cells that serve several places: at which of them was this customer?
 
-A row in such a cell is undecided. It is read as one place, never split: a stay cut up by weight would make a day at
+A stay in such a cell is undecided. It is read as one place, never split: a stay cut up by weight would make a day at
 each place, and tags count days. For one customer, in this order:
 
-1. The row just before or just after the undecided ones, less than `near` away, is at one of the places: the phone
+1. The row just before or just after the undecided stay, less than `near` away, is at one of the places: the phone
    hopped between two of its cells.
 2. Otherwise the place with the largest weight × (1 + rows of this customer in cells of that place alone), the smaller
    place number of two: how often he is known to be there, and how much of the cell's traffic belongs to it.
@@ -38,8 +38,10 @@ _NEIGHBOUR = 1e9
 
 
 @njit(cache=True, nogil=True)
-def decide(time: Any, place: Any, near: Any, places: Any, first: Any, candidate: Any, weight: Any) -> None:
-    """Decide one customer's undecided rows in place; rows are in order of time."""
+def decide(opens: Any, ends: Any, heard: Any, place: Any, near: Any, places: Any, shared: Any) -> None:
+    """Decide one customer's undecided stays in place: from `opens` to `ends`, made of `heard` rows, in order of time.
+    `shared` are first, place and weight of the undecided cells."""
+    first, candidate, weight = shared
     rows = len(place)
     undecided = False
     for row in range(rows):
@@ -58,7 +60,7 @@ def decide(time: Any, place: Any, near: Any, places: Any, first: Any, candidate:
             for each in range(first[which], first[which + 1]):
                 for row in range(rows):
                     if place[row] == candidate[each]:
-                        evidence[each] += 1
+                        evidence[each] += heard[row]
     begin = 0
     while begin < rows:
         which = place[begin] - places
@@ -66,8 +68,8 @@ def decide(time: Any, place: Any, near: Any, places: Any, first: Any, candidate:
         if which >= 0:
             while stop < rows and place[stop] == place[begin]:
                 stop += 1
-            before = place[begin - 1] if begin > 0 and time[begin] - time[begin - 1] < near else np.int32(-1)
-            after = place[stop] if stop < rows and time[stop] - time[stop - 1] < near else np.int32(-1)
+            before = place[begin - 1] if begin > 0 and opens[begin] - ends[begin - 1] < near else np.int32(-1)
+            after = place[stop] if stop < rows and opens[stop] - ends[stop - 1] < near else np.int32(-1)
             chosen, best = np.int32(-1), -1.0
             for each in range(first[which], first[which + 1]):
                 score = weight[each] * (1.0 + evidence[each])

@@ -2,17 +2,18 @@
 
 Rules, in this order, for one customer's rows sorted by time (then source line, then place):
 
-1. Place. A row is at the place that its cell serves; a cell that serves none (a road) or is not known is nowhere. In
-   a cell shared by several places `domain/shared.py` decides, by the rows of the same day.
+1. Place. A row is at the place that its cell serves; a cell that serves none (a road) or is not known is nowhere. A
+   cell shared by several places is a place of its own until rule 4.
 2. Flicker. In the sequence of a day's runs of rows at one place, a run shorter than `pingpong` from its first row to
    the first row of the next, between two runs at one other place, belongs to that place; of several such candidates in
    a row the first, third, fifth … do (A-B-A-B-A is A).
 3. Stay. Neighbouring rows of a day at one place, no further apart than `silent`, are one stay. Up to here a day knows
    nothing of its neighbours, so that the stays of a day are kept and only new days are computed.
-4. Visit. Neighbouring stays at one place, the same pause apart, are one visit, across midnight too: a phone that falls
+4. Shared. Which of its places a stay in a shared cell is at, `domain/shared.py` decides by all stays of the window.
+5. Visit. Neighbouring stays at one place, the same pause apart, are one visit, across midnight too: a phone that falls
    silent and is heard at the same place again did not leave it. A visit ends with the next row, wherever that is, or
    at its own last row when the next one is further away than `gap`. Nowhere is not visited.
-5. Dwell. A visit is cut at the slot borders of the window. A dwell row is the sum of the pieces of one customer, place,
+6. Dwell. A visit is cut at the slot borders of the window. A dwell row is the sum of the pieces of one customer, place,
    day and slot: seconds, pieces, longest piece. Pieces without length are dropped.
 
 The compiler is numba; nothing here holds the interpreter's lock, so buckets run side by side in threads.
@@ -61,12 +62,13 @@ class Rows:
 @dataclass(frozen=True)
 class Stays:
     """Stays by customer, then time; (stays,) each. `first` and `last` are rows' times in UTC milliseconds, `place` is a
-    place number or -1 for nowhere."""
+    place number, -1 for nowhere, or a shared cell as in Rows; `rows` is of how many rows a stay is made."""
 
     customer: Ints
     place: Ints
     first: Longs
     last: Longs
+    rows: Ints
 
 
 @dataclass(frozen=True)
@@ -96,33 +98,38 @@ def follow(
     rows: Rows, customers: int, borders: Longs, rules: Rules, shared: Shared | None = None
 ) -> tuple[Visits, DwellDays]:
     """Visits and dwell of `customers` customers (numbers 0 … customers − 1) within the window of `borders`."""
-    return lived(stays(rows, customers, borders[::SLOTS_A_DAY], rules, shared), customers, borders, rules)
+    return lived(stays(rows, customers, borders[::SLOTS_A_DAY], rules), customers, borders, rules, shared)
 
 
-def stays(rows: Rows, customers: int, midnights: Longs, rules: Rules, shared: Shared | None = None) -> Stays:
+def stays(rows: Rows, customers: int, midnights: Longs, rules: Rules) -> Stays:
     """The stays of `customers` customers (numbers 0 … customers − 1); days begin at `midnights` (UTC milliseconds)."""
-    shared = shared or nothing_shared(np.iinfo(np.int32).max)
     first, time, place, line = _scatter(rows.customer, rows.time, rows.place, rows.line, customers)
-    undecided = (np.int64(shared.places), shared.first, shared.place, shared.weight)
     millis = (np.int64(rules.silent_minutes * 60_000), np.int64(rules.pingpong_minutes * 60_000))
-    return Stays(*_stays(first, time, place, line, midnights, millis, undecided))
+    return Stays(*_stays(first, time, place, line, midnights, millis))
 
 
 def joined(days: Sequence[Stays], customers: int) -> Stays:
     """The stays of several days, given in their order, by customer."""
     if not days:
         none = np.empty(0, np.int64)
-        return Stays(none.astype(np.int32), none.astype(np.int32), none, none)
-    columns = [[getattr(day, name) for day in days] for name in ("customer", "place", "first", "last")]
-    customer, place, begin, end = (np.concatenate(column) for column in columns)
-    return Stays(*_gather(customer, place, begin, end, customers))
+        return Stays(none.astype(np.int32), none.astype(np.int32), none, none, none.astype(np.int32))
+    columns = [[getattr(day, name) for day in days] for name in ("customer", "place", "first", "last", "rows")]
+    customer, place, begin, end, rows = (np.concatenate(column) for column in columns)
+    return Stays(*_gather(customer, place, begin, end, rows, customers))
 
 
-def lived(found: Stays, customers: int, borders: Longs, rules: Rules) -> tuple[Visits, DwellDays]:
+def lived(
+    found: Stays, customers: int, borders: Longs, rules: Rules, shared: Shared | None = None
+) -> tuple[Visits, DwellDays]:
     """Visits, and dwell within the window of `borders`, of `customers` customers by their stays."""
     first = np.searchsorted(found.customer, np.arange(customers + 1)).astype(np.int64)
-    gap, silent = (np.int64(each * 60_000) for each in (rules.gap_minutes, rules.silent_minutes))
-    visits, dwell = _live(first, found.place, found.first, found.last, borders, gap, silent)
+    shared = shared or nothing_shared(np.iinfo(np.int32).max)
+    minutes = (rules.gap_minutes, rules.silent_minutes, rules.pingpong_minutes)
+    millis = tuple(np.int64(each * 60_000) for each in minutes)
+    undecided = (shared.first, shared.place, shared.weight)
+    visits, dwell = _live(
+        first, found.place, found.first, found.last, found.rows, borders, millis, np.int64(shared.places), undecided
+    )
     return Visits(*visits), DwellDays(*dwell)
 
 
@@ -227,13 +234,12 @@ def _grown(old: Any, size: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _stays(first: Any, time: Any, place: Any, line: Any, midnights: Any, millis: Any, undecided: Any) -> Any:
-    """Rules 1 to 3 for the rows first[c]:first[c + 1] of each customer c."""
+def _stays(first: Any, time: Any, place: Any, line: Any, midnights: Any, millis: Any) -> Any:
+    """Rules 2 and 3 for the rows first[c]:first[c + 1] of each customer c."""
     silent, pingpong = millis
-    places, shared_first, shared_place, shared_weight = undecided
     size = max(1024, len(time) // 3)
     s_customer, s_place = np.empty(size, np.int32), np.empty(size, np.int32)
-    s_first, s_last = np.empty(size, np.int64), np.empty(size, np.int64)
+    s_first, s_last, s_rows = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int32)
     count = 0
     for number in range(len(first) - 1):
         t, here = time[first[number] : first[number + 1]], place[first[number] : first[number + 1]]
@@ -242,7 +248,7 @@ def _stays(first: Any, time: Any, place: Any, line: Any, midnights: Any, millis:
         if count + rows > len(s_place):
             size = 2 * len(s_place) + rows
             s_customer, s_place = _grown(s_customer, size), _grown(s_place, size)
-            s_first, s_last = _grown(s_first, size), _grown(s_last, size)
+            s_first, s_last, s_rows = _grown(s_first, size), _grown(s_last, size), _grown(s_rows, size)
         begin, day = 0, 0
         while begin < rows:
             while day < len(midnights) and midnights[day] <= t[begin]:
@@ -250,20 +256,22 @@ def _stays(first: Any, time: Any, place: Any, line: Any, midnights: Any, millis:
             stop = begin + 1
             while stop < rows and (day == len(midnights) or t[stop] < midnights[day]):
                 stop += 1
-            if len(shared_place):
-                decide(t[begin:stop], here[begin:stop], pingpong, places, shared_first, shared_place, shared_weight)
             _still(t[begin:stop], here[begin:stop], pingpong)
             for row in range(begin, stop):
                 if row == begin or here[row] != here[row - 1] or t[row] - t[row - 1] > silent:
-                    s_customer[count], s_place[count], s_first[count] = number, here[row], t[row]
+                    s_customer[count], s_place[count], s_first[count], s_rows[count] = number, here[row], t[row], 0
                     count += 1
                 s_last[count - 1] = t[row]
+                s_rows[count - 1] += 1
             begin = stop
-    return s_customer[:count].copy(), s_place[:count].copy(), s_first[:count].copy(), s_last[:count].copy()
+    return (
+        s_customer[:count].copy(), s_place[:count].copy(), s_first[:count].copy(), s_last[:count].copy(),
+        s_rows[:count].copy(),
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
-def _gather(customer: Any, place: Any, first: Any, last: Any, customers: Any) -> Any:
+def _gather(customer: Any, place: Any, first: Any, last: Any, rows: Any, customers: Any) -> Any:
     """Counting sort of stays by customer; those of one customer stay in the order they came."""
     free = np.zeros(customers + 1, dtype=np.int64)
     for row in range(len(customer)):
@@ -271,17 +279,21 @@ def _gather(customer: Any, place: Any, first: Any, last: Any, customers: Any) ->
     for number in range(customers):
         free[number + 1] += free[number]
     to_customer, to_place = np.empty_like(customer), np.empty_like(place)
-    to_first, to_last = np.empty_like(first), np.empty_like(last)
+    to_first, to_last, to_rows = np.empty_like(first), np.empty_like(last), np.empty_like(rows)
     for row in range(len(customer)):
         at = free[customer[row]]
         free[customer[row]] = at + 1
-        to_customer[at], to_place[at], to_first[at], to_last[at] = customer[row], place[row], first[row], last[row]
-    return to_customer, to_place, to_first, to_last
+        to_customer[at], to_place[at], to_rows[at] = customer[row], place[row], rows[row]
+        to_first[at], to_last[at] = first[row], last[row]
+    return to_customer, to_place, to_first, to_last, to_rows
 
 
 @njit(cache=True, nogil=True)
-def _live(first: Any, place: Any, begins: Any, ends: Any, borders: Any, gap: Any, silent: Any) -> Any:
-    """Rules 4 and 5 for the stays first[c]:first[c + 1] of each customer c."""
+def _live(
+    first: Any, place: Any, begins: Any, ends: Any, rows: Any, borders: Any, millis: Any, places: Any, undecided: Any
+) -> Any:
+    """Rules 4 to 6 for the stays first[c]:first[c + 1] of each customer c."""
+    gap, silent, pingpong = millis
     size = max(1024, len(place))
     v_customer, v_place = np.empty(size, np.int32), np.empty(size, np.int32)
     v_start, v_end = np.empty(size, np.int64), np.empty(size, np.int64)
@@ -291,8 +303,11 @@ def _live(first: Any, place: Any, begins: Any, ends: Any, borders: Any, gap: Any
     for number in range(len(first) - 1):
         mine = slice(first[number], first[number + 1])
         came = visits
+        here = place[mine].copy()
+        if len(undecided[1]):
+            decide(begins[mine], ends[mine], rows[mine], here, pingpong, places, undecided)
         visits = _visit(
-            place[mine], begins[mine], ends[mine], gap, silent, number, visits, v_customer, v_place, v_start, v_end
+            here, begins[mine], ends[mine], gap, silent, number, visits, v_customer, v_place, v_start, v_end
         )
         # Rows of dwell are pieces of visits: one for each, and one for each border of slots that is crossed.
         most = dwells + (visits - came) + len(borders)
@@ -320,7 +335,7 @@ def _visit(
     place: Any, first: Any, last: Any, gap: Any, silent: Any, number: Any, at: Any,
     v_customer: Any, v_place: Any, v_start: Any, v_end: Any,
 ) -> Any:  # fmt: skip
-    """Rule 4: append the visits of customer `number` from position `at`; gives the position after them."""
+    """Rule 5: append the visits of customer `number` from position `at`; gives the position after them."""
     count = len(place)
     begin = 0
     for stay in range(count):
@@ -340,7 +355,7 @@ def _dwell(
     place: Any, start: Any, end: Any, borders: Any, number: Any, at: Any,
     d_customer: Any, d_place: Any, d_border: Any, d_secs: Any, d_visits: Any, d_longest: Any,
 ) -> Any:  # fmt: skip
-    """Rule 5: append the dwell rows of customer `number` from position `at`; gives the position after them."""
+    """Rule 6: append the dwell rows of customer `number` from position `at`; gives the position after them."""
     border, opened = 0, at  # `opened`: the first dwell row of the slot in hand
     for visit in range(len(place)):
         begin, stop = max(start[visit], borders[0]), min(end[visit], borders[-1])

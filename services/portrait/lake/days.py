@@ -25,7 +25,7 @@ from services.portrait.domain.track import Rows, Rules, Stays
 from services.portrait.lake.files import Lake, read
 from services.portrait.lake.mapping import Examined, sample, sampled
 
-_FORMAT = 1
+_FORMAT = 2
 _EPOCH = date(1970, 1, 1)
 
 Longs = npt.NDArray[np.int64]
@@ -64,6 +64,12 @@ class Reading:
             return np.empty(0, np.uint64)
         span = max(int(np.searchsorted(cells.first_day, (day - _EPOCH).days, side="right")) - 1, 0)
         return np.asarray(self._words[cells.place[span]])
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What a place number is called in a kept day: a place by its id, a shared cell by how it is read."""
+        shared = self._words[len(self.places) : -1].tolist()
+        return [*self.places.place_id, *(f"#{word:016x}" for word in shared)]
 
     @cached_property
     def _words(self) -> Hashes:
@@ -129,7 +135,7 @@ def write_day(
     lake: Lake, day: date, bucket: int, inputs: str, reading: Reading, found: DayRows, stays: Stays
 ) -> KeptDay:
     """Keep the stays of a day; written again they are the same files."""
-    ids = pa.array(list(reading.places.place_id), pa.string())
+    ids = pa.array(reading.names, pa.string())
     place = pa.DictionaryArray.from_arrays(pa.array(stays.place, mask=stays.place < 0), ids)
     table = pa.table(
         {
@@ -137,6 +143,7 @@ def write_day(
             "place_id": place,
             "first": stays.first.view("datetime64[ms]"),
             "last": stays.last.view("datetime64[ms]"),
+            "rows": stays.rows,
         }
     )
     digest = reading.digest(day)
@@ -170,20 +177,20 @@ def of_base(key: Longs, stays: Stays, base_key: Longs) -> Stays:
     number = np.where(there, at, -1).astype(np.int32)[stays.customer]
     kept = number >= 0
     if kept.all():
-        return Stays(number, stays.place, stays.first, stays.last)
-    return Stays(number[kept], stays.place[kept], stays.first[kept], stays.last[kept])
+        return Stays(number, stays.place, stays.first, stays.last, stays.rows)
+    return Stays(number[kept], stays.place[kept], stays.first[kept], stays.last[kept], stays.rows[kept])
 
 
-def read_stays(kept: KeptDay, places: Places, base_key: Longs) -> Stays:
+def read_stays(kept: KeptDay, reading: Reading, base_key: Longs) -> Stays:
     """The stays of a kept day, of the customers `base_key` (sorted)."""
     table = read(kept.stays, dictionaries=["place_id"])
     place_id = table["place_id"].combine_chunks()
-    number = {each: at for at, each in enumerate(places.place_id)}
+    number = {each: at for at, each in enumerate(reading.names)}
     words = np.array([number.get(each, NOWHERE) for each in place_id.dictionary.to_pylist()], dtype=np.int32)
     at = pc.fill_null(place_id.indices, len(words)).to_numpy()
     key, customer = _numbered(_longs(table, "customer_key"))
-    stays = Stays(customer, np.append(words, np.int32(NOWHERE))[at], _millis(table, "first"), _millis(table, "last"))
-    return of_base(key, stays, base_key)
+    place, rows = np.append(words, np.int32(NOWHERE))[at], table["rows"].to_numpy()
+    return of_base(key, Stays(customer, place, _millis(table, "first"), _millis(table, "last"), rows), base_key)
 
 
 def sampled_files(files: Sequence[LakeFile]) -> Iterator[tuple[date, list[LakeFile]]]:

@@ -197,8 +197,7 @@ def _compute(order: Order, work: Work, spool: Spool, people: People, bars: Progr
             customer = np.searchsorted(work.base.customer_key[at], found["customer"]).astype(np.int32)
             place = place_numbers(found["cell"], found["time"], work.base.cells.cells)
             rows = Rows(customer, found["time"], place, found["line"])
-            midnights, shared = work.window.borders()[::SLOTS_A_DAY], work.base.cells.cells.shared
-            stayed = stays(rows, len(at), midnights, work.catalogue.track, shared)
+            stayed = stays(rows, len(at), work.window.borders()[::SLOTS_A_DAY], work.catalogue.track)
             visits, life = lives(work, bucket, at, stayed)
             outputs.add(visits, life, _homes(work, rows, len(at)))
             bars.update(bar, completed=bucket + 1)

@@ -115,7 +115,7 @@ def lives(
     base, window, catalogue = work.base, work.window, work.catalogue
     customers = len(at)
     workdays = window.workdays(work.calendar)
-    visits, dwelt = track.lived(stays, customers, window.borders(), catalogue.track)
+    visits, dwelt = track.lived(stays, customers, window.borders(), catalogue.track, base.cells.cells.shared)
     asked = plan(catalogue, window.days)
     time = place_time(dwelt, customers)
     anchors = anchor.find(catalogue.anchors, time, base.places, customers)

@@ -60,7 +60,7 @@ def followed(
         if kept is None:
             borders = Window(day, day, window.zone).borders()[:: track.SLOTS_A_DAY]
             found = read_day(files, base.cells.cells)
-            stays = track.stays(found.rows, len(found.customer_key), borders, rules, base.cells.cells.shared)
+            stays = track.stays(found.rows, len(found.customer_key), borders, rules)
             kept = write_day(lake, day, bucket, inputs, reading, found, stays)
             fresh.append(kept)
             stays = of_base(found.customer_key, stays, keys)
@@ -74,7 +74,7 @@ def _kept(candidates: Sequence[KeptDay], reading: Reading, keys: npt.NDArray[np.
     for each in candidates:
         try:
             if still_read(each, reading):
-                return each, read_stays(each, reading.places, keys)
+                return each, read_stays(each, reading, keys)
         except (FileNotFoundError, Damaged):
             continue
     return None, track.joined((), 0)

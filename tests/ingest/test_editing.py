@@ -1,5 +1,6 @@
 """Reference data edited by hand, and numbers in lists."""
 
+import asyncio
 from datetime import UTC, date, datetime
 
 import grpc.aio
@@ -8,6 +9,7 @@ import pytest
 
 from lifecircle.ingest import v1
 from services.ingest.domain import editing
+from services.kit import domains
 from tests.fixtures.serving import refused, refused_fields
 from tests.ingest.house import House
 from tests.ingest.made import feed_of
@@ -165,3 +167,26 @@ async def test_lists_show_masked_numbers_and_clear_ones_only_to_who_may_know_the
     assert [(each.msisdn, each.masked) for each in told.identities] == [("13800001234", False), ("13911112222", False)]
     audit = await house.rows("SELECT caller, method, purpose, asked, customer_keys FROM disclosure")
     assert audit == [("officer", "ListIdentities", clear.purpose, 2, keys[:2])]
+
+
+async def test_a_limited_caller_learns_numbers_of_his_own_customers_only(house: House) -> None:
+    """R000-006: the vault has no organisation; the profile says whose a customer is."""
+    profile = "{}|{}|M|1980|brand|plan|20200101|phone|A|active\n"
+    placed = [("13800001234", "east"), ("13911112222", "west")]
+    await house.deliver("CUST_20260901_001.TXT", "".join(profile.format(*each) for each in placed))
+    await house.deliver("SIGNAL_20260901_001.TXT", "13700000000|20260901000000|4|40976|1\n" * 2)  # of no organisation
+
+    async def seen(domain: frozenset[str] | None) -> tuple[list[int], list[int], list[int]]:
+        domains.enter(domain)
+        cases = house.identities
+        asked = [number for number, _ in placed]
+        resolved = await cases.resolve([*asked, "13700000000"], purpose="t", caller="t")
+        revealed = [
+            key async for part in cases.reveal([1, 2, 3], purpose="t", caller="t") for key, _ in part.identities
+        ]
+        listed = await cases.page([], org_id="", purpose="", caller="t", after=0, size=10)
+        return resolved, revealed, [each.customer_key for each in listed]
+
+    assert await asyncio.create_task(seen(None)) == ([1, 2, 3], [1, 2, 3], [1, 2])
+    assert await asyncio.create_task(seen(frozenset({"west"}))) == ([0, 2, 0], [2], [2])
+    assert await asyncio.create_task(seen(frozenset())) == ([0, 0, 0], [], [])

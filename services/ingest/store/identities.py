@@ -56,6 +56,10 @@ class Identities:
         rows = await read.rows(_BY_KEY, {"keys": list(customer_keys)})
         return {row.customer_key: Sealed(row.customer_key, bytes(row.sealed), row.key_version) for row in rows}
 
+    async def placed(self, read: Read, customer_keys: Sequence[int]) -> set[int]:
+        """Those who have a profile; row-level security leaves only those that a limited caller may see."""
+        return {row.customer_key for row in await read.rows(_PLACED, {"keys": list(customer_keys)})}
+
     async def page(
         self, read: Read, *, customer_keys: Sequence[int], org_id: str, after: int, size: int
     ) -> list[tuple[Sealed, str]]:
@@ -161,6 +165,8 @@ _VERSIONS = text("SELECT DISTINCT key_version FROM vault WHERE token IS NOT NULL
 _BY_KEY = text("""
 SELECT customer_key, sealed, key_version FROM vault WHERE customer_key = ANY(:keys) AND token IS NOT NULL
 """).bindparams(_KEYS)
+
+_PLACED = text("SELECT customer_key FROM customer WHERE customer_key = ANY(:keys)").bindparams(_KEYS)
 
 # By way of the profile, which row-level security shows to those only who may see the customer.
 _PAGE = text("""

@@ -16,9 +16,9 @@ from services.ingest.domain.identity import VaultKeys, masked, shown
 from services.ingest.store.events import Arrival
 from services.ingest.store.identities import Sealed
 from services.ingest.usecases import numbers
-from services.kit import idempotency, jobs, operations, telemetry
+from services.kit import domains, idempotency, jobs, operations, telemetry
 from services.kit.clock import Clock
-from services.kit.db import Database, Write
+from services.kit.db import Database, Read, Write
 from services.kit.idempotency import RequestKey
 from services.kit.ids import Ids
 
@@ -72,7 +72,8 @@ class Identities:
         """Customer keys in the order of the numbers; 0 for a number that is not known."""
         async with self._db.begin() as tx:
             known = await numbers.known(tx, self._identities, self._keys, msisdns)
-            found = [known.get(number, 0) for number in msisdns]
+            seen = await self._seen(tx, list(known.values()))
+            found = [key if (key := known.get(number, 0)) in seen else 0 for number in msisdns]
             await self._identities.add_disclosure(
                 tx,
                 disclosure_id=self._ids(),
@@ -89,7 +90,7 @@ class Identities:
     async def reveal(self, customer_keys: Sequence[int], *, purpose: str, caller: str) -> AsyncIterator[Revealed]:
         """Clear numbers in the order asked, in parts; customers that are not known or have none are left out."""
         async with self._db.begin() as tx:
-            sealed = await self._identities.sealed(tx, customer_keys)
+            sealed = await self._identities.sealed(tx, sorted(await self._seen(tx, customer_keys)))
             asked, told = len(customer_keys), sorted(sealed)
             now = await self._disclose(tx, "RevealIdentities", purpose, caller, asked=asked, told=told)
             await tx.commit()
@@ -114,6 +115,12 @@ class Identities:
             Shown(each.customer_key, number if purpose else shown(number), org, masked=not purpose)
             for (each, org), number in zip(found, clear, strict=True)
         ]
+
+    async def _seen(self, read: Read, customer_keys: Sequence[int]) -> set[int]:
+        """Those of the customers whom the caller may know of: a limited one those of his organisations alone."""
+        if domains.current() is None:
+            return set(customer_keys)
+        return await self._identities.placed(read, customer_keys)
 
     async def _disclose(
         self, tx: Write, method: str, purpose: str, caller: str, *, asked: int, told: Sequence[int]

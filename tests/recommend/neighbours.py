@@ -10,6 +10,7 @@ from typing import Any
 import grpc.aio
 from google.type.date_pb2 import Date
 
+from lifecircle.contact import v1 as contact
 from lifecircle.ingest import v1 as ingest
 from lifecircle.portrait import v1 as portrait
 from services.recommend.domain.snapshot import Delivery, Run
@@ -97,6 +98,22 @@ class Portrait(portrait.PortraitServiceServicer):
         return portrait.ListTagsResponse(tags=tags)
 
 
+class Contact(contact.ContactServiceServicer):
+    """Tells facts of contacts in order, then stays quiet; the cursor is how many were told."""
+
+    def __init__(self) -> None:
+        self.facts: list[contact.OutcomeFact] = []
+
+    async def WatchOutcomes(
+        self, request: contact.WatchOutcomesRequest, context: Context
+    ) -> AsyncIterator[contact.WatchOutcomesResponse]:
+        given = int(request.cursor or 0)
+        while True:
+            facts, given = self.facts[given:], len(self.facts)
+            yield contact.WatchOutcomesResponse(cursor=str(given), facts=facts)
+            await asyncio.sleep(0.05)
+
+
 def pair(trace: str = "") -> tuple[Ingest, Portrait]:
     """Both, with nothing published; they offer only what recommend asks for."""
     return Ingest(trace), Portrait(trace)  # type: ignore[abstract]
@@ -116,9 +133,11 @@ class SlowLake(Lake):
 
 
 @asynccontextmanager
-async def neighbours(ingest_: Ingest, portrait_: Portrait) -> AsyncIterator[str]:
-    """Both behind one door; gives its host:port."""
+async def neighbours(ingest_: Ingest, portrait_: Portrait, contact_: Contact | None = None) -> AsyncIterator[str]:
+    """All behind one door; gives its host:port."""
     server = grpc.aio.server()
+    if contact_ is not None:
+        contact.add_ContactServiceServicer_to_server(contact_, server)
     ingest.add_IngestServiceServicer_to_server(ingest_, server)
     portrait.add_PortraitServiceServicer_to_server(portrait_, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -1,18 +1,27 @@
 """What came of contacts, and who is gone: the same facts again, late or in any order, leave the same rows."""
 
+import asyncio
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
+import grpc.aio
 import numpy as np
 import pytest
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import text
 
+from lifecircle.contact import v1 as contact
+from lifecircle.ingest import v1 as ingest
+from services.kit import cursors
 from services.kit.db import Database
-from services.recommend import store
+from services.recommend import peers, store
 from services.recommend.domain.outcome import Gone, Live, Outcome, figures
 from services.recommend.domain.ownership import Orders, latest, mapped
 from services.recommend.domain.registry import Matrix
-from services.recommend.domain.snapshot import Run
+from services.recommend.domain.snapshot import Delivery, Run
 from services.recommend.usecases import Noting
+from tests.recommend.neighbours import Contact, neighbours, pair
 from tests.recommend.test_store import model
 from tests.recommend.town import order_rows, town
 
@@ -22,7 +31,17 @@ NOW = datetime(2026, 10, 1, 2, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 async def empty(db: Database) -> None:
     async with db.begin() as tx:
-        for table in ("contact_outcome", "gone", "matrix_file", "matrix", "model", "ownership", "profile", "run"):
+        for table in (
+            "contact_outcome",
+            "gone",
+            "consumer_cursor",
+            "matrix_file",
+            "matrix",
+            "model",
+            "ownership",
+            "profile",
+            "run",
+        ):
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.commit()
 
@@ -127,3 +146,53 @@ async def test_a_merged_key_is_the_other_whichever_comes_first(db: Database, fir
     assert sorted(zip(again.customer_key.tolist(), again.product_id, again.opens.tolist(), strict=True)) == wanted
     await note(db, Gone(9, 11), Gone(2, 9))  # who stays goes on, and somebody is merged into who went
     assert await rows(db, "SELECT customer_key, into_key FROM gone ORDER BY 1") == [(2, 11), (3, 11), (9, 11)]
+
+
+async def test_what_the_neighbours_tell_is_noted_with_the_cursor_and_follows_on(db: Database) -> None:
+    """R000-044, R000-047: answers, feedback and openings; who was erased and merged. Twice told is once noted."""
+    at, key = Timestamp(), {"customer_key": 3, "product_id": "A1", "campaign_id": "c", "channel": "order"}
+    at.FromDatetime(NOW)
+    ingest_, portrait_ = pair()
+    contact_ = Contact()  # type: ignore[abstract]
+    kinds = contact.OutcomeFact
+    contact_.facts += [
+        contact.OutcomeFact(fact_id="1", kind=kinds.KIND_FEEDBACK, contact_id="c1", contact_time=at,
+                            result=contact.Outcome.RESULT_REFUSED, **key),
+        contact.OutcomeFact(fact_id="2", kind=kinds.KIND_OPENING, contact_id="c1", contact_time=at, opened=True, **key),
+        contact.OutcomeFact(fact_id="3", kind=kinds.KIND_OUTCOME, contact_id="unmatched"),
+    ]  # fmt: skip
+    into = Struct()
+    into.update({"into_key": "9"})
+    ingest_.events += [
+        ingest.Event(type="identity.merged", customer_key=3, attributes=into),
+        ingest.Event(type="product.ordered", customer_key=3),
+    ]
+    noting, stop = Noting(), asyncio.Event()
+    async with neighbours(ingest_, portrait_, contact_) as door, grpc.aio.insecure_channel(door) as channel:
+
+        async def ahead(_: Delivery) -> None:
+            """Nothing is read."""
+
+        told = peers.Contact(contact.ContactServiceStub(channel)).outcomes
+        gone = peers.Ingest(ingest.IngestServiceStub(channel), ahead).gone
+        watches: list[tuple[str, Any, Any]] = [
+            ("outcomes", told, noting.take_outcomes),
+            ("gone", gone, noting.take_gone),
+        ]
+        following = [
+            asyncio.create_task(cursors.follow(db, consumer=name, owner="me", watch=watch, handle=handle, stop=stop))
+            for name, watch, handle in watches
+        ]
+        try:
+            async with asyncio.timeout(30):
+                wanted: list[tuple[object, ...]] = [("c1", 9, "REFUSED", True)]
+                stmt = "SELECT contact_id, customer_key, result, opened FROM contact_outcome"
+                while await rows(db, stmt) != wanted:
+                    await asyncio.sleep(0.05)
+                ingest_.events.append(ingest.Event(type="subject.erased", customer_key=9))
+                while await rows(db, stmt):
+                    await asyncio.sleep(0.05)
+        finally:
+            stop.set()
+            await asyncio.gather(*following)
+    assert await rows(db, "SELECT customer_key, into_key FROM gone ORDER BY 1") == [(3, 0), (9, 0)]

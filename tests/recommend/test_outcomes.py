@@ -150,7 +150,8 @@ async def test_a_merged_key_is_the_other_whichever_comes_first(db: Database, fir
 
 async def test_what_the_neighbours_tell_is_noted_with_the_cursor_and_follows_on(db: Database) -> None:
     """R000-044, R000-047: answers, feedback and openings; who was erased and merged. Twice told is once noted."""
-    at, key = Timestamp(), {"customer_key": 3, "product_id": "A1", "campaign_id": "c", "channel": "order"}
+    at = Timestamp()
+    key: dict[str, Any] = {"customer_key": 3, "product_id": "A1", "campaign_id": "c", "channel": "order"}
     at.FromDatetime(NOW)
     ingest_, portrait_ = pair()
     contact_ = Contact()  # type: ignore[abstract]

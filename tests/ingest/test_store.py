@@ -267,3 +267,10 @@ async def test_what_postgres_prints_in_another_way_is_hashed_by_postgres(clean: 
         assert await Events().write(tx, [odd], Arrival("b", NOW, ""), fresh=True) == []
         again = await Events().write(tx, [odd], Arrival("c", NOW, ""), fresh=True)
     assert [(each.event_id, each.same) for each in again] == [("b-0", True)]
+
+
+async def test_events_of_strangers_alone_are_all_left(clean: Database) -> None:
+    async with clean.begin() as tx:
+        left = await Events().write(tx, [told(1, customer_key=77)], Arrival("b", NOW, ""), fresh=True)
+        await tx.commit()
+    assert [(each.at, each.event_id) for each in left] == [(0, "")]

@@ -84,6 +84,8 @@ class Events:
         orgs = await self._placed(tx, {each.customer_key for each in told} - {0})
         left = [Left(at, "", same=False) for at, each in enumerate(told) if each.customer_key not in orgs]
         fit = [(f"{arrival.batch_id}-{at}", at) for at, each in enumerate(told) if each.customer_key in orgs]
+        if not fit:
+            return left
         if fresh and all(told[at].digest for _, at in fit):
             same: Same = {"traceparent": arrival.traceparent, "receive_time": arrival.receive_time}
             if await self._copied(tx, told_rows([(event_id, told[at]) for event_id, at in fit], orgs, same)):

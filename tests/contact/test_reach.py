@@ -242,7 +242,7 @@ async def test_merged_twice_leads_to_the_key_that_stays_and_a_request_asked_agai
     await furnish(db, rule=rules(most=2))
     deciding = await replica(db)
     before = await deciding.decide(ask(1, request_id="once"))
-    await told(db, tmp_path, Merged(1, 2), Merged(2, 3))
+    await told(db, tmp_path, Merged(2, 3), Merged(1, 2), Merged(1, 2))  # in any order, and again
     again = await (await replica(db)).decide(ask(1, request_id="once"))
     assert [one.decided.grant_id for one in again] == [one.decided.grant_id for one in before]
     assert again[0].decided.customer_key == 3

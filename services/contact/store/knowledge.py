@@ -51,7 +51,7 @@ _GUESTS = text(
         JOIN campaign USING (campaign_id)
         LEFT JOIN outcome USING (contact_id)
         LEFT JOIN attribution USING (contact_id)
-        WHERE campaign.brief ->> 'event_tag' = :tag AND contact.state = 'HANDED_OVER'
+        WHERE campaign.brief ->> 'event_tag' = :tag AND contact.state = 'HANDED_OVER' AND contact.customer_key > 0
         GROUP BY contact.customer_key
     )
     SELECT *, count(*) OVER () AS total, row_number() OVER (

@@ -11,6 +11,8 @@ from services.kit.db import Write
 
 _LOCK = text("SELECT customer_key FROM customer WHERE customer_key = ANY(:keys) ORDER BY customer_key FOR UPDATE")
 
+_STAYS = text("SELECT merged_into FROM customer WHERE customer_key = :key")
+
 # The key that stays is a customer as the other was, unless it is known by itself.
 _MERGE = (
     "INSERT INTO customer (customer_key, org_id, level, status) SELECT :into, org_id, level, status FROM customer "
@@ -61,7 +63,11 @@ class Persons:
     """All tables that hold a customer."""
 
     async def merge(self, tx: Write, old: int, into: int) -> None:
-        """Two keys are one person, who is contacted under the second alone and has one cap."""
+        """Two keys are one person, who is contacted under the second alone and has one cap.
+
+        When the second was merged itself, under the one that it became.
+        """
+        into = await tx.value(_STAYS, {"key": into}) or into
         await tx.rows(_LOCK, {"keys": [old, into]})
         for statement in _MERGE:
             told = {"old": old, "into": into, "left": LEFT}

@@ -1,5 +1,6 @@
 """Whom campaigns reach: the audiences of their briefs, held as portrait tells them, and moments that trigger them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
@@ -17,6 +18,7 @@ from services.contact.usecases.deciding import Ask
 from services.contact.usecases.decisions import MOMENT_LIFE, Decisions
 from services.kit.clock import Clock
 from services.kit.db import Database, Write
+from services.kit.errors import Refusal
 
 Members = Callable[[str], Awaitable[Ints]]
 """An expression over portrait's tags → the customers who fulfil it in its latest run. Raises OSError when not told."""
@@ -103,14 +105,10 @@ class Moments:
             waiting = await self._store.moments.waiting(tx, now - MOMENT_LIFE, _MOST)
             campaigns = await self._store.campaigns.active(tx)
             policy = await self._store.policies.latest(tx)
-        sent = []
-        for moment in waiting:
-            channels = _channels(campaigns, moment.pattern_id)
-            if channels and policy is not None:
-                sent += await self._decided(moment, channels)
+        told = [(moment, _channels(campaigns, moment.pattern_id)) for moment in waiting if policy is not None]
+        sent = await asyncio.gather(*(self._decided(moment, channels) for moment, channels in told if channels))
         async with self._db.begin() as tx:
-            for message in sent:
-                await self._store.sends.queue(tx, [message], now)
+            await self._store.sends.queue(tx, [message for messages in sent for message in messages], now)
             await self._store.moments.acted(tx, [one.moment_id for one in waiting])
             await self._store.moments.forget(tx, now - _KEPT)
             await tx.commit()
@@ -120,7 +118,12 @@ class Moments:
         """The one message that the moment leads to, if any: the best of all channels."""
         place = tuple(("", channel) for channel in channels)
         ask = Ask("moments", moment.moment_id, moment.customer_key, place, moment.pattern_id)
-        granted = [one.decided for one in await self._decisions.decide(ask) if one.decided.offer_id]
+        try:
+            answers = await self._decisions.decide(ask)
+        except Refusal as refusal:  # asked before under other campaigns: what was granted then ends by itself
+            _log.warning("moment_not_decided", moment_id=moment.moment_id, reason=refusal.reason)
+            return []
+        granted = [one.decided for one in answers if one.decided.offer_id]
         granted.sort(key=lambda one: (-one.bid_fen, one.grant_id))
         for one in granted[1:]:  # a moment is worth one message, by whichever channel it does most
             await self._decisions.cancel(one.grant_id)

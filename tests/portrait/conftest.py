@@ -13,6 +13,7 @@ import yaml
 from services.portrait.domain.calendar import Window, WorkCalendar, parse_calendar
 from services.portrait.domain.run import LakeFile
 from services.portrait.domain.tag import Catalogue, parse
+from services.portrait.lake import Base, read_base
 from tests.portrait.conform import conform, conform_details, keys_of
 
 HERE = Path(__file__).parents[2] / "services" / "portrait"
@@ -40,6 +41,12 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Town:
     subprocess.run(command, check=True, cwd=HERE.parents[1])
     window = Window(FIRST, FIRST + timedelta(days=DAYS - 1), "Asia/Shanghai")
     return Town(files, truth, conform(files, folder / "lake", BUCKETS), keys_of(files), window)
+
+
+@pytest.fixture(scope="session")
+def base(town: Town, catalogue: Catalogue, calendar: WorkCalendar) -> Base:
+    """What all buckets of the town's run share."""
+    return read_base(town.manifest, town.window, catalogue, calendar)
 
 
 @pytest.fixture(scope="session")

@@ -12,15 +12,20 @@ import pytest
 from services.portrait.domain.calendar import WorkCalendar
 from services.portrait.domain.run import LakeFile
 from services.portrait.domain.tag import Catalogue
-from services.portrait.lake import Damaged, Lake, ResultReader, read_base
+from services.portrait.lake import Base, Damaged, Lake, ResultReader
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from tests.portrait.conftest import BUCKETS, Town
 
 
 def computed(
-    town: Town, catalogue: Catalogue, calendar: WorkCalendar, lake: Path, signalling: Sequence[LakeFile], buckets: int
+    town: Town,
+    base: Base,
+    catalogue: Catalogue,
+    calendar: WorkCalendar,
+    lake: Path,
+    signalling: Sequence[LakeFile],
+    buckets: int,
 ) -> list[Outcome]:
-    base = read_base(town.manifest, town.window, catalogue, calendar)
     work = Work("r", base, town.window, calendar, catalogue, buckets)
     return [
         compute(work, bucket, [file for file in signalling if file.bucket == bucket], Lake(lake.as_uri()))
@@ -30,10 +35,10 @@ def computed(
 
 @pytest.fixture(scope="module")
 def outcomes(
-    town: Town, catalogue: Catalogue, calendar: WorkCalendar, tmp_path_factory: pytest.TempPathFactory
+    town: Town, base: Base, catalogue: Catalogue, calendar: WorkCalendar, tmp_path_factory: pytest.TempPathFactory
 ) -> list[Outcome]:
     lake = tmp_path_factory.mktemp("lake")
-    return computed(town, catalogue, calendar, lake, town.manifest["signalling"], BUCKETS)
+    return computed(town, base, catalogue, calendar, lake, town.manifest["signalling"], BUCKETS)
 
 
 def table(outcomes: Sequence[Outcome], name: str) -> pl.DataFrame:
@@ -58,19 +63,25 @@ def rebucketed(town: Town, folder: Path, buckets: int) -> list[LakeFile]:
 
 @pytest.mark.parametrize("buckets", [3])
 def test_the_result_knows_neither_buckets_nor_the_order_of_rows(
-    town: Town, catalogue: Catalogue, calendar: WorkCalendar, outcomes: list[Outcome], tmp_path: Path, buckets: int
+    town: Town,
+    base: Base,
+    catalogue: Catalogue,
+    calendar: WorkCalendar,
+    outcomes: list[Outcome],
+    tmp_path: Path,
+    buckets: int,
 ) -> None:
     signalling = rebucketed(town, tmp_path, buckets)
-    again = computed(town, catalogue, calendar, tmp_path / "lake", signalling, buckets)
+    again = computed(town, base, catalogue, calendar, tmp_path / "lake", signalling, buckets)
     assert reduce(add, (each.checksum for each in again)) == reduce(add, (each.checksum for each in outcomes))
     for name in ("dwell", "anchors", "tags", "features"):
         assert table(again, name).equals(table(outcomes, name)), name
 
 
 def test_the_same_bucket_is_the_same_file(
-    town: Town, catalogue: Catalogue, calendar: WorkCalendar, outcomes: list[Outcome], tmp_path: Path
+    town: Town, base: Base, catalogue: Catalogue, calendar: WorkCalendar, outcomes: list[Outcome], tmp_path: Path
 ) -> None:
-    again = computed(town, catalogue, calendar, tmp_path, town.manifest["signalling"], BUCKETS)
+    again = computed(town, base, catalogue, calendar, tmp_path, town.manifest["signalling"], BUCKETS)
     for old, new in zip(outcomes, again, strict=True):
         assert {name: file.sha256 for name, file in old.files.items()} == {
             name: file.sha256 for name, file in new.files.items()
@@ -136,8 +147,10 @@ def test_dwell_of_one_customer_adds_up(town: Town, outcomes: list[Outcome]) -> N
     assert {line.grade for line in lines} <= {1, 2, 3}
 
 
-def test_a_damaged_file_is_refused(town: Town, catalogue: Catalogue, calendar: WorkCalendar, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(
+    town: Town, base: Base, catalogue: Catalogue, calendar: WorkCalendar, tmp_path: Path
+) -> None:
     first = town.manifest["signalling"][0]
     broken = LakeFile(first.uri, first.rows, "0" * 64, first.bucket, first.period, first.delivery_id)
     with pytest.raises(Damaged, match="checksum"):
-        computed(town, catalogue, calendar, tmp_path, [broken], BUCKETS)
+        computed(town, base, catalogue, calendar, tmp_path, [broken], BUCKETS)

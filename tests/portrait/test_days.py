@@ -10,7 +10,7 @@ import pytest
 from services.portrait.domain.calendar import Window, WorkCalendar
 from services.portrait.domain.run import KeptDay, LakeFile
 from services.portrait.domain.tag import Catalogue
-from services.portrait.lake import Base, Lake, read_base
+from services.portrait.lake import Base, Lake
 from services.portrait.lake.city import cells_table, places_of_cells
 from services.portrait.lake.days import Reading, read_day
 from services.portrait.usecases.bucket import Outcome, Work, compute
@@ -19,11 +19,6 @@ from tests.portrait.conftest import DAYS, FIRST, Town
 
 BUCKET, BUCKETS = 1, 2
 ZONE = "Asia/Shanghai"
-
-
-@pytest.fixture(scope="module")
-def base(town: Town, catalogue: Catalogue, calendar: WorkCalendar) -> Base:
-    return read_base(town.manifest, town.window, catalogue, calendar)
 
 
 @pytest.fixture

@@ -174,10 +174,11 @@ def test_what_is_wrong_is_told_in_one_line(
     assert not list((tmp_path / "out").glob("*.parquet"))
 
 
-def test_help_shows_an_example() -> None:
-    command = [sys.executable, "-m", "services.portrait", "compute", "--help"]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parents[1])
-    assert "Example:" in shown.stdout
+def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        compute(["--help"])
+    assert ended.value.code == 0
+    assert "Example:" in capsys.readouterr().out
 
 
 CLEAN, WRONG, SHARED = (), ("--wrong-map", "0.1"), ("--shared-cells", "0.3")

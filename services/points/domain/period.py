@@ -60,7 +60,7 @@ def business_day(time: datetime, zone: ZoneInfo) -> date:
 def business_days(times: npt.NDArray[np.int64], zone: ZoneInfo) -> npt.NDArray[np.int32]:
     """Proleptic ordinals of the days that instants belong to, in microseconds since 1970; neighbours share the work."""
     quarters = times // _QUARTER
-    begin = np.flatnonzero(np.diff(quarters, prepend=quarters[:1] - 1)) if len(times) else np.zeros(0, np.int64)
+    begin = np.concatenate([np.zeros(min(1, len(times)), np.int64), np.flatnonzero(quarters[1:] != quarters[:-1]) + 1])
     micros = np.array([_offset(quarter, zone) for quarter in quarters[begin].tolist()], np.int64)
     local = times + np.repeat(micros, np.diff([*begin, len(times)]))
     return (local // _DAY + 719_163).astype(np.int32)

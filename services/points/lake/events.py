@@ -191,7 +191,7 @@ def _text(table: pa.Table, column: str, name: str) -> pa.StringArray:
 
 
 def _empty(count: int) -> pa.StringArray:
-    return pa.array([""] * count, pa.string())
+    return pa.repeat(pa.scalar("", pa.string()), count)
 
 
 def _coded(table: pa.Table, column: str, name: str) -> Coded:

@@ -56,7 +56,7 @@ def main() -> int:
     try:
         with found(arguments.store) as engine:
             try:
-                figures = _measure(engine, built=arguments.built, customers=arguments.customers, play=arguments.play)
+                figures = _measure(engine, built=arguments.built, customers=arguments.customers, alone=arguments.play)
             except NoEngine as failure:  # the engine was there: what fails now is ours
                 print(f"images: {failure}", file=sys.stderr)
                 return 1
@@ -68,7 +68,7 @@ def main() -> int:
     return 0 if all(each["passed"] for each in journeys if each) else 1
 
 
-def _measure(engine: Engine, *, built: bool, customers: int, play: bool) -> dict[str, Any]:
+def _measure(engine: Engine, *, built: bool, customers: int, alone: bool) -> dict[str, Any]:
     revision = _output(["git", "rev-parse", "HEAD"])
     images = {service: f"localhost/lifecircle-{service}:0.1.0" for service in SERVICES}
     with tempfile.TemporaryDirectory() as name:
@@ -89,7 +89,7 @@ def _measure(engine: Engine, *, built: bool, customers: int, play: bool) -> dict
             figures["images"][service] = {"megabytes": engine.megabytes(tag), "seconds": seconds, **inside}
             _judge(service, inside)
             print(f"{service}: {figures['images'][service]}", flush=True)
-    if not play:
+    if not alone:
         with _state(customers) as state:
             figures["journey"] = _journey(engine, images, state, customers)
     if engine.name != "docker":  # whose users have kind for this

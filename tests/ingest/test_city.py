@@ -7,8 +7,8 @@ from services.ingest.domain.delivery import State
 from tests.ingest.house import House
 from tests.ingest.made import FEEDS
 
-CITY_HAS_NONE = {"feedback", "surveys"}
-"""Feedback answers a hand-over; nobody was asked."""
+CITY_HAS_NONE = {"feedback", "surveys", "place_fields"}
+"""Feedback answers a hand-over; nobody was asked; nobody is responsible for places."""
 
 
 async def test_every_feed_of_the_city_loads_and_rejects_what_was_planted(house: House) -> None:

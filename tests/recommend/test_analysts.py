@@ -97,11 +97,11 @@ def test_the_stated_error_holds_as_often_as_it_says() -> None:
 
 async def test_a_sample_is_drawn_of_the_run_that_answers(stub: Any, house: House) -> None:
     await house.learn()
-    none = v1.DrawSampleRequest(size=60, seed=3)
-    assert (await reason(stub.DrawSample(none)))[1] == "INPUTS_INCOMPLETE"
+    none = v1.GetSampleRequest(size=60, seed=3)
+    assert (await reason(stub.GetSample(none)))[1] == "INPUTS_INCOMPLETE"
     await pack(house)
-    found = await stub.DrawSample(none)
-    assert found == await stub.DrawSample(none)
+    found = await stub.GetSample(none)
+    assert found == await stub.GetSample(none)
     assert {each.name for each in found.strata} == {f"G{number}" for number in range(5)}
     assert sum(each.customers for each in found.strata) == len(PLACE.keys)
     assert sum(each.drawn for each in found.strata) == len(found.customer_keys)
@@ -111,10 +111,10 @@ async def test_a_sample_is_drawn_of_the_run_that_answers(stub: Any, house: House
     ]
     assert len(close) == len(CATALOGUE)
     assert sum(close) >= len(close) - 1
-    by_age = await stub.DrawSample(v1.DrawSampleRequest(size=60, seed=3, column="age"))
+    by_age = await stub.GetSample(v1.GetSampleRequest(size=60, seed=3, column="age"))
     assert len(by_age.strata) == 5
-    wrong = v1.DrawSampleRequest(size=60, seed=3, column="agee")
-    assert (await reason(stub.DrawSample(wrong)))[1] == "COLUMN_UNKNOWN"
+    wrong = v1.GetSampleRequest(size=60, seed=3, column="agee")
+    assert (await reason(stub.GetSample(wrong)))[1] == "COLUMN_UNKNOWN"
 
 
 def test_the_method_nearest_on_past_days_forecasts_and_its_error_is_told() -> None:
@@ -168,6 +168,10 @@ async def test_forecasts_and_priorities_by_rpc(stub: Any, house: House) -> None:
     assert [(each.product_id, each.rank, each.customers) for each in told.priorities] == [("A1", 1, 2), ("B1", 2, 1)]
     assert told.priorities[0].expected_gain_fen == round(2 * 0.4 * 8000)
     assert not told.priorities[0].learned_from_contacts
+    first = await stub.ListPriorities(v1.ListPrioritiesRequest(page_size=1))
+    second = await stub.ListPriorities(v1.ListPrioritiesRequest(page_size=1, page_token=first.next_page_token))
+    assert [*first.priorities, *second.priorities] == list(told.priorities)
+    assert not second.next_page_token
 
 
 def test_the_small_neural_recommender_becomes_the_same_graph_with_its_metric(tmp_path: Path) -> None:

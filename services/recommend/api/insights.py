@@ -9,13 +9,16 @@ import grpc.aio
 from google.type.date_pb2 import Date
 
 from lifecircle.recommend import v1
+from services.kit import paging
+from services.recommend.api import cells
 from services.recommend.usecases import Insights
+from services.recommend.usecases.insights import Priority
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _READERS = frozenset({"viewer", "operator", "service"})
 RIGHTS: Mapping[str, frozenset[str]] = {
-    "DrawSample": frozenset({"operator", "service"}),
+    "GetSample": frozenset({"operator", "service"}),
     "GetForecast": _READERS,
     "ListPriorities": _READERS,
 }
@@ -27,10 +30,10 @@ class InsightsApi:
 
     insights: Insights
 
-    async def DrawSample(self, request: v1.DrawSampleRequest, context: Context) -> v1.DrawSampleResponse:
+    async def GetSample(self, request: v1.GetSampleRequest, context: Context) -> v1.GetSampleResponse:
         """A stratified sample."""
         found = await self.insights.sample(request.size, request.seed, request.column)
-        return v1.DrawSampleResponse(
+        return v1.GetSampleResponse(
             customer_keys=found.keys,
             strata=[v1.Stratum(**asdict(each)) for each in found.strata],
             estimates=[v1.Estimate(**asdict(each)) for each in found.estimates],
@@ -50,21 +53,27 @@ class InsightsApi:
 
     async def ListPriorities(self, request: v1.ListPrioritiesRequest, context: Context) -> v1.ListPrioritiesResponse:
         """Products by expected gain."""
-        matrix_id, found = await self.insights.priorities(request.matrix_id)
-        priorities = [
-            v1.Priority(
-                product_id=each.product_id,
-                name=each.name,
-                rank=rank,
-                customers=each.customers,
-                chance=each.chance,
-                learned_from_contacts=each.learned,
-                worth_fen=each.worth_fen,
-                expected_gain_fen=each.gain_fen,
-            )
-            for rank, each in enumerate(found, 1)
-        ]
-        return v1.ListPrioritiesResponse(priorities=priorities, matrix_id=matrix_id)
+        size, (asked, after) = paging.clamp(request.page_size), cells.place(request.page_token, request.matrix_id)
+        matrix_id, found = await self.insights.priorities(asked)
+        rest = found[after:]
+        return v1.ListPrioritiesResponse(
+            priorities=[_priority(rank, each) for rank, each in enumerate(rest[:size], after + 1)],
+            matrix_id=matrix_id,
+            next_page_token=cells.next_place(rest, size, matrix_id, after),
+        )
+
+
+def _priority(rank: int, each: Priority) -> v1.Priority:
+    return v1.Priority(
+        product_id=each.product_id,
+        name=each.name,
+        rank=rank,
+        customers=each.customers,
+        chance=each.chance,
+        learned_from_contacts=each.learned,
+        worth_fen=each.worth_fen,
+        expected_gain_fen=each.gain_fen,
+    )
 
 
 def _point(day: date, openings: float, low: float, high: float) -> v1.ForecastPoint:

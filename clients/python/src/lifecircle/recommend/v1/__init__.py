@@ -59,8 +59,6 @@ from .recommend_service_pb2 import CreateJobRequest as CreateJobRequest
 from .recommend_service_pb2 import CreateJobResponse as CreateJobResponse
 from .recommend_service_pb2 import CreateProjectRequest as CreateProjectRequest
 from .recommend_service_pb2 import CreateProjectResponse as CreateProjectResponse
-from .recommend_service_pb2 import DrawSampleRequest as DrawSampleRequest
-from .recommend_service_pb2 import DrawSampleResponse as DrawSampleResponse
 from .recommend_service_pb2 import ExportMatrixRequest as ExportMatrixRequest
 from .recommend_service_pb2 import ExportMatrixResponse as ExportMatrixResponse
 from .recommend_service_pb2 import GetAcceptanceModelRequest as GetAcceptanceModelRequest
@@ -83,6 +81,8 @@ from .recommend_service_pb2 import GetProductRequest as GetProductRequest
 from .recommend_service_pb2 import GetProductResponse as GetProductResponse
 from .recommend_service_pb2 import GetProjectRequest as GetProjectRequest
 from .recommend_service_pb2 import GetProjectResponse as GetProjectResponse
+from .recommend_service_pb2 import GetSampleRequest as GetSampleRequest
+from .recommend_service_pb2 import GetSampleResponse as GetSampleResponse
 from .recommend_service_pb2 import GetShortlistRequest as GetShortlistRequest
 from .recommend_service_pb2 import GetShortlistResponse as GetShortlistResponse
 from .recommend_service_pb2 import ListAcceptanceModelsRequest as ListAcceptanceModelsRequest
@@ -154,8 +154,6 @@ __all__ = [
     "CreateJobResponse",
     "CreateProjectRequest",
     "CreateProjectResponse",
-    "DrawSampleRequest",
-    "DrawSampleResponse",
     "ERROR_REASON_ACCEPTANCE_MODEL_NOT_FOUND",
     "ERROR_REASON_BAD_PAGE_TOKEN",
     "ERROR_REASON_CIRCLE_NOT_FOUND",
@@ -210,6 +208,8 @@ __all__ = [
     "GetProjectResponse",
     "GetQueryProductRecommendationRequest",
     "GetQueryProductRecommendationResponse",
+    "GetSampleRequest",
+    "GetSampleResponse",
     "GetShortlistRequest",
     "GetShortlistResponse",
     "Job",

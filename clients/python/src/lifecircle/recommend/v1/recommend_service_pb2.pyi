@@ -1883,8 +1883,8 @@ class UpdateProjectStepResponse(_message.Message):
 Global___UpdateProjectStepResponse: _TypeAlias = UpdateProjectStepResponse  # noqa: Y015
 
 @_typing.final
-class DrawSampleRequest(_message.Message):
-    """DrawSampleRequest says how to draw."""
+class GetSampleRequest(_message.Message):
+    """GetSampleRequest says how to draw."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1910,11 +1910,11 @@ class DrawSampleRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DrawSampleRequest: _TypeAlias = DrawSampleRequest  # noqa: Y015
+Global___GetSampleRequest: _TypeAlias = GetSampleRequest  # noqa: Y015
 
 @_typing.final
-class DrawSampleResponse(_message.Message):
-    """DrawSampleResponse is a sample."""
+class GetSampleResponse(_message.Message):
+    """GetSampleResponse is a sample."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1950,7 +1950,7 @@ class DrawSampleResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DrawSampleResponse: _TypeAlias = DrawSampleResponse  # noqa: Y015
+Global___GetSampleResponse: _TypeAlias = GetSampleResponse  # noqa: Y015
 
 @_typing.final
 class GetForecastRequest(_message.Message):
@@ -2021,16 +2021,24 @@ class ListPrioritiesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MATRIX_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     matrix_id: _builtins.str
     """matrix_id names the version; empty for the latest."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
     def __init__(
         self,
         *,
         matrix_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix_id", b"matrix_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix_id", b"matrix_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2038,14 +2046,17 @@ Global___ListPrioritiesRequest: _TypeAlias = ListPrioritiesRequest  # noqa: Y015
 
 @_typing.final
 class ListPrioritiesResponse(_message.Message):
-    """ListPrioritiesResponse is a whole list: products are few."""
+    """ListPrioritiesResponse is one page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PRIORITIES_FIELD_NUMBER: _builtins.int
     MATRIX_ID_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     matrix_id: _builtins.str
-    """matrix_id is the version that was counted."""
+    """matrix_id is the version that was counted; the next pages are of the same one."""
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
     @_builtins.property
     def priorities(self) -> _containers.RepeatedCompositeFieldContainer[_insight_pb2.Priority]:
         """priorities are ordered by rank."""
@@ -2055,10 +2066,11 @@ class ListPrioritiesResponse(_message.Message):
         *,
         priorities: _abc.Iterable[_insight_pb2.Priority] | None = ...,
         matrix_id: _builtins.str = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix_id", b"matrix_id", "priorities", b"priorities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix_id", b"matrix_id", "next_page_token", b"next_page_token", "priorities", b"priorities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

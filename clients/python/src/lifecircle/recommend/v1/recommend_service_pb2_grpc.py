@@ -200,10 +200,10 @@ class RecommendServiceStub:
                 request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.UpdateProjectStepRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.UpdateProjectStepResponse.FromString,
                 _registered_method=True)
-        self.DrawSample = channel.unary_unary(
-                '/lifecircle.recommend.v1.RecommendService/DrawSample',
-                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.DrawSampleRequest.SerializeToString,
-                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.DrawSampleResponse.FromString,
+        self.GetSample = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/GetSample',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetSampleRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetSampleResponse.FromString,
                 _registered_method=True)
         self.GetForecast = channel.unary_unary(
                 '/lifecircle.recommend.v1.RecommendService/GetForecast',
@@ -456,8 +456,8 @@ class RecommendServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def DrawSample(self, request, context):
-        """Draws a stratified sample of the customers of the run that answers, with what it says of ownership and the error stated.
+    def GetSample(self, request, context):
+        """Gives a stratified sample of the customers of the run that answers, with what it says of ownership and the error stated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -645,10 +645,10 @@ def add_RecommendServiceServicer_to_server(servicer, server):
                     request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.UpdateProjectStepRequest.FromString,
                     response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.UpdateProjectStepResponse.SerializeToString,
             ),
-            'DrawSample': grpc.unary_unary_rpc_method_handler(
-                    servicer.DrawSample,
-                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.DrawSampleRequest.FromString,
-                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.DrawSampleResponse.SerializeToString,
+            'GetSample': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSample,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetSampleRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetSampleResponse.SerializeToString,
             ),
             'GetForecast': grpc.unary_unary_rpc_method_handler(
                     servicer.GetForecast,
@@ -1564,7 +1564,7 @@ class RecommendService:
             _registered_method=True)
 
     @staticmethod
-    def DrawSample(request,
+    def GetSample(request,
             target,
             options=(),
             channel_credentials=None,
@@ -1577,9 +1577,9 @@ class RecommendService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/lifecircle.recommend.v1.RecommendService/DrawSample',
-            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.DrawSampleRequest.SerializeToString,
-            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.DrawSampleResponse.FromString,
+            '/lifecircle.recommend.v1.RecommendService/GetSample',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetSampleRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetSampleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -89,8 +89,8 @@ class RecommendServiceStub:
     """Lists mining projects, the next review first."""
     UpdateProjectStep: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.UpdateProjectStepRequest, _recommend_service_pb2.UpdateProjectStepResponse]
     """Reports a step of a mining project; a step is over only with all its artefacts and after the steps before it. Idempotent by request_id."""
-    DrawSample: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.DrawSampleRequest, _recommend_service_pb2.DrawSampleResponse]
-    """Draws a stratified sample of the customers of the run that answers, with what it says of ownership and the error stated."""
+    GetSample: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetSampleRequest, _recommend_service_pb2.GetSampleResponse]
+    """Gives a stratified sample of the customers of the run that answers, with what it says of ownership and the error stated."""
     GetForecast: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetForecastRequest, _recommend_service_pb2.GetForecastResponse]
     """Forecasts the openings of a product day by day, with the error of a back-test."""
     ListPriorities: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListPrioritiesRequest, _recommend_service_pb2.ListPrioritiesResponse]
@@ -371,12 +371,12 @@ class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reports a step of a mining project; a step is over only with all its artefacts and after the steps before it. Idempotent by request_id."""
 
     @_abc_1.abstractmethod
-    def DrawSample(
+    def GetSample(
         self,
-        request: _recommend_service_pb2.DrawSampleRequest,
-        context: _aio.ServicerContext[_recommend_service_pb2.DrawSampleRequest, _abc.Awaitable[_recommend_service_pb2.DrawSampleResponse]],
-    ) -> _abc.Awaitable[_recommend_service_pb2.DrawSampleResponse]:
-        """Draws a stratified sample of the customers of the run that answers, with what it says of ownership and the error stated."""
+        request: _recommend_service_pb2.GetSampleRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.GetSampleRequest, _abc.Awaitable[_recommend_service_pb2.GetSampleResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.GetSampleResponse]:
+        """Gives a stratified sample of the customers of the run that answers, with what it says of ownership and the error stated."""
 
     @_abc_1.abstractmethod
     def GetForecast(

@@ -34,7 +34,7 @@ from services.portrait.api.moments import message
 from services.portrait.domain.moment import Counted, Engine, Event, EventMatch, Happened, Rule, Sequence, Test
 from tests.portrait.reference_matcher import Reference
 
-RATE, SECONDS, BATCH, CUSTOMERS, VALUES, RULES, SEED = 10_000, 20, 250, 20_000, 400, 60, 7
+RATE, SECONDS, BATCH, CUSTOMERS, VALUES, RULES, SEED = 10_000, 120, 500, 20_000, 400, 60, 7
 PROBED = 12
 _SETTLE_SECONDS = 9.0
 

@@ -155,7 +155,6 @@ async def test_killed_in_mid_job_it_ends_with_the_same_run(
         for name, part in _files(kept):
             assert os.stat(part[0].removeprefix("file://")).st_mtime_ns == finished[name], "not computed again"
         async with here.read() as read:
-            assert await read.value(text("SELECT attempt FROM job WHERE kind = 'compute'")) == 2
             assert await read.value(text("SELECT count(*) FROM outbox WHERE kind = 'run.published'")) == 1
         assert not list((tmp_path / "lake").rglob("*.part"))
         assert (killed, await rows(here)) == undisturbed(town, catalogue, calendar, killed[0], tmp_path / "calm")

@@ -59,6 +59,9 @@ def playable(node: Node) -> Node:
     copy: Node = json.loads(json.dumps(node))
     spec = copy["spec"].get("template", {}).get("spec", {})
     spec.pop("topologySpreadConstraints", None)
+    for secret in (volume["secret"] for volume in spec.get("volumes", []) if "secret" in volume):
+        # Podman keeps one volume for a Secret, so pods that take different keys of it would read each other's.
+        secret["secretName"] = "-".join([secret["secretName"], *(item["key"] for item in secret.get("items", []))])
     for container in spec.get("containers", []):
         for word in ("resources", "startupProbe", "livenessProbe", "readinessProbe"):
             container.pop(word, None)
@@ -76,6 +79,7 @@ def secrets(keys: Keys, password: str) -> list[Node]:
         "lifecircle-tokens": {service: keys.token(service).read_text().strip() for service in SERVICES},
         "lifecircle-vault": {"vault.json": keys.vault.read_text()},
     }
+    held |= {f"lifecircle-tokens-{name}": {name: token} for name, token in held["lifecircle-tokens"].items()}
     return [
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
         for name, data in held.items()

@@ -49,19 +49,26 @@ async def kill_in_mid_job(run: Run, service: str) -> None:
     await asyncio.to_thread(start_service, run, service)
 
 
-async def customers_first(run: Run, city: Path) -> None:
-    """Loads the customers alone, so that their keys, and with them every hash of a key, are the same in every run."""
-    for path in sorted((city / "files").glob("CUST_*")):
-        shutil.copyfile(path, run.landing / path.name)
+async def known_first(run: Run, city: Path) -> None:
+    """Loads the customers alone, so that their keys, and with them every hash of a key, are the same in every run; then
+    all but signalling, so that the first portraits are made of the same files in every run."""
+    files = [path for path in journey.data_files(city / "files") if not path.name.startswith("SIGNAL")]
+    files.sort(key=lambda path: not path.name.startswith("CUST_"))
     admin = await asyncpg.connect(run.database_url)
-    while not await admin.fetchval("SELECT count(*) > 0 FROM ingest.delivery WHERE state = 'LOADED'"):
-        await asyncio.sleep(0.05)
+    settled = "SELECT count(*) FROM ingest.delivery WHERE state IN ('LOADED', 'QUARANTINED', 'SUPERSEDED')"
+    for number, path in enumerate(files):
+        for source in (path, path.with_suffix(".CHK")):
+            part = run.landing / f".{source.name}.part"
+            shutil.copyfile(source, part)
+            part.rename(run.landing / source.name)
+        while number in (0, len(files) - 1) and await admin.fetchval(settled) <= number:
+            await asyncio.sleep(0.05)
     await admin.close()
 
 
 async def walk(run: Run, city: Path, kill: bool) -> dict[str, Any]:
     """Makes the journey, with every service killed on the way or with none."""
-    await customers_first(run, city)
+    await known_first(run, city)
     killers = [asyncio.create_task(kill_in_mid_job(run, service)) for service in MID_JOB] if kill else []
     found = await journey.travel(run.state, city, patience=200, console=Console(file=StringIO()))
     for killer in killers:

@@ -96,6 +96,16 @@ def test_the_key_changes_with_a_delivery_the_span_and_the_catalogue() -> None:
     assert len({keyed(known), keyed(corrected), keyed(known, 1), keyed(known, catalogue="d")}) == 4
 
 
+def test_a_feed_that_no_window_waits_for_changes_the_inputs_when_it_comes_late() -> None:
+    rule = ReadinessRule("signalling", {"customers": 1, "bills": 2}, "window", 3, {"web_logs": 30})
+    known = [*signalling(0, 1, 2), *OTHERS]
+    assert missing(rule, known, day(0), day(2)) == []
+    late = [*known, Delivery("web_logs", day(1), 1, "w"), Delivery("web_logs", day(-40), 1, "long ago")]
+    assert rule.reads - rule.feeds == {"web_logs"}
+    assert inputs_of(rule, late, day(0), day(2)).deliveries["web_logs"] == ("w",)
+    assert inputs_of(rule, late, day(0), day(2)).key("c") != inputs_of(rule, known, day(0), day(2)).key("c")
+
+
 def test_inputs_come_back_from_a_spec() -> None:
     found = inputs_of(RULE, [*signalling(0, 1, 2), *OTHERS], day(0), day(2))
     assert Inputs.of_spec(found.to_spec()) == found

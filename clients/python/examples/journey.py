@@ -147,8 +147,8 @@ async def approve(journey: Journey, draft: points.RuleSet, text: str) -> None:
 
 
 def data_files(folder: Path) -> list[Path]:
-    """Gives the data files of a folder; each has a control file of the same stem."""
-    return sorted(path for path in folder.iterdir() if path.suffix == ".TXT")
+    """Gives the data files of a folder, signalling last: its last day is what portraits wait for."""
+    return sorted(folder.glob("*.TXT"), key=lambda path: (path.name.startswith("SIGNAL"), path.name))
 
 
 async def drop(journey: Journey, folder: Path, name: str) -> None:

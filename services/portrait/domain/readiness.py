@@ -34,12 +34,17 @@ class ReadinessRule:
     every: str
     window_days: int
     where_there: Mapping[str, int] = field(default_factory=dict)
-    """Feeds that are read as far as they are known when a window is planned, with how many days back."""
+    """Feeds that a window reads without waiting for them, with how many days back."""
 
     @property
     def feeds(self) -> frozenset[str]:
         """The feeds that a window waits for."""
         return frozenset({self.daily, *self.at_least})
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """All feeds that a run reads."""
+        return self.feeds | self.where_there.keys()
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,6 @@ class Inputs:
     from_date: date
     to_date: date
     deliveries: Mapping[str, tuple[str, ...]]
-
-    def waited_for(self, rule: ReadinessRule) -> "Inputs":
-        """Those that a window waits for: when they change it is planned anew."""
-        waited = {feed: ids for feed, ids in self.deliveries.items() if feed in rule.feeds}
-        return Inputs(self.from_date, self.to_date, waited)
 
     def key(self, catalogue: str) -> str:
         """Name of the work: the same span, deliveries and catalogue (its digest) give the same key."""
@@ -102,8 +102,7 @@ def inputs_of(rule: ReadinessRule, known: Iterable[Delivery], from_date: date, t
         first = from_date if each.feed_id == rule.daily else date.min
         if each.feed_id in rule.where_there:
             first = to_date - timedelta(days=rule.where_there[each.feed_id])
-        read = each.feed_id in rule.feeds or each.feed_id in rule.where_there
-        if each.loaded_rows and read and first <= each.period <= to_date:
+        if each.loaded_rows and each.feed_id in rule.reads and first <= each.period <= to_date:
             chosen.setdefault(each.feed_id, []).append(each)
     return Inputs(
         from_date,

@@ -44,7 +44,7 @@ class Plans:
     async def learn(self, tx: Write, delivery: Delivery) -> None:
         """Take note of a loaded delivery and queue what it makes due; the caller commits, with its cursor."""
         await self._planning.put_delivery(tx, delivery)
-        if delivery.feed_id not in self._rule.feeds:
+        if delivery.feed_id not in self._rule.reads:
             return
         known = await self._planning.deliveries(tx)
         last = await self._planning.last_planned(tx)
@@ -97,7 +97,7 @@ class Plans:
 
     async def _plan(self, tx: Write, inputs: Inputs, earlier: Planned | None) -> None:
         """Queue the window's job, unless its inputs are those that were planned; older inputs are no longer wanted."""
-        job_key = inputs.waited_for(self._rule).key(await self._catalogue(tx))
+        job_key = inputs.key(await self._catalogue(tx))
         if earlier is not None and earlier.job_key == job_key:
             return
         job = await self._job(tx, inputs, again=False)

@@ -6,7 +6,18 @@ from services.recommend.store.hot import Hot
 from services.recommend.store.inputs import Inputs
 from services.recommend.store.knowledge import Knowledge
 from services.recommend.store.models import Matrices, Models
-from services.recommend.store.outcomes import Outcomes
+from services.recommend.store.outcomes import Outcomes, hold
 from services.recommend.store.projects import Projects
 
-__all__ = ["Acceptances", "Guidance", "Hot", "Inputs", "Knowledge", "Matrices", "Models", "Outcomes", "Projects"]
+__all__ = [
+    "Acceptances",
+    "Guidance",
+    "Hot",
+    "Inputs",
+    "Knowledge",
+    "Matrices",
+    "Models",
+    "Outcomes",
+    "Projects",
+    "hold",
+]

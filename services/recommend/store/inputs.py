@@ -11,6 +11,7 @@ from services.recommend import tables as t
 from services.recommend.domain import snapshot
 from services.recommend.domain.customer import Served
 from services.recommend.domain.snapshot import Delivery, File, Run
+from services.recommend.store.outcomes import hold
 
 
 class Inputs:
@@ -132,6 +133,7 @@ class Inputs:
 
     async def serve_run(self, tx: Write, run_id: str, columns: Sequence[str], pack: File | None = None) -> None:
         """Let a run's profiles answer, drop those of earlier runs, and tell ownership the organisations."""
+        await hold(tx)
         mine = select(t.run.c.number).where(t.run.c.run_id == run_id).scalar_subquery()
         earlier = select(t.run.c.run_id).where(t.run.c.number < mine)
         await tx.execute(update(t.run).where(t.run.c.serves, t.run.c.run_id != run_id).values(serves=False))

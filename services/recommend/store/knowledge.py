@@ -12,6 +12,7 @@ from services.recommend import tables as t
 from services.recommend.domain.association import FALSE_DISCOVERY, PRODUCTS, Association
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.product import Held, Product, Terms
+from services.recommend.store.outcomes import hold
 
 BATCH_SECONDS = 300.0
 """Statement timeout of the folding of a large delivery."""
@@ -59,6 +60,7 @@ class Knowledge:
         of a merged key is the other's; of who was erased nothing is kept.
         """
         await tx.execute(text(f"SET LOCAL statement_timeout = '{BATCH_SECONDS:.0f}s'"))
+        await hold(tx)
         await tx.execute(text("CREATE TEMPORARY TABLE fold (LIKE ownership INCLUDING DEFAULTS) ON COMMIT DROP"))
         records = (
             (customer, product, "", opens, datetime.fromtimestamp(time / 1000, UTC), order)

@@ -42,6 +42,14 @@ _MOVE_OWNERSHIP = text(
 )
 
 
+async def hold(tx: Write) -> None:
+    """Let nobody go until the transaction ends; whoever writes rows of customers holds first, then looks at gone.
+
+    Without it a row written at the moment at which its customer goes would be seen by neither of the two.
+    """
+    await tx.execute(text("LOCK TABLE gone IN SHARE MODE"))
+
+
 class Outcomes:
     """Contacts and keys that are gone."""
 

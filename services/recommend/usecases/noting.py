@@ -15,6 +15,7 @@ class Noting:
 
     async def take_outcomes(self, tx: Write, told: Sequence[Outcome]) -> None:
         """Merge facts into their contacts; the same again changes nothing."""
+        await store.hold(tx)
         for each in told:
             await self._outcomes.put(tx, each)
 

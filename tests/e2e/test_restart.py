@@ -73,16 +73,18 @@ async def walk(run: Run, city: Path, kill: bool) -> dict[str, Any]:
     found = await journey.travel(run.state, city, patience=200, console=Console(file=StringIO()))
     for killer in killers:
         await asyncio.wait_for(killer, 30)  # each of them has struck, or the test proved nothing
-    await all_scored(run)
+    await all_done(run)
     return found
 
 
-async def all_scored(run: Run) -> None:
-    """Waits until points has taken every business event: after a kill its lease must run out before it goes on."""
+async def all_done(run: Run) -> None:
+    """Waits until points has taken every business event, whose lease must run out after a kill before it goes on, and
+    portrait has done what follows a run: early warnings, the wide table."""
     admin = await asyncpg.connect(run.database_url)
     while await admin.fetchval(
         "SELECT (SELECT count(*) FROM points.business_event)"
         " < (SELECT count(*) FROM ingest.event WHERE type LIKE 'business.%')"
+        " OR EXISTS (SELECT FROM portrait.job WHERE state IN ('QUEUED', 'RUNNING'))"
     ):
         await asyncio.sleep(0.1)
     await admin.close()

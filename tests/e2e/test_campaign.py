@@ -31,7 +31,7 @@ from tests.e2e.conftest import running
 from tests.fixtures import traces
 from tools.tidy import SERVICES
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 @dataclass

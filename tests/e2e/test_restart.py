@@ -24,7 +24,7 @@ from lifecircle.points.v1 import ListEntriesRequest
 from lifecircle.recommend.v1 import RecommendRequest
 from tests.e2e.conftest import running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 # When a service is in the middle of its work, as its own tables say.
 MID_JOB = {
@@ -70,7 +70,7 @@ async def walk(run: Run, city: Path, kill: bool) -> dict[str, Any]:
     """Makes the journey, with every service killed on the way or with none."""
     await known_first(run, city)
     killers = [asyncio.create_task(kill_in_mid_job(run, service)) for service in MID_JOB] if kill else []
-    found = await journey.travel(run.state, city, patience=200, console=Console(file=StringIO()))
+    found = await journey.travel(run.state, city, patience=600, console=Console(file=StringIO()))
     for killer in killers:
         await asyncio.wait_for(killer, 30)  # each of them has struck, or the test proved nothing
     await all_done(run)
@@ -98,6 +98,9 @@ async def holdings(run: Run, city: Path, found: dict[str, Any]) -> dict[str, Any
             numbers = [line.split(",")[0] for line in list(file)[1:]]
         keys = await truth.resolve(platform, numbers)
         portraits = await truth.portraits(platform, list(keys.values()))
+        while not any(one.HasField("life_cycle") for one in portraits.values()):  # until the readers look again
+            await asyncio.sleep(0.2)
+            portraits = await truth.portraits(platform, list(keys.values()))
         for one in portraits.values():  # ids and times that the platform assigns
             one.run_id = ""
             for offer in one.offers:

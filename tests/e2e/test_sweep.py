@@ -22,7 +22,7 @@ from tests.e2e.conftest import running
 from tools.permissions import descriptors, rights_of
 from tools.tidy import SERVICES
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 # How one comes by a token: what stands in for the token is in the request, and there is nothing in the public keys.
 WITHOUT_A_TOKEN = {"IssueToken": grpc.StatusCode.INVALID_ARGUMENT, "GetKeys": grpc.StatusCode.OK}

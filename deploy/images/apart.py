@@ -108,7 +108,7 @@ def _first(child: subprocess.Popen[str]) -> int:
     deadline = time.monotonic() + 30
     while child.poll() is None and time.monotonic() < deadline:
         born = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
-        if born and Path(f"/proc/{born[0]}/root/run/ready").exists():
+        if born and Path("/proc", born[0], "root", "run", "ready").exists():
             return int(born[0])
         time.sleep(0.05)
     child.kill()

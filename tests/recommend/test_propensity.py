@@ -128,7 +128,7 @@ def read(path: Any, mark: str) -> dict[str, list[Any]]:
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not BANK.exists(), reason="no bank-additional file at ../shared/data beside the checkout")
 def test_on_bank_additional_it_ranks_and_is_calibrated() -> None:
-    """R001-069: AUC >= .79 and ECE <= .02 over five random folds (three of them in the short form), duration left out."""
+    """R001-069: AUC >= .79 and ECE <= .02 over five random folds (three in short), duration left out."""
     told = read(BANK, ";")
     accepted = np.array([each == "yes" for each in told.pop("y")])
     del told["duration"]

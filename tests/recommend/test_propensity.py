@@ -126,7 +126,7 @@ def read(path: Any, mark: str) -> dict[str, list[Any]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(not FULL, reason="a minute of training on idle cores, for a mean over five folds that one alone cannot show: make chaos")
+@pytest.mark.skipif(not FULL, reason="a minute of training for a mean of five folds: make chaos")
 @pytest.mark.skipif(not BANK.exists(), reason="no bank-additional file at ../shared/data beside the checkout")
 def test_on_bank_additional_it_ranks_and_is_calibrated() -> None:
     """R001-069: AUC >= .79 and ECE <= .02 over five random folds, duration left out."""

@@ -2,8 +2,12 @@
 
 from datetime import date
 
+import pytest
+
 from city.generate import Order, generate
+from services.ingest.domain.definition import read
 from services.ingest.domain.delivery import State
+from services.kit.errors import Refusal
 from tests.ingest.house import House
 from tests.ingest.made import FEEDS
 
@@ -36,6 +40,21 @@ async def test_the_other_end_of_a_call_is_a_pseudonym_that_is_the_same_for_the_s
     assert len(set(peers)) == 3
     assert all(peer > 10**12 for peer in peers)
     assert calls["cell_id"].to_list() == [None] * 4
+
+
+async def test_a_customer_is_told_where_he_is_the_other_end_of_a_call(house: House) -> None:
+    """R002-037: the feed of customers says by which pseudonym others name his number, and says no number."""
+    rows = [f"{who}|G1|M|1990|A|B|20200101|X|A|active" for who in ("13800000001", "13800000009")]
+    await house.deliver("CUST_20260901_001.TXT", "\n".join(rows))
+    ends = ("13800000009", "008613800000009", "10086")
+    calls = [f"13800000001|2026090110000{at}|1|{end}|60|1|||0" for at, end in enumerate(ends)]
+    await house.deliver("CALL_20260901_001.TXT", "\n".join(calls))
+    party = dict((await house.snapshot("customers")).select("party", "customer_key").iter_rows())
+    told = (await house.snapshot("call_details")).sort("start_time")
+    assert told["customer_key"].to_list() == [1, 1, 1]
+    assert [party.get(peer) for peer in told["peer"].to_list()] == [2, 2, None]
+    with pytest.raises(Refusal, match="party is a name of the platform"):
+        read((FEEDS / "customers.yaml").read_text().replace("name: brand,", "name: party,"))
 
 
 async def test_rows_of_nobody_are_in_the_lake_too(house: House) -> None:

@@ -22,6 +22,8 @@ REFERENCE_UNKNOWN = "REFERENCE_UNKNOWN"
 
 NUMBER = "@number"
 """Name of the column that stands for the customer until the number has become a key."""
+PARTY = "party"
+"""Column of a feed of customers: the pseudonym that the customer's own number has where others name it."""
 
 _SHAPES = {
     Type.INT: r"^-?[0-9]{1,18}$",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from services.ingest import refusals
 from services.ingest.domain import feed as contract
+from services.ingest.domain.contract import PARTY
 from services.ingest.domain.feed import Type, name_pattern
 
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -204,6 +205,8 @@ def _contradictions(parsed: _Definition) -> list[tuple[str, str]]:
     if parsed.target.customers:
         expect("target.customers", "org_id", Type.STRING)
         expect("target.customers", "status", Type.CODE)
+        if PARTY in types:
+            problems.append(("columns", f"{PARTY} is a name of the platform in a feed of customers"))
     if parsed.target.event is not None:
         for number, name in enumerate(parsed.target.event.id):
             expect(f"target.event.id[{number}]", name, *(each for each in Type if each is not Type.PARTY))

@@ -22,7 +22,7 @@ import structlog
 from services.ingest import store
 from services.ingest.domain import event as events
 from services.ingest.domain import lines, overlap, reconciliation
-from services.ingest.domain.contract import NUMBER, Judge
+from services.ingest.domain.contract import NUMBER, PARTY, Judge
 from services.ingest.domain.delivery import Delivery, LakeFile, Problem, Reject, State
 from services.ingest.domain.feed import Feed
 from services.ingest.domain.identity import Ordinals, VaultKeys
@@ -246,6 +246,9 @@ class Load:
         judged.rejects += self._rejects(feed, delivery.delivery_id, batch, bad)
         rows = result.good.with_columns(self._keys.pseudonyms(result.good[name]) for name in feed.parties)
         if NUMBER in rows.columns:
+            if feed.target.customers:  # what his number is as the other end of a call: it joins calls to customers
+                own = self._keys.pseudonyms(rows[NUMBER].cast(pl.String)).alias(PARTY)
+                rows = rows.insert_column(rows.width - 1, own)
             ordinals = judged.ordinals.take(rows[NUMBER]).alias(ORDINAL)
             rows = rows.drop(NUMBER).insert_column(0, ordinals)
         judged.spill.add(rows)

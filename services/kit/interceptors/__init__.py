@@ -20,7 +20,7 @@ import grpc.aio
 
 from services.kit.domains import Known
 from services.kit.interceptors import callers, deadline, logging, refusals, tracing, validation
-from services.kit.interceptors.call import Call, Caller, Context, Method, begin, current
+from services.kit.interceptors.call import Call, Caller, Context, Method, arrived, begin, current
 from services.kit.interceptors.callers import ANYBODY, Issuer, Rights, Verifier
 
 __all__ = ["ANYBODY", "Call", "Caller", "Issuer", "Method", "Rights", "Verifier", "caller", "chain", "current"]
@@ -61,6 +61,7 @@ class _Chain(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         path = handler_call_details.method
+        arrived(handler_call_details.invocation_metadata or ())
         wrapped = self._wrapped.get(path)
         if wrapped is None:
             handler = await continuation(handler_call_details)

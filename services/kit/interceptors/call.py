@@ -1,7 +1,7 @@
 """The RPC in hand: what the links of the chain know about it, and what code inside it may ask for."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import grpc.aio
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Metadata = Iterable[tuple[str, str | bytes]]
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,18 @@ class Call:
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
+_arrived: ContextVar[Metadata] = ContextVar("arrived", default=())
 _WANTED = frozenset({"authorization", "traceparent"})
+
+
+def arrived(metadata: Metadata) -> None:
+    """Note what came with the call that arrives: the context would make all of it a second time, for 5 µs."""
+    _arrived.set(metadata)
 
 
 def begin(method: Method, context: Context) -> Call:
     """The call that begins now; from here on it is the one in hand for this task and those it starts."""
-    metadata = context.invocation_metadata() or ()
-    call = Call(method, context, {key: str(value) for key, value in metadata if key in _WANTED})
+    call = Call(method, context, {key: str(value) for key, value in _arrived.get() if key in _WANTED})
     _current.set(call)
     return call
 

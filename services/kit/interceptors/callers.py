@@ -13,7 +13,6 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
-from itertools import zip_longest
 from typing import Any
 
 import structlog
@@ -66,14 +65,15 @@ class Verifier:
         self._oidc = oidc
         self._now = now
         self._known: dict[str, tuple[Caller, float]] = {}
-        self._keys_then: list[KeySet] = []
+        self._keys: tuple[KeySet | None, KeySet | None] = (None, None)
 
     def verify(self, token: str) -> Caller:
         """The caller that the token speaks of. Raises stranger."""
-        keys = [issuer.keys() for issuer in (self._ours, self._oidc) if issuer is not None]
-        if len(self._known) >= _MOST_TOKENS or any(now is not then for now, then in zip_longest(keys, self._keys_then)):
+        ours, theirs = self._keys
+        keys = (self._ours.keys(), None if self._oidc is None else self._oidc.keys())
+        if keys[0] is not ours or keys[1] is not theirs or len(self._known) >= _MOST_TOKENS:
             self._known.clear()
-            self._keys_then = keys
+            self._keys = keys
         known = self._known.get(token)
         if known is None:
             known = self._known[token] = self._verify(token)
@@ -139,20 +139,21 @@ def check(call: Call, service: str, rights: Rights, verifier: Verifier, known: K
     scheme, _, token = call.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise stranger("no bearer token")
-    call.who = placed(verifier.verify(token), known.directory)
-    domains.enter(call.who.domain)
-    if method.path.startswith(_ANY_ROLE):
+    who = call.who = placed(verifier.verify(token), known.directory)
+    domains.enter(who.domain)
+    if not who.roles.isdisjoint(allowed) or method.path.startswith(_ANY_ROLE):
         return
-    roles = call.who.roles
-    if roles.isdisjoint(allowed) and not known.directory.permits(roles, f"{service}.{method.name}"):
-        raise not_allowed(method.name, roles)
+    if not known.directory.permits(who.roles, f"{service}.{method.name}"):
+        raise not_allowed(method.name, who.roles)
 
 
 def placed(caller: Caller, directory: Directory) -> Caller:
     """The caller with his domain, and as the directory knows him where it does. Raises stranger when he is disabled."""
     principal = directory.principals.get(caller.subject)
     if principal is None:
-        return caller if caller.domain is not None else _placed(caller, caller.org, caller.roles, directory)
+        if not caller.org or caller.domain is not None:
+            return caller
+        return _placed(caller, caller.org, caller.roles, directory)
     if principal.disabled:
         raise stranger("the caller is disabled")
     return _placed(caller, principal.org_id, caller.roles | principal.roles, directory)

@@ -1,9 +1,15 @@
 """Decisions online, durable: in the use case against a service that makes one UPDATE for each, on the same Postgres;
-and by gRPC against a bare echo, with what a call spends where."""
+and by gRPC against a bare echo, with what a call spends where.
+
+Like for like is the service of one UPDATE that has what ours has: the kit's transactions, as many connections as we
+decide with, and as many who ask at once; `ratio` is against it. A loop around a bare connection, which is no service,
+shows what more connections and less around them would give: `ratio_to_bare` says by how many connections.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import resource
@@ -26,6 +32,7 @@ from benchmarks.echo import METHOD
 from deploy.local.postgres import Postgres
 from lifecircle.contact.v1 import CHANNEL_SMS, DecideRequest, Place
 from services.contact.usecases.deciding import Ask
+from services.contact.usecases.decisions import AT_ONCE as CONNECTIONS
 from services.contact.usecases.decisions import Decisions
 from services.kit.clock import system_clock
 from services.kit.db import Database
@@ -35,15 +42,18 @@ from tests.fixtures.serving import Keys
 
 ROOT = Path(__file__).resolve().parent.parent
 CUSTOMERS, AT_ONCE, SECONDS, ROUNDS = 20_000, 2_048, 6.0, 3
-BIDDERS, CALLERS, CALL_SECONDS, CALLS = 16, 256, 3.0, 15_000
+BARE, CALLERS, CALL_SECONDS, CALLS = (CONNECTIONS, 16, 64), 256, 3.0, 15_000
 PATH = "/lifecircle.contact.v1.ContactService/Decide"
 _PLACE = (("", "sms"),)
 _NUMBERS = itertools.count()
 
 _NAIVE = """
-CREATE TABLE naive (customer_key bigint PRIMARY KEY, used integer NOT NULL);
-INSERT INTO naive SELECT key, 0 FROM generate_series(1, 20000) AS key;
+DROP TABLE IF EXISTS contact.naive;
+CREATE TABLE contact.naive (customer_key bigint PRIMARY KEY, used integer NOT NULL);
+INSERT INTO contact.naive SELECT key, 0 FROM generate_series(1, 20000) AS key;
+GRANT ALL ON contact.naive TO lc_contact;
 """
+_UPDATE = "UPDATE contact.naive SET used = used + 1 WHERE customer_key = $1 AND used < 1000 RETURNING used"
 
 
 def _ask() -> Ask:
@@ -108,37 +118,63 @@ async def paced(deciding: Decisions, seconds: float, rate: float) -> dict[str, f
         await deciding.decide(_ask())
         took.append(time.perf_counter() - due)
 
-    running, made = [], 0
+    running, made = set[asyncio.Task[None]](), 0  # who is answered is kept no longer
     while (passed := time.perf_counter() - started) < seconds:
         for number in range(made, int(passed * rate)):
-            running.append(asyncio.create_task(one(started + number / rate)))
+            task = asyncio.create_task(one(started + number / rate))
+            running.add(task)
+            task.add_done_callback(running.discard)
         made = max(made, int(passed * rate))
         await asyncio.sleep(0.0005)
     await asyncio.gather(*running)
     return {"rate": round(rate), **_quantiles(took[len(took) // 10 :])}
 
 
-async def one_by_one(url: str, seconds: float) -> dict[str, float]:
-    """The plain service: each decision an UPDATE of its own, by 16 connections."""
-    connections = [await asyncpg.connect(url) for _ in range(BIDDERS)]
-    await connections[0].execute(_NAIVE)
+async def plain(url: str, seconds: float, postmaster: int) -> dict[str, float]:
+    """The plain service: each decision an UPDATE in a transaction of its own, on as many connections as ours."""
+    db = await Database.open(url, schema="contact", application="plain", size=CONNECTIONS)
+    free, numbers, done = asyncio.Semaphore(CONNECTIONS), itertools.count(), 0
+    cpu, started = Cpu(postmaster), time.perf_counter()
+
+    async def one() -> None:
+        nonlocal done
+        while time.perf_counter() < started + seconds:
+            async with free, db.begin() as tx:
+                await tx.driver.fetchval(_UPDATE, 1 + next(numbers) * 7 % CUSTOMERS)
+                await tx.commit()
+            done += 1
+
+    await asyncio.gather(*(one() for _ in range(AT_ONCE)))
+    spent = time.perf_counter() - started
+    await db.close()
+    return {"decisions_per_second": round(done / spent), **cpu.each(done)}
+
+
+async def bare(url: str, seconds: float, connections: int) -> float:
+    """No service: so many connections that each make one UPDATE after the other; gives UPDATEs/s."""
+    opened = [await asyncpg.connect(url) for _ in range(connections)]
     numbers, done, started = itertools.count(), 0, time.perf_counter()
 
     async def one(connection: asyncpg.Connection) -> None:
         nonlocal done
         while time.perf_counter() < started + seconds:
-            await connection.fetchval(
-                "UPDATE naive SET used = used + 1 WHERE customer_key = $1 AND used < 1000 RETURNING used",
-                1 + next(numbers) * 7 % CUSTOMERS,
-            )
+            await connection.fetchval(_UPDATE, 1 + next(numbers) * 7 % CUSTOMERS)
             done += 1
 
-    await asyncio.gather(*map(one, connections))
+    await asyncio.gather(*map(one, opened))
     spent = time.perf_counter() - started
-    await connections[0].execute("DROP TABLE naive")
-    for connection in connections:
+    for connection in opened:
         await connection.close()
-    return {"decisions_per_second": round(done / spent)}
+    return round(done / spent)
+
+
+async def others(url: str, admin_url: str, postmaster: int) -> dict[str, Any]:
+    """What one UPDATE for each decision comes to, as a service and without one."""
+    administrator = await asyncpg.connect(admin_url)
+    await administrator.execute(_NAIVE)
+    await administrator.close()
+    service = await plain(url, SECONDS / 3, postmaster)
+    return {"service": service, "bare": {str(count): await bare(url, SECONDS / 4, count) for count in BARE}}
 
 
 async def compare(url: str, admin_url: str, postmaster: int) -> dict[str, Any]:
@@ -147,20 +183,29 @@ async def compare(url: str, admin_url: str, postmaster: int) -> dict[str, Any]:
     await furnish(db, customers=CUSTOMERS, rule=rules(most=2))
     deciding = await replica(db, customers=CUSTOMERS, clock=system_clock)
     await gathered(deciding, 1.0, AT_ONCE, postmaster)
+    gc.collect()
+    gc.freeze()  # as a service does when it has started
     rounds = []
     for _ in range(ROUNDS):
         ours = await gathered(deciding, SECONDS, AT_ONCE, postmaster)
-        rounds.append((ours, await one_by_one(admin_url, SECONDS / 3)))
+        rounds.append((ours, await others(url, admin_url, postmaster)))
     best = max((ours for ours, _ in rounds), key=lambda one: one["decisions_per_second"])
-    half = await paced(deciding, SECONDS / 2, best["decisions_per_second"] / 2)
+    half = await paced(deciding, SECONDS, best["decisions_per_second"] / 2)
     await db.close()
-    ratios = [ours["decisions_per_second"] / plain["decisions_per_second"] for ours, plain in rounds]
     return {
         "gathered": best,
         "one_update_each": rounds[-1][1],
-        "ratio": {"median": round(statistics.median(ratios), 1), "all": [round(one, 1) for one in ratios]},
+        "ratio": _ratios([(ours, theirs["service"]["decisions_per_second"]) for ours, theirs in rounds]),
+        "ratio_to_bare": {
+            str(count): _ratios([(ours, theirs["bare"][str(count)]) for ours, theirs in rounds]) for count in BARE
+        },
         "half_load": half,
     }
+
+
+def _ratios(rounds: list[tuple[dict[str, float], float]]) -> dict[str, Any]:
+    every = [round(ours["decisions_per_second"] / theirs, 1) for ours, theirs in rounds]
+    return {"median": statistics.median(every), "all": every}
 
 
 def called(target: str, method: str, token: str, requests: list[str], pid: int) -> dict[str, float]:

@@ -6,6 +6,7 @@ Run as a process with one JSON line {url, keys, customers}; it prints its port a
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 from datetime import timedelta
@@ -35,6 +36,8 @@ async def serve(url: str, keys: str, customers: int) -> None:
 
     settings = ServerSettings(database_url=url, jwt_keys=Path(keys), listen="127.0.0.1:0", drain_seconds=timedelta(0))
     async with server.running(service="contact", settings=settings, register=register, rights=RIGHTS) as port:
+        gc.collect()
+        gc.freeze()  # as server.serve() does
         print(port, flush=True)
         await asyncio.Event().wait()
 

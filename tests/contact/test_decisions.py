@@ -19,6 +19,7 @@ from services.contact.domain.reservation import CANCELLED, CONFIRMED, LIFE, RESE
 from services.contact.store import Store
 from services.contact.usecases.deciding import Answer
 from services.contact.usecases.supply import SHARD_SECONDS
+from services.kit import domains
 from services.kit.db import Database
 from services.kit.errors import Refusal
 from tests.contact.counter import NOW, ask, furnish, offers, replica, rules
@@ -230,6 +231,21 @@ async def test_a_closed_campaign_is_decided_for_no_more_within_a_second(db: Data
         await deciding.confirm(one.decided.grant_id)
     await asyncio.sleep(1.05)
     assert won(await deciding.decide(ask(2))) == [""]
+
+
+async def test_a_callers_domain_is_his_own_also_when_his_request_begins_the_batch(db: Database) -> None:
+    """Whoever may see one organisation finds no customers of others; those who ask beside him lose nothing by it."""
+    await furnish(db, rule=rules(most=9))
+    deciding = await replica(db)
+
+    async def limited() -> list[Answer]:
+        domains.enter(frozenset({"G99"}))
+        return await deciding.decide(ask(1, domain=frozenset({"G99"})))
+
+    mine, others = await asyncio.gather(asyncio.create_task(limited()), deciding.decide(ask(2)))
+    assert [one.decided.reason for one in mine] == ["not a customer"]
+    assert won(others) == ["秋季-P01"]
+    assert won(await deciding.decide(ask(1, domain=frozenset({"G01", "G99"})))) == ["秋季-P01"]
 
 
 @pytest.mark.parametrize("seed", seeds(2, 100))

@@ -32,13 +32,15 @@ class DecisionsApi:
 
     async def Decide(self, request: proto.DecideRequest, context: Context) -> proto.DecideResponse:
         """Decides what may be shown or sent."""
+        who = caller()
         ask = Ask(
-            caller=caller().subject,
+            caller=who.subject,
             request_id=request.request_id,
             customer_key=request.customer_key,
             places=tuple(_place(place, at) for at, place in enumerate(request.places)),
             moment=request.moment,
             no_profile=request.no_profile,
+            domain=who.domain,
         )
         answers = await self._decisions.decide(ask)
         return proto.DecideResponse(decisions=[_decision(one) for one in answers])

@@ -10,30 +10,11 @@ from services.contact.domain.reservation import CANCELLED, EXPIRED, RESERVED, De
 from services.contact.domain.standing import Standing, standing
 from services.kit.db import Read, Write
 
-# Whoever decides for the same customers waits here, and all in the same order, so that nobody waits in a circle.
-_LOCK = """
-SELECT count(*) FROM (SELECT FROM customer WHERE customer_key = ANY(string_to_array($1, ',')::bigint[])
-    ORDER BY customer_key FOR NO KEY UPDATE) AS held
-"""
+# Whoever decides for the same customers waits for the others here, all in the same order; then one row for each, with
+# small tables as texts: whoever stands alike gives the same texts, read once (migration 0010).
+_STANDING = "SELECT * FROM standing_of(string_to_array($1, ',')::bigint[], $2, $3)"
 
-# One row for each customer, with small tables as texts: whoever stands alike gives the same texts, read once.
-_STANDING = """
-SELECT customer_key, org_id, level, status, coalesce(merged_into, 0),
-    EXISTS (SELECT FROM do_not_contact AS one WHERE one.customer_key = customer.customer_key),
-    coalesce((SELECT string_agg(concat_ws(E'\x1f', channel, purpose, granted::text::"char"), E'\x1e')
-        FROM consent AS one WHERE one.customer_key = customer.customer_key), ''),
-    coalesce((SELECT string_agg(touch.told, E'\x1e') FROM (
-        SELECT concat_ws(E'\x1f', plan_date - DATE '2000-01-01', one.channel, one.purpose, one.product_id,
-            offer.exclusive_group, CASE WHEN outcome.result = 'REFUSED' THEN 't' ELSE 'f' END) AS told
-        FROM contact AS one JOIN offer USING (offer_id) LEFT JOIN outcome USING (contact_id)
-        WHERE one.customer_key = customer.customer_key AND plan_date >= $2 AND one.state = 'HANDED_OVER'
-        UNION ALL
-        SELECT concat_ws(E'\x1f', business_day - DATE '2000-01-01', channel, purpose, product_id, exclusive_group, 'f')
-        FROM decision AS one WHERE one.customer_key = customer.customer_key AND business_day >= $2
-            AND one.state IN ('RESERVED', 'CONFIRMED') AND (one.state = 'CONFIRMED' OR one.expire_time > $3)
-        ) AS touch), '')
-FROM customer WHERE customer_key = ANY(string_to_array($1, ',')::bigint[])
-"""
+_LOCK = "SELECT FROM customer WHERE customer_key = $1 FOR NO KEY UPDATE"
 
 # What a row shares with others of its batch goes once; lists of numbers and of hexadecimal ids go as one text each,
 # which the driver encodes at a tenth of the cost of an array.
@@ -126,8 +107,6 @@ class Decisions:
     async def lock(self, tx: Write, customers: Collection[int], since: date, now: datetime) -> dict[int, Standing]:
         """The customers that are known, held until the transaction ends, with all that counts from `since` on."""
         keys = ",".join(map(str, sorted(customers)))
-        await tx.driver.fetchval(_LOCK, keys)
-        # After the locks, in a statement of its own, so that it sees what those who held them have committed.
         return {row[0]: standing(*row[1:]) for row in await tx.driver.fetch(_STANDING, keys, since, now)}
 
     async def add(self, tx: Write, decided: Sequence[Decided]) -> bool:
@@ -207,7 +186,7 @@ class Decisions:
 
     async def withdraw(self, tx: Write, customer_key: int, way: tuple[str, str] | None, now: datetime) -> int:
         """The customer takes a consent back (None: every one); gives how many reservations fell with it."""
-        await tx.driver.fetchval(_LOCK, str(customer_key))
+        await tx.driver.fetch(_LOCK, customer_key)
         org_id = await tx.driver.fetchval("SELECT org_id FROM customer WHERE customer_key = $1", customer_key) or ""
         if way is None:
             await tx.driver.execute(

@@ -29,6 +29,12 @@ class Ask:
     """(slot id or "", channel or "")."""
     moment: str = ""
     no_profile: bool = False
+    domain: frozenset[str] | None = None
+    """The organisations whose customers the caller may see; None for all. Others are no customers to him."""
+
+    def sees(self, org_id: str) -> bool:
+        """Whether customers of the organisation are there for the caller."""
+        return self.domain is None or org_id in self.domain
 
     @property
     def fingerprint(self) -> str:
@@ -91,7 +97,7 @@ class Batch:
         made = []
         for at, waiting in enumerate(self.waiting):
             one = self.known.get(waiting.key)
-            if one is None or one.left:
+            if one is None or one.left or not waiting.ask.sees(one.org_id):
                 reason = "not a customer" if waiting.key else "nobody known"
                 org_id = one.org_id if one else ""
                 kinds = [

@@ -1,7 +1,8 @@
-"""Decisions online: requests gathered for two milliseconds, reserved together, answered after the commit."""
+"""Decisions online: requests gathered for a few milliseconds, reserved together, answered after the commit."""
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 
@@ -26,6 +27,10 @@ Showings = Callable[[Sequence[str], str], Awaitable[Sequence[Showing]]]
 """(slot ids, moment) → what the registry shows there, each with its slot; also when there is no offer."""
 
 GATHER_SECONDS = 0.002
+PATIENCE_SECONDS = 0.003
+WORTHWHILE = 64
+"""A batch costs as much as so many decisions: beside others under way a smaller one waits for one of them to end, or
+for PATIENCE_SECONDS more."""
 MOST_TOGETHER = 512
 AT_ONCE = 3
 _MOST_PLAIN = 10_000
@@ -73,7 +78,8 @@ class Decisions:
     def _enqueue(self, waiting: Waiting) -> None:
         self._waiting.append(waiting)
         if self._gatherer is None or self._gatherer.done():
-            self._gatherer = asyncio.create_task(self._gather())
+            # In a context of its own: the callers have several domains, and none of their deadlines is that of all.
+            self._gatherer = asyncio.create_task(self._gather(), context=contextvars.Context())
 
     async def ready(self) -> None:
         """Have rules and scores in memory. Raises inputs_incomplete."""
@@ -160,10 +166,12 @@ class Decisions:
         return tuple(places), tuple(defaults)
 
     async def _gather(self) -> None:
-        """Batches, one begun every GATHER_SECONDS or when it is full, AT_ONCE of them at a time."""
+        """Batches, AT_ONCE of them at a time, each begun when it is full, or large enough, or others waited enough."""
         while self._waiting:
             if len(self._waiting) < MOST_TOGETHER:
                 await asyncio.sleep(GATHER_SECONDS)
+            if self._running and len(self._waiting) < WORTHWHILE:
+                await asyncio.wait(self._running, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             await self._slots.acquire()
             batch = self._batch()
             if not batch:  # all who wait are for customers that a running batch holds
@@ -252,6 +260,8 @@ class Decisions:
         self, waiting: Waiting, mine: Sequence[Decided], before: Mapping[str, Decided]
     ) -> list[Answer] | Exception:
         """The answer, which for a request that came before is the one of that time."""
+        if not before:
+            return [Answer(one) for one in mine]
         final = []
         for one in mine:
             earlier = before.get(one.grant_id, one)

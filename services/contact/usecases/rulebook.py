@@ -15,6 +15,7 @@ from services.contact.lake import LakeFile
 from services.contact.refusals import inputs_incomplete
 from services.contact.store import Store
 from services.contact.store.prices import PriceSet
+from services.kit import domains
 from services.kit.clock import Clock
 from services.kit.db import Database, Read
 
@@ -65,7 +66,8 @@ class Rulebook:
         if self.stale:
             async with self._lock:
                 if self.stale:
-                    await self._load()
+                    with domains.whole():  # the book is every caller's, whoever is the first to ask for it
+                        await self._load()
         assert self._book is not None
         return self._book
 

@@ -32,7 +32,7 @@ from services.contact.domain.slot import (
 )
 from services.contact.refusals import schedule_overlaps, slot_invalid, slot_not_found, slot_state, thing_not_found
 from services.contact.store import Store
-from services.kit import idempotency
+from services.kit import domains, idempotency
 from services.kit.clock import Clock
 from services.kit.db import Database, Read, Write
 from services.kit.idempotency import RequestKey
@@ -78,8 +78,9 @@ class Registry:
         """All slots with what is scheduled in them."""
         now = self._clock()
         if self._board is None or now - self._looked >= FRESH:
-            async with self._db.read() as read:
-                self._board = await self._store.slots.board(read, now)
+            with domains.whole():  # what is looked up is kept for other callers too
+                async with self._db.read() as read:
+                    self._board = await self._store.slots.board(read, now)
             self._looked = now
         return self._board
 

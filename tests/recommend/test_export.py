@@ -1,6 +1,7 @@
 """The graph computes what scikit-learn computes, to the row on the border, and nothing foreign is loaded."""
 
 import hashlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def test_a_file_with_another_hash_is_never_loaded(small: Any) -> None:
     with pytest.raises(WrongHash):
         unpack_trees(packed[:-1], hashlib.sha256(packed).hexdigest())
     back = unpack_trees(packed, hashlib.sha256(packed).hexdigest())
-    assert all(np.array_equal(getattr(back, name), getattr(forest, name)) for name in vars(forest))
+    assert all(np.array_equal(getattr(back, each.name), getattr(forest, each.name)) for each in fields(forest))
 
 
 def test_contributions_add_up_to_the_distribution_and_name_the_own_product_never(small: Any) -> None:
@@ -149,7 +150,7 @@ def test_contributions_add_up_to_the_distribution_and_name_the_own_product_never
     some = np.arange(0, 300, 7)
     every = np.tile(np.arange(P + 1), (len(some), 1))
     base, change = forest.contributions(rows[some], every)
-    assert np.abs(base + change.sum(axis=1) - told[some]).max() < 1e-6
+    assert np.abs(base + change.sum(axis=2) - told[some]).max() < 1e-6
     owns = data.owned[some].any(axis=1)
     why = reason.evidence(forest, rows[some], every[:, :P], owns)
     own = data.profile.shape[1] + every[:, :P, None]

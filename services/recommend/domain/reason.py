@@ -54,23 +54,34 @@ def evidence(forest: Forest, rows: Singles, products: Ints, owns: Flags) -> Evid
     none = forest.value.shape[1] - 1
     asked = np.column_stack([products, np.full(len(products), none)])
     base, change = forest.contributions(rows, asked)
-    end = base + change.sum(axis=1)
+    end = base + change.sum(axis=2)
     cold = ~owns[:, None]
     share, rest = end[:, :-1], end[:, -1:]
     against = np.where(cold, rest - share, rest)
-    moved = change[:, :, :-1]
-    opposed = change[:, :, -1:] - np.where(cold[:, :, None], moved, 0.0)
-    weight = moved / (share + SMOOTHING)[:, None] - opposed / (against + SMOOTHING)[:, None]
+    moved, opposed = change[:, :-1], change[:, -1:]
+    # d log(share / against); who owns nothing stands against 1 - share
+    slope = 1.0 / (share + SMOOTHING) + np.where(cold, 1.0 / (against + SMOOTHING), 0.0)
+    weight = moved * slope[:, :, None] - opposed * (1.0 / (against + SMOOTHING))[:, :, None]
     # That the product itself is not owned goes without saying, and so does the last input, whether anything is.
     first = rows.shape[1] - 1 - none
-    np.put_along_axis(weight, (first + products)[:, None], 0.0, axis=1)
-    weight[:, -1] = 0.0
-    told = weight.transpose(0, 2, 1)
-    order = np.argsort(-told, axis=2, kind="stable")[:, :, :_MOST_DRIVERS]
-    strongest = np.take_along_axis(told, order, axis=2)
+    np.put_along_axis(weight, (first + products)[:, :, None], 0.0, axis=2)
+    weight[:, :, -1] = 0.0
+    order, strongest = _strongest(weight)
     whole = share + np.where(cold, 1.0 - share, rest)
     alike = np.clip(np.where(whole > 0, share / np.where(whole > 0, whole, 1.0), 0.0), 0.0, 1.0)
     return Evidence(alike, np.where(strongest > _LEAST, order, -1), strongest)
+
+
+def _strongest(weight: Floats) -> tuple[Ints, Floats]:
+    """Places and values of the greatest of the last axis, the greatest first, the lower place first among equals."""
+    many = min(_MOST_DRIVERS, weight.shape[2])
+    order, found = np.empty((*weight.shape[:2], many), np.int64), np.empty((*weight.shape[:2], many))
+    for place in range(many):
+        best = weight.argmax(axis=2)[:, :, None]
+        order[:, :, place : place + 1] = best
+        found[:, :, place : place + 1] = np.take_along_axis(weight, best, axis=2)
+        np.put_along_axis(weight, best, -np.inf, axis=2)
+    return order, found
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ this one (Lin and Jeon 2006, "Random forests and adaptive nearest neighbors").
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +85,9 @@ class Forest:
     def step(self, node: Nodes, x: Singles) -> Nodes:
         """Children of `node` (n, trees) for the rows `x` (n, width)."""
         told = x.ravel().take(self.feature.take(node) + (np.arange(len(x)) * x.shape[1])[:, None])
-        goes_left = (told <= self.threshold.take(node)) | (self.missing_left.take(node) & (told != told))
+        goes_left = told <= self.threshold.take(node)
+        if (missing := np.isnan(told)).any():
+            goes_left |= self.missing_left.take(node) & missing
         return np.where(goes_left, self.left.take(node), self.right.take(node))
 
     def leaves(self, x: Singles) -> Nodes:
@@ -103,24 +106,65 @@ class Forest:
         """What each input did to the shares of some products, walking down the trees; `products` (n, k) of each row.
 
         Gives the mean value at the roots, shape (n, k), and the sum per input of the changes at the splits on it, shape
-        (n, width, k), over the number of trees. Their sum is the distribution (Saabas 2014; Palczewska et al. 2013).
+        (n, k, width), over the number of trees. Their sum is the distribution (Saabas 2014; Palczewska et al. 2013).
         The first split, which only chooses between the two forests, belongs to the roots.
         """
-        (rows, width), kinds, trees = x.shape, products.shape[1], len(self.root)
-        flat, across = self.value.ravel(), self.value.shape[1]
-        columns = products[:, None, :]
-        node = self.step(np.broadcast_to(self.root, (rows, trees)), x)
-        value = flat.take(node[:, :, None].astype(np.int64) * across + columns)
-        base: Floats = value.mean(axis=1, dtype=np.float64)
-        change = np.zeros(rows * width * kinds)
-        first = (np.arange(rows) * width)[:, None]
-        kind = np.arange(kinds)
-        while not np.array_equal(step := self.step(node, x), node):
-            after = flat.take(step[:, :, None].astype(np.int64) * across + columns)
-            place = ((first + self.feature.take(node)) * kinds)[:, :, None] + kind
-            change += np.bincount(place.ravel(), (after - value).ravel(), minlength=len(change))
-            node, value = step, after
-        return base, change.reshape(rows, width, kinds) / trees
+        (rows, width), trees, across = x.shape, len(self.root), self.value.shape[1]
+        first = self.step(np.broadcast_to(self.root, (rows, trees)), x)
+        own = first[:, :, None].astype(np.int64) * across + products[:, None, :]
+        base: Floats = self.value.ravel().take(own).mean(axis=1, dtype=np.float64)
+        trails, leaf = self._trails, self.leaves(x)
+        many = trails.many.take(leaf)
+        ends = many.ravel().cumsum()
+        step = np.arange(ends[-1]) + (trails.first.take(leaf).ravel() - ends + many.ravel()).repeat(many.ravel())
+        row = np.arange(rows).repeat(many.sum(axis=1))
+        at, cell = trails.change.take(step), trails.feature.take(step) + row * width
+        change = np.empty((rows, products.shape[1], width))
+        for kind in range(products.shape[1]):
+            moved = self._changes.take(at + products[:, kind].take(row))
+            change[:, kind] = np.bincount(cell, moved, minlength=rows * width).reshape(rows, width)
+        change /= trees
+        return base, change
+
+    @cached_property
+    def _changes(self) -> Floats:
+        """What every node's value differs by from its parent's, one after the other; worked out once."""
+        return np.asarray((self.value - self.value[self._parent]).astype(np.float64).ravel())
+
+    @cached_property
+    def _parent(self) -> Ints:
+        parent = np.arange(len(self.left))
+        inner = np.flatnonzero(self.left != parent)
+        parent[self.left[inner]] = parent[self.right[inner]] = inner
+        return parent
+
+    @cached_property
+    def _trails(self) -> "Trails":
+        """The way to every leaf, without the root and the first split; worked out once."""
+        up, number = self._parent, np.arange(len(self.left))
+        node = np.flatnonzero(self.left == number)
+        below, tops = up[up] != up, []  # whether a node lies below the first split
+        leaf = node
+        while len(node):
+            kept = below[node]
+            leaf, node = leaf[kept], node[kept]
+            tops.append((leaf, node))
+            node = up[node]
+        leaves, nodes = (np.concatenate([pair[place] for pair in tops]) for place in (0, 1))
+        order = np.argsort(leaves, kind="stable")
+        many = np.bincount(leaves, minlength=len(number))
+        passed, across = nodes[order], self.value.shape[1]
+        return Trails(many.cumsum() - many, many, passed * across, self.feature[up[passed]].astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Trails:
+    """For the leaf i the steps first[i] to first[i] + many[i]: where the changes of a step begin, and what it asks."""
+
+    first: Ints
+    many: Ints
+    change: Ints
+    feature: Ints
 
 
 def round_down(threshold: Floats) -> Singles:

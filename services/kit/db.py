@@ -91,6 +91,8 @@ class Write(Read):
         self._transaction = transaction
         self._schema = schema
         self._committed = False
+        self.acts: set[str] = set()
+        """The actions that the operation log was told of in it (kit/operations.py)."""
 
     async def execute(self, stmt: Executable, params: Params = None) -> int:
         """Run a statement (once, or once for each mapping of a list) and give the row count (-1 for a list)."""

@@ -3,8 +3,9 @@
     await operations.record(tx, "points.PublishRuleSet", rule_set_id, sha256=…)        # usecases.py
     background += [operations.tell(db, owner, admin.record)]                          # app.py; lifecircle.directory
 
-Recording is an outbox fact, so that it is lost exactly when its effect is. Details hold ids and counts, never a number
-or a name in clear.
+What a person writes under a request_id is told by idempotency.answer(), unless the use case has told it better before;
+what a service account writes is the platform's own work, and told where a use case says so. Recording is an outbox
+fact, so that it is lost exactly when its effect is. Details hold ids and counts, never a number or a name in clear.
 """
 
 import asyncio
@@ -47,6 +48,14 @@ async def record(tx: Write, action: str, target: str, *, refused: bool = False, 
         "detail": {name: str(value) for name, value in detail.items()},
     }
     await outbox.put(tx, KIND, system_ids(), body)
+    tx.acts.add(action)
+
+
+async def tell_of_person(tx: Write, action: str, target: str, *, request_id: str, sha256: str) -> None:
+    """Say what the caller in hand did, when he is a person and this transaction has not said it yet."""
+    who = call.in_hand()
+    if who is not None and "service" not in who.roles and action not in tx.acts:
+        await record(tx, action, target, request_id=request_id, sha256=sha256)
 
 
 def tell(

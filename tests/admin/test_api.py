@@ -14,6 +14,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
 from lifecircle.admin import v1
+from lifecircle.admin.v1 import admin_service_pb2
 from services.admin.api import RIGHTS, AdminApi
 from services.admin.app import catalogue, compose
 from services.admin.config import Config
@@ -181,6 +182,69 @@ async def test_the_lists_of_three_domains_are_disjoint_and_together_the_whole(se
     assert await why(guess) == ("NOT_FOUND", "PRINCIPAL_NOT_FOUND")
     other = stub(served, "of_A", "A").GetOrganisation(v1.GetOrganisationRequest(org_id="B"))
     assert await why(other) == ("NOT_FOUND", "ORGANISATION_NOT_FOUND")
+
+
+async def test_a_persons_name_is_masked_until_it_is_revealed_and_whoever_reveals_it_is_logged(served: Served) -> None:
+    """R000-006: names of users as well, 张三 shown as 张*."""
+    root, privacy = stub(served), stub(served, "pia", "A", "privacy")
+    for name, org in {"u1": "A1", "u2": "B1"}.items():
+        new = v1.Principal(principal_id=name, kind=v1.Principal.KIND_USER, display_name="张三丰", org_id=org)
+        made = await root.CreatePrincipal(v1.CreatePrincipalRequest(request_id=request_id(), principal=new))
+        assert made.principal.display_name == "张**"
+    listed = (await root.ListPrincipals(v1.ListPrincipalsRequest())).principals
+    assert {each.display_name for each in listed} == {"张**"}
+    seen = (await root.GetPrincipal(v1.GetPrincipalRequest(principal_id="u1"))).principal
+    seen.staff_id = "S1"
+    await root.UpdatePrincipal(v1.UpdatePrincipalRequest(request_id=request_id(), principal=seen))
+    system = v1.Principal(principal_id="s", kind=v1.Principal.KIND_SERVICE_ACCOUNT, display_name="OCRM", org_id="A")
+    made = await root.CreatePrincipal(v1.CreatePrincipalRequest(request_id=request_id(), principal=system))
+    assert made.principal.display_name == "OCRM"
+
+    asked = v1.RevealPrincipalsRequest(principal_ids=["u1", "u2", "nobody"], purpose="complaint of 13812345678")
+    assert await why(root.RevealPrincipals(asked)) == ("PERMISSION_DENIED", "NOT_ALLOWED")
+    told = (await privacy.RevealPrincipals(asked)).names
+    assert [(each.principal_id, each.display_name) for each in told] == [("u1", "张三丰")], "the update kept the name"
+    log = (await root.ListOperations(v1.ListOperationsRequest(action="admin.RevealPrincipals"))).operations
+    assert [(each.caller, each.target) for each in log] == [("pia", "u1")]
+    assert "13812345678" not in log[0].detail["purpose"]
+    everything = (await root.ListOperations(v1.ListOperationsRequest(page_size=1000))).operations
+    assert not any("张三丰" in value for each in everything for value in each.detail.values())
+
+
+async def test_every_act_of_an_administrator_is_in_the_chained_log(served: Served) -> None:
+    """R000-002, R000-003: each RPC of the contract that writes, once; a new one is wanted here."""
+    root, a, b = stub(served), v1.Organisation.LEVEL_CITY, v1.Principal.KIND_USER
+    organisation = v1.Organisation(org_id="C", parent_org_id="P", level=a, name="C")
+    anna = v1.Principal(principal_id="anna", kind=b, display_name="安", org_id="A")
+    role = v1.Role(role_id="seller", title="店员", permissions=["points.GetPeriod"])
+    parameter, held = v1.Parameter(name="reports.k", value="10"), {"principal_id": "anna", "role_id": "viewer"}
+    entry = v1.DictionaryEntry(dictionary="kind", code="01", title="一")
+    acts: dict[str, dict[str, Any]] = {
+        "CreateOrganisation": {"organisation": organisation},
+        "UpdateOrganisation": {"organisation": organisation},
+        "CreatePrincipal": {"principal": anna},
+        "UpdatePrincipal": {"principal": anna},
+        "CreateSecret": {"principal_id": "anna"},
+        "CreateGrant": held,
+        "DeleteGrant": held,
+        "CreateRole": {"role": role},
+        "UpdateRole": {"role": role},
+        "CreateParameter": {"parameter": parameter},
+        "UpdateParameter": {"parameter": parameter},
+        "CreateDictionaryEntry": {"entry": entry},
+        "UpdateDictionaryEntry": {"entry": entry},
+    }
+    methods = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].methods
+    assert set(acts) == {each.name for each in methods if "request_id" in each.input_type.fields_by_name}
+    caller = f"chief-{request_id()}"
+    chief = stub(served, caller)
+    for name, fields in acts.items():
+        asked = getattr(v1, f"{name}Request")(request_id=request_id(), **fields)
+        await getattr(chief, name)(asked)
+    log = (await root.ListOperations(v1.ListOperationsRequest(caller=caller, page_size=100))).operations
+    assert [each.action for each in reversed(log)] == [f"admin.{name}" for name in acts], "each once, in their order"
+    assert {each.outcome for each in log} == {v1.Operation.OUTCOME_DONE}
+    await root.VerifyOperations(v1.VerifyOperationsRequest())
 
 
 async def test_pages_follow_one_another(served: Served) -> None:

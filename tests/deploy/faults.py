@@ -1,8 +1,9 @@
 """A process in which things go wrong on request: `python -m tests.deploy.faults PORT FOLDER`, then a word a line.
 
 Each word brings about the fault itself, and the services' own code meets it: calls that fail or take long, jobs that
-are refused, files with bad rows, events of unknown products, a model that is old or lost, a plan that its limits keep
-from the best, a hand-over whose customers' caps are used up. The databases are those of KIT_URL, INGEST_URL and so on.
+are refused, an event whose effect the database refuses, files that are late or have bad rows, events of unknown
+products, a model that is old or lost, a plan that its limits keep from the best, a hand-over whose customers' caps are
+used up. The databases are those of KIT_URL, INGEST_URL and so on.
 A word is answered by "done"; the metrics are fetched at PORT like those of any process.
 """
 
@@ -18,13 +19,14 @@ from typing import Any
 
 from services.kit import telemetry
 from services.kit.db import Database
-from tests.deploy.patients import Calls, Following, Market, Working, delivery, dies, model, refuse, supply
+from tests.deploy.patients import Arrivals, Calls, Following, Market, Working, delivery, dies, model, refuse
 from tests.ingest.house import House as Ingest
 from tests.ingest.made import text_of
-from tests.ingest.test_supply import DAILY, loaded
 from tests.points.desk import Desk
 from tests.points.made import event
 from tests.recommend.house import House as Recommend
+
+NUMBERS = text_of({"name": "number", "type": "int", "required": True})
 
 
 class House:
@@ -52,7 +54,7 @@ class House:
 
     async def following(self) -> Following:
         """A follower."""
-        return Following()
+        return await Following.opened(await self._database("KIT", "sample"))
 
     async def working(self) -> Working:
         """A worker."""
@@ -61,8 +63,14 @@ class House:
     async def ingest(self) -> Ingest:
         """Ingest with one small feed."""
         made = Ingest(await self._database("INGEST", "ingest"), self._folder)
-        await made.feeds.ship([text_of({"name": "number", "type": "int", "required": True})])
+        await made.feeds.ship([NUMBERS])
         return made
+
+    async def arrivals(self) -> Arrivals:
+        """Ingest's feed that has a schedule."""
+        house: Ingest = await self.part("ingest")
+        await house.feeds.ship([NUMBERS, Arrivals.TEXT])
+        return Arrivals(house)
 
     async def points(self) -> Desk:
         """Points that know products, staff and rules."""
@@ -102,8 +110,7 @@ class House:
         elif part == "job":
             await (await self.part("working")).job(refused=how == "fails")
         elif part == "file":
-            sent = {"late": [loaded(8), loaded(10)], "broken": [loaded(9), loaded(10, rejected=2)]}
-            await supply(sent.get(how, [loaded(9), loaded(10)]), schedule=DAILY, rejects={"alarm": 0.01})
+            await (await self.part("arrivals")).look(how)
         elif part == "rows":
             await delivery(await self.part("ingest"), next(self.numbers), 10 if how == "rejected" else 0)
         elif part == "model":

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,15 +19,16 @@ from zoneinfo import ZoneInfo
 import grpc.aio
 from google.protobuf.empty_pb2 import Empty as Nobody
 from google.type.date_pb2 import Date
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from lifecircle.contact import v1 as contact
 from services.contact import app
 from services.contact.api import RIGHTS as contact_rights
-from services.ingest.usecases.supply import Supply
 from services.kit import cursors, jobs, server
 from services.kit.channel import open_channel
 from services.kit.config import ServerSettings
-from services.kit.db import Database
+from services.kit.db import Database, Write
 from services.kit.errors import Kind, Refusal
 from services.kit.ids import system_ids
 from services.kit.interceptors import Rights
@@ -36,12 +38,12 @@ from tests.contact.town import playing
 from tests.fixtures.clock import FakeClock
 from tests.fixtures.serving import Keys
 from tests.ingest.house import House as Ingest
-from tests.ingest.made import ZONE, feed_of
-from tests.ingest.test_supply import NOW
+from tests.ingest.made import ZONE, text_of
 from tests.kit import workshop
 from tests.recommend.house import House as Recommend
 
 DAY = date(2026, 10, 1)
+_THERE = 0
 CHANNELS = contact.CHANNEL_APP, contact.CHANNEL_CALL, contact.CHANNEL_SMS
 LATE = Date(year=2036, month=1, day=1)
 # Four customers and two offers whose best shares of two narrow channels are no whole contacts.
@@ -58,25 +60,6 @@ TIGHT = [
 def offer(product_id: str, *channels: contact.Channel.ValueType) -> contact.Offer:
     """An offer of little worth."""
     return contact.Offer(product_id=product_id, content="首月半价", channels=channels, worth_fen=100)
-
-
-class Nothing:
-    """A database that holds nothing, and stores whose every answer is the same."""
-
-    def __init__(self, **answers: Any) -> None:
-        self.answers = answers
-
-    @asynccontextmanager
-    async def begin(self, **_: object) -> Any:
-        yield self
-
-    read = begin
-
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        async def answer(*_: object) -> Any:
-            return self.answers.get(name)
-
-        return answer
 
 
 async def serve(
@@ -158,34 +141,45 @@ async def dies() -> None:
 
 
 class Following:
-    """A consumer's follower, over a database that takes everything."""
+    """A consumer's follower with its lease and cursor in PostgreSQL; only the ten minutes of silence are not waited."""
 
-    def __init__(self) -> None:
-        async def handle(*_: object) -> None:
-            raise RuntimeError("this event is too much")
+    def __init__(self, follower: cursors._Follower[int]) -> None:
+        self._follower = follower
+        self._numbers = itertools.count(1)
 
-        self.follower: cursors._Follower[str] = cursors._Follower(
-            Nothing(execute=1),  # type: ignore[arg-type]
-            "events", 1, "", lambda _: None, handle, asyncio.Event(), 15.0,  # type: ignore[arg-type,return-value]
-        )  # fmt: skip
+    @classmethod
+    async def opened(cls, db: Database) -> Following:
+        """Takes the lease."""
 
-    async def fails(self) -> None:
-        """An event that cannot be handled, asked for three times more."""
-        for _ in range(3):
-            try:
-                await self.follower._take(cursors.Followed("1", "event"))
-            except RuntimeError as error:
-                await self.follower._failed(error)
+        async def handle(tx: Write, number: int) -> None:
+            await tx.execute(text("INSERT INTO note VALUES (:note_id, 'heard')"), {"note_id": number})
+
+        async with db.begin() as tx:
+            await handle(tx, _THERE)
+            await tx.commit()
+        row = await cursors._acquire(db, "events", system_ids(), 3600)
+        assert row is not None
+        watch: Any = None  # what comes is said by the words
+        return cls(cursors._Follower(db, "events", row.epoch, row.cursor, watch, handle, asyncio.Event(), 3600.0))
 
     async def heard(self) -> None:
-        """A checkpoint of a quiet stream, and the lease renewed."""
-        await self.follower._take(cursors.Followed("2", None))
-        await self.follower.renew()
+        """The next event, and the lease renewed."""
+        number = next(self._numbers)
+        await self._follower._take(cursors.Followed(str(number), number))
+        assert await self._follower.renew()
+
+    async def fails(self) -> None:
+        """An event whose effect the database refuses, as it is there already: asked for three times more."""
+        for _ in range(3):
+            try:
+                await self._follower._take(cursors.Followed("again", _THERE))
+            except IntegrityError as error:
+                await self._follower._failed(error)
 
     async def silence(self) -> None:
         """Ten minutes without anything; the lease is renewed all the while."""
-        self.follower._moved = time.monotonic() - 600
-        await self.follower.renew()
+        self._follower._moved = time.monotonic() - 600
+        assert await self._follower.renew()
 
 
 @dataclass
@@ -210,13 +204,39 @@ class Working:
                 await asyncio.sleep(0.01)
 
 
-async def supply(sent: list[Any], **keys: object) -> None:
-    """Ingest's look at one feed, of which so much came."""
-    feed = feed_of({"name": "word", "type": "string"}, **keys)
-    feeds = Nothing(all_in_force=[SimpleNamespace(feed=feed)])
-    alarms = Nothing(recent={feed.feed_id: sent}, open=[])
-    watcher = Supply(Nothing(), feeds, alarms, ZONE, lambda: NOW.astimezone(UTC), system_ids)  # type: ignore[arg-type]
-    await watcher.watch()
+class Arrivals:
+    """A feed of ingest whose file is due at nine every morning; its days go by as the files need them to."""
+
+    TEXT = text_of(
+        {"name": "number", "type": "int", "required": True},
+        feed="mornings", file_name="MORNING_{period}_{sequence}.TXT",
+        schedule={"cycle": "daily", "due": "09:00"}, rejects={"alarm": 0.01},
+    )  # fmt: skip
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+        self._day = datetime.now(ZoneInfo(ZONE)).date() - timedelta(days=300)
+        self._numbers = itertools.count(1)
+        self._state = ""
+
+    async def look(self, wanted: str) -> None:
+        """Ingest looks at its supply after the day's file did not come ("late"), came with bad rows ("broken"), or came
+        as it should ("well")."""
+        if wanted != self._state:
+            if wanted == "late":
+                self._day += timedelta(days=1)
+                self._ingest.ahead += timedelta(days=1)
+            else:
+                await self._deliver(bad=10 if wanted == "broken" else 0)
+            self._state = wanted
+        await self._ingest.supply.watch()
+
+    async def _deliver(self, bad: int) -> None:
+        rows = [f"{next(self._numbers)}" if n >= bad else "x" for n in range(100)]
+        delivered = await self._ingest.deliver(f"MORNING_{self._day:%Y%m%d}_001.TXT", "\n".join(rows) + "\n")
+        assert (delivered.source_rows, delivered.rejected_rows) == (100, bad)
+        ten = datetime.combine(self._day + timedelta(days=1), clock(10), ZoneInfo(ZONE))
+        self._ingest.ahead = ten - datetime.now(UTC)
 
 
 async def delivery(ingest: Ingest, number: int, bad: int) -> None:

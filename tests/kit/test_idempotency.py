@@ -2,14 +2,17 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from sqlalchemy import text
 
-from services.kit import idempotency
+from services.kit import idempotency, operations
 from services.kit.db import Database
 from services.kit.errors import Refusal
 from services.kit.idempotency import RequestKey
+from services.kit.interceptors import Caller, call
+from services.kit.interceptors.call import Method
 
 ADD = text("INSERT INTO note VALUES (:note_id, 'x')")
 
@@ -43,6 +46,7 @@ async def empty(db: Database) -> None:
     async with db.begin() as tx:
         await tx.execute(text("DELETE FROM note"))
         await tx.execute(text("DELETE FROM request"))
+        await tx.execute(text("DELETE FROM outbox"))
         await tx.commit()
 
 
@@ -79,6 +83,32 @@ async def test_ids_of_other_callers_and_methods_are_other_ids(db: Database) -> N
     for note_id, key in enumerate([a_key("1"), a_key("1", caller="bob"), a_key("1", method="/s/Other"), a_key("2")]):
         assert await add(db, key, note_id) == note_id
     assert await notes(db) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("role", "better", "told"), [("operator", False, 1), ("operator", True, 1), ("service", False, 0)]
+)
+async def test_what_a_person_does_is_told_to_the_operation_log_once(
+    db: Database, echo: ModuleType, role: str, better: bool, told: int
+) -> None:
+    """R000-006: with its effect, by its method; a use case that told it better is not repeated."""
+    context = SimpleNamespace(invocation_metadata=tuple)
+    method = Method.at("/lifecircle.sample.v1.SampleService/Add")
+    call.begin(method, context).who = Caller("ann", frozenset({role}), "G1")  # type: ignore[arg-type]
+    key = idempotency.key_of(echo.SayRequest(request_id="1", text="hello"))
+    for _ in range(2):
+        async with db.begin() as tx:
+            if await idempotency.remember(tx, key) is None:
+                if better:
+                    await operations.record(tx, "sample.Add", "n7", of="more")
+                await idempotency.answer(tx, key, {"note_id": "n7"})
+            await tx.commit()
+    async with db.read() as read:
+        lines = [row.payload for row in await read.rows(text("SELECT payload FROM outbox WHERE kind = 'operation'"))]
+    expected = {"of": "more"} if better else {"request_id": "1", "sha256": key.fingerprint.hex()}
+    assert [(each["caller"], each["org_id"], each["action"], each["target"], each["detail"]) for each in lines] == [
+        ("ann", "G1", "sample.Add", "n7", expected)
+    ] * told
 
 
 async def test_answers_may_be_forgotten_by_age(db: Database) -> None:

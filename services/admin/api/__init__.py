@@ -24,6 +24,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 _ADMINISTRATORS = frozenset({"administrator"})
 _AUDITORS = frozenset({"administrator", "auditor"})
+_PRIVACY = frozenset({"privacy"})
 _SERVICES = frozenset({"service"})
 RIGHTS: Mapping[str, frozenset[str]] = {
     **{
@@ -37,6 +38,7 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "ListPermissions": _ADMINISTRATORS,
     "ListParameters": _ADMINISTRATORS,
     "ListDictionaryEntries": _ADMINISTRATORS,
+    "RevealPrincipals": _PRIVACY,
     "CreateSecret": _ADMINISTRATORS,
     "CreateGrant": _ADMINISTRATORS,
     "DeleteGrant": _ADMINISTRATORS,
@@ -136,6 +138,13 @@ class AdminApi(v1.AdminServiceServicer):
         found = await self.principals.page(after, size + 1, request.org_id)
         page, token = _page(found, size, lambda last: [last.record.value.principal_id])
         return v1.ListPrincipalsResponse(principals=map(translate.principal_out, page), next_page_token=token)
+
+    async def RevealPrincipals(
+        self, request: v1.RevealPrincipalsRequest, context: Context
+    ) -> v1.RevealPrincipalsResponse:
+        """Names in clear, logged first."""
+        found = await self.principals.reveal(self._actor(), request.principal_ids, request.purpose)
+        return v1.RevealPrincipalsResponse(names=map(translate.name_out, found))
 
     async def CreateSecret(self, request: v1.CreateSecretRequest, context: Context) -> v1.CreateSecretResponse:
         """A new secret, shown once."""

@@ -93,7 +93,7 @@ def principal_out(shown: Shown) -> v1.Principal:
     return v1.Principal(
         principal_id=each.principal_id,
         kind=_KINDS[each.kind],
-        display_name=each.display_name,
+        display_name=each.shown_name,
         org_id=each.org_id,
         staff_id=each.staff_id,
         disabled=each.disabled,
@@ -101,6 +101,11 @@ def principal_out(shown: Shown) -> v1.Principal:
         has_secret=shown.has_secret,
         **_version(shown.record),
     )
+
+
+def name_out(each: Principal) -> v1.RevealPrincipalsResponse.Name:
+    """What a principal is called, in clear."""
+    return v1.RevealPrincipalsResponse.Name(principal_id=each.principal_id, display_name=each.display_name)
 
 
 def grant_out(grant: Grant) -> v1.Grant:
@@ -223,7 +228,8 @@ def told(kind: str, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return {"organisation": v1.Organisation(**{**body, "level": _LEVELS[body["level"]]})}
     if kind == "role":
         return {"role": v1.Role(role_id=key, permissions=body["permissions"])}
-    return {"principal": v1.Principal(**{**body, "kind": _KINDS[body["kind"]]})}
+    shown = Principal(**{field: body[field] for field in ("principal_id", "kind", "display_name", "org_id")}).shown_name
+    return {"principal": v1.Principal(**{**body, "kind": _KINDS[body["kind"]], "display_name": shown})}
 
 
 def _version(record: Versioned[Any]) -> dict[str, Any]:

@@ -17,6 +17,20 @@ class Principal:
     staff_id: str = ""
     disabled: bool = False
 
+    @property
+    def shown_name(self) -> str:
+        """His name for those who may not know it: of a person the first character (张*), of a system the whole."""
+        return self.display_name if self.kind != "user" else masked(self.display_name)
+
+    def renamed(self, name: str) -> str:
+        """The name after an update that gives `name`: the masked one, given back, is no new name."""
+        return self.display_name if name == self.shown_name else name
+
+
+def masked(name: str) -> str:
+    """A person's name with all but its first character starred (姓名脱敏); of one character nothing is left."""
+    return name[:1] + "*" * (len(name) - 1) if len(name) > 1 else "*"
+
 
 @dataclass(frozen=True)
 class Grant:

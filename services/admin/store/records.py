@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -59,6 +59,11 @@ class Records(Generic[T]):
         if prefix:
             stmt = stmt.where(self._keys[0].startswith(prefix, autoescape=True))
         return [self._value(row) for row in await read.rows(stmt)]
+
+    async def among(self, read: Read, keys: Collection[str]) -> list[T]:
+        """Those records that have one of these as their first key, by key."""
+        stmt = select(self._table).where(self._keys[0].in_(keys)).order_by(*self._keys)
+        return [self._value(row).value for row in await read.rows(stmt)]
 
     async def all(self, read: Read) -> list[T]:
         """Every record, by key."""

@@ -44,6 +44,7 @@ class Audit:
     async def done(self, tx: Write, actor: Actor, action: str, target: str, now: datetime, **detail: object) -> None:
         """Log an act in the transaction of its effect."""
         await self._append(tx, actor, action, target, now, False, {name: str(each) for name, each in detail.items()})
+        tx.acts.add(f"admin.{action}")
 
     async def _append(
         self, tx: Write, actor: Actor, action: str, target: str, now: datetime, refused: bool, detail: dict[str, str]

@@ -35,8 +35,8 @@ class Organisations:
                 if not await self.store.organisations.add(tx, new, now):
                     raise refusals.organisation_exists(new.org_id)
                 await self._tell(tx, new)
-                await idempotency.answer(tx, key, {})
                 await self.audit.done(tx, actor, "CreateOrganisation", new.org_id, now, parent=new.parent_org_id)
+                await idempotency.answer(tx, key, {})
             made = await self._one(await self.store.organisations.get(tx, new.org_id), new.org_id)
             await tx.commit()
             return made
@@ -63,8 +63,8 @@ class Organisations:
                 place(new, {each.org_id: each for each in await self.store.organisations.all(tx)})
                 await self.store.organisations.change(tx, new, now)
                 await self._tell(tx, new)
-                await idempotency.answer(tx, key, {})
                 await self.audit.done(tx, actor, "UpdateOrganisation", org_id, now, **changes)
+                await idempotency.answer(tx, key, {})
             made = await self._one(await self.store.organisations.get(tx, org_id), org_id)
             await tx.commit()
             return made

@@ -18,6 +18,7 @@ from services.kit.clock import Clock
 from services.kit.db import Database, Read, Write
 from services.kit.errors import request_id_reused
 from services.kit.idempotency import RequestKey
+from services.kit.logs import mask
 
 KIND = "principal"
 
@@ -49,8 +50,8 @@ class Principals:
                 if not await self.store.principals.add(tx, new, now):
                     raise refusals.principal_exists(new.principal_id)
                 await self._tell(tx, new.principal_id)
-                await idempotency.answer(tx, key, {})
                 await self.audit.done(tx, actor, "CreatePrincipal", new.principal_id, now, org_id=new.org_id)
+                await idempotency.answer(tx, key, {})
             made = await self._shown(tx, new.principal_id)
             await tx.commit()
             return made
@@ -69,14 +70,17 @@ class Principals:
                 old = await self._locked(tx, actor, principal_id)
                 if etag and etag != str(old.version):
                     raise refusals.etag_changed(str(old.version))
+                if "display_name" in changes:
+                    changes = changes | {"display_name": old.value.renamed(str(changes["display_name"]))}
                 new = dataclasses.replace(old.value, **changes)  # type: ignore[arg-type]
                 if new.org_id != old.value.org_id:
                     await self._placed(tx, actor, new.org_id)
                     actor.holds(await self._permissions(tx, principal_id))  # what he holds now reaches elsewhere
                 await self.store.principals.change(tx, new, now)
                 await self._tell(tx, principal_id)
+                told = {name: new.shown_name if name == "display_name" else value for name, value in changes.items()}
+                await self.audit.done(tx, actor, "UpdatePrincipal", principal_id, now, **told)
                 await idempotency.answer(tx, key, {})
-                await self.audit.done(tx, actor, "UpdatePrincipal", principal_id, now, **changes)
             made = await self._shown(tx, principal_id)
             await tx.commit()
             return made
@@ -87,6 +91,16 @@ class Principals:
             where = {"org_id": org_id} if org_id else {}
             found = await self.store.principals.page(read, after, size, where)
             return await self._with_grants(read, found)
+
+    async def reveal(self, actor: Actor, principal_ids: Sequence[str], purpose: str) -> list[Principal]:
+        """Those of them that the caller sees, by id, to be told in clear; written down before they are."""
+        async with self.db.read() as read:
+            found = await self.store.principals.among(read, principal_ids)
+        for each in found:
+            async with self.audit.trying(actor, "RevealPrincipals", each.principal_id) as now, self.db.begin() as tx:
+                await self.audit.done(tx, actor, "RevealPrincipals", each.principal_id, now, purpose=mask(purpose))
+                await tx.commit()
+        return found
 
     async def create_secret(self, key: RequestKey, actor: Actor, principal_id: str) -> str:
         """A new secret. Whoever makes it could use it, so he must hold all that the principal holds.
@@ -101,8 +115,8 @@ class Principals:
             await self._locked(tx, actor, principal_id)
             actor.holds(await self._permissions(tx, principal_id))
             await self.store.holdings.keep_secret(tx, principal_id, kept)
-            await idempotency.answer(tx, key, {})
             await self.audit.done(tx, actor, "CreateSecret", principal_id, now)
+            await idempotency.answer(tx, key, {})
             await tx.commit()
         return made
 
@@ -116,8 +130,8 @@ class Principals:
                 new = Grant(principal_id, role_id, actor.subject, now)
                 if await self.store.holdings.grant(tx, new):
                     await self._tell(tx, principal_id)
-                await idempotency.answer(tx, key, {})
                 await self.audit.done(tx, actor, "CreateGrant", target, now)
+                await idempotency.answer(tx, key, {})
             granted = await self.store.holdings.granted(tx, principal_id, role_id)
             if granted is None:  # repeated after it was taken again
                 raise refusals.grant_not_found(principal_id, role_id)
@@ -134,8 +148,8 @@ class Principals:
                 if not await self.store.holdings.withdraw(tx, principal_id, role_id):
                     raise refusals.grant_not_found(principal_id, role_id)
                 await self._tell(tx, principal_id)
-                await idempotency.answer(tx, key, {})
                 await self.audit.done(tx, actor, "DeleteGrant", target, now)
+                await idempotency.answer(tx, key, {})
             await tx.commit()
 
     async def grants(self, after: Sequence[str], size: int, principal_id: str) -> list[Grant]:

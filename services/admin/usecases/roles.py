@@ -47,8 +47,8 @@ class Roles:
                 if not await self.store.roles.add(tx, new, now):
                     raise refusals.role_exists(new.role_id)
                 await self._tell(tx, new)
-                await idempotency.answer(tx, key, {})
                 await self.audit.done(tx, actor, "CreateRole", new.role_id, now, permissions=len(new.permissions))
+                await idempotency.answer(tx, key, {})
             made = await self._one(tx, new.role_id)
             await tx.commit()
             return made
@@ -80,8 +80,8 @@ class Roles:
                 actor.holds({*new.permissions} ^ {*old.value.permissions})
                 await self.store.roles.change(tx, new, now)
                 await self._tell(tx, new)
-                await idempotency.answer(tx, key, {})
                 await self.audit.done(tx, actor, "UpdateRole", role_id, now, **changes)
+                await idempotency.answer(tx, key, {})
             made = await self._one(tx, role_id)
             await tx.commit()
             return made

@@ -33,8 +33,8 @@ class Settings(Generic[T]):
                 actor.reaches("")
                 if not await self.records.add(tx, new, now):
                     raise refusals.setting_exists(target)
-                await idempotency.answer(tx, key, {})
                 await self.audit.done(tx, actor, action, target, now)
+                await idempotency.answer(tx, key, {})
             made = await self._one(tx, name)
             await tx.commit()
             return made
@@ -58,8 +58,8 @@ class Settings(Generic[T]):
                 if etag and etag != str(old.version):
                     raise refusals.etag_changed(str(old.version))
                 await self.records.change(tx, dataclasses.replace(old.value, **changes), now)  # type: ignore[type-var]
-                await idempotency.answer(tx, key, {})
                 await self.audit.done(tx, actor, action, target, now, **changes)
+                await idempotency.answer(tx, key, {})
             made = await self._one(tx, name)
             await tx.commit()
             return made

@@ -123,8 +123,8 @@ class Campaigns:
                 await self._learn(tx, after, change.lesson)
             fact = {"campaign_id": campaign_id, "state": after.state, "verb": change.verb}
             await outbox.put(tx, "campaign.moved", campaign_id, fact)
+            await operations.record(tx, key.action, campaign_id, verb=change.verb, state=after.state)
             await idempotency.answer(tx, key, _answer(after))
-            await operations.record(tx, "contact.MoveCampaign", campaign_id, verb=change.verb, state=after.state)
             await tx.commit()
         return after
 

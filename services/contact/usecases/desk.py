@@ -25,8 +25,8 @@ class Desk:
             if earlier is not None:
                 return await self._store.policies.version(tx, earlier["version"])
             kept = await self._store.policies.add(tx, policy, self._clock())
-            await idempotency.answer(tx, key, {"version": kept.version})
             await operations.record(tx, "contact.UpdatePolicy", f"policy/{kept.version}")
+            await idempotency.answer(tx, key, {"version": kept.version})
             await tx.commit()
         return kept
 

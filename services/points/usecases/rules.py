@@ -116,9 +116,7 @@ class RuleBook:
                     raise refusals.rule_set_state(version.state.value, states[0].value)
                 check(version)
                 await self.store.rule_sets.advance(tx, rule_set_id, **values)
-                await operations.record(
-                    tx, f"points.{key.method.rpartition('/')[2]}", rule_set_id, sha256=version.sha256
-                )
+                await operations.record(tx, key.action, rule_set_id, sha256=version.sha256)
                 await idempotency.answer(tx, key, {})
             version = await self.store.rule_sets.get(tx, rule_set_id, self._today())
             await tx.commit()

@@ -48,6 +48,8 @@ from .admin_service_pb2 import ListRolesRequest as ListRolesRequest
 from .admin_service_pb2 import ListRolesResponse as ListRolesResponse
 from .admin_service_pb2 import RecordOperationsRequest as RecordOperationsRequest
 from .admin_service_pb2 import RecordOperationsResponse as RecordOperationsResponse
+from .admin_service_pb2 import RevealPrincipalsRequest as RevealPrincipalsRequest
+from .admin_service_pb2 import RevealPrincipalsResponse as RevealPrincipalsResponse
 from .admin_service_pb2 import UpdateDictionaryEntryRequest as UpdateDictionaryEntryRequest
 from .admin_service_pb2 import UpdateDictionaryEntryResponse as UpdateDictionaryEntryResponse
 from .admin_service_pb2 import UpdateOrganisationRequest as UpdateOrganisationRequest
@@ -190,6 +192,8 @@ __all__ = [
     "Principal",
     "RecordOperationsRequest",
     "RecordOperationsResponse",
+    "RevealPrincipalsRequest",
+    "RevealPrincipalsResponse",
     "Role",
     "UpdateDictionaryEntryRequest",
     "UpdateDictionaryEntryResponse",

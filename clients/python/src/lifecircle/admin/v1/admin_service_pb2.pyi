@@ -454,6 +454,82 @@ class ListPrincipalsResponse(_message.Message):
 Global___ListPrincipalsResponse: _TypeAlias = ListPrincipalsResponse  # noqa: Y015
 
 @_typing.final
+class RevealPrincipalsRequest(_message.Message):
+    """RevealPrincipalsRequest is the request of RevealPrincipals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRINCIPAL_IDS_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    purpose: _builtins.str
+    """purpose says why, for the operation log. 3 to 200 characters."""
+    @_builtins.property
+    def principal_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """principal_ids are 1 to 100 principals."""
+
+    def __init__(
+        self,
+        *,
+        principal_ids: _abc.Iterable[_builtins.str] | None = ...,
+        purpose: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["principal_ids", b"principal_ids", "purpose", b"purpose"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevealPrincipalsRequest: _TypeAlias = RevealPrincipalsRequest  # noqa: Y015
+
+@_typing.final
+class RevealPrincipalsResponse(_message.Message):
+    """RevealPrincipalsResponse is the response of RevealPrincipals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Name(_message.Message):
+        """Name is what one principal is called."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PRINCIPAL_ID_FIELD_NUMBER: _builtins.int
+        DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+        principal_id: _builtins.str
+        """principal_id is the principal."""
+        display_name: _builtins.str
+        """display_name is how people call him, in clear."""
+        def __init__(
+            self,
+            *,
+            principal_id: _builtins.str = ...,
+            display_name: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "principal_id", b"principal_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevealPrincipalsResponse.Name]:
+        """names stand by principal_id; principals that the caller does not see are left out."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[Global___RevealPrincipalsResponse.Name] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevealPrincipalsResponse: _TypeAlias = RevealPrincipalsResponse  # noqa: Y015
+
+@_typing.final
 class CreateSecretRequest(_message.Message):
     """CreateSecretRequest is the request of CreateSecret."""
 

@@ -76,6 +76,11 @@ class AdminServiceStub:
                 request_serializer=lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.ListPrincipalsRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.ListPrincipalsResponse.FromString,
                 _registered_method=True)
+        self.RevealPrincipals = channel.unary_unary(
+                '/lifecircle.admin.v1.AdminService/RevealPrincipals',
+                request_serializer=lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.RevealPrincipalsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.RevealPrincipalsResponse.FromString,
+                _registered_method=True)
         self.CreateSecret = channel.unary_unary(
                 '/lifecircle.admin.v1.AdminService/CreateSecret',
                 request_serializer=lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.CreateSecretRequest.SerializeToString,
@@ -249,6 +254,13 @@ class AdminServiceServicer:
 
     def ListPrincipals(self, request, context):
         """Lists the principals that the caller sees, by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevealPrincipals(self, request, context):
+        """Gives the names of persons in clear, for one purpose. Each one told stands in the operation log before the answer. Role `privacy`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -457,6 +469,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListPrincipals,
                     request_deserializer=lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.ListPrincipalsRequest.FromString,
                     response_serializer=lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.ListPrincipalsResponse.SerializeToString,
+            ),
+            'RevealPrincipals': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevealPrincipals,
+                    request_deserializer=lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.RevealPrincipalsRequest.FromString,
+                    response_serializer=lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.RevealPrincipalsResponse.SerializeToString,
             ),
             'CreateSecret': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSecret,
@@ -792,6 +809,33 @@ class AdminService:
             '/lifecircle.admin.v1.AdminService/ListPrincipals',
             lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.ListPrincipalsRequest.SerializeToString,
             lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.ListPrincipalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevealPrincipals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.admin.v1.AdminService/RevealPrincipals',
+            lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.RevealPrincipalsRequest.SerializeToString,
+            lifecircle_dot_admin_dot_v1_dot_admin__service__pb2.RevealPrincipalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

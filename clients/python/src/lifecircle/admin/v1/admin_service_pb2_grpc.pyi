@@ -34,6 +34,8 @@ class AdminServiceStub:
     """Changes a person or a service account, or disables it; its ids stay. His organisation must be in the caller's domain. Idempotent by request_id."""
     ListPrincipals: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListPrincipalsRequest, _admin_service_pb2.ListPrincipalsResponse]
     """Lists the principals that the caller sees, by id."""
+    RevealPrincipals: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevealPrincipalsRequest, _admin_service_pb2.RevealPrincipalsResponse]
+    """Gives the names of persons in clear, for one purpose. Each one told stands in the operation log before the answer. Role `privacy`."""
     CreateSecret: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateSecretRequest, _admin_service_pb2.CreateSecretResponse]
     """Gives a principal a new secret, shown this once; the one before is worth nothing any more. Not repeatable: a lost answer needs another secret."""
     CreateGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateGrantRequest, _admin_service_pb2.CreateGrantResponse]
@@ -149,6 +151,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_admin_service_pb2.ListPrincipalsRequest, _abc.Awaitable[_admin_service_pb2.ListPrincipalsResponse]],
     ) -> _abc.Awaitable[_admin_service_pb2.ListPrincipalsResponse]:
         """Lists the principals that the caller sees, by id."""
+
+    @_abc_1.abstractmethod
+    def RevealPrincipals(
+        self,
+        request: _admin_service_pb2.RevealPrincipalsRequest,
+        context: _aio.ServicerContext[_admin_service_pb2.RevealPrincipalsRequest, _abc.Awaitable[_admin_service_pb2.RevealPrincipalsResponse]],
+    ) -> _abc.Awaitable[_admin_service_pb2.RevealPrincipalsResponse]:
+        """Gives the names of persons in clear, for one purpose. Each one told stands in the operation log before the answer. Role `privacy`."""
 
     @_abc_1.abstractmethod
     def CreateSecret(

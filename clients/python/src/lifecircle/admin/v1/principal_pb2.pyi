@@ -64,7 +64,9 @@ class Principal(_message.Message):
     kind: Global___Principal.Kind.ValueType
     """kind is a person or a system."""
     display_name: _builtins.str
-    """display_name is how people call him."""
+    """display_name is how people call him. A person's is given masked, as `张*`; RevealPrincipals gives it in clear. An update that gives
+    the masked one back leaves it as it is.
+    """
     org_id: _builtins.str
     """org_id is the organisation he belongs to, and so what he may see; empty for the whole."""
     staff_id: _builtins.str

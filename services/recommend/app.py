@@ -16,7 +16,7 @@ from services.kit.db import Database
 from services.kit.domains import Known
 from services.kit.ids import system_ids
 from services.recommend import store
-from services.recommend.api import RIGHTS, InsightsApi, LiveApi, ProjectsApi, RecommendApi, joined, tmf
+from services.recommend.api import RIGHTS, FinalsApi, InsightsApi, LiveApi, ProjectsApi, RecommendApi, joined, tmf
 from services.recommend.config import Config
 from services.recommend.lake import Lake
 from services.recommend.peers import Contact, Ingest, Portrait
@@ -25,8 +25,10 @@ from services.recommend.usecases import (
     Asking,
     Browsing,
     Comparing,
+    Finishing,
     Governing,
     Guiding,
+    Influencing,
     Insights,
     Keeper,
     Learned,
@@ -66,12 +68,13 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             recommending,
             reading,
             asking,
-            Guiding(db, knowledge, inputs, clock),
+            guiding := Guiding(db, knowledge, inputs, clock),
             Governing(db, models, clock),
             browsing := Browsing(db, knowledge, matrices, lake),
         )
         analysts = InsightsApi(Insights(db, knowledge, keeper, browsing))
-        service = joined(api, LiveApi(Learned(db, lake)), ProjectsApi(Projects(db, clock, ids)), analysts)
+        finals = FinalsApi(Finishing(db, recommending, guiding, lake))
+        service = joined(api, LiveApi(Learned(db, lake)), ProjectsApi(Projects(db, clock, ids)), analysts, finals)
         background: list[server.Background] = []
         if working and token is not None:
             worker = await _worker(closing, settings, token_file(token), db, lake, asking)
@@ -130,6 +133,7 @@ async def _worker(
         Noting(),
         Accepting(db, inputs, lake, run_training, recipe, clock),
         Comparing(db, inputs, models, lake, clock),
+        Influencing(db, inputs, lake, clock),
         ingest.gone,
         outcomes,
     )

@@ -18,7 +18,7 @@ class Config:
     lake_url: str = field(metadata={"help": "root of the lake, file:///… or s3://…"})
     peer_contact: str = field(default="", metadata={"help": "host:port of contact; empty: no outcomes are kept"})
     training_seed: int = field(default=1, metadata={"help": "seed of the trainings that begin by themselves"})
-    training_trees: int = field(default=60, metadata={"help": "trees in each of the two forests"})
+    training_trees: int = field(default=30, metadata={"help": "trees in each of the two forests"})
     training_threads: int = field(default=os.cpu_count() or 1, metadata={"help": "threads of the training program"})
     training_customers: int = field(
         default=200_000, metadata={"help": "most customers to learn from; more are sampled"}

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import UTC, date, timedelta
 
 import numpy as np
 from google.type.date_pb2 import Date
@@ -14,7 +14,17 @@ from services.kit import telemetry
 from services.kit.cursors import Followed
 from services.recommend.domain.outcome import Gone, Outcome
 from services.recommend.domain.ownership import Orders
-from services.recommend.domain.snapshot import FEATURES_VERSION, FEEDS, Delivery, File, Published, Run
+from services.recommend.domain.snapshot import (
+    CALL_DAYS,
+    CALLS,
+    FEATURES_VERSION,
+    FEEDS,
+    GRAPH_FEEDS,
+    Delivery,
+    File,
+    Published,
+    Run,
+)
 
 _PAGE = 1000
 _ORDERED, _MOST_EVENTS = "product.ordered", 500
@@ -33,9 +43,9 @@ class Ingest:
     ahead: Callable[[Delivery], Awaitable[None]]
 
     async def deliveries(self, cursor: str) -> AsyncIterator[Followed[Delivery]]:
-        """Loaded deliveries of FEEDS after a cursor, each read `ahead`; other feeds only move the cursor."""
+        """Loaded deliveries of FEEDS and GRAPH_FEEDS after a cursor, each read `ahead`; others only move the cursor."""
         async for told in self.stub.WatchDeliveries(ingest.WatchDeliveriesRequest(cursor=cursor)):
-            if not told.HasField("delivery") or told.delivery.feed_id not in FEEDS:
+            if not told.HasField("delivery") or told.delivery.feed_id not in (*FEEDS, *GRAPH_FEEDS):
                 yield Followed(told.cursor, None)
                 continue
             with telemetry.span("read delivery", parent=told.traceparent):
@@ -57,11 +67,12 @@ class Ingest:
             yield Followed(told.cursor, _gone(told.events) or None, told.traceparent)
 
     async def held_until(self, last: date) -> list[Delivery]:
-        """The deliveries of FEEDS, of periods up to `last`, that count now."""
-        until = Date(year=last.year, month=last.month, day=last.day)
+        """The deliveries of FEEDS and GRAPH_FEEDS, of periods up to `last`, that count now."""
+        until = _told(last)
         found: list[Delivery] = []
-        for feed_id in FEEDS:
-            files = await self._files(feed_id, None, until)
+        since = last - timedelta(days=CALL_DAYS)
+        for feed_id in (*FEEDS, *GRAPH_FEEDS):
+            files = await self._files(feed_id, _told(since) if feed_id == CALLS else None, until)
             token = ""
             while True:
                 page = await self.stub.ListDeliveries(
@@ -183,6 +194,10 @@ def _outcome(told: contact.OutcomeFact) -> Outcome:
 def _delivery(told: ingest.Delivery, files: dict[str, list[File]]) -> Delivery:
     mine = tuple(files.get(told.delivery_id, ()))
     return Delivery(told.delivery_id, told.feed_id, _day(told.period), told.sequence, mine)
+
+
+def _told(day: date) -> Date:
+    return Date(year=day.year, month=day.month, day=day.day)
 
 
 def _day(told: Date) -> date:

@@ -149,6 +149,21 @@ matrix = Table(
     Column("cells", BigInteger, nullable=False),
     Column("create_time", _Time, nullable=False),
     Column("drift", JSONB, nullable=False),
+    Column("acceptance", JSONB, nullable=False),
+    Column("shifts", JSONB),
+)
+
+influence = Table(
+    "influence",
+    metadata,
+    Column("influence_id", Text, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("customers", BigInteger, nullable=False),
+    Column("links", BigInteger, nullable=False),
+    Column("members", JSONB, nullable=False),
+    Column("social", JSONB, nullable=False),
+    Column("product_ids", JSONB, nullable=False),
+    Column("create_time", _Time, nullable=False),
 )
 
 matrix_file = Table(

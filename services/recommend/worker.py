@@ -20,8 +20,8 @@ from services.kit.server import Background
 from services.recommend.domain.outcome import Gone, Outcome
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.snapshot import Delivery, Published
-from services.recommend.usecases import Accepting, Comparing, Learning, Noting, Scoring, Taking
-from services.recommend.usecases.asking import ACCEPTANCE, COMPARISON, MATRIX, TRAIN
+from services.recommend.usecases import Accepting, Comparing, Influencing, Learning, Noting, Scoring, Taking
+from services.recommend.usecases.asking import ACCEPTANCE, COMPARISON, INFLUENCE, MATRIX, TRAIN
 
 _log = structlog.get_logger(__name__)
 _TICK_SECONDS = 1.0
@@ -47,6 +47,7 @@ class Worker:
     noting: Noting
     accepting: Accepting
     comparing: Comparing
+    influencing: Influencing
     gone: Callable[[str], AsyncIterator[Followed[list[Gone]]]]
     outcomes: Callable[[str], AsyncIterator[Followed[list[Outcome]]]] | None = None
 
@@ -104,6 +105,7 @@ class Worker:
             MATRIX: self.scoring.score,
             ACCEPTANCE: self.accepting.learn,
             COMPARISON: self.comparing.compare,
+            INFLUENCE: self.influencing.weigh,
         }
         await jobs.work(self.db, handlers, owner=self.owner, clock=self.clock, stop=stop)
 

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from lifecircle.recommend import v1
 from services.kit.db import Database
 from services.recommend import store
-from services.recommend.api import RIGHTS, InsightsApi, LiveApi, ProjectsApi, RecommendApi, joined
+from services.recommend.api import RIGHTS, FinalsApi, InsightsApi, LiveApi, ProjectsApi, RecommendApi, joined
 from services.recommend.domain.association import associations
 from services.recommend.domain.registry import Model
 from services.recommend.lake import model_path, workbench
@@ -23,6 +23,7 @@ from services.recommend.training import program
 from services.recommend.usecases import (
     Asking,
     Browsing,
+    Finishing,
     Governing,
     Guiding,
     Insights,
@@ -76,13 +77,14 @@ class House:
             self.recommending,
             Reading(db, self.knowledge, self.models, self.matrices, asyncio.Event()),
             asking,
-            Guiding(db, self.knowledge, self.inputs, lambda: NOW),
+            guiding := Guiding(db, self.knowledge, self.inputs, lambda: NOW),
             Governing(db, self.models, self.tick),
             browsing := Browsing(db, self.knowledge, self.matrices, self.lake),
         )
         analysts = InsightsApi(Insights(db, self.knowledge, self.keeper, browsing))
         projects = ProjectsApi(Projects(db, self.tick, ids))
-        self.api = joined(api, LiveApi(Learned(db, self.lake)), projects, analysts)
+        finals = FinalsApi(Finishing(db, self.recommending, guiding, self.lake))
+        self.api = joined(api, LiveApi(Learned(db, self.lake)), projects, analysts, finals)
 
     def tick(self) -> datetime:
         """A second later each time."""
@@ -133,7 +135,7 @@ async def house(db: Database, tmp_path: Path) -> AsyncIterator[House]:
             await tx.execute(text(f"DELETE FROM {table}"))
         for table in (
             "delivery", "job", "request", "product_terms", "expert_list", "circle_count", "contact_outcome", "gone",
-            "acceptance_model", "comparison", "project_step", "project",
+            "acceptance_model", "comparison", "project_step", "project", "influence",
         ):  # fmt: skip
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.commit()

@@ -174,7 +174,17 @@ def _comparison(told: v1.Job, spec: Mapping[str, Any]) -> None:
     told.comparison.promote = spec["promote"]
 
 
-_SPECS = {"train": _train, "matrix": _matrix, "acceptance": _acceptance, "comparison": _comparison}
+def _influence(told: v1.Job, spec: Mapping[str, Any]) -> None:
+    told.influence.run_id = spec["run_id"]
+
+
+_SPECS = {
+    "train": _train,
+    "matrix": _matrix,
+    "acceptance": _acceptance,
+    "comparison": _comparison,
+    "influence": _influence,
+}
 
 
 def next_token(found: Sequence[T], size: int, place: Callable[[T], Any]) -> str:

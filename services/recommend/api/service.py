@@ -106,7 +106,7 @@ class RecommendApi:
         elif spec == "matrix":
             job = await self.asking.create_matrix(key, request.matrix.model_id, request.matrix.run_id)
         else:
-            job = await _about_contacts(self.asking, key, request)
+            job = await _of_others(self.asking, key, request)
         return v1.CreateJobResponse(job=answers.job(job))
 
     async def GetJob(self, request: v1.GetJobRequest, context: Context) -> v1.GetJobResponse:
@@ -232,9 +232,11 @@ class RecommendApi:
         return v1.GetShortlistResponse(entries=map(cells.entry, entries), weights=cells.weights(weights), run_id=run_id)
 
 
-async def _about_contacts(asking: Asking, key: RequestKey, request: v1.CreateJobRequest) -> Job:
+async def _of_others(asking: Asking, key: RequestKey, request: v1.CreateJobRequest) -> Job:
     if request.WhichOneof("spec") == "acceptance":
         told = request.acceptance
         return await asking.create_acceptance(key, told.run_id, told.seed, told.product_ids, told.algorithm)
+    if request.WhichOneof("spec") == "influence":
+        return await asking.create_influence(key, request.influence.run_id)
     asked = request.comparison
     return await asking.create_comparison(key, asked.challenger_id, asked.champion_id, asked.promote)

@@ -15,6 +15,8 @@ from services.recommend.domain.product import Flags, Floats, Ints
 BINS = 10
 LEAST_IV = 0.02
 """Below it a variable says nothing (Siddiqi 2006)."""
+SURE_P = 1e-3
+"""A variable that says little is kept all the same when its univariate test is as sure as this: many such add up."""
 LEAK_IV = 3.0
 """Above it a variable is too good to be known before the contact."""
 MOST_CORRELATION = 0.9
@@ -81,7 +83,7 @@ def select(names: Sequence[str], values: Floats, accepted: Flags) -> list[Variab
                     closest, partner = strengths, names[other]
             if strength[place] > LEAK_IV:
                 reason = f"leaks: an information value of {strength[place]:.1f} is not known before the contact"
-            elif strength[place] < LEAST_IV:
+            elif strength[place] < LEAST_IV and p_value > SURE_P:
                 reason = f"information value below {LEAST_IV}"
             elif closest > MOST_CORRELATION:
                 reason = f"correlated with {partner} ({closest:.2f})"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -86,23 +87,33 @@ def _strongest(weight: Floats) -> tuple[Ints, Floats]:
 
 @dataclass(frozen=True)
 class Words:
-    """The names that sentences use: features in the model's order with `labels` by column, and products by id."""
+    """The names that sentences use: features in the model's order with `labels` by column, then products by id.
+
+    `product_ids` are the model's, `products` the names of all by id.
+    """
 
     features: Sequence[str]
     labels: Mapping[str, str]
+    product_ids: Sequence[str]
     products: Mapping[str, str]
 
-    def driver(self, number: int, value: float, product_ids: Sequence[str]) -> str:
+    def driver(self, number: int, value: float) -> str:
         """One input and its value; a number beyond the features is a product, owned or not."""
-        if number >= len(self.features):
-            product_id = product_ids[number - len(self.features)]
-            return f"{'已' if value > 0.5 else '未'}办理{self.products.get(product_id, product_id)}"
-        name = self.features[number]
-        if name.startswith("tag_"):
-            label = self.labels.get(name.removeprefix("tag_"), name.removeprefix("tag_"))
-            return f"{'属于' if value > 0.5 else '不属于'}“{label}”"
-        label = LABELS.get(name, name)
-        return f"{label}未知" if math.isnan(value) else f"{label}为{value:.4g}"
+        called = self._called[number]
+        if isinstance(called, tuple):
+            return called[value > 0.5]
+        return f"{called}未知" if math.isnan(value) else f"{called}为{value:.4g}"
+
+    @cached_property
+    def _called(self) -> list[str | tuple[str, str]]:
+        """What each input is called; with two values: what is said of no and of yes."""
+        found: list[str | tuple[str, str]] = []
+        for name in self.features:
+            tag = name.removeprefix("tag_")
+            label = self.labels.get(tag, tag)
+            found.append(LABELS.get(name, name) if tag == name else (f"不属于“{label}”", f"属于“{label}”"))
+        names = [self.products.get(each, each) for each in self.product_ids]
+        return [*found, *((f"未办理{name}", f"已办理{name}") for name in names)]
 
 
 def sentences(found: Iterable[str], share: float, together: Association | None, words: Words) -> list[str]:

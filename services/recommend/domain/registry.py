@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from services.recommend.domain.snapshot import File
+
 CANDIDATE, SHADOW, CHAMPION, RETIRED = "CANDIDATE", "SHADOW", "CHAMPION", "RETIRED"
 
 
@@ -31,7 +33,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Matrix:
-    """One published version of customers × products; `as_of_date` is the last day of the data behind it."""
+    """One published version of customers × products; `as_of_date` is the last day of the data behind it.
+
+    `acceptance` are by product the models whose chances the scores are; `shifts` is the file of what they add.
+    """
 
     matrix_id: str
     model_id: str
@@ -41,3 +46,5 @@ class Matrix:
     cells: int
     create_time: datetime
     drift: Mapping[str, float] = field(default_factory=dict)
+    acceptance: Mapping[str, str] = field(default_factory=dict)
+    shifts: File | None = None

@@ -52,15 +52,15 @@ class Pack:
         return np.where(self.keys[place] == keys, place, -1)
 
 
-def write(lake: Lake, run_id: str, features: Features) -> File:
-    """Publish the pack of a run. Blocks."""
+def write(lake: Lake, run_id: str, features: Features, kind: str = "profiles") -> File:
+    """Publish the pack of a run, or of another thing that is told of customers. Blocks."""
     orgs, org = np.unique(features.org_id.astype(str), return_inverse=True)
     header = {"run_id": run_id, "orgs": orgs.tolist(), "customers": len(features.values), "width": len(features.names)}
     told = json.dumps(header, ensure_ascii=False).encode()
     parts = [features.customer_key.astype("<i8"), org.astype("<i4"), features.values.astype("<f4")]
     pieces = [_HEAD.pack(_MAGIC, len(told)) + told, *(np.ascontiguousarray(part).tobytes() for part in parts)]
     content = b"".join(piece + b"\0" * (-len(piece) % _ALIGNED) for piece in pieces)
-    uri = lake.put(f"recommend/profiles/{run_id}.pack", content)
+    uri = lake.put(f"recommend/{kind}/{run_id}.pack", content)
     return File(uri, len(features.values), hashlib.sha256(content).hexdigest())
 
 

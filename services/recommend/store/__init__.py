@@ -3,6 +3,7 @@
 from services.recommend.store.acceptances import Acceptances
 from services.recommend.store.guidance import Guidance
 from services.recommend.store.hot import Hot
+from services.recommend.store.influences import Influences
 from services.recommend.store.inputs import Inputs
 from services.recommend.store.knowledge import Knowledge
 from services.recommend.store.models import Matrices, Models
@@ -13,6 +14,7 @@ __all__ = [
     "Acceptances",
     "Guidance",
     "Hot",
+    "Influences",
     "Inputs",
     "Knowledge",
     "Matrices",

@@ -1,6 +1,7 @@
 """Copies of what ingest and portrait publish: deliveries, runs, profiles."""
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Any
 
 from sqlalchemy import Row, delete, exists, func, select, update
@@ -69,6 +70,13 @@ class Inputs:
         )
         return [File(**file) for row in await read.rows(stmt) for file in row.files]
 
+    async def dated_files(self, read: Read, delivery_ids: Sequence[str]) -> list[tuple[date, File]]:
+        """The files of deliveries, each with its period, by period, sequence and id."""
+        d = t.delivery.c
+        stmt = select(d.period, d.files).where(d.delivery_id.in_(delivery_ids))
+        rows = await read.rows(stmt.order_by(d.period, d.sequence, d.delivery_id))
+        return [(row.period, File(**file)) for row in rows for file in row.files]
+
     async def folded(self, read: Read, feed_id: str) -> list[str]:
         """The deliveries of a feed whose content counts now."""
         stmt = select(t.delivery.c.delivery_id).where(
@@ -116,10 +124,11 @@ class Inputs:
             .where(~t.delivery.c.superseded, t.delivery.c.period <= run.to_date)
             .order_by(t.delivery.c.period, t.delivery.c.sequence, t.delivery.c.delivery_id)
         )
-        found: dict[str, list[str]] = {feed: [] for feed in snapshot.FEEDS}
+        found: dict[str, list[str]] = {feed: [] for feed in (*snapshot.FEEDS, *snapshot.GRAPH_FEEDS)}
         for row in await read.rows(stmt):
             found[row.feed_id].append(row.delivery_id)
-        return snapshot.Inputs(run.run_id, found)
+        graph = {feed: found.pop(feed) for feed in snapshot.GRAPH_FEEDS}
+        return snapshot.Inputs(run.run_id, found, graph)
 
     async def load_profiles(
         self, tx: Write, run_id: str, records: Iterable[tuple[int, str, bytes]], keys: Sequence[int]

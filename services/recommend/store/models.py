@@ -69,7 +69,8 @@ class Matrices:
 
     async def publish(self, tx: Write, matrix: Matrix, files: Sequence[File]) -> None:
         """Write a matrix and its manifest down."""
-        await tx.execute(insert(t.matrix).values(asdict(matrix)))
+        shifts = matrix.shifts and matrix.shifts.plain
+        await tx.execute(insert(t.matrix).values({**asdict(matrix), "shifts": shifts}))
         if files:
             await tx.execute(
                 insert(t.matrix_file),
@@ -80,7 +81,16 @@ class Matrices:
         """One matrix; the latest for an empty id."""
         stmt = select(t.matrix).order_by(t.matrix.c.create_time.desc(), t.matrix.c.matrix_id.desc()).limit(1)
         row = await read.row(stmt.where(t.matrix.c.matrix_id == matrix_id) if matrix_id else stmt)
-        return None if row is None else Matrix(**row._asdict())
+        return (
+            None if row is None else Matrix(**{**row._asdict(), "shifts": File(**row.shifts) if row.shifts else None})
+        )
+
+    async def shifts(self, read: Read, model_id: str) -> File | None:
+        """What acceptance models add to a model's scores, as its latest matrix has it; None without any."""
+        m = t.matrix.c
+        stmt = select(m.shifts).where(m.model_id == model_id).order_by(m.create_time.desc(), m.matrix_id.desc())
+        found = await read.value(stmt.limit(1))
+        return File(**found) if found else None
 
     async def before(self, read: Read, later: Matrix) -> str:
         """The matrix to compare with: the latest of an earlier day, else the one made before; empty without one."""

@@ -27,6 +27,8 @@ SVM_CUSTOMERS = 2000
 """Up to so many customers SVM competes; beyond, logistic regression on non-linear features is as good and quick."""
 FEWEST = 30
 TREES = ("forest", "boosting")
+_SMOOTH = ((0, 10.0), (2, 10.0), (5, 3.0))
+"""Knots and ridge penalties that the regression is tried with, the plainest first."""
 _CLIP = 1e-6
 
 Score = Callable[[Singles], Floats]
@@ -76,13 +78,18 @@ def fit(
     if not len(few):
         raise training_data_unfit("no variable tells who accepts")
     many = np.array(sorted(place[each.name] for each in variables if each.usable), dtype=np.int64)
-    told, losses = _candidates(values, (few, many), accepted, learn, tune, seed, threads)
-    chosen, why = _chosen(losses, algorithm)
+    learners = _learners(seed, threads, len(accepted))
+    if algorithm:
+        if algorithm not in learners:
+            raise training_data_unfit(f"algorithm {algorithm}: there are {', '.join(learners)}")
+        learners = {algorithm: learners[algorithm]}
+    told, losses = _candidates(values, (few, many), accepted, learn, tune, learners)
+    chosen, why = (algorithm, "asked for") if algorithm else _chosen(losses)
     used = many if chosen in TREES else few
     calibrate = _calibrator(told[chosen](values[tune][:, used]), accepted[tune])
     test = np.flatnonzero(part == 0)
     held = calibrate(told[chosen](values[test][:, used]))
-    served = _learners(seed, threads, len(accepted))[chosen](values[part != 1][:, used], accepted[part != 1])
+    served = learners[chosen](values[part != 1][:, used], accepted[part != 1])
     again = _calibrator(served(values[tune][:, used]), accepted[tune])
 
     def score(asked: Singles) -> Floats:
@@ -114,11 +121,11 @@ def _parts(customers: int, seed: int, time: Floats | None) -> Ints:
 
 
 def _candidates(
-    values: Singles, used: tuple[Ints, Ints], accepted: Flags, learn: Flags, tune: Flags, seed: int, threads: int
+    values: Singles, used: tuple[Ints, Ints], accepted: Flags, learn: Flags, tune: Flags, learners: dict[str, Learn]
 ) -> tuple[dict[str, Score], dict[str, Floats]]:
     """Each candidate and its loss on the tuning customers; trees are given what is merely redundant as well."""
     told, losses = {}, {}
-    for name, learner in _learners(seed, threads, len(accepted)).items():
+    for name, learner in learners.items():
         mine = values[:, used[name in TREES]]
         told[name] = learner(mine[learn], accepted[learn])
         raw = told[name](mine[tune])
@@ -131,8 +138,9 @@ def _learners(seed: int, threads: int, customers: int) -> dict[str, Learn]:
     """The candidates, the simplest first."""
 
     def regression(x: Singles, y: Flags) -> Score:
-        basis = basis_of(x, 5)
-        weights, bias = logistic(basis.of(x), y, 3.0)
+        knots, penalty = _smoothness(x, y, seed)
+        basis = basis_of(x, knots)
+        weights, bias = logistic(basis.of(x), y, penalty)
         return lambda asked: np.asarray(expit(basis.of(asked) @ weights + bias))
 
     def support(x: Singles, y: Flags) -> Score:
@@ -162,11 +170,24 @@ def _learners(seed: int, threads: int, customers: int) -> dict[str, Learn]:
     return found | {"forest": forest, "boosting": boosting}
 
 
-def _chosen(losses: dict[str, Floats], algorithm: str) -> tuple[str, str]:
-    if algorithm:
-        if algorithm not in losses:
-            raise training_data_unfit(f"algorithm {algorithm}: there are {', '.join(losses)}")
-        return algorithm, "asked for"
+def _smoothness(x: Singles, y: Flags, seed: int) -> tuple[int, float]:
+    """Knots of the smooth features and ridge, by the loss on a quarter; the plainest within a standard error.
+
+    A straight relation is not paid for with hinges that only fit chance.
+    """
+    aside = np.random.default_rng(seed).permutation(len(y)) % 4 == 0
+    losses = []
+    for knots, penalty in _SMOOTH:
+        basis = basis_of(x[~aside], knots)
+        weights, bias = logistic(basis.of(x[~aside]), y[~aside], penalty)
+        told = basis.of(x[aside]) @ weights + bias
+        losses.append(np.logaddexp(0.0, told) - y[aside] * told)
+    best = min(losses, key=lambda loss: float(loss.mean()))
+    near = [float((loss - best).mean()) <= float((loss - best).std()) / np.sqrt(len(loss)) for loss in losses]
+    return _SMOOTH[near.index(True)]
+
+
+def _chosen(losses: dict[str, Floats]) -> tuple[str, str]:
     best = min(losses, key=lambda name: float(losses[name].mean()))
     for name, loss in losses.items():
         worse = loss - losses[best]

@@ -4,8 +4,10 @@ from services.recommend.usecases.accepting import Accepting
 from services.recommend.usecases.asking import Asking
 from services.recommend.usecases.browsing import Browsing
 from services.recommend.usecases.comparing import Comparing
+from services.recommend.usecases.finishing import Finishing
 from services.recommend.usecases.governing import Governing
 from services.recommend.usecases.guiding import Guiding
+from services.recommend.usecases.influencing import Influencing
 from services.recommend.usecases.insights import Insights
 from services.recommend.usecases.keeping import Keeper
 from services.recommend.usecases.learned import Learned
@@ -24,9 +26,11 @@ __all__ = [
     "Asking",
     "Browsing",
     "Comparing",
+    "Finishing",
     "Given",
     "Governing",
     "Guiding",
+    "Influencing",
     "Insights",
     "Keeper",
     "Learned",

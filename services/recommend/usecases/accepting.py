@@ -45,7 +45,7 @@ class Accepting:
         """Run the job. Raises inputs_incomplete, outcomes_missing."""
         spec = running.job.spec
         await running.progress(0, len(_STEPS), message=_STEPS[0])
-        told = await contacts.sources(self._db, self._inputs, Inputs(spec["run_id"], spec["deliveries"]))
+        told = await contacts.sources(self._db, self._inputs, Inputs.of(spec))
         known = await contacts.known(self._lake, told)
         async with self._db.read() as read:
             before = await self._acceptances.serving(read)

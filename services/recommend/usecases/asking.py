@@ -12,7 +12,7 @@ from services.kit.jobs import Job, State
 from services.recommend import refusals, store
 from services.recommend.domain.snapshot import Inputs
 
-TRAIN, MATRIX, ACCEPTANCE, COMPARISON = "train", "matrix", "acceptance", "comparison"
+TRAIN, MATRIX, ACCEPTANCE, COMPARISON, INFLUENCE = "train", "matrix", "acceptance", "comparison", "influence"
 
 _DEAD = (State.FAILED, State.CANCELLED)
 
@@ -101,8 +101,28 @@ class Asking:
 
     async def queue_acceptance(self, tx: Write, inputs: Inputs, seed: int, *, again: bool = False, **asked: Any) -> Job:
         """Queue acceptance models; the same inputs and as many facts of contacts give the job that is there."""
-        key = inputs.key(seed=seed, contacts=await self._outcomes.count(tx), **asked)
-        return await self._queue(tx, ACCEPTANCE, key, {**inputs.plain, "seed": seed, **asked}, again)
+        told = inputs.with_graph
+        key = inputs.key(seed=seed, contacts=await self._outcomes.count(tx), **asked, **_graph(told))
+        return await self._queue(tx, ACCEPTANCE, key, {**told, "seed": seed, **asked}, again)
+
+    async def create_influence(self, key: RequestKey, run_id: str) -> Job:
+        """The influence of the customers of one run (empty: the latest). Raises inputs_incomplete."""
+        async with self._db.begin() as tx:
+            earlier = await idempotency.remember(tx, key)
+            if earlier is not None:
+                return await jobs.get(tx, earlier["job_id"])
+            inputs = await self._resolved(tx, run_id)
+            if not _graph(inputs.with_graph):
+                raise refusals.inputs_incomplete("call_details")
+            job = await self.queue_influence(tx, inputs, again=True)
+            await idempotency.answer(tx, key, {"job_id": job.job_id})
+            await tx.commit()
+        return job
+
+    async def queue_influence(self, tx: Write, inputs: Inputs, *, again: bool = False) -> Job:
+        """Queue who calls whom in the circles; the same inputs give the job that is there."""
+        told = inputs.with_graph
+        return await self._queue(tx, INFLUENCE, inputs.key(influence=True, **_graph(told)), told, again)
 
     async def queue_train(
         self,
@@ -121,7 +141,7 @@ class Asking:
         """
         asked = {} if algorithm in ("", "rf_cf") else {"algorithm": algorithm}
         asked |= {"shadow": "yes"} if shadow else {}
-        spec = {**inputs.plain, "seed": seed, **asked}
+        spec = {**inputs.with_graph, "seed": seed, **asked}
         return await self._queue(tx, TRAIN, inputs.key(seed=seed, **asked), spec, again)
 
     async def queue_matrix(self, tx: Write, inputs: Inputs, model_id: str, *, again: bool = False) -> Job:
@@ -156,3 +176,8 @@ class Asking:
         if inputs.missing():
             raise refusals.inputs_incomplete(", ".join(inputs.missing()))
         return inputs
+
+
+def _graph(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a spec speaks of calls; nothing without them."""
+    return {"graph": told["graph"]} if "graph" in told else {}

@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
 from services.kit.db import Database
 from services.recommend import refusals, store
 from services.recommend.domain import history, ownership
+from services.recommend.domain.call_graph import CallGraph
 from services.recommend.domain.history import Contacts
 from services.recommend.domain.outcome import Answered
 from services.recommend.domain.ownership import Orders
-from services.recommend.domain.product import Catalogue
-from services.recommend.domain.snapshot import FEEDS, ORDERS, PRODUCTS, File, Inputs, Run
+from services.recommend.domain.product import Catalogue, Ints
+from services.recommend.domain.snapshot import CALLS, CUSTOMERS, FEEDS, ORDERS, PRODUCTS, File, Inputs, Run
 from services.recommend.lake import Features, Lake
+from services.recommend.lake.calls import Calls
 from services.recommend.usecases.scoring import aligned
 
 MOST = 200_000
@@ -30,6 +33,7 @@ class Sources:
     answered: Sequence[Answered]
     files: Mapping[str, Sequence[File]]
     gone: Mapping[int, int]
+    calls: Sequence[tuple[date, File]] = ()
 
 
 async def sources(db: Database, store_: store.Inputs, inputs: Inputs) -> Sources:
@@ -38,11 +42,13 @@ async def sources(db: Database, store_: store.Inputs, inputs: Inputs) -> Sources
         run = await store_.run(read, inputs.run_id)
         runs = await store_.runs(read)
         files = {feed: await store_.files(read, inputs.deliveries[feed]) for feed in FEEDS}
+        files |= {CUSTOMERS: await store_.files(read, inputs.graph.get(CUSTOMERS, ()))}
+        calls = await store_.dated_files(read, inputs.graph.get(CALLS, ()))
         outcomes = store.Outcomes()
         answered, gone = await outcomes.answered(read, MOST), await outcomes.gone(read)
     if run is None:
         raise refusals.inputs_incomplete(f"run {inputs.run_id}")
-    return Sources(run, runs, answered, files, gone)
+    return Sources(run, runs, answered, files, gone, calls)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,11 @@ async def known(lake: Lake, told: Sources) -> Known:
         return Known(features, orders, Catalogue.of(lake.products(told.files[PRODUCTS])))
 
     return await asyncio.to_thread(read)
+
+
+def graph_of(lake: Lake, told: Sources, keys: Ints) -> CallGraph:
+    """Who called whom in the days up to the run's last one. Blocks."""
+    return Calls(lake, told.files[CUSTOMERS], told.calls, told.gone).until(told.run.to_date, keys)
 
 
 def gathered(lake: Lake, told: Sources, names: tuple[str, ...], orders: Orders, catalogue: Catalogue) -> Contacts:

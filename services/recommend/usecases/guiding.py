@@ -9,6 +9,7 @@ from services.kit.db import Database, Read
 from services.kit.idempotency import RequestKey
 from services.recommend import refusals, store
 from services.recommend.domain.customer import Served
+from services.recommend.domain.final_list import Circle
 from services.recommend.domain.outcome import Live
 from services.recommend.domain.product import Held, Terms
 from services.recommend.domain.shortlist import Count, Entry, ExpertList, Weights, shortlist
@@ -77,6 +78,13 @@ class Guiding:
             raise refusals.circle_not_found(circle)
         expert = latest[0][1] if latest else None
         return shortlist(expert, counted, weights), weights.shared(), served.run_id if served else ""
+
+    async def circle(self, read: Read, name: str) -> Circle:
+        """What is known of one circle: the list in force, and what its members did up to now."""
+        latest = await self._guidance.lists(read, name, 0, 1)
+        counted = await self._guidance.counts(read, name)
+        counted = await self._alive(read, name, counted, await self._inputs.served(read))
+        return Circle(latest[0][1] if latest else None, counted)
 
     async def _alive(self, read: Read, circle: str, counted: Sequence[Count], served: Served | None) -> list[Count]:
         """The counts with what came of contacts up to now."""

@@ -19,7 +19,7 @@ from services.recommend.domain import association, feature, live, matrix, owners
 from services.recommend.domain.ownership import Folded
 from services.recommend.domain.product import Catalogue, Flags
 from services.recommend.domain.registry import SHADOW, Model
-from services.recommend.domain.snapshot import FEEDS, Inputs
+from services.recommend.domain.snapshot import CALLS, FEEDS, Inputs
 from services.recommend.lake import Features, Lake, model_path, profiles, workbench
 from services.recommend.model import check
 from services.recommend.usecases.asking import Asking
@@ -84,7 +84,7 @@ class Learning:
     async def train(self, running: Running) -> None:
         """Run the job. Raises training_data_unfit; a graph without parity fails the attempt."""
         spec = running.job.spec
-        inputs = Inputs(spec["run_id"], spec["deliveries"])
+        inputs = Inputs.of(spec)
         await self._tell(running, "reading")
         features, catalogue, folded, opened = await self._read(inputs)
         await self._tell(running, "profiles")
@@ -200,6 +200,8 @@ class Learning:
             champion = await self._models.champion_id(tx)
             if await self._outcomes.teaches(tx, live.FEWEST):
                 await self._asking.queue_acceptance(tx, inputs, task.seed)
+            if inputs.graph.get(CALLS):
+                await self._asking.queue_influence(tx, inputs)
             if champion:
                 await self._asking.queue_matrix(tx, inputs, champion)
             await running.succeed(tx, customers=model.customers, products=len(model.product_ids))

@@ -56,11 +56,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Someone:
-    """One customer of a batch with his call; `profile` (f,) is in the model's order, empty without a model."""
+    """One customer of a batch with his call."""
 
     ask: Ask
     known: Known
-    profile: Singles
 
 
 class Recommending:
@@ -72,6 +71,7 @@ class Recommending:
         self._clock = clock
         self._ids = ids
         self._batches: Batches[Ask, Answer] = Batches(self._answers)
+        self._words: tuple[View, reason.Words] | None = None
 
     async def recommend(self, ask: Ask) -> Answer:
         """The best products that the customer could open. Raises customer_not_found, model_missing.
@@ -80,13 +80,19 @@ class Recommending:
         """
         return await self._batches.ask(ask)
 
+    async def look(self, customer_key: int) -> tuple[View, Singles]:
+        """The view, and a customer's features in the order of the served run's columns; none when he is not known."""
+        view, known = await self._read([Ask(customer_key, 0, (), no_profile=False)])
+        mine = known.get(customer_key)
+        return view, np.frombuffer(mine.features if mine else b"", dtype="<f4")
+
     async def close(self) -> None:
         """Give the connections back."""
         await self._hot.close()
 
     async def _answers(self, asked: Sequence[Ask]) -> list[Answer | BaseException]:
         view, known = await self._read(asked)
-        told: list[Answer | BaseException] = [refusals.customer_not_found(ask.customer_key) for ask in asked]
+        told: list[Answer | BaseException | None] = [None] * len(asked)
         now = self._clock().timestamp()
         people: dict[int, Someone] = {}
         for place, ask in enumerate(asked):
@@ -98,19 +104,27 @@ class Recommending:
                 told[place] = refusal
                 continue
             if mine is None or (ask.sees is not None and mine.org_id not in ask.sees):
-                continue
-            if ask.no_profile:
+                told[place] = refusals.customer_not_found(ask.customer_key)
+            elif ask.no_profile:
                 told[place] = self._answer(ask, _popular(view, mine, ask, now), "", mine.run_id)
             else:
-                people[place] = Someone(ask, mine, _profile(view, mine))
+                people[place] = Someone(ask, mine)
         if people:
             loaded, them = champion(view), list(people.values())
             # Here and not in a thread: a batch is some milliseconds, most of them under the interpreter's lock.
-            found = _personal(view, loaded, them, now)
+            found = _personal(view, loaded, self._words_of(view, loaded), them, now)
             for place, given in zip(people, found, strict=True):
                 one = people[place]
                 told[place] = self._answer(one.ask, given, loaded.model.model_id, one.known.run_id)
-        return told
+        return [each for each in told if each is not None]
+
+    def _words_of(self, view: View, loaded: Loaded) -> reason.Words:
+        """The words of a view, made once."""
+        if self._words is None or self._words[0] is not view:
+            labels = view.served.labels if view.served else {}
+            names = {product_id: product.name for product_id, product in view.products.items()}
+            self._words = view, reason.Words(loaded.model.features, labels, view.catalogue.ids, names)
+        return self._words[1]
 
     async def _read(self, asked: Sequence[Ask]) -> tuple[View, Mapping[int, Known]]:
         """The view, and those of the customers who are known in its run."""
@@ -135,10 +149,12 @@ class Recommending:
         return Answer(tuple(given), model_id, paging.encode(token))
 
 
-def _personal(view: View, loaded: Loaded, people: Sequence[Someone], now: float) -> list[list[Given]]:
+def _personal(
+    view: View, loaded: Loaded, words: reason.Words, people: Sequence[Someone], now: float
+) -> list[list[Given]]:
     """What each is given, one run of the graph for all."""
-    profile = np.stack([one.profile for one in people])
-    owned = np.concatenate([_owned(view.catalogue, one.known) for one in people])
+    profile = _profiles(view, [one.known for one in people])
+    owned = _owned(view.catalogue, [one.known for one in people])
     eligible = view.catalogue.eligible(owned)
     for row, one in enumerate(people):
         if one.known.gone:
@@ -153,20 +169,11 @@ def _personal(view: View, loaded: Loaded, people: Sequence[Someone], now: float)
         return [[] for _ in people]
     chosen, rows = ranking.ids[:, :width], inputs(profile, owned)
     why = reason.evidence(loaded.forest, rows, chosen, np.asarray(owned.any(axis=1)))
-    words = _words(view, loaded)
     return [
         _given(view, words, one, many[row], (ranking.scores[row].tolist(), chosen[row].tolist(), rows[row].tolist(),
                                             why.alike[row].tolist(), why.inputs[row].tolist()))
         for row, one in enumerate(people)
     ]  # fmt: skip
-
-
-def _words(view: View, loaded: Loaded) -> reason.Words:
-    return reason.Words(
-        loaded.model.features,
-        view.served.labels if view.served else {},
-        {product_id: product.name for product_id, product in view.products.items()},
-    )
 
 
 Row = tuple[list[float], list[int], list[float], list[float], list[list[int]]]
@@ -175,11 +182,11 @@ Row = tuple[list[float], list[int], list[float], list[float], list[list[int]]]
 
 def _given(view: View, words: reason.Words, one: Someone, many: int, row: Row) -> list[Given]:
     scores, chosen, values, alike, drivers = row
-    ids, owned = view.catalogue.ids, set(one.known.owned)
+    owned = set(one.known.owned)
     given = []
     for place in range(many):
         product = view.catalogue.products[chosen[place]]
-        told = [words.driver(number, values[number], ids) for number in drivers[place] if number >= 0]
+        told = [words.driver(number, values[number]) for number in drivers[place] if number >= 0]
         pair = next((each for each in view.together.get(product.product_id, ()) if each.left in owned), None)
         reasons = reason.sentences(told, alike[place], pair, words)
         given.append(Given(product, scores[place], tuple(reasons)))
@@ -189,7 +196,7 @@ def _given(view: View, words: reason.Words, one: Someone, many: int, row: Row) -
 def _popular(view: View, known: Known, ask: Ask, now: float) -> list[Given]:
     """By the share of customers who own it, of what could be opened; nothing personal but what is owned."""
     catalogue = Catalogue.of(list(view.products.values()))
-    eligible = (catalogue.eligible(_owned(catalogue, known)) & ~_cooling(catalogue, known, now))[0]
+    eligible = (catalogue.eligible(_owned(catalogue, [known])) & ~_cooling(catalogue, known, now))[0]
     open_to = [
         product
         for product, possible in zip(catalogue.products, eligible.tolist(), strict=True)
@@ -205,10 +212,11 @@ def _popular(view: View, known: Known, ask: Ask, now: float) -> list[Given]:
     ]
 
 
-def _profile(view: View, known: Known) -> Singles:
-    """The customer's features (f,) in the model's order; NaN for one that the run lacks."""
-    told = np.append(np.frombuffer(known.features, dtype="<f4"), np.float32(np.nan))
-    profile = told[view.places]  # place -1 is the NaN at the end
+def _profiles(view: View, people: Sequence[Known]) -> Singles:
+    """The customers' features (n, f) in the model's order; NaN for one that the run lacks."""
+    told = np.frombuffer(b"".join([known.features for known in people]), dtype="<f4").reshape(len(people), -1)
+    told = np.hstack([told, np.full((len(people), 1), np.nan, np.float32)])  # place -1 is the NaN at the end
+    profile = told[:, view.places]
     return np.where(np.isfinite(profile), profile, np.float32(np.nan))
 
 
@@ -219,7 +227,9 @@ def _cooling(catalogue: Catalogue, known: Known, now: float) -> Flags:
     return np.asarray(left + 86_400.0 * days > now) & (days > 0)
 
 
-def _owned(catalogue: Catalogue, known: Known) -> Flags:
-    owned = np.zeros((1, len(catalogue)), dtype=bool)
-    owned[0, [catalogue.index[each] for each in known.owned if each in catalogue.index]] = True
+def _owned(catalogue: Catalogue, people: Sequence[Known]) -> Flags:
+    owned, index = np.zeros((len(people), len(catalogue)), dtype=bool), catalogue.index
+    held = [(row, index[each]) for row, known in enumerate(people) for each in known.owned if each in index]
+    if held:
+        owned[tuple(np.array(held).T)] = True
     return owned

@@ -11,7 +11,7 @@ from services.recommend import store
 from services.recommend.domain import ownership
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.product import Product
-from services.recommend.domain.snapshot import ORDERS, PRODUCTS, Delivery, File, Published
+from services.recommend.domain.snapshot import GRAPH_FEEDS, ORDERS, PRODUCTS, Delivery, File, Published
 from services.recommend.usecases.asking import Asking
 
 _log = structlog.get_logger(__name__)
@@ -44,12 +44,13 @@ class Taking:
 
     async def read_ahead(self, delivery: Delivery) -> None:
         """Read a delivery's files before the transaction that takes it in, so that it is short."""
-        self._ahead = (delivery, await asyncio.to_thread(self._read, delivery)) if delivery.files else None
+        wanted = delivery.files and delivery.feed_id not in GRAPH_FEEDS
+        self._ahead = (delivery, await asyncio.to_thread(self._read, delivery)) if wanted else None
 
     async def take_delivery(self, tx: Write, delivery: Delivery) -> None:
         """Fold a delivery of products or orders in; the same again changes nothing."""
-        if not await self._inputs.keep_delivery(tx, delivery):
-            return
+        if not await self._inputs.keep_delivery(tx, delivery) or delivery.feed_id in GRAPH_FEEDS:
+            return  # who calls whom is read by the jobs that look at it
         content = await self._content(tx, delivery)
         if isinstance(content, Orders):
             await self._knowledge.fold_orders(tx, content)

@@ -29,6 +29,9 @@ from .error_reason_pb2 import ERROR_REASON_STORE_UNAVAILABLE as ERROR_REASON_STO
 from .error_reason_pb2 import ERROR_REASON_STRANGER as ERROR_REASON_STRANGER
 from .error_reason_pb2 import ERROR_REASON_TRAINING_DATA_UNFIT as ERROR_REASON_TRAINING_DATA_UNFIT
 from .error_reason_pb2 import ERROR_REASON_UNSPECIFIED as ERROR_REASON_UNSPECIFIED
+from .influence_pb2 import FinalEntry as FinalEntry
+from .influence_pb2 import FinalWeights as FinalWeights
+from .influence_pb2 import Influence as Influence
 from .insight_pb2 import Backtest as Backtest
 from .insight_pb2 import Estimate as Estimate
 from .insight_pb2 import ForecastPoint as ForecastPoint
@@ -36,6 +39,7 @@ from .insight_pb2 import Priority as Priority
 from .insight_pb2 import Stratum as Stratum
 from .job_pb2 import AcceptanceSpec as AcceptanceSpec
 from .job_pb2 import ComparisonSpec as ComparisonSpec
+from .job_pb2 import InfluenceSpec as InfluenceSpec
 from .job_pb2 import Job as Job
 from .job_pb2 import MatrixSpec as MatrixSpec
 from .job_pb2 import TrainSpec as TrainSpec
@@ -63,6 +67,8 @@ from .recommend_service_pb2 import ExportMatrixRequest as ExportMatrixRequest
 from .recommend_service_pb2 import ExportMatrixResponse as ExportMatrixResponse
 from .recommend_service_pb2 import GetAcceptanceModelRequest as GetAcceptanceModelRequest
 from .recommend_service_pb2 import GetAcceptanceModelResponse as GetAcceptanceModelResponse
+from .recommend_service_pb2 import GetFinalListRequest as GetFinalListRequest
+from .recommend_service_pb2 import GetFinalListResponse as GetFinalListResponse
 from .recommend_service_pb2 import GetForecastRequest as GetForecastRequest
 from .recommend_service_pb2 import GetForecastResponse as GetForecastResponse
 from .recommend_service_pb2 import GetJobRequest as GetJobRequest
@@ -99,6 +105,8 @@ from .recommend_service_pb2 import ListCustomerProductsRequest as ListCustomerPr
 from .recommend_service_pb2 import ListCustomerProductsResponse as ListCustomerProductsResponse
 from .recommend_service_pb2 import ListExpertListsRequest as ListExpertListsRequest
 from .recommend_service_pb2 import ListExpertListsResponse as ListExpertListsResponse
+from .recommend_service_pb2 import ListInfluencesRequest as ListInfluencesRequest
+from .recommend_service_pb2 import ListInfluencesResponse as ListInfluencesResponse
 from .recommend_service_pb2 import ListJobsRequest as ListJobsRequest
 from .recommend_service_pb2 import ListJobsResponse as ListJobsResponse
 from .recommend_service_pb2 import ListModelsRequest as ListModelsRequest
@@ -183,9 +191,13 @@ __all__ = [
     "ExpertList",
     "ExportMatrixRequest",
     "ExportMatrixResponse",
+    "FinalEntry",
+    "FinalWeights",
     "ForecastPoint",
     "GetAcceptanceModelRequest",
     "GetAcceptanceModelResponse",
+    "GetFinalListRequest",
+    "GetFinalListResponse",
     "GetForecastRequest",
     "GetForecastResponse",
     "GetJobRequest",
@@ -212,6 +224,8 @@ __all__ = [
     "GetSampleResponse",
     "GetShortlistRequest",
     "GetShortlistResponse",
+    "Influence",
+    "InfluenceSpec",
     "Job",
     "ListAcceptanceModelsRequest",
     "ListAcceptanceModelsResponse",
@@ -227,6 +241,8 @@ __all__ = [
     "ListCustomerProductsResponse",
     "ListExpertListsRequest",
     "ListExpertListsResponse",
+    "ListInfluencesRequest",
+    "ListInfluencesResponse",
     "ListJobsRequest",
     "ListJobsResponse",
     "ListModelsRequest",

@@ -97,6 +97,7 @@ class Job(_message.Message):
     MATRIX_FIELD_NUMBER: _builtins.int
     ACCEPTANCE_FIELD_NUMBER: _builtins.int
     COMPARISON_FIELD_NUMBER: _builtins.int
+    INFLUENCE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is assigned by the platform."""
     state: Global___Job.State.ValueType
@@ -145,6 +146,10 @@ class Job(_message.Message):
     def comparison(self) -> Global___ComparisonSpec:
         """comparison holds two models against each other on what came of contacts."""
 
+    @_builtins.property
+    def influence(self) -> Global___InfluenceSpec:
+        """influence weighs customers in their circles by who calls whom."""
+
     def __init__(
         self,
         *,
@@ -164,12 +169,13 @@ class Job(_message.Message):
         matrix: Global___MatrixSpec | None = ...,
         acceptance: Global___AcceptanceSpec | None = ...,
         comparison: Global___ComparisonSpec | None = ...,
+        influence: Global___InfluenceSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "comparison", b"comparison", "create_time", b"create_time", "end_time", b"end_time", "matrix", b"matrix", "spec", b"spec", "start_time", b"start_time", "train", b"train"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "comparison", b"comparison", "create_time", b"create_time", "end_time", b"end_time", "influence", b"influence", "matrix", b"matrix", "spec", b"spec", "start_time", b"start_time", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "attempt", b"attempt", "comparison", b"comparison", "counts", b"counts", "create_time", b"create_time", "done", b"done", "end_time", b"end_time", "error", b"error", "job_id", b"job_id", "matrix", b"matrix", "message", b"message", "result_id", b"result_id", "spec", b"spec", "start_time", b"start_time", "state", b"state", "total", b"total", "train", b"train"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "attempt", b"attempt", "comparison", b"comparison", "counts", b"counts", "create_time", b"create_time", "done", b"done", "end_time", b"end_time", "error", b"error", "influence", b"influence", "job_id", b"job_id", "matrix", b"matrix", "message", b"message", "result_id", b"result_id", "spec", b"spec", "start_time", b"start_time", "state", b"state", "total", b"total", "train", b"train"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["train", "matrix", "acceptance", "comparison"]  # noqa: Y015
+    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["train", "matrix", "acceptance", "comparison", "influence"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
@@ -272,6 +278,28 @@ class AcceptanceSpec(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AcceptanceSpec: _TypeAlias = AcceptanceSpec  # noqa: Y015
+
+@_typing.final
+class InfluenceSpec(_message.Message):
+    """InfluenceSpec asks for the influence of customers in their circles, by the calls of the 30 days up to a run's last day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """run_id is the portrait run whose circles are looked at; empty for the latest."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InfluenceSpec: _TypeAlias = InfluenceSpec  # noqa: Y015
 
 @_typing.final
 class ComparisonSpec(_message.Message):

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.type import date_pb2 as _date_pb2
 from lifecircle.recommend.v1 import acceptance_pb2 as _acceptance_pb2
 from lifecircle.recommend.v1 import association_pb2 as _association_pb2
+from lifecircle.recommend.v1 import influence_pb2 as _influence_pb2
 from lifecircle.recommend.v1 import insight_pb2 as _insight_pb2
 from lifecircle.recommend.v1 import job_pb2 as _job_pb2
 from lifecircle.recommend.v1 import matrix_pb2 as _matrix_pb2
@@ -372,6 +373,7 @@ class CreateJobRequest(_message.Message):
     MATRIX_FIELD_NUMBER: _builtins.int
     ACCEPTANCE_FIELD_NUMBER: _builtins.int
     COMPARISON_FIELD_NUMBER: _builtins.int
+    INFLUENCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes the call idempotent. 1 to 64 characters."""
@@ -391,6 +393,10 @@ class CreateJobRequest(_message.Message):
     def comparison(self) -> _job_pb2.ComparisonSpec:
         """comparison holds two models against each other."""
 
+    @_builtins.property
+    def influence(self) -> _job_pb2.InfluenceSpec:
+        """influence weighs customers in their circles."""
+
     def __init__(
         self,
         *,
@@ -398,13 +404,14 @@ class CreateJobRequest(_message.Message):
         matrix: _job_pb2.MatrixSpec | None = ...,
         acceptance: _job_pb2.AcceptanceSpec | None = ...,
         comparison: _job_pb2.ComparisonSpec | None = ...,
+        influence: _job_pb2.InfluenceSpec | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "comparison", b"comparison", "matrix", b"matrix", "spec", b"spec", "train", b"train"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "comparison", b"comparison", "influence", b"influence", "matrix", b"matrix", "spec", b"spec", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "comparison", b"comparison", "matrix", b"matrix", "request_id", b"request_id", "spec", b"spec", "train", b"train"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "comparison", b"comparison", "influence", b"influence", "matrix", b"matrix", "request_id", b"request_id", "spec", b"spec", "train", b"train"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["train", "matrix", "acceptance", "comparison"]  # noqa: Y015
+    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["train", "matrix", "acceptance", "comparison", "influence"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
@@ -2075,3 +2082,141 @@ class ListPrioritiesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPrioritiesResponse: _TypeAlias = ListPrioritiesResponse  # noqa: Y015
+
+@_typing.final
+class ListInfluencesRequest(_message.Message):
+    """ListInfluencesRequest names a circle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIRCLE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    circle: _builtins.str
+    """circle is the tag code; empty for all customers together."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        circle: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circle", b"circle", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInfluencesRequest: _TypeAlias = ListInfluencesRequest  # noqa: Y015
+
+@_typing.final
+class ListInfluencesResponse(_message.Message):
+    """ListInfluencesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFLUENCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    run_id: _builtins.str
+    """run_id is the portrait run whose circles were looked at; empty while there are none."""
+    @_builtins.property
+    def influences(self) -> _containers.RepeatedCompositeFieldContainer[_influence_pb2.Influence]:
+        """influences are ordered by rank."""
+
+    def __init__(
+        self,
+        *,
+        influences: _abc.Iterable[_influence_pb2.Influence] | None = ...,
+        next_page_token: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["influences", b"influences", "next_page_token", b"next_page_token", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInfluencesResponse: _TypeAlias = ListInfluencesResponse  # noqa: Y015
+
+@_typing.final
+class GetFinalListRequest(_message.Message):
+    """GetFinalListRequest names a customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_KEY_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    customer_key: _builtins.int
+    """customer_key is the customer."""
+    most: _builtins.int
+    """most is how many products to give: default 5, at most 100."""
+    @_builtins.property
+    def weights(self) -> _influence_pb2.FinalWeights:
+        """weights say how the components are combined."""
+
+    def __init__(
+        self,
+        *,
+        customer_key: _builtins.int = ...,
+        most: _builtins.int = ...,
+        weights: _influence_pb2.FinalWeights | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["weights", b"weights"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "most", b"most", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFinalListRequest: _TypeAlias = GetFinalListRequest  # noqa: Y015
+
+@_typing.final
+class GetFinalListResponse(_message.Message):
+    """GetFinalListResponse answers GetFinalList."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    INFLUENCES_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """model_id is the model that scored."""
+    attribution_token: _builtins.str
+    """attribution_token is carried by outcomes, so that they can be laid at this answer's door."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_influence_pb2.FinalEntry]:
+        """entries are ordered by rank; only products that he could open."""
+
+    @_builtins.property
+    def weights(self) -> _influence_pb2.FinalWeights:
+        """weights are those that were used, summing to 1."""
+
+    @_builtins.property
+    def influences(self) -> _containers.RepeatedCompositeFieldContainer[_influence_pb2.Influence]:
+        """influences are his own weight in each of his circles."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_influence_pb2.FinalEntry] | None = ...,
+        weights: _influence_pb2.FinalWeights | None = ...,
+        influences: _abc.Iterable[_influence_pb2.Influence] | None = ...,
+        model_id: _builtins.str = ...,
+        attribution_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["weights", b"weights"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "entries", b"entries", "influences", b"influences", "model_id", b"model_id", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFinalListResponse: _TypeAlias = GetFinalListResponse  # noqa: Y015

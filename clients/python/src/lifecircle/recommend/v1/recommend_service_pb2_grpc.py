@@ -215,6 +215,16 @@ class RecommendServiceStub:
                 request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesResponse.FromString,
                 _registered_method=True)
+        self.ListInfluences = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/ListInfluences',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListInfluencesRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListInfluencesResponse.FromString,
+                _registered_method=True)
+        self.GetFinalList = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/GetFinalList',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetFinalListRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetFinalListResponse.FromString,
+                _registered_method=True)
 
 
 class RecommendServiceServicer:
@@ -477,6 +487,20 @@ class RecommendServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListInfluences(self, request, context):
+        """Lists who has weight in a circle, the most first, by the calls between its members. Nobody is listed while no calls were delivered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFinalList(self, request, context):
+        """Gives a customer's final list: experts, model, circles and influence put together with written weights.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommendServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -659,6 +683,16 @@ def add_RecommendServiceServicer_to_server(servicer, server):
                     servicer.ListPriorities,
                     request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesRequest.FromString,
                     response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesResponse.SerializeToString,
+            ),
+            'ListInfluences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInfluences,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListInfluencesRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListInfluencesResponse.SerializeToString,
+            ),
+            'GetFinalList': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFinalList,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetFinalListRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetFinalListResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1634,6 +1668,60 @@ class RecommendService:
             '/lifecircle.recommend.v1.RecommendService/ListPriorities',
             lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesRequest.SerializeToString,
             lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInfluences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/ListInfluences',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListInfluencesRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListInfluencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFinalList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/GetFinalList',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetFinalListRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.GetFinalListResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -95,6 +95,10 @@ class RecommendServiceStub:
     """Forecasts the openings of a product day by day, with the error of a back-test."""
     ListPriorities: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListPrioritiesRequest, _recommend_service_pb2.ListPrioritiesResponse]
     """Lists products by the gain that offering them is expected to bring, the highest first."""
+    ListInfluences: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListInfluencesRequest, _recommend_service_pb2.ListInfluencesResponse]
+    """Lists who has weight in a circle, the most first, by the calls between its members. Nobody is listed while no calls were delivered."""
+    GetFinalList: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetFinalListRequest, _recommend_service_pb2.GetFinalListResponse]
+    """Gives a customer's final list: experts, model, circles and influence put together with written weights."""
 
 class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
     """RecommendService says which product, for whom, how likely, and why."""
@@ -393,5 +397,21 @@ class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_recommend_service_pb2.ListPrioritiesRequest, _abc.Awaitable[_recommend_service_pb2.ListPrioritiesResponse]],
     ) -> _abc.Awaitable[_recommend_service_pb2.ListPrioritiesResponse]:
         """Lists products by the gain that offering them is expected to bring, the highest first."""
+
+    @_abc_1.abstractmethod
+    def ListInfluences(
+        self,
+        request: _recommend_service_pb2.ListInfluencesRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ListInfluencesRequest, _abc.Awaitable[_recommend_service_pb2.ListInfluencesResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.ListInfluencesResponse]:
+        """Lists who has weight in a circle, the most first, by the calls between its members. Nobody is listed while no calls were delivered."""
+
+    @_abc_1.abstractmethod
+    def GetFinalList(
+        self,
+        request: _recommend_service_pb2.GetFinalListRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.GetFinalListRequest, _abc.Awaitable[_recommend_service_pb2.GetFinalListResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.GetFinalListResponse]:
+        """Gives a customer's final list: experts, model, circles and influence put together with written weights."""
 
 def add_RecommendServiceServicer_to_server(servicer: RecommendServiceServicer, server: _aio.Server) -> None: ...

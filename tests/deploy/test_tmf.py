@@ -29,7 +29,9 @@ from services.points.api import tmf as tmf658
 from services.recommend.api import tmf as tmf680
 from tests.fixtures.serving import Keys, Serve
 
-# What the published v4 definitions list as `required`, and what their conformance profiles ask a GET to give.
+# What the published v4 definitions list as `required`, and what their conformance profiles ask a GET to give. TMF681's
+# swagger (v4.0.0) requires content, messageType, receiver and sender of CommunicationMessage_Create, name and value of
+# a Characteristic, and nothing of a Receiver, a Sender or a message that is read; the ids are what we give beyond it.
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "TMF658 LoyaltyBalance": ("id", "href", "quantity"),
     "TMF658 LoyaltyProgramMemberRef": ("id", "href"),
@@ -41,6 +43,17 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "TMF681 Sender": ("id",),
     "TMF681 Characteristic": ("name", "value"),
 }
+# Every property of TMF681's swagger that a message or a part of it may have, and ours: what a receiver or sender is.
+KNOWN: Mapping[str, set[str]] = {
+    "CommunicationMessage": {
+        "id", "href", "content", "description", "logFlag", "messageType", "priority", "scheduledSendTime", "sendTime",
+        "sendTimeComplete", "subject", "tryTimes", "attachment", "characteristic", "receiver", "sender", "state",
+    },
+    "Receiver": {"id", "appUserId", "email", "ip", "name", "phoneNumber", "party", "@referredType"},
+    "Sender": {"id", "email", "name", "phoneNumber", "party", "@referredType"},
+    "Characteristic": {"id", "name", "valueType", "characteristicRelationship", "value"},
+}  # fmt: skip
+STATES = {"initial", "inProgress", "completed", "cancelled", "failed"}
 ZONE = ZoneInfo("Asia/Shanghai")
 PERSONAL = {"customerKey", "customer_key", "relatedParty", "related_party", "msisdn", "phoneNumber", "attributionToken"}
 
@@ -48,6 +61,8 @@ PERSONAL = {"customerKey", "customer_key", "relatedParty", "related_party", "msi
 def holds(of: str, shape: Mapping[str, Any]) -> None:
     missing = [name for name in REQUIRED[of] if shape.get(name) in (None, "", [], {})]
     assert not missing, f"{of} lacks {missing}: {shape}"
+    strange = set(shape) - KNOWN.get(of.removeprefix("TMF681 "), set(shape)) - {"@baseType", "@schemaLocation", "@type"}
+    assert not strange, f"{of} has no {strange}"
 
 
 class Recommending(recommend.RecommendServiceServicer):
@@ -163,6 +178,7 @@ async def test_each_resource_has_what_the_published_apis_require(door: Door) -> 
     assert [each["state"] for each in messages] == ["completed", "cancelled"], "who is held out is sent nothing"
     for message in messages:
         holds("TMF681 CommunicationMessage", message)
+        assert message["state"] in STATES
         holds("TMF681 Sender", message["sender"])
         for part, name in (("receiver", "Receiver"), ("characteristic", "Characteristic")):
             for each in message[part]:

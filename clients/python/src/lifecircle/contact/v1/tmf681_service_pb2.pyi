@@ -29,7 +29,7 @@ class CommunicationMessage(_message.Message):
 
     @_typing.final
     class Receiver(_message.Message):
-        """Receiver is the customer. id is required by TMF681; his number stays in the vault."""
+        """Receiver is the customer: his id alone, his number stays in the vault."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -38,7 +38,7 @@ class CommunicationMessage(_message.Message):
         id: _builtins.str
         """id is the customer key in decimal digits."""
         referred_type: _builtins.str
-        """referred_type is `Customer`."""
+        """referred_type is `Customer`: the platform's own property beside the published ones."""
         def __init__(
             self,
             *,
@@ -53,7 +53,7 @@ class CommunicationMessage(_message.Message):
 
     @_typing.final
     class Sender(_message.Message):
-        """Sender is the campaign. id is required by TMF681."""
+        """Sender is the campaign."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -65,7 +65,7 @@ class CommunicationMessage(_message.Message):
         name: _builtins.str
         """name is what people call it."""
         referred_type: _builtins.str
-        """referred_type is `Campaign`."""
+        """referred_type is `Campaign`: the platform's own property beside the published ones."""
         def __init__(
             self,
             *,

@@ -278,7 +278,7 @@ async def test_rows_become_events_once_and_what_was_told_cannot_be_told_otherwis
     _, rejects = await house.deliveries.rejects(other.delivery_id, after=0, size=10)
     assert [(each.line, each.reason) for each in rejects] == [(line, "EVENT_ID_REUSED") for line in (1, 2, 3)]
     assert (await house.snapshot("orders")).height == 12 + 13 + 9
-    assert await house.rows("SELECT DISTINCT type, attributes ->> 'product_id' FROM event") == [
+    assert await house.rows("SELECT DISTINCT type, said::json ->> 'product_id' FROM event") == [
         ("product.ordered", "P01")
     ]
 

@@ -129,7 +129,7 @@ async def found(connection: Any, root: Path) -> dict[str, Any]:
         "delivery": "SELECT file_name, state, source_rows, loaded_rows, rejected_rows FROM delivery ORDER BY 1",
         "reject": "SELECT file_name, line, column_name, reason FROM reject NATURAL JOIN delivery ORDER BY 1, 2",
         "vault": "SELECT count(*), min(customer_key), max(customer_key), count(DISTINCT token) FROM vault",
-        "event": "SELECT source_event_id, type, occur_time, attributes::text, line FROM event ORDER BY 1",
+        "event": "SELECT source_event_id, type, occur_time, said, line FROM event ORDER BY 1",
         "numbers": "SELECT source_event_id, encode(token, 'hex') FROM event JOIN vault USING (customer_key) ORDER BY 1",
         "outbox": "SELECT payload ->> 'file_name' FROM outbox ORDER BY 1",
         "files": "SELECT file_name, bucket, rows FROM lake_file JOIN delivery USING (delivery_id) ORDER BY 1, 2",

@@ -161,7 +161,7 @@ async def test_staged_rows_that_were_told_otherwise_are_found_and_the_rest_is_wr
         await write(tx, told(0, attributes={"a": "1"}), told(1, attributes={"a": "2"}))
         await events.stage(tx, iter([staged[:2], staged[2:]]))
         assert await events.conflicts(tx, "boss") == [2]
-        assert await events.add_staged(tx, source="boss", delivery_id="d", now=NOW, traceparent="") == 1
+        assert await events.add_staged(tx, Arrival("d", NOW, "", "d"), source="boss") == 1
         await tx.commit()
 
 
@@ -201,20 +201,20 @@ async def test_rows_that_are_all_new_go_straight_into_the_log_as_postgres_would_
     )
     staged = event.from_rows(rows, feed)
     hashed = staged.with_columns(event.digests(staged))
-    events, args = Events(), {"source": "tests", "delivery_id": "d", "now": NOW, "traceparent": ""}
+    events, arrival = Events(), Arrival("d", NOW, "", "d")
     async with clean.begin() as tx:
-        assert await events.add_fresh(tx, iter([hashed[:4], hashed[4:]]), **args)
-        assert not await events.add_fresh(tx, iter([hashed[:1]]), **args)  # and what was done before stays
+        assert await events.add_fresh(tx, iter([hashed[:4], hashed[4:]]), arrival, source="tests")
+        assert not await events.add_fresh(
+            tx, iter([hashed[:1]]), arrival, source="tests"
+        )  # and what was done before stays
         await events.stage(tx, iter([staged]))
         assert await events.conflicts(tx, "tests") == []
-        assert await events.add_staged(tx, **args) == 0
+        assert await events.add_staged(tx, arrival, source="tests") == 0
         await tx.commit()
     async with clean.read() as read:
-        found = await read.rows(
-            text("SELECT source_event_id, occur_time, attributes::text AS said FROM event ORDER BY line")
-        )
-        digest = text("SELECT bool_and(digest = event_digest(type, customer_key, occur_time, attributes)) "
-                      "FROM event JOIN event_key USING (source, source_event_id, event_id)")  # fmt: skip
+        found = await read.rows(text("SELECT source_event_id, occur_time, said FROM event ORDER BY line"))
+        digest = text("SELECT bool_and(digest = event_digest(type, customer_key, occur_time, said::jsonb)) "
+                      "FROM event JOIN event_key USING (source, source_event_id, arrival_no, line)")  # fmt: skip
         assert await read.value(digest)
     assert [row.source_event_id for row in found] == rows["id"].to_list()
     assert [row.occur_time for row in found] == rows["time"].to_list()
@@ -248,10 +248,10 @@ async def test_new_events_are_copied_as_the_statements_would_have_written_them(c
     ]
     async with clean.read() as read:
         wrong = await read.rows(
-            text("SELECT source_event_id FROM event JOIN event_key USING (source, source_event_id, event_id) "
-                 "WHERE digest <> event_digest(type, customer_key, occur_time, attributes)")
+            text("SELECT source_event_id FROM event JOIN event_key USING (source, source_event_id, arrival_no, line) "
+                 "WHERE digest <> event_digest(type, customer_key, occur_time, said::jsonb)")
         )  # fmt: skip
-        kept = await read.rows(text("SELECT source_event_id, occur_time, attributes FROM event ORDER BY event_no"))
+        kept = await read.rows(text("SELECT source_event_id, occur_time, said::jsonb FROM event ORDER BY event_no"))
     assert wrong == []
     assert [tuple(row) for row in kept] == [
         (each.source_event_id, each.occur_time, each.attributes) for each in all_told
@@ -274,3 +274,35 @@ async def test_events_of_strangers_alone_are_all_left(clean: Database) -> None:
         left = await Events().write(tx, [told(1, customer_key=77)], Arrival("b", NOW, ""), fresh=True)
         await tx.commit()
     assert [(each.at, each.event_id) for each in left] == [(0, "")]
+
+
+async def test_events_that_an_earlier_release_wrote_are_followed_and_known(clean: Database) -> None:
+    """Their rows carry their ids and attributes themselves; its processes may still write while the new ones start."""
+    before = told(1, attributes={"a": "1"})
+    async with clean.begin() as tx:
+        await tx.execute(
+            text("INSERT INTO event_key (source, source_event_id, event_id, digest, receive_time) "
+                 "VALUES (:s, :i, 'old-7', event_digest(:t, 0, :o, CAST(:a AS jsonb)), :o)"),
+            {"s": before.source, "i": before.source_event_id, "t": before.type, "o": NOW, "a": '{"a": "1"}'},
+        )  # fmt: skip
+        await tx.execute(
+            text("INSERT INTO event (event_id, source, source_event_id, type, customer_key, org_id, occur_time, "
+                 "receive_time, attributes, delivery_id, line, traceparent) "
+                 "VALUES ('old-7', :s, :i, :t, 0, '', :o, :o, CAST(:a AS jsonb), 'd', 7, 'span')"),
+            {"s": before.source, "i": before.source_event_id, "t": before.type, "o": NOW, "a": '{"a": "1"}'},
+        )  # fmt: skip
+        again = await Events().write(tx, [before, told(2)], Arrival("b", NOW, "now"), fresh=True)
+        await tx.commit()
+    assert [(each.at, each.event_id, each.same) for each in again] == [(0, "old-7", True)]
+    async with clean.read() as read:
+        page = await Events().after(read, (0, 0), Wanted())
+    assert [
+        (
+            logged.event.event_id,
+            logged.event.delivery_id,
+            logged.event.line,
+            logged.event.attributes,
+            logged.traceparent,
+        )
+        for _, logged in page.facts
+    ] == [("old-7", "d", 7, {"a": "1"}, "span"), ("b-1", "", 0, {}, "now")]

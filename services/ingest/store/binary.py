@@ -16,9 +16,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-JSON = "attributes"
-"""The one column of the log that is a jsonb."""
-
 _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TAIL = b"\xff\xff"
 _START = datetime(2000, 1, 1, tzinfo=UTC)
@@ -29,11 +26,11 @@ _UUID_BYTES = 16
 _PIECE_BYTES = 1 << 20
 
 
-def copy_format(rows: pl.DataFrame, same: Mapping[str, str | datetime], columns: Sequence[str]) -> bytes:
+def copy_format(rows: pl.DataFrame, same: Mapping[str, str | int | datetime], columns: Sequence[str]) -> bytes:
     """Rows for COPY … (FORMAT binary) in the order of `columns`.
 
-    A column is in `rows`, or in `same` when it is one value for all. String is sent as text (JSON as jsonb),
-    Int64 as bigint, Datetime in ms or us as timestamptz, Binary of 16 bytes as uuid. Nothing is null.
+    A column is in `rows`, or in `same` when it is one value for all. String is sent as text, integers as bigint,
+    Datetime in ms or us as timestamptz, Binary of 16 bytes as uuid. Nothing is null.
     """
     pieces: list[pa.Array] = []
     fixed = [_number(len(columns), ">i2")]
@@ -46,8 +43,7 @@ def copy_format(rows: pl.DataFrame, same: Mapping[str, str | datetime], columns:
         if column.dtype != pl.String:
             fixed += _fixed(column)
             continue
-        version = [_number(1, "i1")] if name == JSON else []
-        fixed += [(column.str.len_bytes().to_numpy() + len(version)).astype(">i4"), *version]
+        fixed.append(column.str.len_bytes().to_numpy().astype(">i4"))
         pieces += [_records(fixed, rows.height), column.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_BYTES)]
         fixed = []
     if fixed:
@@ -66,10 +62,12 @@ def _number(value: int, kind: str) -> npt.NDArray[Any]:
     return np.array(value, dtype=kind)
 
 
-def _constant(value: str | datetime) -> list[npt.NDArray[Any]]:
+def _constant(value: str | int | datetime) -> list[npt.NDArray[Any]]:
     """Length and bytes of a value that all rows have."""
     if isinstance(value, datetime):
         return [_number(8, ">i4"), _number((value - _START) // timedelta(microseconds=1), ">i8")]
+    if isinstance(value, int):
+        return [_number(8, ">i4"), _number(value, ">i8")]
     data = value.encode()
     return [_number(len(data), ">i4"), *([np.array(data, dtype=f"V{len(data)}")] if data else [])]
 

@@ -10,7 +10,7 @@ import polars as pl
 from services.ingest.domain.event import Told
 from services.ingest.store.binary import copy_format
 
-Same: TypeAlias = Mapping[str, str | datetime]
+Same: TypeAlias = Mapping[str, str | int | datetime]
 """Columns that have one value in all rows."""
 
 
@@ -24,32 +24,30 @@ class Part:
 
 
 def file_rows(rows: pl.DataFrame, orgs: pl.DataFrame, same: Same) -> list[Part]:
-    """Rows of a file (columns STAGED and `digest`); `same` says source, delivery_id, receive_time and traceparent."""
-    event_id = f"{same['delivery_id']}-" + pl.col("line").cast(pl.String)
-    made = rows.with_columns(event_id=event_id, line=pl.col("line").cast(pl.Int64))
+    """Rows of a file (columns STAGED and `digest`); `same` says source, arrival_no and receive_time."""
+    made = rows.rename({"attributes": "said"})
     if orgs.height:
         placed = made.join(orgs, on="customer_key", how="left", maintain_order="left")
-        return _parts(placed.with_columns(pl.col("org_id").fill_null("")), same, _LOG_COLUMNS)
-    return _parts(made, {**same, "org_id": ""}, _LOG_COLUMNS)
+        return _parts(placed.with_columns(pl.col("org_id").fill_null("")), same)
+    return _parts(made, {**same, "org_id": ""})
 
 
-def told_rows(told: Sequence[tuple[str, Told]], orgs: Mapping[int, str], same: Same) -> list[Part]:
-    """Events with their ids, each with a digest; `same` says receive_time and traceparent."""
+def told_rows(told: Sequence[tuple[int, Told]], orgs: Mapping[int, str], same: Same) -> list[Part]:
+    """Events with their places in the batch, each with a digest; `same` says arrival_no and receive_time."""
     events = [event for _, event in told]
     columns = {
-        "event_id": [event_id for event_id, _ in told],
+        "line": [at for at, _ in told],
         "source": [each.source for each in events],
         "source_event_id": [each.source_event_id for each in events],
         "type": [each.type for each in events],
         "customer_key": [each.customer_key for each in events],
         "org_id": [orgs[each.customer_key] for each in events],
         "occur_time": [each.moment for each in events],
-        "attributes": [each.attributes_json for each in events],
+        "said": [each.attributes_json for each in events],
         "digest": [each.digest for each in events],
     }
     rows = pl.DataFrame(columns, schema=_TOLD).with_columns(pl.col("occur_time").cast(pl.Datetime("us", "UTC")))
-    names = [name for name in _LOG_COLUMNS if name != "line"]
-    return _parts(rows, {**same, "delivery_id": ""}, names)
+    return _parts(rows, same)
 
 
 def content_of(told: Sequence[Told]) -> list[list[Any]]:
@@ -64,23 +62,24 @@ def content_of(told: Sequence[Told]) -> list[list[Any]]:
     ]
 
 
-def _parts(rows: pl.DataFrame, same: Same, log: list[str]) -> list[Part]:
+def _parts(rows: pl.DataFrame, same: Same) -> list[Part]:
     """The keys in their own order, so that the index grows where it was touched last; events in that of the rows."""
-    by_key = [name for name in ("source", "source_event_id") if name in rows.columns]
+    by_key = [name for name in ("source_event_id", "source") if name in rows.columns]
     keys = rows.select(name for name in _KEY_COLUMNS if name in rows.columns).sort(by_key)
     return [
         Part("event_key", _KEY_COLUMNS, copy_format(keys, same, _KEY_COLUMNS)),
-        Part("event", log, copy_format(rows, same, log)),
+        Part("event", _LOG_COLUMNS, copy_format(rows, same, _LOG_COLUMNS)),
     ]
 
 
-_KEY_COLUMNS = ["source", "source_event_id", "event_id", "digest", "receive_time"]
+_KEY_COLUMNS = ["source", "source_event_id", "digest", "arrival_no", "line"]
 _LOG_COLUMNS = [
-    "event_id", "source", "source_event_id", "type", "customer_key", "org_id", "occur_time", "receive_time",
-    "attributes", "delivery_id", "line", "traceparent",
+    "source", "source_event_id", "type", "customer_key", "org_id", "occur_time", "receive_time", "said", "arrival_no",
+    "line",
 ]  # fmt: skip
 _TOLD = pl.Schema(
-    dict.fromkeys(("event_id", "source", "source_event_id", "type"), pl.String())
+    {"line": pl.Int64()}
+    | dict.fromkeys(("source", "source_event_id", "type"), pl.String())
     | {"customer_key": pl.Int64(), "org_id": pl.String(), "occur_time": pl.Int64()}
-    | {"attributes": pl.String(), "digest": pl.Binary()}
+    | {"said": pl.String(), "digest": pl.Binary()}
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 import asyncpg
 import polars as pl
 from sqlalchemy import Row, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Integer, Text
 
 from services.ingest.domain.event import STAGED, Event, Told, Unfit
@@ -56,11 +57,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Arrival:
-    """What the events of one transaction have in common; their ids are `<batch_id>-<index>`."""
+    """What events that are written together have in common; their ids are `<batch_id>-<index>`.
+
+    `delivery_id` is that of a file, and then their ids are `<batch_id>-<line>`; else "".
+    """
 
     batch_id: str
     receive_time: datetime
     traceparent: str
+    delivery_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Left:
 
 
 class Events:
-    """The tables `event`, `event_key` and `event_reject`."""
+    """The tables `event`, `event_key`, `event_arrival` and `event_reject`."""
 
     async def write(self, tx: Write, told: Sequence[Told], arrival: Arrival, *, fresh: bool = False) -> list[Left]:
         """Write events in this order, each unless its source told one under its id before; gives those not written.
@@ -83,31 +88,34 @@ class Events:
         """
         orgs = await self._placed(tx, {each.customer_key for each in told} - {0})
         left = [Left(at, "", same=False) for at, each in enumerate(told) if each.customer_key not in orgs]
-        fit = [(f"{arrival.batch_id}-{at}", at) for at, each in enumerate(told) if each.customer_key in orgs]
+        fit = [at for at, each in enumerate(told) if each.customer_key in orgs]
         if not fit:
             return left
-        if fresh and all(told[at].digest for _, at in fit):
-            same: Same = {"traceparent": arrival.traceparent, "receive_time": arrival.receive_time}
-            if await self._copied(tx, told_rows([(event_id, told[at]) for event_id, at in fit], orgs, same)):
+        arrival_no = await self._arrived(tx, arrival)
+        if fresh and all(told[at].digest for at in fit):
+            same: Same = {"arrival_no": arrival_no, "receive_time": arrival.receive_time}
+            if await self._copied(tx, told_rows([(at, told[at]) for at in fit], orgs, same)):
                 return left
-        keys = await tx.driver.fetchval(
-            _ADD_KEYS, [event_id for event_id, _ in fit], *content_of([told[at] for _, at in fit]), arrival.receive_time
-        )
+        keys = await tx.driver.fetchval(_ADD_KEYS, fit, *content_of([told[at] for at in fit]), arrival_no)
         new = set(keys or ())
-        added = [(event_id, at) for event_id, at in fit if event_id in new]
+        added = [at for at in fit if at in new]
         await tx.driver.execute(
             _ADD_EVENTS,
-            [event_id for event_id, _ in added],
-            *content_of([told[at] for _, at in added]),
-            [orgs[told[at].customer_key] for _, at in added],
+            added,
+            *content_of([told[at] for at in added]),
+            [orgs[told[at].customer_key] for at in added],
             arrival.receive_time,
-            arrival.traceparent,
+            arrival_no,
         )
-        again = [at for event_id, at in fit if event_id not in new]
+        again = [at for at in fit if at not in new]
         if again:
             earlier = await tx.driver.fetch(_EARLIER, again, *content_of([told[at] for at in again]))
             left += [Left(row["at"], row["event_id"], row["same"]) for row in earlier]
         return left
+
+    async def _arrived(self, tx: Write, arrival: Arrival) -> int:
+        """The number of what the events of an arrival share."""
+        return int(await tx.driver.fetchval(_ARRIVED, arrival.batch_id, arrival.delivery_id, arrival.traceparent))
 
     async def _copied(self, tx: Write, parts: Sequence[Part]) -> bool:
         """COPY rows into tables; False, and nothing is written, when the index of the keys says that one is known."""
@@ -156,20 +164,19 @@ class Events:
         self,
         tx: Write,
         frames: Iterator[pl.DataFrame],
+        arrival: Arrival,
         *,
         source: str,
-        delivery_id: str,
-        now: datetime,
-        traceparent: str,
     ) -> bool:
         """COPY rows (columns STAGED and `digest`) straight into the log, in the order of their lines.
 
         False, and nothing is written, when the source told an event under one of their ids before: the key's index
         says so. That is seldom, and everything else needs no staging and no second look.
         """
-        same: Same = {"source": source, "delivery_id": delivery_id, "traceparent": traceparent, "receive_time": now}
         try:
             async with tx.driver.transaction():
+                arrival_no = await self._arrived(tx, arrival)
+                same: Same = {"source": source, "arrival_no": arrival_no, "receive_time": arrival.receive_time}
                 while (rows := await asyncio.to_thread(next, frames, None)) is not None:
                     orgs = await self._orgs(tx, rows["customer_key"].unique())
                     await self._copy(tx, await asyncio.to_thread(file_rows, rows, orgs, same))
@@ -197,11 +204,10 @@ class Events:
         """Lines of staged rows whose source told another event under the same id before."""
         return [row.line for row in await tx.rows(_CONFLICTS, {"source": source})]
 
-    async def add_staged(self, tx: Write, *, source: str, delivery_id: str, now: Any, traceparent: str) -> int:
+    async def add_staged(self, tx: Write, arrival: Arrival, *, source: str) -> int:
         """Write the staged rows that are new, in the order of their lines; gives how many those are."""
-        return await tx.execute(
-            _ADD_STAGED, {"source": source, "delivery_id": delivery_id, "now": now, "traceparent": traceparent}
-        )
+        arrival_no = await self._arrived(tx, arrival)
+        return await tx.execute(_ADD_STAGED, {"source": source, "arrival_no": arrival_no, "now": arrival.receive_time})
 
     async def after(self, read: Read, place: Position, wanted: Wanted) -> Page[Logged]:
         """The next events after a place, those below every open transaction."""
@@ -252,35 +258,39 @@ SELECT customer_key, coalesce(org_id, '') AS org_id
 FROM vault LEFT JOIN customer USING (customer_key) WHERE customer_key = ANY($1::bigint[]) AND erase_time IS NULL
 """
 
+_ARRIVED = """
+INSERT INTO event_arrival (batch_id, delivery_id, traceparent) VALUES ($1, $2, $3) RETURNING arrival_no
+"""
+
 # The keys decide who is new. In one order for all, so that no two writers wait for each other. No join: Postgres takes
 # a list for a short one, and would go through the whole of it for each event.
 _ADD_KEYS = """
 WITH fresh AS (
-    INSERT INTO event_key (source, source_event_id, event_id, digest, receive_time)
-    SELECT source, source_event_id, event_id, event_digest(type, customer_key, occur_time, attributes), $8
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
-        WITH ORDINALITY AS told (event_id, source, source_event_id, type, customer_key, occur_time, attributes, at)
-    ORDER BY source, source_event_id, at
-    ON CONFLICT (source, source_event_id) DO NOTHING
-    RETURNING event_id
+    INSERT INTO event_key (source, source_event_id, digest, arrival_no, line)
+    SELECT source, source_event_id, event_digest(type, customer_key, occur_time, attributes), $8, at
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
+        AS told (at, source, source_event_id, type, customer_key, occur_time, attributes)
+    ORDER BY source_event_id, source, at
+    ON CONFLICT (source_event_id, source) DO NOTHING
+    RETURNING line
 )
-SELECT array_agg(event_id) FROM fresh
+SELECT array_agg(line) FROM fresh
 """
 
 _ADD_EVENTS = """
-INSERT INTO event (event_id, source, source_event_id, type, customer_key, org_id, occur_time, receive_time, attributes,
-                   traceparent)
-SELECT event_id, source, source_event_id, type, customer_key, org_id, occur_time, $9, attributes, $10
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::jsonb[], $8::text[])
-    AS told (event_id, source, source_event_id, type, customer_key, occur_time, attributes, org_id)
+INSERT INTO event (arrival_no, line, source, source_event_id, type, customer_key, org_id, occur_time, receive_time,
+                   said)
+SELECT $10, at, source, source_event_id, type, customer_key, org_id, occur_time, $9, attributes::text
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::jsonb[], $8::text[])
+    AS told (at, source, source_event_id, type, customer_key, occur_time, attributes, org_id)
 """
 
 _EARLIER = """
-SELECT told.at, event_key.event_id,
+SELECT told.at, coalesce(batch_id || '-' || event_key.line, event_key.event_id) AS event_id,
        event_key.digest = event_digest(type, customer_key, occur_time, attributes) AS same
-FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
         AS told (at, source, source_event_id, type, customer_key, occur_time, attributes)
-    JOIN event_key USING (source, source_event_id)
+    JOIN event_key USING (source, source_event_id) LEFT JOIN event_arrival USING (arrival_no)
 """
 
 _MOVE = text("""
@@ -315,23 +325,22 @@ WITH told AS MATERIALIZED (
     SELECT source_event_id, type, customer_key, occur_time, attributes::jsonb AS attributes, line
     FROM staged
 ), fresh AS (
-    INSERT INTO event_key (source, source_event_id, event_id, digest, receive_time)
-    SELECT :source, source_event_id, :delivery_id || '-' || line, {_TOLD_DIGEST}, CAST(:now AS timestamptz)
+    INSERT INTO event_key (source, source_event_id, digest, arrival_no, line)
+    SELECT :source, source_event_id, {_TOLD_DIGEST}, CAST(:arrival_no AS bigint), line
     FROM told ORDER BY source_event_id
-    ON CONFLICT (source, source_event_id) DO NOTHING
+    ON CONFLICT (source_event_id, source) DO NOTHING
     RETURNING source_event_id
 )
-INSERT INTO event (event_id, source, source_event_id, type, customer_key, org_id, occur_time, receive_time, attributes,
-                   delivery_id, line, traceparent)
-SELECT :delivery_id || '-' || line, :source, source_event_id, type, customer_key, coalesce(customer.org_id, ''),
-       occur_time, CAST(:now AS timestamptz), attributes, :delivery_id, line, :traceparent
+INSERT INTO event (arrival_no, line, source, source_event_id, type, customer_key, org_id, occur_time, receive_time,
+                   said)
+SELECT CAST(:arrival_no AS bigint), line, :source, source_event_id, type, customer_key, coalesce(customer.org_id, ''),
+       occur_time, CAST(:now AS timestamptz), attributes::text
 FROM told JOIN fresh USING (source_event_id) LEFT JOIN customer USING (customer_key)
 ORDER BY line
 """)
 
 # Looks at so many events in one go at most, so that a follower who wants few of many is never long in coming back.
-_AFTER = (
-    text("""
+_AFTER = text("""
 WITH seen AS MATERIALIZED (
     SELECT * FROM event
     WHERE (xid, event_no) > (CAST(CAST(:xid AS text) AS xid8), :no) AND xid < pg_snapshot_xmin(pg_current_snapshot())
@@ -348,19 +357,22 @@ WITH seen AS MATERIALIZED (
 )
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon, pg_snapshot_xmax(pg_current_snapshot())::text AS head,
        (SELECT count(*) FROM seen) AS looked_at, last_xid::text, last_no,
-       found.xid::text AS xid, event_no, event_id, source, source_event_id, type, customer_key, occur_time,
-       receive_time, attributes, delivery_id, line, traceparent
+       found.xid::text AS xid, event_no, source, source_event_id, type, customer_key, occur_time, receive_time,
+       coalesce(arrival.batch_id || '-' || found.line, found.event_id) AS event_id,
+       CASE WHEN said = '' THEN attributes::text ELSE said END AS attributes,
+       coalesce(arrival.delivery_id, found.delivery_id) AS delivery_id,
+       CASE WHEN arrival.delivery_id = '' THEN 0 ELSE line END AS line,
+       coalesce(arrival.traceparent, found.traceparent) AS traceparent
 FROM (VALUES (1)) AS always LEFT JOIN last ON true LEFT JOIN found ON true
+    LEFT JOIN event_arrival AS arrival USING (arrival_no)
 ORDER BY found.xid, event_no
-""")
-    .bindparams(
-        *(bindparam(name, type_=ARRAY(Text)) for name in ("prefixes", "sources", "orgs")),
-        bindparam("buckets", type_=ARRAY(Integer)),
-        bindparam("bucket_count", type_=Integer),
-    )
-    .columns(attributes=JSONB)
+""").bindparams(
+    *(bindparam(name, type_=ARRAY(Text)) for name in ("prefixes", "sources", "orgs")),
+    bindparam("buckets", type_=ARRAY(Integer)),
+    bindparam("bucket_count", type_=Integer),
 )
 
 
 def _event(row: Row[Any]) -> Event:
-    return Event(**{name: getattr(row, name) for name in _FIELDS})
+    plain = {name: getattr(row, name) for name in _FIELDS}
+    return Event(**{**plain, "attributes": json.loads(row.attributes)})

@@ -8,6 +8,7 @@ from services.ingest import store
 from services.ingest.domain import event
 from services.ingest.domain.delivery import Delivery
 from services.ingest.domain.feed import Feed
+from services.ingest.store.events import Arrival
 from services.kit import telemetry
 from services.kit.db import Write
 
@@ -26,17 +27,13 @@ async def tell_events(
     Nothing is written when there are such lines. `fresh`: no event of these rows is expected to be known.
     """
     assert loaded.load_time is not None
-    now, traceparent = loaded.load_time, telemetry.traceparent()
+    arrival = Arrival(loaded.delivery_id, loaded.load_time, telemetry.traceparent(), loaded.delivery_id)
     if fresh and event.is_canonical(feed):
         hashed = (part.with_columns(event.digests(part)) for part in rows())
-        if await events.add_fresh(
-            tx, hashed, source=feed.feed_id, delivery_id=loaded.delivery_id, now=now, traceparent=traceparent
-        ):
+        if await events.add_fresh(tx, hashed, arrival, source=feed.feed_id):
             return []
     await events.stage(tx, rows())
     late = await events.conflicts(tx, feed.feed_id)
     if not late:
-        await events.add_staged(
-            tx, source=feed.feed_id, delivery_id=loaded.delivery_id, now=now, traceparent=traceparent
-        )
+        await events.add_staged(tx, arrival, source=feed.feed_id)
     return late

@@ -1,4 +1,5 @@
-"""The same auction as one linear programme for OR-Tools PDLP: `python pdlp.py FOLDER TOLERANCE` of an arb-gen instance.
+"""The same auction as one linear programme for OR-Tools PDLP: `python pdlp.py FOLDER TOLERANCE SECONDS` of an arb-gen
+instance, for at most so many seconds.
 
 Runs in the environment of the peers; prints {"objective", "bound", "cpu_seconds", "fractional"} as JSON.
 """
@@ -64,6 +65,7 @@ def main() -> None:
     criteria = parameters.termination_criteria
     criteria.simple_optimality_criteria.eps_optimal_relative = tolerance
     criteria.simple_optimality_criteria.eps_optimal_absolute = tolerance
+    criteria.time_sec_limit = float(sys.argv[3])
     parameters.num_threads = 1
     before = resource.getrusage(resource.RUSAGE_SELF)
     result = pdlp.primal_dual_hybrid_gradient(made, parameters)

@@ -10,7 +10,7 @@ from services.contact.domain.arbitration.problem import Problem, from_columns
 from services.contact.domain.auction import Audience, Customer, Matrix
 from services.contact.domain.campaign import ACTIVE, Campaign, Offer
 from services.contact.domain.outcome import Outcome
-from services.contact.domain.policy import ChannelLimit, CustomerCap, Policy
+from services.contact.domain.policy import ChannelLimit, CustomerCap, Earlier, Policy
 
 DAY = date(2026, 10, 1)
 
@@ -70,7 +70,7 @@ def audience(
     channels: Sequence[str] = ("sms", "call", "app"),
     level: str = "B",
     status: str = "active",
-    earlier: Mapping[int, Sequence[tuple[date, int]]] | None = None,
+    earlier: Mapping[int, Earlier] | None = None,
 ) -> Audience:
     return Audience(
         customers={key: Customer("G01", level, status) for key in customers},

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import optimize
-from sqlalchemy import text
+from sqlalchemy import Text, bindparam, text
 
 from services.contact.domain import auction, precedence
 from services.contact.domain.benefit import Message, Receipt
@@ -19,7 +19,7 @@ from services.contact.domain.campaign import Brief, Campaign
 from services.contact.domain.experiment import Ints
 from services.contact.domain.fact import ConsentChange, Erased, Merged, Moment, Opening
 from services.contact.domain.membership import Members, members, unpacked
-from services.contact.domain.policy import CARE, SERVICE, CustomerCap
+from services.contact.domain.policy import CARE, SERVICE, CustomerCap, Touch
 from services.contact.lake import Folder
 from services.contact.store import Store
 from services.contact.usecases import Audiences, Inflow, Moments, Sender
@@ -84,6 +84,37 @@ def test_a_plan_reaches_the_audience_alone_and_nobody_of_one_that_is_not_known()
     assert sorted({int(key) for key in np.repeat(bid.customers, np.diff(bid.problem.starts))[picked]}) == [
         *range(5, 12)
     ]
+
+
+async def test_a_citys_campaign_reaches_its_own_customers_alone_and_a_provinces_all_below(db: Database) -> None:
+    """R002-010: province and city work together, each on its own customers (省市联动), within the audience as well."""
+    tree = {"P": "", "C1": "P", "C2": "P", "G11": "C1", "G21": "C2"}
+    put = text(
+        "INSERT INTO directory (kind, key, body) VALUES ('organisation', :org, jsonb_build_object('parent', :up))"
+    )
+    grow = text("INSERT INTO customer (customer_key, org_id, level, status) VALUES (:key, :org, 'A', 'active')")
+    async with db.begin() as tx:
+        await tx.execute(put.bindparams(bindparam("up", type_=Text)), [{"org": o, "up": up} for o, up in tree.items()])
+        await tx.execute(grow, [{"key": key, "org": "G11" if key <= 20 else "G21"} for key in KEYS])
+        await tx.commit()
+
+    async def hu04(_: str) -> Ints:
+        return np.arange(15, 26)
+
+    city = dataclasses.replace(campaign("city", offer("P01")), org_id="C1")
+    narrow = dataclasses.replace(campaign("narrow", offer("P01"), brief=brief(audience="HU04")), org_id="C2")
+    province = dataclasses.replace(campaign("province", offer("P02")), org_id="P")
+    company = campaign("company", offer("P02"))
+    running = [city, narrow, province, company]
+    await Audiences(db, STORE, hu04).ready(running)
+    async with db.read() as read:
+        known = await STORE.audiences.members(read, [one.campaign_id for one in running])
+    keys = np.array(KEYS, np.int64)
+    reached = {one.name: keys[one.reaches(keys, known)].tolist() for one in running}
+    whole = list(KEYS)
+    assert reached == {"city": whole[:20], "narrow": [*range(21, 26)], "province": whole, "company": whole}
+    bid = auction.bids(SCORES, [city], policy(), dataclasses.replace(audience(KEYS), members=known), DAY)
+    assert set(bid.customers.tolist()) <= set(whole[:20])
 
 
 def test_a_campaign_that_waits_for_moments_is_in_no_plan() -> None:
@@ -233,7 +264,7 @@ async def test_merged_identities_share_one_cap(db: Database, tmp_path: Path) -> 
     async with db.read() as read:
         people = await STORE.customers.audience(read, date(2026, 10, 1), 30)
     assert 1 not in people.customers
-    assert [one.product_id for one in people.earlier[2]] == [second.kind.product_id]  # the confirmed one
+    assert [Touch(*one).product_id for one in people.earlier[2]] == [second.kind.product_id]  # the confirmed one
 
 
 async def test_merged_twice_leads_to_the_key_that_stays_and_a_request_asked_again_finds_its_answer(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from sqlalchemy import text
 
 from lifecircle.contact import v1 as proto
 from services.contact.domain.fact import Closing, Complained, Opening
@@ -68,6 +69,46 @@ async def test_the_effect_report_has_its_columns_and_is_the_raw_counts(quiet: Qu
         assert (part.group, part.sent, part.opening, part.other_cost_fen) == (group, 90, whole.opening, 0)
     listed = proto.ListAssessmentsRequest(campaign_id=campaign.campaign_id)
     assert [one.text for one in (await stub.ListAssessments(listed)).assessments] == ["海报", "有人说短信太多"]
+
+
+async def test_what_went_out_online_is_counted_beside_the_comparison_and_never_in_it(quiet: Quiet) -> None:
+    """R001-111, R002-091: confirmed grants are in the effect report, the KPIs and the links of complaints."""
+    campaign, stub = await made(quiet), quiet.stub("li")
+    offer = campaign.offers[0]
+    grants = [("g1", 201, "CONFIRMED"), ("g2", 202, "CONFIRMED"), ("g3", 203, "CONFIRMED"), ("g4", 204, "EXPIRED")]
+    rows = [
+        {"grant": grant, "key": key, "state": state, "campaign": campaign.campaign_id, "at": NOW}
+        | {"offer": offer.offer_id, "product": offer.product_id}
+        for grant, key, state in grants
+    ]
+    stmt = (
+        "INSERT INTO decision VALUES (:grant, '', :key, 'G01', :state, '2026-10-01', '', 'sms', 'marketing', :campaign,"
+        " :offer, :product, '', '', '', 1.0, :at, :at, 1, '{}')"
+    )
+    async with quiet.db.begin() as tx:
+        await tx.execute(text(stmt), rows)
+        told = [
+            Opening(201, offer.product_id, NOW + timedelta(days=1)),
+            Complained("k5", 203, "marketing", "", NOW + timedelta(days=1), ""),
+            Complained("k6", 202, "service", "g2", NOW + timedelta(days=1), ""),
+        ]
+        await Inflow(Store(), quiet.clock, Folder(Path())).told(tx, told)
+        await tx.commit()
+    answered = proto.Outcome(contact_id="g2", result=proto.Outcome.RESULT_RESPONDED)
+    await stub.RecordOutcomes(proto.RecordOutcomesRequest(outcomes=[answered], request_id=f"o{next(numbers)}"))
+    (line,) = (await stub.ListEffectReports(proto.ListEffectReportsRequest())).lines
+    assert (line.sent, line.opening.successes, line.cost_fen, line.income_fen) == (90, 9, 450, 90_000)
+    online = line.online
+    assert (online.sent, online.response.successes, online.opening.successes) == (3, 1, 1)
+    assert (online.cost_fen, online.worth_fen, line.complaints) == (15, offer.worth_fen, 4)
+    found = (await stub.ListComplaints(proto.ListComplaintsRequest(campaign_id=campaign.campaign_id))).complaints
+    assert {one.complaint_id: one.link for one in found if one.contact_id in ("g2", "g3")} == {
+        "k5": "last",
+        "k6": "given",
+    }
+    for name, expected in (("response_rate", (4, 93)), ("opening_rate", (10, 93)), ("cost_per_opening", (465, 10))):
+        (value,) = (await stub.ListKpiValues(proto.ListKpiValuesRequest(name=name))).values
+        assert (value.numerator, value.denominator) == expected
 
 
 async def test_a_complaint_is_linked_to_the_contact_that_it_names_or_follows(quiet: Quiet) -> None:

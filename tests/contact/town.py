@@ -62,7 +62,7 @@ class Log:
                 yield str(at), self.messages[at - 1]
 
 
-class Town(ingest.IngestServiceServicer, recommend.RecommendServiceServicer):
+class Town(ingest.IngestServiceServicer, recommend.RecommendServiceServicer):  # type: ignore[misc]
     """Both neighbours in one. While `open` is not set, matrices, customers and numbers stop half way."""
 
     def __init__(self, folder: Path) -> None:

@@ -140,6 +140,18 @@ def _report(found: Report) -> proto.EffectReport:
         contacts_per_success=found.contacts_per_success,
         control_per_success=found.control_per_success,
         complaints_per_10000=found.complaints_per_10000,
+        online=_online(found) if line.online_sent else None,
+    )
+
+
+def _online(found: Report) -> proto.EffectReport.Online:
+    line = found.line
+    return proto.EffectReport.Online(
+        sent=line.online_sent,
+        response=outgoing.rate(found.online_response),
+        opening=outgoing.rate(found.online_opening),
+        cost_fen=line.online_cost_fen,
+        worth_fen=line.online_worth_fen,
     )
 
 

@@ -18,6 +18,8 @@ class Line:
     """What is counted for one group of a campaign; trials are customers × offers, money is in fen.
 
     `worth_fen` is the worth of the openings of the contacted, `mean_worth_fen` what one opening is worth on average.
+    What is `online` are trials by confirmed grants, which count for complaints and nowhere else in the line: nobody is
+    held out beside them.
     """
 
     campaign_id: str
@@ -37,6 +39,11 @@ class Line:
     worth_fen: int
     mean_worth_fen: float
     complaints: int
+    online_sent: int = 0
+    online_responded: int = 0
+    online_opened: int = 0
+    online_cost_fen: int = 0
+    online_worth_fen: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Report:
     response: Rate
     opening: Rate
     control_opening: Rate
+    online_response: Rate
+    online_opening: Rate
     to_control: Ratio
     income_fen: int
     roi: float
@@ -65,6 +74,8 @@ def report(line: Line) -> Report:
         response=wilson(line.responded, line.sent),
         opening=opening,
         control_opening=control,
+        online_response=wilson(line.online_responded, line.online_sent),
+        online_opening=wilson(line.online_opened, line.online_sent),
         to_control=success_ratio(opening, control),
         income_fen=income,
         roi=(income - cost) / cost if cost else 0.0,

@@ -14,21 +14,42 @@ from services.kit.db import Read, Write
 
 _GROUPS = {"": "''", "channel": "contact.channel", "level": "coalesce(customer.level, '')", "org": "contact.org_id"}
 
-# A trial is one customer with one offer in one group, however many contacts he got for it, as in ListEffects.
+# What went out online: grants that were confirmed, at the cost that their channel had then.
+_ONLINE = """
+    SELECT made.grant_id AS contact_id, made.campaign_id, made.org_id, made.customer_key, made.offer_id,
+        made.product_id, made.channel, offer.worth_fen, 'ONLINE' AS state, made.decide_time AS contact_time,
+        coalesce((SELECT (told ->> 'cost_fen')::bigint
+            FROM policy CROSS JOIN jsonb_array_elements(policy.definition -> 'channel_limits') AS told
+            WHERE told ->> 'channel' = made.channel AND policy.update_time <= made.decide_time
+            ORDER BY policy.version DESC LIMIT 1), 0) AS cost_fen
+    FROM decision AS made JOIN offer USING (offer_id) WHERE made.state = 'CONFIRMED'
+"""
+_PLANNED = """
+    SELECT contact_id, campaign_id, org_id, customer_key, offer_id, product_id, channel, worth_fen, state, contact_time,
+        cost_fen FROM contact WHERE state = 'HANDED_OVER'
+"""
+_WENT = f"({_PLANNED} UNION ALL {_ONLINE}) AS contact"
+
+# A trial is one customer with one offer in one group, however many contacts he got for it, as in ListEffects. Those
+# online are counted apart: nobody is held out beside them, so they stand on neither side of the comparison.
 _LINES = """
-    WITH trial AS (
+    WITH made AS (
+        SELECT contact.contact_id, campaign_id, org_id, customer_key, offer_id, product_id, channel, worth_fen,
+            contact.state, contact_time, cost_fen
+        FROM contact JOIN plan ON plan.plan_id = contact.plan_id AND plan.state = 'HANDED_OVER'
+        WHERE contact.state IN ('HANDED_OVER', 'CONTROL')
+        UNION ALL {online}
+    ), trial AS (
         SELECT contact.campaign_id, {group} AS grouped, contact.customer_key, contact.offer_id, contact.product_id,
             contact.worth_fen, contact.state, min(contact.contact_time) AS first_time,
             max(contact.contact_time) AS last_time, sum(contact.cost_fen) AS cost_fen, count(*) AS contacts,
             coalesce(bool_or(outcome.result = 'RESPONDED'), false) AS responded,
             coalesce(bool_or(outcome.result IN ('RESPONDED', 'REFUSED')), false) AS reached,
             sum((SELECT count(*) FROM complaint WHERE complaint.contact_id = contact.contact_id)) AS complaints
-        FROM contact
-        JOIN plan ON plan.plan_id = contact.plan_id AND plan.state = 'HANDED_OVER'
+        FROM made AS contact
         LEFT JOIN customer ON customer.customer_key = contact.customer_key
         LEFT JOIN outcome ON outcome.contact_id = contact.contact_id
-        WHERE contact.state IN ('HANDED_OVER', 'CONTROL')
-            AND (:campaign_id = '' OR contact.campaign_id = :campaign_id)
+        WHERE :campaign_id = '' OR contact.campaign_id = :campaign_id
         GROUP BY contact.campaign_id, grouped, contact.customer_key, contact.offer_id, contact.product_id,
             contact.worth_fen, contact.state
     ), spent AS (
@@ -43,12 +64,17 @@ _LINES = """
         count(*) FILTER (WHERE trial.state = 'HANDED_OVER' AND seen) AS opened,
         count(*) FILTER (WHERE trial.state = 'CONTROL') AS controls,
         count(*) FILTER (WHERE trial.state = 'CONTROL' AND seen) AS control_opened,
-        coalesce(sum(contacts) FILTER (WHERE trial.state = 'HANDED_OVER'), 0)::bigint AS contacts,
+        coalesce(sum(contacts) FILTER (WHERE trial.state <> 'CONTROL'), 0)::bigint AS contacts,
         coalesce(sum(trial.cost_fen) FILTER (WHERE trial.state = 'HANDED_OVER'), 0)::bigint AS cost_fen,
         CASE WHEN trial.grouped = '' THEN coalesce(max(spent.cost_fen), 0) ELSE 0 END AS other_cost_fen,
         coalesce(sum(trial.worth_fen) FILTER (WHERE trial.state = 'HANDED_OVER' AND seen), 0)::bigint AS worth_fen,
         coalesce(avg(trial.worth_fen) FILTER (WHERE trial.state = 'HANDED_OVER'), 0)::float AS mean_worth_fen,
-        coalesce(sum(complaints), 0)::bigint AS complaints
+        coalesce(sum(complaints), 0)::bigint AS complaints,
+        count(*) FILTER (WHERE trial.state = 'ONLINE') AS online_sent,
+        count(*) FILTER (WHERE trial.state = 'ONLINE' AND responded) AS online_responded,
+        count(*) FILTER (WHERE trial.state = 'ONLINE' AND seen) AS online_opened,
+        coalesce(sum(trial.cost_fen) FILTER (WHERE trial.state = 'ONLINE'), 0)::bigint AS online_cost_fen,
+        coalesce(sum(trial.worth_fen) FILTER (WHERE trial.state = 'ONLINE' AND seen), 0)::bigint AS online_worth_fen
     FROM trial
     JOIN campaign ON campaign.campaign_id = trial.campaign_id
     LEFT JOIN spent ON spent.campaign_id = trial.campaign_id
@@ -90,15 +116,16 @@ _QUARTILES = text(
     """
 )
 
-_SENT = "contact WHERE contact.state = 'HANDED_OVER'"
 _ORDERS = "marketing_order WHERE contact_time IS NOT NULL AND contact_id = order_id"
 
 # Each gives (at, customer_key, campaign_id, n, d): a KPI is Σ n / Σ d over a month.
 _FACTS = {
     "complaints_per_10000": f"""
-        SELECT contact_time AS at, customer_key, campaign_id, 0 AS n, 1 AS d FROM {_SENT}
-        UNION ALL SELECT complaint.open_time, complaint.customer_key, contact.campaign_id, 1, 0
-        FROM complaint JOIN contact USING (contact_id)""",
+        SELECT contact_time AS at, customer_key, campaign_id, 0 AS n, 1 AS d FROM {_WENT}
+        UNION ALL SELECT complaint.open_time, complaint.customer_key,
+            coalesce(contact.campaign_id, decision.campaign_id), 1, 0
+        FROM complaint LEFT JOIN contact USING (contact_id) LEFT JOIN decision ON grant_id = complaint.contact_id
+        WHERE complaint.contact_id <> ''""",
     "launch_lead_days": """
         SELECT went.time AS at, 0 AS customer_key, went.campaign_id,
             extract(epoch FROM went.time - made.time) / 86400 AS n, 1 AS d
@@ -106,20 +133,20 @@ _FACTS = {
         JOIN campaign_move AS went ON went.campaign_id = made.campaign_id AND went.verb IN ('activate', 'roll_out')
         WHERE made.verb = 'create'""",
     "model_targeted_share": f"""
-        SELECT contact_time AS at, customer_key, campaign_id, 1 AS n, 1 AS d FROM {_SENT}
+        SELECT contact_time AS at, customer_key, campaign_id, 1 AS n, 1 AS d FROM {_WENT}
         UNION ALL SELECT contact_time, customer_key, campaign_id, 0, 1 FROM {_ORDERS}""",
-    "response_rate": """
+    "response_rate": f"""
         SELECT contact.contact_time AS at, customer_key, campaign_id,
             CASE WHEN outcome.result = 'RESPONDED' THEN 1 ELSE 0 END AS n, 1 AS d
-        FROM contact LEFT JOIN outcome USING (contact_id) WHERE contact.state = 'HANDED_OVER'""",
-    "opening_rate": """
+        FROM {_WENT} LEFT JOIN outcome USING (contact_id)""",
+    "opening_rate": f"""
         SELECT contact_time AS at, contact.customer_key, campaign_id,
             CASE WHEN attribution.contact_id IS NULL THEN 0 ELSE 1 END AS n, 1 AS d
-        FROM contact LEFT JOIN attribution USING (contact_id) WHERE contact.state = 'HANDED_OVER'""",
-    "cost_per_opening": """
+        FROM {_WENT} LEFT JOIN attribution USING (contact_id)""",
+    "cost_per_opening": f"""
         SELECT contact_time AS at, contact.customer_key, campaign_id, cost_fen AS n,
             CASE WHEN attribution.contact_id IS NULL THEN 0 ELSE 1 END AS d
-        FROM contact LEFT JOIN attribution USING (contact_id) WHERE contact.state = 'HANDED_OVER'""",
+        FROM {_WENT} LEFT JOIN attribution USING (contact_id)""",
     "satisfaction": """
         SELECT open_time AS at, complaint.customer_key, coalesce(contact.campaign_id, '') AS campaign_id,
             CASE WHEN satisfied = 'Y' THEN 1 ELSE 0 END AS n, 1 AS d
@@ -150,25 +177,25 @@ _DIVERSITY = """
     FROM (
         SELECT date_trunc('month', contact.contact_time AT TIME ZONE :zone)::date AS month, {group} AS grouped,
             contact.product_id, count(*)::float AS c
-        FROM contact
+        FROM {went}
         LEFT JOIN customer ON customer.customer_key = contact.customer_key
         LEFT JOIN campaign ON campaign.campaign_id = contact.campaign_id
-        WHERE contact.state = 'HANDED_OVER' GROUP BY 1, 2, 3
+        GROUP BY 1, 2, 3
     ) AS counted
     GROUP BY 1, 2 ORDER BY 2, 1
 """
 
 _TIME_SPACE = text(
-    """
+    f"""
     SELECT * FROM (
         SELECT extract(isodow FROM contact.contact_time AT TIME ZONE :zone)::int AS weekday,
             extract(hour FROM contact.contact_time AT TIME ZONE :zone)::int AS hour, contact.org_id, contact.channel,
             count(*) AS sent, count(*) FILTER (WHERE outcome.result = 'RESPONDED') AS responded,
             count(attribution.contact_id) AS opened
-        FROM contact
+        FROM {_WENT}
         LEFT JOIN outcome USING (contact_id)
         LEFT JOIN attribution USING (contact_id)
-        WHERE contact.state = 'HANDED_OVER' AND (:campaign_id = '' OR contact.campaign_id = :campaign_id)
+        WHERE :campaign_id = '' OR contact.campaign_id = :campaign_id
         GROUP BY 1, 2, 3, 4
     ) AS line ORDER BY weekday, hour, org_id, channel OFFSET :after LIMIT :size
     """
@@ -204,10 +231,22 @@ _COMPLAINTS = text(
         told.open_time, told.satisfied
     FROM told
     LEFT JOIN customer USING (customer_key)
-    LEFT JOIN contact AS given ON given.contact_id = told.contact_id AND given.customer_key = told.customer_key
     LEFT JOIN LATERAL (
-        SELECT contact.contact_id FROM contact
-        WHERE contact.customer_key = told.customer_key AND contact.state = 'HANDED_OVER' AND told.kind = 'marketing'
+        SELECT contact_id FROM contact
+        WHERE contact.contact_id = told.contact_id AND contact.customer_key = told.customer_key
+        UNION ALL
+        SELECT grant_id FROM decision
+        WHERE grant_id = told.contact_id AND decision.customer_key = told.customer_key AND state = 'CONFIRMED'
+    ) AS given ON true
+    LEFT JOIN LATERAL (
+        SELECT contact.contact_id FROM (
+            SELECT contact_id, contact_time FROM contact
+            WHERE contact.customer_key = told.customer_key AND state = 'HANDED_OVER'
+            UNION ALL
+            SELECT grant_id, decide_time FROM decision
+            WHERE decision.customer_key = told.customer_key AND state = 'CONFIRMED'
+        ) AS contact
+        WHERE told.kind = 'marketing'
             AND contact.contact_time <= told.open_time AND contact.contact_time > told.open_time - interval '7 days'
         ORDER BY contact.contact_time DESC, contact.contact_id LIMIT 1
     ) AS last ON true
@@ -228,7 +267,7 @@ class Reports:
         """Effect lines by campaign and group, those after them; `split` is "", channel, level or org."""
         params: dict[str, Any] = {"campaign_id": campaign_id, "attribution": ATTRIBUTION, "size": size}
         params |= {"after_campaign": after[0] if after else "", "after_group": after[1] if after else ""}
-        rows = await read.rows(text(_LINES.format(group=_GROUPS[split])), params)
+        rows = await read.rows(text(_LINES.format(group=_GROUPS[split], online=_ONLINE)), params)
         return [Line(**row._asdict()) for row in rows]
 
     async def quartiles(self, read: Read, campaign_id: str) -> list[Quartiles]:
@@ -239,7 +278,7 @@ class Reports:
     async def counts(self, read: Read, name: str, split: str, zone: str) -> list[Count]:
         """A KPI's counts by group and month of business time; `split` is "", level or type."""
         if name == "offer_diversity":
-            stmt = _DIVERSITY.format(group=_SPLITS[split])
+            stmt = _DIVERSITY.format(group=_SPLITS[split], went=_WENT)
         else:
             stmt = _MONTHS.format(group=_SPLITS[split], facts=_FACTS[name])
         rows = await read.rows(text(stmt), {"zone": zone})
@@ -279,10 +318,12 @@ class Reports:
         stmt = text(
             """
             SELECT complaint.complaint_id, complaint.customer_key, complaint.kind, complaint.contact_id,
-                complaint.link, coalesce(contact.campaign_id, '') AS campaign_id, complaint.open_time,
-                complaint.satisfied
+                complaint.link, coalesce(contact.campaign_id, made.campaign_id, '') AS campaign_id,
+                complaint.open_time, complaint.satisfied
             FROM complaint LEFT JOIN contact ON contact.contact_id = complaint.contact_id
-            WHERE (:campaign_id = '' OR contact.campaign_id = :campaign_id) AND (NOT :linked OR complaint.link <> '')
+            LEFT JOIN decision AS made ON made.grant_id = complaint.contact_id
+            WHERE (:campaign_id = '' OR coalesce(contact.campaign_id, made.campaign_id) = :campaign_id)
+                AND (NOT :linked OR complaint.link <> '')
                 AND (CAST(:time AS timestamptz) IS NULL OR (complaint.open_time, complaint.complaint_id) < (:time, :id))
             ORDER BY complaint.open_time DESC, complaint.complaint_id DESC LIMIT :size
             """

@@ -32,6 +32,48 @@ class EffectReport(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class Online(_message.Message):
+        """Online is what came of grants that were confirmed. Nobody is held out beside them, so they have no control: they stand apart from the
+        comparison, and their openings are no income beyond it.
+        """
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SENT_FIELD_NUMBER: _builtins.int
+        RESPONSE_FIELD_NUMBER: _builtins.int
+        OPENING_FIELD_NUMBER: _builtins.int
+        COST_FEN_FIELD_NUMBER: _builtins.int
+        WORTH_FEN_FIELD_NUMBER: _builtins.int
+        sent: _builtins.int
+        """sent counts the trials that were contacted online."""
+        cost_fen: _builtins.int
+        """cost_fen is what the contacts cost, in fen."""
+        worth_fen: _builtins.int
+        """worth_fen is the worth of all the openings, with those that would have come by themselves, in fen."""
+        @_builtins.property
+        def response(self) -> _outcome_pb2.Rate:
+            """response is responded / sent."""
+
+        @_builtins.property
+        def opening(self) -> _outcome_pb2.Rate:
+            """opening is opened / sent, by business events within 30 days."""
+
+        def __init__(
+            self,
+            *,
+            sent: _builtins.int = ...,
+            response: _outcome_pb2.Rate | None = ...,
+            opening: _outcome_pb2.Rate | None = ...,
+            cost_fen: _builtins.int = ...,
+            worth_fen: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["opening", b"opening", "response", b"response"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_fen", b"cost_fen", "opening", b"opening", "response", b"response", "sent", b"sent", "worth_fen", b"worth_fen"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
@@ -52,6 +94,7 @@ class EffectReport(_message.Message):
     CONTROL_PER_SUCCESS_FIELD_NUMBER: _builtins.int
     COMPLAINTS_FIELD_NUMBER: _builtins.int
     COMPLAINTS_PER_10000_FIELD_NUMBER: _builtins.int
+    ONLINE_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     """campaign_id names the campaign (营销事件ID)."""
     name: _builtins.str
@@ -104,6 +147,10 @@ class EffectReport(_message.Message):
     def to_control(self) -> _experiment_pb2.SuccessRatio:
         """to_control is opening / control_opening with its interval."""
 
+    @_builtins.property
+    def online(self) -> Global___EffectReport.Online:
+        """online is what came of decisions online; not set when none was confirmed. Complaints of them are among `complaints`."""
+
     def __init__(
         self,
         *,
@@ -127,10 +174,11 @@ class EffectReport(_message.Message):
         control_per_success: _builtins.float = ...,
         complaints: _builtins.int = ...,
         complaints_per_10000: _builtins.float = ...,
+        online: Global___EffectReport.Online | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["control_opening", b"control_opening", "first_time", b"first_time", "last_time", b"last_time", "opening", b"opening", "response", b"response", "to_control", b"to_control"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["control_opening", b"control_opening", "first_time", b"first_time", "last_time", b"last_time", "online", b"online", "opening", b"opening", "response", b"response", "to_control", b"to_control"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "complaints", b"complaints", "complaints_per_10000", b"complaints_per_10000", "contacts_per_success", b"contacts_per_success", "control_opening", b"control_opening", "control_per_success", b"control_per_success", "cost_fen", b"cost_fen", "first_time", b"first_time", "group", b"group", "income_fen", b"income_fen", "last_time", b"last_time", "name", b"name", "opening", b"opening", "other_cost_fen", b"other_cost_fen", "reached", b"reached", "response", b"response", "roi", b"roi", "sent", b"sent", "to_control", b"to_control", "won", b"won"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "complaints", b"complaints", "complaints_per_10000", b"complaints_per_10000", "contacts_per_success", b"contacts_per_success", "control_opening", b"control_opening", "control_per_success", b"control_per_success", "cost_fen", b"cost_fen", "first_time", b"first_time", "group", b"group", "income_fen", b"income_fen", "last_time", b"last_time", "name", b"name", "online", b"online", "opening", b"opening", "other_cost_fen", b"other_cost_fen", "reached", b"reached", "response", b"response", "roi", b"roi", "sent", b"sent", "to_control", b"to_control", "won", b"won"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

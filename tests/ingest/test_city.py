@@ -11,8 +11,8 @@ from services.kit.errors import Refusal
 from tests.ingest.house import House
 from tests.ingest.made import FEEDS
 
-CITY_HAS_NONE = {"feedback", "surveys", "place_fields"}
-"""Feedback answers a hand-over; nobody was asked; nobody is responsible for places."""
+CITY_HAS_NONE = {"feedback", "surveys", "place_fields", "classed_lines"}
+"""Feedback answers a hand-over; nobody was asked; nobody is responsible for places; one line is called, our own."""
 
 
 async def test_every_feed_of_the_city_loads_and_rejects_what_was_planted(house: House) -> None:
@@ -40,6 +40,22 @@ async def test_the_other_end_of_a_call_is_a_pseudonym_that_is_the_same_for_the_s
     assert len(set(peers)) == 3
     assert all(peer > 10**12 for peer in peers)
     assert calls["cell_id"].to_list() == [None] * 4
+
+
+async def test_a_classed_line_has_the_pseudonym_by_which_calls_name_it(house: House) -> None:
+    """R001-095, R001-144: so calls to banks or takeaways can be counted by whoever reads both feeds."""
+    lines = ["95588|finance|工商银行", "4008517517|food|麦乐送", "10086|service|", "95511|bank|", "95588|health|"]
+    await house.deliver("CLASSLINE_20260901_001.TXT", "\n".join(lines[:3]))
+    rows = [f"13800000001|2026090110000{at}|1|{end}|60|1|||0" for at, end in enumerate(("95588", "+95588", "10086"))]
+    await house.deliver("CALL_20260901_001.TXT", "\n".join(rows))
+    classes = await house.snapshot("classed_lines")
+    calls = await house.snapshot("call_details")
+    met = calls.join(classes, on="peer", how="left", maintain_order="left")
+    assert met["peer_class"].to_list() == ["finance", None, "service"]
+    assert not {"95588", "4008517517"} & set(map(str, classes["peer"].to_list()))
+    await house.deliver("CLASSLINE_20261001_001.TXT", "\n".join(lines))
+    rejected = await house.rows("SELECT line, reason FROM reject ORDER BY line")
+    assert rejected == [(4, "CODE_UNKNOWN"), (5, "DUPLICATE")]
 
 
 async def test_a_customer_is_told_where_he_is_the_other_end_of_a_call(house: House) -> None:

@@ -64,12 +64,19 @@ def content_of(told: Sequence[Told]) -> list[list[Any]]:
 
 def _parts(rows: pl.DataFrame, same: Same) -> list[Part]:
     """The keys in their own order, so that the index grows where it was touched last; events in that of the rows."""
+    same = {**same, **_shared(rows)}
     by_key = [name for name in ("source_event_id", "source") if name in rows.columns]
     keys = rows.select(name for name in _KEY_COLUMNS if name in rows.columns).sort(by_key)
     return [
         Part("event_key", _KEY_COLUMNS, copy_format(keys, same, _KEY_COLUMNS)),
         Part("event", _LOG_COLUMNS, copy_format(rows, same, _LOG_COLUMNS)),
     ]
+
+
+def _shared(rows: pl.DataFrame) -> dict[str, str]:
+    """Texts that all rows have, which is nearly always so of a source and often of a type: they cost nothing then."""
+    texts = (rows[name] for name in ("source", "type", "org_id") if name in rows.columns)
+    return {each.name: each[0] for each in texts if (each == each[0]).all()}
 
 
 _KEY_COLUMNS = ["source", "source_event_id", "digest", "arrival_no", "line"]

@@ -151,6 +151,11 @@ class Campaign:
         return frozenset(self.brief.moments) if self.brief else frozenset()
 
     @property
+    def limited(self) -> bool:
+        """Whether it reaches a part of the customers: an audience, or those of the organisation that runs it."""
+        return bool(self.audience or self.org_id)
+
+    @property
     def etag(self) -> str:
         """Changes with every change."""
         return hashlib.sha256(f"{self.campaign_id}|{self.revision}".encode()).hexdigest()[:16]
@@ -160,12 +165,12 @@ class Campaign:
         return self.state in (PILOT, ACTIVE) and self.start_date <= day <= self.end_date
 
     def reaches(self, customers: Ints, members: Mapping[str, Members]) -> Flags:
-        """Which customers [N] it may contact as it stands: its audience, in its pilot the share that the hash selects.
+        """Which customers [N] it may contact as it stands: its members, in its pilot the share that the hash selects.
 
-        `members` are campaign id → audience; one that was not loaded reaches nobody.
+        `members` are campaign id → whom a limited one reaches; one that was not loaded reaches nobody.
         """
         reached = np.ones(len(customers), np.bool_)
-        if self.audience:
+        if self.limited:
             reached = members.get(self.campaign_id, NOBODY).has(customers)
         if self.state == PILOT and self.pilot is not None:
             reached = reached & held_out(f"pilot {self.name}", customers, self.pilot.share_bps)

@@ -231,6 +231,17 @@ class Customers:
         rows = await read.rows(stmt, {"keys": list(customer_keys)})
         return {row.customer_key: row.org_id for row in rows}
 
+    async def of_organisation(self, read: Read, org_id: str) -> Ints:
+        """The customers of an organisation and of all below it, as admin's directory tells, by key."""
+        stmt = text(
+            "WITH RECURSIVE below AS (SELECT CAST(:org_id AS text) AS org_id UNION SELECT directory.key "
+            "FROM directory JOIN below ON directory.body ->> 'parent' = below.org_id "
+            "WHERE directory.kind = 'organisation') "
+            "SELECT customer_key FROM customer JOIN below USING (org_id) WHERE merged_into IS NULL "
+            "ORDER BY customer_key"
+        )
+        return np.array([row.customer_key for row in await read.rows(stmt, {"org_id": org_id})], np.int64)
+
     async def said(self, read: Read, customer_keys: Collection[int]) -> dict[int, tuple[set[Way], set[Way]]]:
         """Customer → the (channel, purpose) pairs that he consented to, and those that he refused, as in force."""
         stmt = text(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
+import numpy as np
 import structlog
 
 from services.contact.domain.benefit import Message
@@ -31,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Audiences:
-    """Holds who belongs to the audiences of campaigns."""
+    """Holds whom campaigns reach that do not reach everybody."""
 
     def __init__(self, db: Database, store: Store, told: Members) -> None:
         self._db = db
@@ -43,7 +44,7 @@ class Audiences:
         await self._store.audiences.outdate(tx)
 
     async def renew(self) -> int:
-        """Load the audiences of campaigns that may soon bid and have none, or a stale one; gives how many.
+        """Load the members of campaigns that may soon bid and have none, or stale ones; gives how many.
 
         What cannot be loaded now stays as it was, and is tried again.
         """
@@ -57,26 +58,36 @@ class Audiences:
             return 0
 
     async def ready(self, campaigns: Sequence[Campaign]) -> None:
-        """Have the audience of each of these campaigns as of portrait's latest run. Raises inputs_incomplete."""
+        """Have the members of each of these campaigns as of portrait's latest run. Raises inputs_incomplete."""
         try:
             await self._load(campaigns)
         except OSError as error:
             raise inputs_incomplete(f"audience: {error}") from error
 
     async def _load(self, campaigns: Sequence[Campaign]) -> int:
-        wanted = [one for one in campaigns if one.audience]
+        wanted = [one for one in campaigns if one.limited]
         async with self._db.read() as read:
             known = await self._store.audiences.loaded(read, [one.campaign_id for one in wanted])
         loaded = 0
         for one in wanted:
             has = known.get(one.campaign_id)
             if has is None or has.stale or has.expression != one.audience:
-                found = members(await self._told(one.audience))
+                found = members(await self._whom(one))
                 async with self._db.begin() as tx:
                     await self._store.audiences.put(tx, one.campaign_id, one.org_id, one.audience, found)
                     await tx.commit()
                 loaded += 1
         return loaded
+
+    async def _whom(self, campaign: Campaign) -> Ints:
+        """Its audience; of a campaign that an organisation runs, those who are customers of it or of one below it."""
+        told = await self._told(campaign.audience) if campaign.audience else None
+        if not campaign.org_id:
+            assert told is not None, "whoever is not limited has no members"
+            return told
+        async with self._db.read() as read:
+            own = await self._store.customers.of_organisation(read, campaign.org_id)
+        return own if told is None else np.intersect1d(told, own)
 
 
 class Moments:

@@ -79,7 +79,7 @@ class Rulebook:
             campaigns = await self._store.campaigns.active(read)
             priced = await self._store.prices.latest(read, on)
             matrix = await self._store.matrices.get(read, "")
-            await self._load_members(read, [one.campaign_id for one in campaigns if one.audience])
+            await self._load_members(read, [one.campaign_id for one in campaigns if one.limited])
             names = quotas_of(policy, campaigns, on) if policy else {}
             used = await self._store.decisions.quotas(read, list(names.values())) if priced else {}
         if policy is None:

@@ -23,8 +23,11 @@ class Cells:
 
 def cells(ids: Ints, scores: Singles) -> Cells:
     """The eligible cells of the graph's answer: `ids` and `scores` of shape (n, k), best first, UNFIT at the end."""
-    row, place = np.nonzero(scores > UNFIT)
-    return Cells(row, ids[row, place], (place + 1).astype(np.int16), scores[row, place])
+    rows, width = scores.shape
+    many = (scores > UNFIT).sum(axis=1)
+    kept = np.arange(width) < many[:, None]
+    rank = np.broadcast_to(np.arange(1, width + 1, dtype=np.int16), (rows, width))[kept]
+    return Cells(np.arange(rows).repeat(many), ids[kept], rank, scores[kept])
 
 
 @dataclass(frozen=True)

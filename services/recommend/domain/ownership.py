@@ -10,6 +10,8 @@ from services.recommend.domain.product import Catalogue, Flags, Ints
 
 Texts = npt.NDArray[np.object_]
 
+_MOST_KEY = 2**62
+
 
 @dataclass(frozen=True)
 class Orders:
@@ -119,6 +121,14 @@ def renamed(customer: Ints, gone: Mapping[int, int]) -> Ints:
     return np.where(old[place] == customer, new[place], customer)
 
 
+def before(orders: Orders, time: int) -> Orders:
+    """The orders before a time, in milliseconds since 1970."""
+    kept = orders.time < time
+    return Orders(
+        orders.customer_key[kept], orders.product_id[kept], orders.order_id[kept], orders.time[kept], orders.opens[kept]
+    )
+
+
 def mapped(orders: Orders, gone: Mapping[int, int]) -> Orders:
     """Orders of merged keys as those of the key that stays; without the orders of who was erased (into 0)."""
     if not gone:
@@ -152,17 +162,38 @@ def settled(
     Products beyond the catalogue (column -1) are left out.
     """
     known = np.flatnonzero(column >= 0)
-    rank = known[np.lexsort((~opens[known], time[known], column[known], customer[known]))]
-    one, two = rank[:-1], rank[1:]
-    alike = (customer[one] == customer[two]) & (column[one] == column[two])
-    tied = alike & (time[one] == time[two])
-    if tied.any():
-        places = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
-        rows = rank[places]
-        texts = order_id(rows).astype(str)
-        rank[places] = rows[np.lexsort((~opens[rows], texts, time[rows], column[rows], customer[rows]))]
+    who = customer[known]
+    if len(who) and int(who.max()) > _MOST_KEY // products:  # no room for the product beside such a key
+        who = np.unique(who, return_inverse=True)[1]
+    cell = who * products + column[known]
+    order = np.argsort(cell, kind="stable")  # in one pass where the files came by customer
+    rank, cell = known[order], cell[order]
+    alike = cell[:-1] == cell[1:]
+    if alike.any():
+        places = np.flatnonzero(np.append(alike, False) | np.append(False, alike))
+        rank[places] = _by_time(rank[places], customer, column, time, opens, order_id)
     kept = rank[np.append(~alike, True)] if len(rank) else rank
     return State(customer[kept], column[kept].astype(np.int64), opens[kept], time[kept], products)
+
+
+def _by_time(
+    rows: Ints,
+    customer: Ints,
+    column: "npt.NDArray[np.int32]",
+    time: Ints,
+    opens: Flags,
+    order_id: Callable[[Ints], Texts],
+) -> Ints:
+    """The rows by customer, product, time, order and what was done last; `order_id` is asked where times tie."""
+    rows = rows[np.lexsort((~opens[rows], time[rows], column[rows], customer[rows]))]
+    one, two = rows[:-1], rows[1:]
+    tied = (customer[one] == customer[two]) & (column[one] == column[two]) & (time[one] == time[two])
+    if tied.any():
+        places = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+        mine = rows[places]
+        texts = order_id(mine).astype(str)
+        rows[places] = mine[np.lexsort((~opens[mine], texts, time[mine], column[mine], customer[mine]))]
+    return rows
 
 
 def fold(orders: Orders, customers: Ints, catalogue: Catalogue) -> Folded:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,6 @@ _ID_BYTES = 128
 _ATTRIBUTES_MOST = 64
 _ATTRIBUTES_BYTES = 32 * 1024
 _ESCAPED = r'["\\\x00-\x1f\x7f]'  # what JSON may write in another way
-_md5 = functools.partial(hashlib.md5, usedforsecurity=False)
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _NUMBER_PROBLEM = "holds what looks like a telephone number; name the customer by customer_key"
 
@@ -53,33 +52,27 @@ class Told:
     customer_key: int
     occur_time: datetime
     attributes: Mapping[str, Any]
+    attributes_json: str = field(init=False, repr=False, compare=False)
+    """The attributes as Postgres takes them."""
+    moment: int = field(init=False, repr=False, compare=False)
+    """The time in microseconds since 1970."""
+    digest: bytes | None = field(init=False, repr=False, compare=False)
+    """What event_digest() in Postgres gives of it; None when that cannot be said from here."""
 
-    @functools.cached_property
-    def attributes_json(self) -> str:
-        """The attributes as Postgres takes them."""
-        return self._written[0]
-
-    @functools.cached_property
-    def moment(self) -> int:
-        """The time in microseconds since 1970."""
-        return (self.occur_time - _EPOCH) // _MICROSECOND
-
-    @functools.cached_property
-    def digest(self) -> bytes | None:
-        """What event_digest() in Postgres gives of it; None when that cannot be said from here."""
-        attributes, is_canonical = self._written
-        if not is_canonical or self.moment < 0:
-            return None
-        epoch = f"{self.moment // 1_000_000}.{self.moment % 1_000_000:06}"
-        return _md5(f"{self.type}|{self.customer_key}|{epoch}|{attributes}".encode()).digest()
-
-    @functools.cached_property
-    def _written(self) -> tuple[str, bool]:
-        """The attributes as JSON, and whether they are as Postgres writes them."""
+    def __post_init__(self) -> None:
+        """All at once: a property that remembers takes a lock, and there are twenty thousand events a second."""
+        moment = (self.occur_time - _EPOCH) // _MICROSECOND
+        digest = None
         try:
-            return canonical.text_of(self.attributes), True
+            said = canonical.text_of(self.attributes)
         except canonical.NotCanonical:
-            return canonical.encode(self.attributes), False
+            said = canonical.encode(self.attributes)
+        else:
+            if moment >= 0:
+                epoch = f"{moment // 1_000_000}.{moment % 1_000_000:06}"
+                whole = f"{self.type}|{self.customer_key}|{epoch}|{said}"
+                digest = hashlib.md5(whole.encode("utf-8", "replace")).digest()  # noqa: S324 - no secret
+        self.__dict__.update(attributes_json=said, moment=moment, digest=digest)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ _MOBILE = (
     rf"(?:(?:[0０]{{2}})?[8８][6６]{_GAP}?)?[1１](?:[3-9３-９]{_DIGIT}(?:{_GAP}?{_DIGIT}{{4}}){{2}}"
     rf"|{_GAP}[3-9３-９](?:{_GAP}{_DIGIT}){{9}})"
 )
+_ID = re.compile(_IDS)
 _ALONE = re.compile(rf"(?<!{_DIGIT}){_MOBILE}(?!{_DIGIT})")
 _ANYWHERE = re.compile(r"1[3-9][0-9]{9}")
 _BORDERED = rf"(^|[^0-9０-９]){_MOBILE}($|[^0-9０-９])"  # for Polars, whose expressions cannot look around
@@ -42,7 +43,7 @@ def shown(number: str) -> str:
 
 def holds_number(text: str) -> bool:
     """Whether a mobile number stands in a text, not within a longer run of digits nor in a hexadecimal id."""
-    return bool(_ALONE.search(re.sub(_IDS, "x", text)))
+    return len(text) >= len(MASK) and bool(_ALONE.search(_ID.sub("x", text)))
 
 
 def may_hold_number(text: str) -> bool:

@@ -30,7 +30,7 @@ from services.recommend.domain.product import Catalogue, Product
 from services.recommend.lake import Features, Lake, model_path, profiles, workbench
 from services.recommend.training import program
 
-CUSTOMERS, PRODUCTS, FEATURES, TAUGHT, ROUNDS, SEED = 20_000, 20, 60, 6_000, 5, 7
+CUSTOMERS, PRODUCTS, FEATURES, TAUGHT, ROUNDS, SEED = 20_000, 20, 60, 3_000, 5, 7
 PATH = "/lifecircle.recommend.v1.RecommendService/Recommend"
 _LOADED_SECONDS = 30.0
 
@@ -41,7 +41,7 @@ def publish(lake: Lake, folder: Path) -> tuple[dict[str, Any], Any, dict[str, An
     names = tuple(f"feature_{number:02d}" for number in range(FEATURES))
     shape = {"features": FEATURES, "products": PRODUCTS}
     profile, owned = matrix.people(np.random.default_rng([SEED, 1]), TAUGHT, **shape)
-    workbench.write_input(folder, workbench.Task(names, profile, owned, catalogue, SEED, 60, 2, TAUGHT))
+    workbench.write_input(folder, workbench.Task(names, profile, owned, catalogue, SEED, 30, 2, TAUGHT))
     program.main(folder)
     report = workbench.read_report(folder)
     assert report is not None

@@ -22,3 +22,10 @@ def keep(name: str, figures: Mapping[str, Any]) -> Path:
     record = {"name": name, "time": now.isoformat(timespec="seconds"), "machine": machine, "figures": dict(figures)}
     target.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return target
+
+
+def today(name: str) -> dict[str, Any]:
+    """The figures that were kept today under `name`; empty where there are none."""
+    path = RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{name}.json"
+    told: dict[str, Any] = json.loads(path.read_text())["figures"] if path.exists() else {}
+    return told

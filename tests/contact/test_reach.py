@@ -102,10 +102,14 @@ async def test_a_citys_campaign_reaches_its_own_customers_alone_and_a_provinces_
         return np.arange(15, 26)
 
     city = dataclasses.replace(campaign("city", offer("P01")), org_id="C1")
-    narrow = dataclasses.replace(campaign("narrow", offer("P01"), brief=brief(audience="HU04")), org_id="C2")
+    narrow = dataclasses.replace(campaign("narrow", offer("P03"), brief=brief(audience="HU04")), org_id="C2")
     province = dataclasses.replace(campaign("province", offer("P02")), org_id="P")
-    company = campaign("company", offer("P02"))
+    company = campaign("company", offer("P04"))
     running = [city, narrow, province, company]
+    async with db.begin() as tx:
+        for one in running:
+            await STORE.campaigns.add(tx, dataclasses.replace(one, create_time=NOW))
+        await tx.commit()
     await Audiences(db, STORE, hu04).ready(running)
     async with db.read() as read:
         known = await STORE.audiences.members(read, [one.campaign_id for one in running])
@@ -114,7 +118,7 @@ async def test_a_citys_campaign_reaches_its_own_customers_alone_and_a_provinces_
     whole = list(KEYS)
     assert reached == {"city": whole[:20], "narrow": [*range(21, 26)], "province": whole, "company": whole}
     bid = auction.bids(SCORES, [city], policy(), dataclasses.replace(audience(KEYS), members=known), DAY)
-    assert set(bid.customers.tolist()) <= set(whole[:20])
+    assert set(np.repeat(bid.customers, np.diff(bid.problem.starts)).tolist()) == set(whole[:20])
 
 
 def test_a_campaign_that_waits_for_moments_is_in_no_plan() -> None:

@@ -11,7 +11,9 @@
 
 A worker that dies leaves a lease that runs out; the next one resumes the job (attempt + 1) with the last checkpoint. A
 Refusal fails the job with its reason; any other exception is tried again, ever later, up to MOST_ATTEMPTS. Attempts are
-counted since the last checkpoint that said something new: what gets on is not given up, however often workers die.
+counted since the last checkpoint that said something new: what gets on is not given up when workers die. It has an end
+all the same: a job that was claimed MOST_CLAIMS times, however it got on, is given up, and the later the claim the
+longer the wait before it.
 """
 
 import asyncio
@@ -36,9 +38,25 @@ from services.kit.logs import mask
 from services.kit.tables import job as table
 from services.kit.waiting import backoff, pause
 
-__all__ = ["MOST_ATTEMPTS", "Cancelled", "Job", "Lost", "Running", "State", "cancel", "create", "get", "page", "work"]
+__all__ = [
+    "MOST_ATTEMPTS",
+    "MOST_CLAIMS",
+    "Cancelled",
+    "Job",
+    "Lost",
+    "Running",
+    "State",
+    "cancel",
+    "create",
+    "get",
+    "page",
+    "work",
+]
 
 MOST_ATTEMPTS = 5
+
+MOST_CLAIMS = 100
+"""Claims of one job in all: what saves something new and fails each time would otherwise be tried for ever."""
 
 _log = structlog.get_logger(__name__)
 _ends = telemetry.counter("lifecircle.jobs.attempts", "{attempt}", "Attempts ended, by kind and outcome.")
@@ -199,6 +217,7 @@ class _Held:
         self.lease_seconds = lease_seconds
         self.retry_seconds = retry_seconds
         self.job = _job(row)
+        self.claims: int = row.epoch
         self.ours = and_(table.c.job_id == row.job_id, table.c.epoch == row.epoch, table.c.state == State.RUNNING.value)
 
     async def set(self, **values: Any) -> bool:
@@ -224,10 +243,13 @@ class _Held:
     async def try_again(self, incident: str) -> None:
         """Back to the queue for later; or, after the last attempt, the end."""
         message = f"attempt {self.job.attempt} of {MOST_ATTEMPTS} failed, incident {incident}"
-        if self.job.attempt >= MOST_ATTEMPTS:
+        if self.claims >= MOST_CLAIMS:
+            message = f"failed however often it got on: {self.claims} claims, incident {incident}"
+        if self.job.attempt >= MOST_ATTEMPTS or self.claims >= MOST_CLAIMS:
             await self.end(State.FAILED, "INTERNAL", message)
             return
-        later = lease.until(backoff(self.job.attempt, first=self.retry_seconds, most=60))
+        failures = max(self.job.attempt, self.claims // 10)
+        later = lease.until(backoff(failures, first=self.retry_seconds, most=60))
         await self.set(state=State.QUEUED.value, message=message, owner="", not_before=later)
 
 
@@ -323,8 +345,9 @@ async def _attempt(held: _Held, cancelled: bool, handler: Handler, stop: asyncio
     try:
         if cancelled:
             raise Cancelled
-        if job.attempt > MOST_ATTEMPTS:  # its workers died under it, each time
-            await held.end(State.FAILED, "INTERNAL", f"{MOST_ATTEMPTS} attempts ended without a word")
+        if job.attempt > MOST_ATTEMPTS or held.claims > MOST_CLAIMS:  # its workers died under it, each time
+            ended = f"{MOST_ATTEMPTS} attempts" if job.attempt > MOST_ATTEMPTS else f"{MOST_CLAIMS} claims"
+            await held.end(State.FAILED, "INTERNAL", f"{ended} ended without a word")
             return "exhausted"
         working = _called(handler, Running(held))
         if not await lease.hold(working, renew=held.renew, seconds=held.lease_seconds, stop=stop):

@@ -108,6 +108,34 @@ async def test_what_an_attempt_saved_the_next_one_finds_and_what_gets_on_is_not_
     assert (job.attempt, job.checkpoint) == (1, {"position": "the end"})
 
 
+async def test_a_job_that_always_gets_on_and_always_fails_is_given_up_at_last(db: Database) -> None:
+    async def stumble(running: Running) -> None:
+        await running.save({"position": running.job.checkpoint.get("position", 0) + 1})
+        raise ZeroDivisionError
+
+    await create(db)
+    async with db.begin() as tx:
+        await tx.execute(text("UPDATE job SET epoch = :claims"), {"claims": jobs.MOST_CLAIMS - 7})
+        await tx.commit()
+    async with working(db, {"train": stumble}):
+        job = await ended(db)
+    assert (job.state, job.error, job.attempt) == (State.FAILED, "INTERNAL", 1)
+    assert job.checkpoint == {"position": 7}
+    assert f"{jobs.MOST_CLAIMS} claims" in job.message
+
+
+async def test_a_job_whose_workers_die_after_each_checkpoint_is_given_up_at_last(db: Database) -> None:
+    await create(db)
+    async with db.begin() as tx:
+        dead = "UPDATE job SET state = 'RUNNING', attempt = 1, epoch = :claims, lease_until = now() - interval '1 s'"
+        await tx.execute(text(dead), {"claims": jobs.MOST_CLAIMS})
+        await tx.commit()
+    async with working(db, {"train": lambda running: succeed(running, db)}):
+        job = await ended(db)
+    assert (job.state, job.message) == (State.FAILED, f"{jobs.MOST_CLAIMS} claims ended without a word")
+    assert await effects(db) == []
+
+
 async def test_a_handler_that_does_not_say_how_it_ended_has_failed(db: Database) -> None:
     async def forget(running: Running) -> None:
         await running.progress(1, 1)
@@ -235,13 +263,13 @@ async def test_who_lost_the_lease_can_write_nothing_more_for_the_job(db: Databas
 
 async def test_a_long_job_keeps_its_lease(db: Database) -> None:
     async def long(running: Running) -> None:
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(1.5)
         await succeed(running, db)
 
     await create(db)
     async with (
-        working(db, {"train": long}, owner="one", lease=0.3),
-        working(db, {"train": long}, owner="two", lease=0.3),
+        working(db, {"train": long}, owner="one", lease=1),
+        working(db, {"train": long}, owner="two", lease=1),
     ):
         job = await ended(db)
     assert (job.attempt, await effects(db)) == (1, ["done"])
@@ -249,12 +277,16 @@ async def test_a_long_job_keeps_its_lease(db: Database) -> None:
 
 async def test_as_many_jobs_as_allowed_run_together_and_no_more(db: Database) -> None:
     now = most = 0
+    together = asyncio.Event()
 
     async def count(running: Running) -> None:
         nonlocal now, most
         now += 1
         most = max(most, now)
-        await asyncio.sleep(0.05)
+        if now == 3:
+            together.set()
+        async with asyncio.timeout(30):
+            await together.wait()
         now -= 1
         await succeed(running, db)
 

@@ -71,7 +71,7 @@ async def working(
         await task
 
 
-async def ended(db: Database, job_id: str = "j1", seconds: float = 10) -> Job:
+async def ended(db: Database, job_id: str = "j1", seconds: float = 40) -> Job:
     async with asyncio.timeout(seconds):
         while (job := await get(db, job_id)).state not in ENDED:
             await asyncio.sleep(0.01)

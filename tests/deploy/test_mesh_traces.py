@@ -1,4 +1,4 @@
-"""R001-127: the hop through Envoy is seen: it continues the caller's trace and tells a collector by OTLP."""
+"""R001-133: the hop through Envoy is seen: it continues the caller's trace and tells a collector by OTLP."""
 
 from __future__ import annotations
 

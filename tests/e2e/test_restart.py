@@ -1,4 +1,4 @@
-"""Every service is killed once in mid job and restarted; what the platform holds in the end is the same."""
+"""R001-130: every service is killed once in mid job and restarted; what the platform holds in the end is the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R000-005: every RPC of every service, called with every kind of bad credential, refuses with the right code."""
+"""R000-005, R001-129: every RPC of every service, called with every kind of bad credential, refuses with its code."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def test_every_method_refuses_every_bad_credential(run: Run, service: str,
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_viewer_writes_nowhere(run: Run, service: str) -> None:
-    """A low role: every RPC that a viewer's role does not name is refused to him, before his request is looked at."""
+    """R000-002, rights of R003-042: every RPC that a viewer's role does not name is refused to him, unread."""
     rights = rights_of(service)
     shown = f"Bearer {run.keys.mint('victor', ['viewer'])}"
     async with grpc.aio.insecure_channel(run.front_door) as channel:

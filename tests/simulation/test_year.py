@@ -43,7 +43,8 @@ PUBLISHED = {
 
 
 def month(number: int) -> date:
-    return date(2025 + (8 + number) // 12, (8 + number) % 12 + 1, 1)
+    """From September 2026, when the journey's campaigns begin to bid; they bid until December 2027."""
+    return date(2026 + (8 + number) // 12, (8 + number) % 12 + 1, 1)
 
 
 def city(folder: Path, number: int) -> Path:

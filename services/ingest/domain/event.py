@@ -169,7 +169,7 @@ def from_rows(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
         type=kind,
         customer_key=customer.fill_null(0),
         occur_time=pl.col(mapping.time),
-        attributes=_json(shown),
+        attributes=_json(rows.select(shown[name].alias(name) for name in canonical.in_order(shown))),
         line="line",
     )
 
@@ -196,12 +196,27 @@ def digests(rows: pl.DataFrame) -> pl.Series:
     return pl.Series("digest", hashed, dtype=pl.Binary)
 
 
-def _json(shown: Mapping[str, pl.Expr]) -> pl.Expr:
-    """An object without its nulls; keys in the order of jsonb: the shorter first, then by their bytes."""
-    names = canonical.in_order(shown)
-    texts = {name: shown[name].map_batches(_json_texts, return_dtype=pl.String, is_elementwise=True) for name in names}
-    entries = [pl.concat_str(pl.lit(f"{json.dumps(name, ensure_ascii=False)}: "), texts[name]) for name in names]
-    return pl.concat_str(pl.lit("{"), pl.concat_str(entries, separator=", ", ignore_nulls=True), pl.lit("}"))
+def _json(shown: pl.DataFrame) -> pl.Series:
+    """An object of each row without its nulls; columns stand in the order of jsonb.
+
+    Rows of which nothing is missing, and no text needs another form in JSON, are put together in one go.
+    """
+    heads = {name: f"{json.dumps(name, ensure_ascii=False)}: " for name in shown.columns}
+    if all(_is_plain(column) for column in shown):
+        parts: list[pl.Expr] = []
+        before = "{"
+        for name, head in heads.items():
+            parts += [pl.lit(f'{before}{head}"'), pl.col(name)]
+            before = '", '
+        return shown.select(pl.concat_str(*parts, pl.lit('"}'))).to_series()
+    entries = [pl.concat_str(pl.lit(head), _json_texts(shown[name])) for name, head in heads.items()]
+    inside = pl.concat_str(entries, separator=", ", ignore_nulls=True)
+    return shown.select(pl.concat_str(pl.lit("{"), inside, pl.lit("}"))).to_series()
+
+
+def _is_plain(column: pl.Series) -> bool:
+    """Whether texts stand in JSON as they are, between quotes."""
+    return column.dtype == pl.String and not column.null_count() and not column.str.contains(_ESCAPED).any()
 
 
 def _json_texts(values: pl.Series) -> pl.Series:

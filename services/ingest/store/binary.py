@@ -8,13 +8,15 @@ Format: https://www.postgresql.org/docs/current/sql-copy.html (Binary Format).
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+
+Pieces: TypeAlias = Sequence[bytes | memoryview]
 
 _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TAIL = b"\xff\xff"
@@ -26,8 +28,8 @@ _UUID_BYTES = 16
 _PIECE_BYTES = 1 << 20
 
 
-def copy_format(rows: pl.DataFrame, same: Mapping[str, str | int | datetime], columns: Sequence[str]) -> bytes:
-    """Rows for COPY … (FORMAT binary) in the order of `columns`.
+def copy_format(rows: pl.DataFrame, same: Mapping[str, str | int | datetime], columns: Sequence[str]) -> Pieces:
+    """Rows for COPY … (FORMAT binary) in the order of `columns`: the bytes for sent().
 
     A column is in `rows`, or in `same` when it is one value for all. String is sent as text, integers as bigint,
     Datetime in ms or us as timestamptz, Binary of 16 bytes as uuid. Nothing is null.
@@ -49,13 +51,14 @@ def copy_format(rows: pl.DataFrame, same: Mapping[str, str | int | datetime], co
     if fixed:
         pieces.append(_records(fixed, rows.height))
     joined = pc.binary_join_element_wise(*pieces, pa.scalar(b"", _BYTES))
-    return b"".join((_HEAD, _content(joined), _TAIL))
+    return [_HEAD, _content(joined), _TAIL]
 
 
-async def sent(data: bytes) -> AsyncIterator[bytes]:
-    """The bytes in pieces, so that a connection need not hold them twice."""
-    for at in range(0, len(data), _PIECE_BYTES):
-        yield data[at : at + _PIECE_BYTES]
+async def sent(data: Pieces) -> AsyncIterator[bytes]:
+    """The bytes in messages of at most a MiB; nowhere do they lie as a whole once more."""
+    for piece in data:
+        for at in range(0, len(piece), _PIECE_BYTES):
+            yield bytes(piece[at : at + _PIECE_BYTES])
 
 
 def _number(value: int, kind: str) -> npt.NDArray[Any]:

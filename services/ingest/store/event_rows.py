@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from services.ingest.domain.event import Told
-from services.ingest.store.binary import copy_format
+from services.ingest.store.binary import Pieces, copy_format
 
 Same: TypeAlias = Mapping[str, str | int | datetime]
 """Columns that have one value in all rows."""
@@ -20,7 +20,7 @@ class Part:
 
     table: str
     columns: list[str]
-    data: bytes
+    data: Pieces
 
 
 def file_rows(rows: pl.DataFrame, orgs: pl.DataFrame, same: Same) -> list[Part]:

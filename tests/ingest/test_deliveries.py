@@ -40,6 +40,7 @@ def orders(first: int = 0, rows: int = 20, product: str = "P01") -> str:
 
 
 async def test_what_was_sent_is_what_was_loaded_and_what_was_rejected(house: House) -> None:
+    """R000-007, R001-102: with no step by hand, and every row accounted for."""
     text_of_it = signals() + "13800000001|2026|4|40976|1\n" + signal(1, 5, behaviour="9") + "13800000001|x\n"
     loaded = await house.deliver(NAME, text_of_it)
     good, bad = reference.judge(text_of_it.encode(), shipped("signalling"), DAY, ZONE)
@@ -216,6 +217,7 @@ async def test_the_owner_of_a_job_is_of_this_process_alone(house: House) -> None
 
 
 async def test_the_same_file_again_changes_nothing(house: House) -> None:
+    """R000-009: not the tables either."""
     first = await house.deliver(NAME, signals())
     before = await tables(house)
     for _ in range(3):

@@ -74,6 +74,7 @@ async def test_rows_land_as_they_came_with_keys_in_the_place_of_numbers(
 async def test_a_conformed_row_leads_back_to_its_delivery_file_and_line(
     stub: v1.IngestServiceStub, house: House
 ) -> None:
+    """R000-020: through the layers, down to the line of the operator's file."""
     first = await house.deliver("SIGNAL_20260901_001.TXT", signals(*numbers(6)))
     second = await house.deliver("SIGNAL_20260901_002.TXT", signals(*numbers(6, first=3)))
     await house.land()
@@ -135,6 +136,7 @@ async def test_a_correction_of_a_compacted_delivery_takes_its_place_alone(
 
 
 async def test_what_is_older_than_its_contract_allows_is_rolled_off(stub: v1.IngestServiceStub, house: House) -> None:
+    """R001-104: by whole periods, in the lake and in what is landed."""
     await house.deliver("SIGNAL_20260901_001.TXT", signals(*numbers(8)))
     await house.land()
     days = await retention(stub)

@@ -87,7 +87,7 @@ async def test_rows_that_came_under_another_sequence_too_are_loaded_and_reported
 
 
 async def test_health_and_the_sla_report_say_how_fresh_complete_and_stable_a_feed_is(house: House) -> None:
-    """R000-012, R000-013, R000-014."""
+    """R000-012, R000-013, R000-014, R002-066: what the rules found, delivery by delivery."""
     first = TODAY - timedelta(days=4)
     await house.deliver(name_of(first), rows(100))  # long after it was due
     await house.deliver(name_of(first + timedelta(days=2)), rows(99, bad=9, first=1000))

@@ -1,6 +1,7 @@
 """The ledger's months and days, in the zone that business is done in."""
 
 from calendar import monthrange
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -77,6 +78,21 @@ def period_of(time: datetime, zone: ZoneInfo) -> str:
     """The period that an instant belongs to, e.g. `2026-09`."""
     day = business_day(time, zone)
     return f"{day.year:04d}-{day.month:02d}"
+
+
+def posts_in(states: Mapping[str, str], months: Collection[str]) -> dict[str, str]:
+    """For each closed month the period that takes its late entries: the next that is not closed.
+
+    `states` gives the state of every period that was opened.
+    """
+    found = {}
+    for month in months:
+        later = month
+        while states.get(later, State.OPEN) != State.OPEN:
+            later = next_period(later)
+        if later != month:
+            found[month] = later
+    return found
 
 
 def next_period(period_id: str) -> str:

@@ -138,6 +138,8 @@ class Events:
 
     async def suspense(self, read: Read, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
         """(reason, message) of those of the events that are suspended."""
+        if not keys:
+            return {}
         stmt = text(
             "SELECT e.source, e.source_event_id, e.reason, e.message"
             f" {_KEYED} JOIN business_event e ON (e.source, e.source_event_id) = (k.source, k.id)"

@@ -12,7 +12,7 @@ from services.kit.db import Read, Write
 from services.points import tables
 from services.points.domain import proof
 from services.points.domain.ledger import Entry
-from services.points.domain.period import Period, State, next_period
+from services.points.domain.period import Period, State, posts_in
 
 _t = tables.entry
 _COLUMNS = ("entry_id", "account", "staff_id", "org_id", "milli_points", "source", "source_event_id", "event_id",
@@ -54,12 +54,18 @@ class Ledger:
         """
         await tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('points.ledger', 0))"))
 
-    async def append(self, tx: Write, entries: Sequence[Entry], now: datetime) -> None:
-        """Post entries of whole events in one statement; the database refuses what does not balance."""
+    async def append(
+        self, tx: Write, entries: Sequence[Entry], now: datetime, opened: Collection[str] = ()
+    ) -> None:  # fmt: skip
+        """Post entries of whole events in one statement; the database refuses what does not balance.
+
+        `opened` are periods that are known to be there: the others are opened here.
+        """
         if not entries:
             return
-        periods = [{"period_id": each, "state": State.OPEN.value} for each in sorted({e.period_id for e in entries})]
-        await tx.execute(insert(tables.period).on_conflict_do_nothing(), periods)
+        if new := sorted({e.period_id for e in entries}.difference(opened)):
+            periods = [{"period_id": each, "state": State.OPEN.value} for each in new]
+            await tx.execute(insert(tables.period).on_conflict_do_nothing(), periods)
         records = [
             (e.entry_id, e.account, e.staff_id, e.org_id, e.milli_points, e.source, e.source_event_id, e.event_id,
              e.rule_set_id, e.rule_set_sha256, e.rule_id, e.component, e.role, e.share_bps, e.assignment_id,
@@ -182,16 +188,11 @@ class Ledger:
 
     async def posts_in(self, read: Read, months: Collection[str]) -> dict[str, str]:
         """For each closed month the period that takes its late entries: the next that is not closed."""
-        rows = await read.rows(text("SELECT period_id FROM period WHERE state <> 'OPEN'"))
-        closed = {row.period_id for row in rows}
-        found = {}
-        for month in months:
-            later = month
-            while later in closed:
-                later = next_period(later)
-            if later != month:
-                found[month] = later
-        return found
+        return posts_in(await self.states(read), months)
+
+    async def states(self, read: Read) -> dict[str, str]:
+        """The state of every period that was opened."""
+        return {row.period_id: row.state for row in await read.rows(text("SELECT period_id, state FROM period"))}
 
 
 def _entry(row: Row[Any]) -> Entry:

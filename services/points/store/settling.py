@@ -21,13 +21,14 @@ class Settling:
         stmt = text("""
             SELECT staff_id, customer_key, business_date, rule_id, CAST(sum(milli_points) AS bigint) AS points
             FROM (
-                SELECT * FROM points_entry
-                WHERE accrual_id = :accrual AND staff_id = ANY(:staff) AND staff_id <> ''
+                SELECT staff_id, customer_key, business_date, rule_id, milli_points, rule_set_id, kind
+                FROM points_entry WHERE accrual_id = :accrual AND staff_id = ANY(:staff) AND staff_id <> ''
                 UNION ALL
-                SELECT * FROM points_entry
-                WHERE accrual_id = :accrual AND customer_key = ANY(:customers) AND staff_id <> ALL(:staff)
+                SELECT staff_id, customer_key, business_date, rule_id, milli_points, rule_set_id, kind
+                FROM points_entry WHERE accrual_id = :accrual AND customer_key = ANY(:customers) AND customer_key <> 0
+                    AND staff_id <> ALL(:staff) AND account NOT LIKE 'budget:%'
             ) theirs
-            WHERE rule_set_id = :rules AND kind IN ('EVENT', 'REFUND') AND account NOT LIKE 'budget:%'
+            WHERE rule_set_id = :rules AND kind IN ('EVENT', 'REFUND')
             GROUP BY staff_id, customer_key, business_date, rule_id
         """)
         params = {"accrual": accrual_id, "rules": rule_set_id, "staff": list(staff), "customers": list(customers)}
@@ -39,10 +40,12 @@ class Settling:
         first = date(int(accrual_id[:4]), int(accrual_id[5:]), 1)
         last = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
         params = {"staff": list(staff), "first": first, "last": last, "begin": days[0], "end": days[1]}
-        rows = await read.rows(text(f"{_MADE} AND e.business_date BETWEEN :first AND :last"), params)
-        found = [Made(row.staff_id, _texts(row), row.amount_fen, row.business_date, 1, row.amount_fen) for row in rows]
+        found: list[Made] = []
         taken: dict[tuple[str, str], int] = {}
-        for row in await read.rows(text(_TAKEN_BACK), params):
+        for row in await read.rows(text(_MADE), params):
+            if row.refund_id is None:
+                found.append(Made(row.staff_id, _texts(row), row.amount_fen, row.business_date, 1, row.amount_fen))
+                continue
             key, whole = (row.source, row.source_event_id), max(1, row.amount_fen)
             before = taken.get(key, 0)
             taken[key] = portion(row.refund_fen, row.amount_fen, before) or before
@@ -59,14 +62,15 @@ class Settling:
         stmt = text("""
             SELECT rule_id, customer_key, business_date, staff_id, CAST(sum(milli_points) AS bigint) AS points
             FROM (
-                SELECT * FROM points_entry
-                WHERE accrual_id = :accrual AND staff_id = ANY(:staff) AND kind IN ('TIER', 'CAP') AND customer_key = 0
+                SELECT staff_id, customer_key, business_date, rule_id, milli_points, rule_set_id, kind
+                FROM points_entry
+                WHERE accrual_id = :accrual AND staff_id = ANY(:staff) AND staff_id <> '' AND customer_key = 0
                 UNION ALL
-                SELECT * FROM points_entry
-                WHERE accrual_id = :accrual AND customer_key = ANY(:customers) AND kind IN ('TIER', 'CAP')
-                    AND customer_key <> 0
+                SELECT staff_id, customer_key, business_date, rule_id, milli_points, rule_set_id, kind
+                FROM points_entry WHERE accrual_id = :accrual AND customer_key = ANY(:customers) AND customer_key <> 0
+                    AND account NOT LIKE 'budget:%'
             ) theirs
-            WHERE rule_set_id = :rules AND account NOT LIKE 'budget:%'
+            WHERE rule_set_id = :rules AND kind IN ('TIER', 'CAP')
             GROUP BY rule_id, customer_key, business_date, staff_id
         """)
         params = {"accrual": accrual_id, "rules": rule_set_id, "staff": list(staff), "customers": list(customers)}
@@ -77,21 +81,23 @@ class Settling:
         }
 
 
-_MADE = """
-    SELECT e.staff_id, e.type, e.product_id, e.category, e.channel, e.staff_role, e.customer_type, e.amount_fen,
-        e.business_date
-    FROM business_event e
-    WHERE e.state = 'SCORED' AND e.type NOT IN ('REFUND', 'ADJUSTMENT') AND e.staff_id = ANY(:staff)
-        AND e.staff_id <> ''
-        AND e.business_date BETWEEN :begin AND :end
-"""
+_EVENT = """e.source, e.source_event_id, e.staff_id, e.type, e.product_id, e.category, e.channel, e.staff_role,
+        e.customer_type, e.amount_fen, e.business_date"""
 
-_TAKEN_BACK = f"""
-    SELECT o.*, r.amount_fen AS refund_fen, r.business_date AS refund_date
-    FROM (SELECT e.source, e.source_event_id, {_MADE.partition("SELECT")[2]}) o
+_THEIRS = """e.state = 'SCORED' AND e.type NOT IN ('REFUND', 'ADJUSTMENT')
+        AND e.staff_id = ANY(:staff) AND e.staff_id <> '' AND e.business_date BETWEEN :begin AND :end"""
+
+_MADE = f"""
+    SELECT {_EVENT}, CAST(NULL AS timestamptz) AS refund_time, NULL AS refund_source, NULL AS refund_id,
+        CAST(NULL AS bigint) AS refund_fen, CAST(NULL AS date) AS refund_date
+    FROM business_event e WHERE {_THEIRS} AND e.business_date BETWEEN :first AND :last
+    UNION ALL
+    SELECT {_EVENT}, r.occur_time, r.source, r.source_event_id, r.amount_fen, r.business_date
+    FROM business_event e
     JOIN business_event r ON r.type = 'REFUND' AND r.state = 'SCORED'
-        AND (r.source, r.origin_event_id) = (o.source, o.source_event_id)
-    ORDER BY r.occur_time, r.source, r.source_event_id
+        AND (r.source, r.origin_event_id) = (e.source, e.source_event_id)
+    WHERE {_THEIRS}
+    ORDER BY refund_time, refund_source, refund_id
 """
 
 

@@ -1,6 +1,6 @@
 """From events to the ledger: by RPC one, from ingest's log many, out of suspense when something was learned."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from zoneinfo import ZoneInfo
@@ -14,7 +14,7 @@ from services.kit.errors import Refusal
 from services.points import refusals
 from services.points.domain import posting
 from services.points.domain.event import REFUND, Event, Reason
-from services.points.domain.period import business_day, period_of
+from services.points.domain.period import business_day, period_of, posts_in
 from services.points.domain.posting import Outcome, Reference, Rules
 from services.points.domain.preview import Batch, Preview, preview
 from services.points.store import Store
@@ -75,9 +75,9 @@ class Scoring:
         async with self.db.begin() as tx:
             await self.store.ledger.lock(tx)
             known = await self.store.events.known(tx, first)
-            await self._post(tx, [event for key, event in first.items() if key not in known], new=True)
+            scored = await self._post(tx, [event for key, event in first.items() if key not in known], new=True)
             entries = await self.store.ledger.posted(tx, first)
-            suspense = await self.store.events.suspense(tx, first)
+            suspense = await self.store.events.suspense(tx, first.keys() - scored)
             await tx.commit()
         answers: list[Scored | Refusal] = []
         for event in events:
@@ -115,39 +115,46 @@ class Scoring:
             await tx.commit()
         return len(events)
 
-    async def _post(self, tx: Write, events: Sequence[Event], *, new: bool) -> None:
-        """Score events, then their refunds and those that waited for them; under the ledger's lock."""
+    async def _post(self, tx: Write, events: Sequence[Event], *, new: bool) -> set[tuple[str, str]]:
+        """Score events, then their refunds and those that waited for them; under the ledger's lock.
+
+        Gives the keys of all that is scored now and was not before.
+        """
         revision = await self._known.revision(tx)
         plain = [event for event in events if event.type != REFUND]
-        reference = await self._reference(tx, plain)
+        states = await self.store.ledger.states(tx)
+        reference = await self._reference(tx, plain, states)
         outcomes = posting.score(plain, reference)
-        await self._keep(tx, outcomes, revision, new=new)
-        refunds = await self._refund(tx, [event for event in events if event.type == REFUND])
-        await self._keep(tx, refunds, revision, new=new)
+        await self._keep(tx, outcomes, revision, states, new=new)
+        refunds = await self._refund(tx, [event for event in events if event.type == REFUND], states)
+        await self._keep(tx, refunds, revision, states, new=new)
         # What came, or was scored at last, may be what a refund waits for.
         told = [each.event.key for each in (*outcomes, *refunds) if new or each.doubt is None]
-        waiting = await self._refund(tx, await self.store.events.waiting_for(tx, told))
-        await self._keep(tx, waiting, revision, new=False)
+        waiting = await self._refund(tx, await self.store.events.waiting_for(tx, told), states)
+        await self._keep(tx, waiting, revision, states, new=False)
         every = (*outcomes, *refunds, *waiting)
         settling = Settling(self.store, self.zone, self._known)
-        await settling.settle(tx, every, self._compiled, reference.effective, self.clock())
+        await settling.settle(tx, every, self._compiled, reference.effective, states, self.clock())
+        return {outcome.event.key for outcome in every if outcome.doubt is None}
 
-    async def _refund(self, tx: Write, refunds: Sequence[Event]) -> list[Outcome]:
+    async def _refund(self, tx: Write, refunds: Sequence[Event], states: Mapping[str, str]) -> list[Outcome]:
         """Outcomes of refunds by time; of two that take back one event the earlier counts."""
         if not refunds:
             return []
         origins = await self.store.events.origins(tx, {event.origin_key for event in refunds})
-        posts_in = await self.store.ledger.posts_in(tx, {period_of(event.occur_time, self.zone) for event in refunds})
+        into = posts_in(states, {period_of(event.occur_time, self.zone) for event in refunds})
         outcomes: list[Outcome] = []
         for event in sorted(refunds, key=lambda event: (event.occur_time, event.key)):
             origin = origins.get(event.origin_key)
-            outcome = posting.refund(event, origin, self.zone, posts_in)
+            outcome = posting.refund(event, origin, self.zone, into)
             if outcome.doubt is None and origin is not None:
                 origins[event.origin_key] = origin.after(event)
             outcomes.append(outcome)
         return outcomes
 
-    async def _keep(self, tx: Write, outcomes: Sequence[Outcome], revision: int, *, new: bool) -> None:
+    async def _keep(
+        self, tx: Write, outcomes: Sequence[Outcome], revision: int, states: Mapping[str, str], *, new: bool
+    ) -> None:
         if not outcomes:
             return
         staff = await self._known.employees(tx, {outcome.event.staff_id for outcome in outcomes})
@@ -157,7 +164,8 @@ class Scoring:
             await self.store.events.add(tx, dated, revision)
         else:
             await self.store.events.retried(tx, placed, revision)
-        await self.store.ledger.append(tx, [entry for outcome in outcomes for entry in outcome.entries], self.clock())
+        entries = [entry for outcome in outcomes for entry in outcome.entries]
+        await self.store.ledger.append(tx, entries, self.clock(), states)
         for outcome in outcomes:
             _scored(1, state=outcome.doubt.reason.value if outcome.doubt else "SCORED")
 
@@ -173,14 +181,13 @@ class Scoring:
     async def reference(self, read: Read, events: Iterable[Event]) -> Reference:
         """What is known of what the events name."""
         await self._known.revision(read)
-        return await self._reference(read, list(events))
+        return await self._reference(read, list(events), await self.store.ledger.states(read))
 
-    async def _reference(self, read: Read, events: Sequence[Event]) -> Reference:
+    async def _reference(self, read: Read, events: Sequence[Event], states: Mapping[str, str]) -> Reference:
         fields = await self.store.references.known_now(
             read, {subject for event in events for subject in event.subjects if subject}
         )
         owners = {each.row.staff_id for field in fields.values() for each in field}
-        closed = {period_of(event.occur_time, self.zone) for event in events}
         return Reference(
             ready=await self._known.ready(read),
             zone=self.zone,
@@ -189,7 +196,7 @@ class Scoring:
             fields=fields,
             effective=await self._known.effective(read),
             rules=self._compiled,
-            posts_in=await self.store.ledger.posts_in(read, closed),
+            posts_in=posts_in(states, {period_of(event.occur_time, self.zone) for event in events}),
         )
 
     async def preview(self, batch: Batch) -> Preview:

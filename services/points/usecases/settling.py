@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from services.kit.db import Write
 from services.points.domain.event import REFUND, Event
 from services.points.domain.ledger import Entry
-from services.points.domain.period import business_day, period_of
+from services.points.domain.period import business_day, period_of, posts_in
 from services.points.domain.posting import Outcome, Rules
 from services.points.domain.rule_set import Per, in_force
 from services.points.domain.settling import deltas, wanted
@@ -37,17 +37,18 @@ class Settling:
     known: Known
 
     async def settle(
-        self, tx: Write, outcomes: Sequence[Outcome], rules: Mapping[str, Rules], effective: Effective, now: datetime,
-        run_id: str = "",
+        self, tx: Write, outcomes: Sequence[Outcome], rules: Mapping[str, Rules], effective: Effective,
+        states: Mapping[str, str], now: datetime,
     ) -> None:  # fmt: skip
-        """Post what scored events move, employee by employee and field by field."""
+        """Post what scored events move, employee by employee and field by field; `states` of the periods there are."""
         months = await self._touched(tx, outcomes, rules, effective)
-        posts_in = await self.store.ledger.posts_in(tx, {accrual_id for _, accrual_id in months})
+        into = posts_in(states, {accrual_id for _, accrual_id in months})
         for (rule_set_id, accrual_id), touched in sorted(months.items(), key=lambda one: one[0]):
             base = base_of(max(touched.events, key=lambda e: (e.occur_time, e.key)), rules[rule_set_id], accrual_id,
-                         posts_in.get(accrual_id, accrual_id), run_id)  # fmt: skip
+                         into.get(accrual_id, accrual_id), "")  # fmt: skip
             days = days_of(rule_set_id, effective)
-            await self._month(tx, rules[rule_set_id], accrual_id, touched, base, days, now)
+            made = await self._month(tx, rules[rule_set_id], accrual_id, touched, base, days)
+            await self.store.ledger.append(tx, made, now, states)
 
     async def _touched(
         self, tx: Write, outcomes: Sequence[Outcome], rules: Mapping[str, Rules], effective: Effective
@@ -71,9 +72,8 @@ class Settling:
         return months
 
     async def _month(
-        self, tx: Write, rules: Rules, accrual_id: str, touched: _Touched, base: Entry, days: tuple[date, date],
-        now: datetime,
-    ) -> None:  # fmt: skip
+        self, tx: Write, rules: Rules, accrual_id: str, touched: _Touched, base: Entry, days: tuple[date, date]
+    ) -> list[Entry]:  # fmt: skip
         rule_set, of = rules.compiled.rule_set, (rules.rule_set_id, accrual_id)
         fields = any(cap.per is Per.FIELD for cap in rule_set.caps)
         staff, customers = touched.staff - {""}, touched.customers - {0} if fields else set()
@@ -87,7 +87,7 @@ class Settling:
         says = wanted(rule_set, lines, made, staff, customers)
         posted = await self.store.settling.posted(tx, *of, staff, customers)
         orgs = {name: e.org_id for name, e in (await self.known.employees(tx, staff)).items()}
-        await self.store.ledger.append(tx, deltas(rule_set, base, says, posted, orgs), now)
+        return deltas(rule_set, base, says, posted, orgs)
 
 
 def base_of(event: Event, rules: Rules, accrual_id: str, period_id: str, run_id: str) -> Entry:

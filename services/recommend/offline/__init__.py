@@ -35,6 +35,7 @@ NOTES = {
     "tuning": "every choice (K, leaf size, penalties, factors, weights) is made on a fifth of the learning side",
     "measures": "averaged per customer; coverage: share of the products among anybody's first five",
     "rf_cf": "next-product forest × log-linear collaborative filter × boosting, weights from the tuning part;"
+    " for cold start the forest, filter and boosting on the profile alone × small networks;"
     " beyond 64 products the forest re-ranks what collaborative filters propose. Its curve is the forest's own"
     " neighbourhood: the K customers who share most leaves vote",
     "user_knn": "ownership only; neighbours that hold nothing new are skipped, ties go by popularity",

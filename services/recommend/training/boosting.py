@@ -75,11 +75,13 @@ def fit(
     most: int = MOST_ROUNDS,
     rate: float = 0.05,
     worth: tuple[Floats, Floats] | None = None,
+    leaves: int = 15,
 ) -> Boosting:
     """Learn from customers; with `valid` (profile, owned) each product stops when it gets worse on those customers.
 
     Without it `rounds` (Boosting.rounds of a fit with it) says when. `bags` boosters of other seeds are averaged. With
-    `worth`, of the customers (n,) and of those of `valid`, the cold boosters learn what each holding is worth.
+    `worth`, of the customers (n,) and of those of `valid`, there are cold boosters alone, and they learn what each
+    holding is worth.
     """
     profile, owned = profile[:MOST_ROWS], owned[:MOST_ROWS]
     products = owned.shape[1]
@@ -88,7 +90,7 @@ def fit(
     columns = joined(profile, owned)
     other = None if valid is None else joined(*valid)
 
-    own = {"learning_rate": rate}
+    own = {"learning_rate": rate, "num_leaves": leaves}
 
     def one(place: int) -> tuple[tuple[lightgbm.Booster, ...], int]:
         product, warm = place % products, place < products
@@ -97,7 +99,7 @@ def fit(
         goal = {**own, "objective": "cross_entropy"} if weigh else own
         label = held * worth[0][: len(held)] if weigh and worth is not None else held.astype(np.int32)
         few = min(int(yes[product]), len(held) - int(yes[product])) < _FEWEST
-        if few or (rounds and not rounds[place]):
+        if few or (rounds and not rounds[place]) or (warm and worth is not None):
             return (), 0
         kept = np.zeros(columns.shape[1], dtype=bool)
         kept[: columns.shape[1] if warm else profile.shape[1]] = True

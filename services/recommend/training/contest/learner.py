@@ -5,6 +5,7 @@ re-ranker) can learn on the inner answers, which no part has seen, how much to t
 """
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPRegressor
 
 from services.recommend.domain import baseline
+from services.recommend.domain.acceptance import SMOOTHING
+from services.recommend.domain.log_linear import basis_of
 from services.recommend.domain.product import Catalogue, Flags, Floats, Singles
 from services.recommend.training import boosting, linear
 from services.recommend.training.contest import measure
@@ -25,8 +30,13 @@ SIZES = (1, 2, 3, 5, 10, 20, 50, 100, 150, 200, 400)
 LEAVES = (40, 15, 5)
 COLUMNS: tuple[str | float, ...] = ("sqrt", 0.4)
 """Columns that the cold forest looks at in each split."""
-TREES = 100
+TREES, COLD_TREES = 100, 300
 _TUNING_TREES = 40
+_COLD_BAGS, _COLD_LEAVES = 5, 7
+_NETWORKS, _HIDDEN = 8, 32
+"""Small networks of other seeds that are averaged, and the hidden units of each."""
+FEWEST_TAUGHT = 1_000
+"""Customers that networks need: fewer teach them nothing that a forest does not know."""
 _RIDGES = (10.0, 50.0, 200.0, 1000.0)
 _FACTORS = ((2, 0.3, 10.0), (3, 5.0, 100.0), (4, 5.0, 100.0), (6, 5.0, 100.0), (16, 5.0, 100.0), (48, 5.0, 50.0))
 """Factors, confidence (alpha) and ridge of ALS."""
@@ -172,15 +182,16 @@ def forest(bench: Bench) -> tuple[Answer, Forests]:
     def learned(split: Split, leaf: int, columns: str | float, trees: int) -> Forests:
         owned, profile = split.owned[split.learn], bench.profile[split.learn]
         recipe: dict[str, Any] = {"leaf": leaf, "trees": trees, "seed": bench.seed, "threads": bench.threads}
-        return grow(profile, owned, bench.catalogue, worth=_worth(split, owned), columns=columns, **recipe)
+        worth = _worth(split, owned)
+        return grow(profile, owned, bench.catalogue, worth=worth, columns=columns, cold_only=cold, **recipe)
 
-    told = {}
+    told, cold = {}, not bench.split.asked.rest.any()
     for leaf in LEAVES:
-        for columns in ("sqrt",) if bench.split.asked.rest.any() else COLUMNS:
-            forests = learned(bench.inner, leaf, columns, _TUNING_TREES)
+        for columns in COLUMNS if cold else ("sqrt",):
+            forests = learned(bench.inner, leaf, columns, TREES if cold else _TUNING_TREES)
             told[leaf, columns] = forests.odds(bench.profile[bench.inner.asked.row], bench.inner.asked.rest)
     best = max(told, key=lambda each: measure.ndcg(told[each], bench.inner.asked))
-    forests = learned(bench.split, *best, TREES)
+    forests = learned(bench.split, *best, COLD_TREES if cold else TREES)
     fitted = time.perf_counter()
     scores = forests.odds(bench.profile[bench.split.asked.row], bench.split.asked.rest)
     seconds = time.perf_counter() - fitted
@@ -210,6 +221,8 @@ def boosted(bench: Bench) -> Answer:
     inner, split = bench.inner, bench.split
     others = np.setdiff1d(split.learn, inner.learn)
     others = others if len(others) else np.unique(inner.asked.row)
+    cold = not split.asked.rest.any()
+    leaves = _COLD_LEAVES if cold else 15
     first = boosting.fit(
         bench.profile[inner.learn],
         inner.owned[inner.learn],
@@ -217,6 +230,7 @@ def boosted(bench: Bench) -> Answer:
         threads=bench.threads,
         valid=(bench.profile[others], split.owned[others]),
         worth=_both(split, inner.owned[inner.learn], split.owned[others]),
+        leaves=leaves,
     )
     told = first.odds(bench.profile[inner.asked.row], inner.asked.rest)
     found = boosting.fit(
@@ -225,12 +239,44 @@ def boosted(bench: Bench) -> Answer:
         seed=bench.seed,
         threads=bench.threads,
         rounds=first.rounds,
-        bags=2,
+        bags=_COLD_BAGS if cold else 2,
         worth=_both(split, split.owned[split.learn], split.owned[others]),
+        leaves=leaves,
     )
     fitted = time.perf_counter()
     scores = found.odds(bench.profile[split.asked.row], split.asked.rest)
     return Answer(scores, told, fitted - started, time.perf_counter() - fitted)
+
+
+def networks(bench: Bench) -> Answer:
+    """Small networks on the profile alone, of other seeds and averaged: what each holding is worth (scikit-learn)."""
+    started = time.perf_counter()
+
+    def told(split: Split) -> Floats:
+        owned, profile = split.owned[split.learn], bench.profile[split.learn]
+        basis, goal = basis_of(profile, 0), owned * measure.worth(owned)[:, None]
+        known, asked = basis.of(profile), basis.of(bench.profile[split.asked.row])
+
+        def one(number: int) -> Floats:
+            machine = MLPRegressor(
+                hidden_layer_sizes=(_HIDDEN,),
+                alpha=1.0,
+                batch_size=128,
+                learning_rate_init=3e-3,
+                max_iter=60,
+                early_stopping=True,
+                random_state=(bench.seed + 7919 * number) % 2**32,
+            )
+            return np.asarray(machine.fit(known, goal).predict(asked))
+
+        with warnings.catch_warnings():  # which holds for all threads, so there is one
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the rounds are the budget
+            share = np.clip(np.mean([one(number) for number in range(_NETWORKS)], axis=0), 0.0, 1.0)
+        return np.asarray(np.log(share + SMOOTHING) - np.log(1.0 - share + SMOOTHING))
+
+    inner = told(bench.inner)
+    fitted = time.perf_counter()
+    return Answer(told(bench.split), inner, fitted - started, time.perf_counter() - fitted)
 
 
 def _worth(split: Split, owned: Flags) -> Floats | None:

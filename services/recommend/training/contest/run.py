@@ -93,7 +93,11 @@ def _small(bench: Bench, base: Mapping[str, Answer], say: Say) -> Iterable[tuple
     yield "-both", learner.mixed(bench, [forest, linear])
     say("neighbours")
     best_k, curve, pairs = _curve(bench, forests)
-    whole = learner.mixed(bench, [forest, linear, boosted])
+    parts = [forest, linear, boosted]
+    if not bench.split.asked.rest.any() and bench.profile.shape[1] and len(bench.split.learn) >= learner.FEWEST_TAUGHT:
+        say("networks")
+        parts.append(learner.networks(bench))
+    whole = learner.mixed(bench, parts)
     yield "rf_cf", replace(whole, best_k=best_k, curve=curve, pairs=pairs)
     say("reranker")
     parts = [whole, base["ease"], base["als"], base["user_knn"], base["user_knn_profile"]]

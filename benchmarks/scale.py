@@ -2,11 +2,12 @@
 
 Each bucket's days are made, written to a lake, followed, kept and judged by the service's own code (usecases/days.py,
 usecases/bucket.py), then deleted; more customers are more buckets of the same size, so that what is in memory stays.
-The time of making the rows is not counted.
+The time of making the rows is not counted. `ROWS=21600000,43200000 python -m benchmarks scale` measures other sizes.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import tempfile
 import time
@@ -34,7 +35,7 @@ from services.portrait.usecases.days import followed
 
 HERE = Path(__file__).resolve().parent.parent / "services" / "portrait"
 FIRST, DAYS, PER_DAY, PER_BUCKET, CELLS, PLACES = date(2026, 9, 1), 30, 60, 4000, 3000, 900
-SIZES = (7_200_000, 28_800_000, 201_600_000)
+SIZES = [int(rows) for rows in os.environ.get("ROWS", "7200000,28800000,201600000").split(",")]
 AHEAD = 8 * 3_600_000
 
 
@@ -103,6 +104,7 @@ def run(rows: int, catalogue: Any, console: Console) -> dict[str, Any]:
             read += days.rows
             checksum += dwell.checksum(found.dwell, base.customer_key[at], base.places)
             tags += sum(len(verdict.bearers) for verdict in found.verdicts)
+        console.print(f"{bucket + 1} of {buckets} buckets, {read / 1e6:.1f} M rows, {_peak_mb()} MB at most")
     total = sum(spent.values())
     console.print(f"{read / 1e6:.0f} M rows in {total:.1f} CPU s: {read / total / 1e6:.2f} M rows a core second")
     return {
@@ -113,8 +115,12 @@ def run(rows: int, catalogue: Any, console: Console) -> dict[str, Any]:
         "rows_per_cpu_second": round(read / total),
         "dwell_rows": checksum.rows,
         "tag_values": tags,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mb": _peak_mb(),
     }
+
+
+def _peak_mb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def measure(console: Console) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """What portrait asks of others: ingest's deliveries, files and events, contact's outcomes, recommend's matrices."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date
 
+import grpc.aio
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 
-from lifecircle.contact.v1 import ContactServiceStub, Outcome, OutcomeFact, WatchOutcomesRequest
+from lifecircle.contact.v1 import ContactServiceStub, GetCampaignRequest, Outcome, OutcomeFact, WatchOutcomesRequest
 from lifecircle.ingest.v1 import Delivery as Loaded
 from lifecircle.ingest.v1 import Event as Told
 from lifecircle.ingest.v1 import GetSnapshotRequest, IngestServiceStub, WatchDeliveriesRequest, WatchEventsRequest
@@ -21,6 +22,8 @@ from services.portrait.usecases.journey import Matrix
 
 _SNAPSHOT_SECONDS = 30.0
 _EVENTS_AT_ONCE = 1000
+_PRICED = frozenset({"coupon", "benefit", "trial"})
+"""Types of contact's campaigns that take something off a price."""
 _PLAIN = ("string_value", "number_value", "bool_value")
 
 
@@ -68,12 +71,32 @@ class Contacts:
     """The adapter over contact's stub."""
 
     stub: ContactServiceStub
+    _discounts: dict[str, bool] = field(default_factory=dict)
+    """What was asked of campaigns: a campaign that contacts customers does not change its promotion any more."""
 
     async def outcomes(self, cursor: str) -> AsyncIterator[Followed[list[Contact]]]:
-        """Outcomes of contacts after a cursor, in batches."""
+        """Outcomes of contacts after a cursor, in batches, each with whether its campaign gave a discount."""
         async for answer in self.stub.WatchOutcomes(WatchOutcomesRequest(cursor=cursor)):
-            facts = [_contact(each) for each in answer.facts if each.kind != OutcomeFact.KIND_OPENING]
+            told = [each for each in answer.facts if each.kind != OutcomeFact.KIND_OPENING]
+            known = {each.campaign_id: await self._discount(each.campaign_id) for each in told}
+            facts = [_contact(each, known[each.campaign_id]) for each in told]
             yield Followed(answer.cursor, facts or None, answer.traceparent)
+
+    async def _discount(self, campaign_id: str) -> bool | None:
+        """Whether a campaign gives a discount: it tells a promotion, or is of a type that takes off a price. None for
+        no campaign, or one that contact does not know."""
+        if not campaign_id:
+            return None
+        if campaign_id not in self._discounts:
+            try:
+                request = GetCampaignRequest(campaign_id=campaign_id)
+                campaign = (await self.stub.GetCampaign(request, timeout=_SNAPSHOT_SECONDS)).campaign
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+                    raise
+                return None
+            self._discounts[campaign_id] = bool(campaign.brief.promotion) or campaign.type in _PRICED
+        return self._discounts[campaign_id]
 
 
 @dataclass(frozen=True)
@@ -114,10 +137,10 @@ def _plain(told: Told) -> dict[str, object]:
     return found
 
 
-def _contact(told: OutcomeFact) -> Contact:
+def _contact(told: OutcomeFact, discount: bool | None) -> Contact:
     result = Outcome.Result.Name(told.result).removeprefix("RESULT_").lower()
     time = told.contact_time.ToDatetime(UTC)
-    return Contact(told.contact_id, told.customer_key, time, result, told.channel, told.campaign_id)
+    return Contact(told.contact_id, told.customer_key, time, result, told.channel, told.campaign_id, discount=discount)
 
 
 def _delivery(told: Loaded) -> Delivery:

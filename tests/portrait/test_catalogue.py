@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from services.portrait.domain.tag import CatalogueInvalid, parse, plan
+from services.portrait.domain.tag import LIFE_CIRCLES, CatalogueInvalid, parse, plan
+from services.portrait.domain.tag.describe import places_of, track_of
+from services.portrait.domain.tag.rule import Attended, leaves
 from tests.portrait.plain import document, flag
 
 SHIPPED = Path("services/portrait/catalogue/tags.yaml")
@@ -56,6 +58,21 @@ def test_tags_that_look_at_each_other_in_a_circle_are_refused() -> None:
 def test_a_code_is_defined_once() -> None:
     with pytest.raises(CatalogueInvalid, match="twice"):
         parse(document([flag({"stat": {"age": "ge 3"}}), flag({"stat": {"age": "ge 4"}})]))
+
+
+def test_every_life_circle_tells_its_place_and_track_features_and_some_follow_events() -> None:
+    """R001-155, R001-156: explicit features of place and track; event-type tags in the circles they belong to."""
+    catalogue = parse(yaml.safe_load(SHIPPED.read_text(encoding="utf-8")))
+    by_code = {tag.code: tag for tag in catalogue.tags}
+    circles = [tag for tag in catalogue.tags if tag.family in LIFE_CIRCLES]
+    assert len(circles) >= 30
+    for tag in circles:
+        assert places_of(tag), tag.code
+        assert track_of(tag, by_code), tag.code
+    attending = {
+        tag.family for tag in circles for case in tag.cases for leaf in leaves(case.rule) if isinstance(leaf, Attended)
+    }
+    assert attending == {"需求偏好圈", "动态行为圈"}
 
 
 def test_the_shipped_catalogue_is_sound_and_needs_far_fewer_questions_than_rules() -> None:

@@ -137,7 +137,7 @@ async def refusal(call: Any) -> str:
 
 
 async def test_a_new_tag_is_data_and_needs_both_approvals_by_other_people(stub: Any) -> None:
-    """R001-066, R001-107, R001-108: made, tried, approved by two, published, listed, retired; nothing deployed."""
+    """R001-066, R001-107, R001-108, R004-018, R004-026: a rule is tried, approved by two, published, retired."""
     ann, bob, eve = (stub(name) for name in ("ann", "bob", "eve"))
     made = (await ann.CreateTagVersion(v1.CreateTagVersionRequest(request_id="r1", definition=HOME))).version
     again = (await ann.CreateTagVersion(v1.CreateTagVersionRequest(request_id="r1", definition=HOME))).version
@@ -231,7 +231,7 @@ async def test_coverage_outside_of_its_band_is_told_and_holds_a_run(
 async def test_what_a_customer_was_tagged_is_told_as_of_a_day_and_audited(
     db: Database, stub: Any, published: PublishedRun
 ) -> None:
-    """R001-003: the history of tags is asked by day, with a purpose."""
+    """R001-003, R004-025: the history of tags is asked by day, with a purpose."""
     key = 6
     asked = v1.ListTagHistoryRequest(customer_key=key, purpose="complaint 17", page_size=1000)
     past = (await stub("ann").ListTagHistory(asked)).tags

@@ -3,13 +3,20 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
 import yaml
+from pyroaring import BitMap
 
+from services.portrait.domain.audience import members
+from services.portrait.domain.audience import parse as parse_audience
+from services.portrait.domain.audience.evaluation import Source
 from services.portrait.domain.calendar import WorkCalendar
 from services.portrait.domain.detail import Details, DetailsInvalid, parse_details
 from services.portrait.domain.run import LakeFile
@@ -18,7 +25,7 @@ from services.portrait.domain.wide import parse_features
 from services.portrait.lake import Base, Beside, Lake, read_base
 from services.portrait.lake.details import contacts_table
 from services.portrait.lake.whole import bucket_of, called
-from services.portrait.usecases.bucket import Work, compute
+from services.portrait.usecases.bucket import Outcome, Work, compute
 from tests.portrait.conftest import BUCKETS, DAYS, Town
 
 HERE = Path("services/portrait/catalogue")
@@ -32,13 +39,34 @@ def shipped() -> Details:
 
 def contacts(town: Town) -> pa.Table:
     noon = datetime(2026, 9, 10, 4, tzinfo=UTC)
-    return contacts_table([(1, noon, "responded", True), (1, noon, "refused", True), (2, noon, "unreached", False)])
+    return contacts_table(
+        [
+            (1, noon, "responded", True, True),
+            (1, noon, "refused", True, True),
+            (2, noon, "unreached", False, None),
+            (3, noon, "responded", True, True),
+            (3, noon, "responded", True, True),
+            (3, noon, "responded", True, False),
+            (3, noon, "responded", True, None),
+            (4, noon, "responded", True, False),
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
 def base(town: Town, details: Files, shipped: Details, catalogue: Catalogue, calendar: WorkCalendar) -> Base:
     beside = Beside(details=shipped, contacts=contacts(town), buckets=BUCKETS)
     return read_base({**town.manifest, **details}, town.window, catalogue, calendar, beside)
+
+
+@pytest.fixture(scope="module")
+def outcome(
+    town: Town, base: Base, catalogue: Catalogue, calendar: WorkCalendar, tmp_path_factory: pytest.TempPathFactory
+) -> Outcome:
+    """One bucket of a run with its detail feeds."""
+    work = Work("r", base, town.window, calendar, catalogue, BUCKETS)
+    signalling = [file for file in town.manifest["signalling"] if file.bucket == 1]
+    return compute(work, 1, signalling, Lake(tmp_path_factory.mktemp("run").as_uri()))
 
 
 def rows(files: list[LakeFile]) -> pl.DataFrame:
@@ -51,7 +79,7 @@ def share(frame: pl.DataFrame, column: str, chosen: pl.Expr) -> dict[int, float]
 
 
 def test_the_columns_are_those_of_a_plain_count(town: Town, details: Files, base: Base) -> None:
-    """R003-037: Internet content, channels, campaigns; and the use of voice and data."""
+    """R003-037, R004-009: Internet content, channels, campaigns; and the use of voice and data."""
     calls, web = rows(details["call_details"]), rows(details["web_logs"])
     local = pl.col("start_time").dt.convert_time_zone("Asia/Shanghai").dt.hour()
     expected = {
@@ -70,32 +98,78 @@ def test_the_columns_are_those_of_a_plain_count(town: Town, details: Files, base
     assert minutes.sum() == pytest.approx(web["seconds"].sum() / 60)
     asked, accepted = (base.columns[f"campaign_{each}_180d"] for each in ("contacts", "accepts"))
     assert (asked[0], accepted[0], asked[1], accepted[1]) == (2, 1, 0, 0)
+    discounts = np.asarray(base.columns["campaign_discount_share"], dtype=float)[:5]
+    assert discounts == pytest.approx([1, np.nan, 2 / 3, 0, np.nan], nan_ok=True), "of those that were accepted"
     assert np.isnan(np.asarray(base.columns["competitor_call_share"], dtype=float)).all(), "no feed tells the classes"
     assert np.isnan(np.asarray(base.columns["complaints_90d"], dtype=float)).all(), "no such delivery"
 
 
-def test_the_tags_of_content_and_channel_are_given(
-    town: Town, base: Base, catalogue: Catalogue, calendar: WorkCalendar, tmp_path: Path
-) -> None:
-    """R003-037: campaign, channel and Internet-content preference tags in a run of the service."""
-    work = Work("r", base, town.window, calendar, catalogue, BUCKETS)
-    outcome = compute(work, 1, [f for f in town.manifest["signalling"] if f.bucket == 1], Lake(tmp_path.as_uri()))
+def test_the_tags_of_content_and_channel_are_given(outcome: Outcome) -> None:
+    """R003-037, R004-010, R004-016: scored circles; campaign, channel and content preference tags in a run."""
     tags = pl.read_parquet(outcome.files["tags"].uri.removeprefix("file://"))
     borne = set(tags["code"].to_list())
     assert {"IC01", "IC02", "CH01", "CA07", "CA08"} <= borne
+    takers = tags.filter(pl.col("code") == "MP02")["customer_key"].to_list()
+    assert takers == [3], "who accepted several campaigns, most of them with a discount"
     assert tags.filter(pl.col("code") == "IC01").height > 50
+    assert tags["score"].is_between(0, 1).all()
+    assert tags.filter(pl.col("code").str.starts_with("HU"))["score"].n_unique() > 10, "how sure a circle is, for each"
     silent = pl.read_parquet(outcome.files["stats"].uri.removeprefix("file://"))["silent_days"]
     assert 0 <= silent.min() <= silent.max() <= DAYS  # type: ignore[operator]
     assert silent.max() == DAYS, "who was never heard was silent all the time"
 
 
+RFM = """
+    WITH told AS (
+        SELECT customer_key, min(ago) AS r, count(*) FILTER (ago < 90) AS f,
+               sum(amount_fen) FILTER (ago < 90) / 100 AS m
+        FROM (SELECT *, date_diff('day', (time AT TIME ZONE 'Asia/Shanghai')::DATE, $last) AS ago FROM recharges)
+        WHERE ago BETWEEN 0 AND 364 GROUP BY customer_key),
+    cut AS (SELECT quantile_cont(coalesce(f, 0), [.2, .4, .6, .8]) AS f,
+                   quantile_cont(coalesce(m, 0), [.2, .4, .6, .8]) AS m
+            FROM who LEFT JOIN told USING (customer_key) WHERE active)
+    SELECT customer_key,
+           'R' || CASE WHEN r <= 7 THEN 5 WHEN r <= 15 THEN 4 WHEN r <= 30 THEN 3 WHEN r <= 60 THEN 2 ELSE 1 END,
+           'F' || (1 + len(list_filter(cut.f, lambda x: told.f >= x))),
+           'M' || (1 + len(list_filter(cut.m, lambda x: told.m >= x)))
+    FROM told, cut WHERE customer_key % $buckets = 1 ORDER BY 1
+"""
+"""Recency by fixed days, frequency and money by quintiles of the active customers."""
+
+
+def test_rfm_is_that_of_plain_sql_and_its_cells_are_audiences(
+    town: Town, details: Files, base: Base, outcome: Outcome
+) -> None:
+    """R004-004, R004-005, R004-024: scores equal a SQL reference; a cell of the 125 is chosen as an audience."""
+    with duckdb.connect() as engine:
+        engine.register("recharges", rows(details["recharges"]).to_arrow())
+        engine.register("who", pa.table({"customer_key": base.customer_key, "active": base.active}))
+        expected = engine.execute(RFM, {"last": town.window.to_date, "buckets": BUCKETS}).fetchall()
+    tags = pl.read_parquet(outcome.files["tags"].uri.removeprefix("file://"))
+    told: dict[int, dict[str, str]] = {}
+    bearers: dict[tuple[str, str], set[int]] = {}
+    for key, code, value in tags.select("customer_key", "code", "value").iter_rows():
+        told.setdefault(key, {})[code] = value
+        bearers.setdefault((code, value), set()).add(key)
+    assert len(expected) > 20
+    for key, *scores in expected:
+        assert [told[key].get(code) for code in ("VA03", "VA04", "VA05")] == scores, key
+        assert told[key]["VA06"].endswith("客户")
+    cell = expected[0][1:]
+    words = {code: frozenset(v for c, v in bearers if c == code) for code in ("VA03", "VA04", "VA05")}
+    asked = parse_audience(
+        " AND ".join(f"{code} IN ({value})" for code, value in zip(words, cell, strict=True)), words, {}
+    )
+    source = SimpleNamespace(tag=lambda code, value: BitMap(bearers.get((code, value), ())))
+    found = members(asked, cast(Source, source))
+    assert list(found) == [key for key, *scores in expected if tuple(scores) == tuple(cell)]
+
+
 def test_the_wide_table_holds_the_catalogues_items_for_every_customer(
-    town: Town, details: Files, base: Base, catalogue: Catalogue, calendar: WorkCalendar, tmp_path: Path
+    town: Town, details: Files, outcome: Outcome
 ) -> None:
     """R004-006: the wide table with contact and peer features, for the customers of a run."""
-    lake, items = Lake(tmp_path.as_uri()), parse_features(yaml.safe_load((HERE / "features.yaml").read_text("utf-8")))
-    work = Work("r", base, town.window, calendar, catalogue, BUCKETS)
-    outcome = compute(work, 1, [f for f in town.manifest["signalling"] if f.bucket == 1], lake)
+    items = parse_features(yaml.safe_load((HERE / "features.yaml").read_text("utf-8")))
     peers = called(details, town.window.from_date)
     table = bucket_of(items, details, outcome.files, 1, town.window.to_date, town.window.zone, peers)
     assert table.num_rows == outcome.customers

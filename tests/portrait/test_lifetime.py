@@ -61,7 +61,7 @@ def test_a_bearer_keeps_a_flag_down_to_the_looser_bound_and_since_when_he_has_it
     assert found.bearers.tolist() == [0, 1, 2, 4]  # 2 is carried: it is not confirmed, but has not expired
     assert (found.expire_day - TODAY).tolist() == [75, 75, 1, 75]
     assert (found.from_day - TODAY).tolist() == [-40, -40, -40, 0]
-    assert found.evidence[2] == "as of then"
+    assert found.evidence.to_pylist()[2] == "as of then"
 
 
 def test_what_has_expired_is_lost_and_keeps_nothing() -> None:

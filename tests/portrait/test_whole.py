@@ -1,7 +1,7 @@
 """Audiences by RPC, and the whole portrait in one call: masked by role, from the pack as from Postgres."""
 
 import io
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import grpc.aio
@@ -16,6 +16,7 @@ from services.portrait.api import encode_offers
 from services.portrait.domain.interest import Interest, interests
 from services.portrait.domain.pack import Encoded, Pack, PackDamaged, packed_portrait, write
 from services.portrait.lake import Lake, packing
+from services.portrait.lake.packing import interests_of
 from services.portrait.store import Moments, Runs
 from services.portrait.store.projections import Contact, Projections
 from services.portrait.usecases.compute import PACK
@@ -213,3 +214,20 @@ def test_interests_leave_out_duty_and_name_what_they_are() -> None:
     hours = [("res.house.community", 300.0), ("fun.av.cinema", 2.0), ("spo.fit.gym", 9.0), ("lei.green.park", 0.4)]
     found = interests(hours, {"fun.av.cinema": ("娱乐", "影音", "电影院")})
     assert [(each.topic, each.name) for each in found] == [("spo.fit.gym", "spo.fit.gym"), ("fun.av.cinema", "电影院")]
+
+
+def test_an_hour_at_a_place_is_worth_half_after_thirty_days(tmp_path: Path) -> None:
+    """R004-015: the interest score decays with its half-life and rises with evidence."""
+    last, hour = date(2026, 9, 30), 3600
+    days = [last, last - timedelta(days=30), last - timedelta(days=60), last]
+    table = pa.table(
+        {
+            "customer_key": [1, 1, 1, 2],
+            "date": pa.array(days, pa.date32()),
+            "place_class": ["spo.fit.gym"] * 4,
+            "secs": [hour, hour, hour, hour],
+        }
+    )
+    found = interests_of(Lake(tmp_path.as_uri()).write("dwell.parquet", table, 0), last, {})
+    assert [(each.topic, each.weight) for each in found[1]] == [("spo.fit.gym", 1.75)]
+    assert [each.weight for each in found[2]] == [1.0]

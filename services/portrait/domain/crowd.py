@@ -5,9 +5,11 @@ All figures add up over buckets, since a customer is in one bucket only.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from services.portrait.domain.calendar import SLOTS
 from services.portrait.domain.track import DwellDays, Visits
@@ -35,18 +37,27 @@ class Areas:
 def areas(dwell: DwellDays, workdays: npt.NDArray[np.bool_], places: int) -> Areas:
     """Dwell areas of one bucket's customers; a customer counts once in each row."""
     work = workdays[dwell.day].astype(np.int64)
-    parts = []
-    for kind in (work, np.full(len(work), 2)):
-        for slot in (dwell.slot.astype(np.int64), np.full(len(work), len(SLOTS))):
-            key = (kind * (len(SLOTS) + 1) + slot) * places + dwell.place
-            who = np.unique(dwell.customer.astype(np.int64) * (3 * (len(SLOTS) + 1) * places) + key)
-            cells, customers = np.unique(who % (3 * (len(SLOTS) + 1) * places), return_counts=True)
-            again, back = np.unique(key, return_inverse=True)
-            secs = np.bincount(back, weights=dwell.secs, minlength=len(again)).astype(np.int64)
-            parts.append((cells, customers, secs))
-    key, customers, secs = (np.concatenate(column) for column in zip(*parts, strict=True))
+    slots = len(SLOTS) + 1
+    people, secs = _areas(dwell.customer, dwell.place, dwell.slot, dwell.secs, work, slots, places)
+    key = np.flatnonzero(people)
     pair = key // places
-    return Areas(pair // (len(SLOTS) + 1), pair % (len(SLOTS) + 1), key % places, customers, secs)
+    return Areas(pair // slots, pair % slots, key % places, people[key], secs[key])
+
+
+@njit(cache=True, nogil=True)
+def _areas(customer: Any, place: Any, slot: Any, secs: Any, work: Any, slots: Any, places: Any) -> Any:
+    """Customers and seconds by (kind × slots + slot) × places + place; rows come by customer."""
+    people, total = np.zeros(3 * slots * places, np.int64), np.zeros(3 * slots * places, np.int64)
+    last = np.full(3 * slots * places, -1, np.int32)
+    for row in range(len(customer)):
+        for kind in (work[row], 2):
+            for part in (np.int64(slot[row]), slots - 1):
+                key = (kind * slots + part) * places + place[row]
+                total[key] += secs[row]
+                if last[key] != customer[row]:
+                    last[key] = customer[row]
+                    people[key] += 1
+    return people, total
 
 
 def presence(
@@ -60,21 +71,23 @@ def presence(
 
     `first_midnight` is the first local midnight in UTC milliseconds; the zone has no summer time.
     """
-    found = np.zeros((classes, 2, 24), dtype=np.int64)
     begin, end = visits.start - first_midnight, visits.end - first_midnight
-    begin, end = np.maximum(begin, 0), np.minimum(end, len(workdays) * 24 * _HOUR)
     kind = place_class[visits.place]
-    here = begin
-    while True:
-        open_ = np.flatnonzero(here < end)
-        if not len(open_):
-            return found // 1000
-        at = here[open_]
-        hour = at // _HOUR
-        upto = np.minimum((hour + 1) * _HOUR, end[open_])
-        np.add.at(found, (kind[open_], workdays[hour // 24].astype(np.int64), hour % 24), upto - at)
-        here = here.copy()
-        here[open_] = upto
+    return np.asarray(_presence(begin, end, kind, workdays.astype(np.int64), classes) // 1000)
+
+
+@njit(cache=True, nogil=True)
+def _presence(begin: Any, end: Any, kind: Any, work: Any, classes: Any) -> Any:
+    """Milliseconds by class, kind of day and hour, within the days of `work`."""
+    found = np.zeros((classes, 2, 24), np.int64)
+    for visit in range(len(begin)):
+        here, stop = max(begin[visit], 0), min(end[visit], len(work) * 24 * _HOUR)
+        while here < stop:
+            hour = here // _HOUR
+            upto = min((hour + 1) * _HOUR, stop)
+            found[kind[visit], work[hour // 24], hour % 24] += upto - here
+            here = upto
+    return found
 
 
 def waves(people: Sequence[float]) -> list[tuple[bool, bool]]:

@@ -84,10 +84,12 @@ def _shares(
     rest = ~workdays[dwell.day]
     rest_total = np.bincount(dwell.customer[rest], weights=secs[rest], minlength=customers)
     at = {role: anchors[role].place[dwell.customer] == dwell.place for role in ROLES if role in anchors}
-    branch = np.array([code.partition(".")[0] for code in places.class_code], dtype=np.str_)[dwell.place]
+    number = {name: at for at, name in enumerate(branches)}
+    of_place = np.array([number.get(code.partition(".")[0], -1) for code in places.class_code], dtype=np.int16)
+    branch = of_place[dwell.place]
     found: dict[str, npt.NDArray[np.generic]] = {f"share_{role}": share(here, total) for role, here in at.items()}
     out = ~np.logical_or.reduce(list(at.values())) if at else np.ones(len(secs), dtype=np.bool_)
-    found |= {f"share_{name}": share(out & (branch == name), total) for name in branches}
+    found |= {f"share_{name}": share(out & (branch == at), total) for name, at in number.items()}
     found |= {f"share_{name}": share(dwell.slot == slot, total) for slot, name in enumerate(SLOTS)}
     found["share_rest_out"] = share(rest & out, rest_total)
     pairs = np.unique(dwell.customer.astype(np.int64) << 32 | dwell.place)

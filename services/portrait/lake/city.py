@@ -15,6 +15,7 @@ from services.portrait.domain.run import LakeFile
 from services.portrait.domain.track import DwellDays, Visits
 from services.portrait.lake.files import read, read_rows
 from services.portrait.lake.mapping import Examined
+from services.portrait.lake.results import named
 
 KINDS = ("weekend", "workday", "")
 _SLOTS = (*SLOTS, "")
@@ -114,10 +115,9 @@ def _rows(table: pa.Table, keys: list[str]) -> Iterator[tuple[object, ...]]:
 
 
 def _place(places: Places, numbers: npt.NDArray[np.integer]) -> dict[str, pa.Array]:
-    at = pa.array(numbers)
-    named = (("place_id", places.place_id), ("place_name", places.name), ("place_class", places.class_code),
-             ("town", places.town))  # fmt: skip
-    return {name: pc.take(pa.array(list(each), pa.string()), at) for name, each in named}
+    told = (("place_id", places.place_id), ("place_name", places.name), ("place_class", places.class_code),
+            ("town", places.town))  # fmt: skip
+    return {name: named(each, numbers) for name, each in told}
 
 
 def tasks_of(

@@ -17,6 +17,8 @@ from services.portrait.lake.wide import wide_table
 Feeds = Mapping[str, Sequence[LakeFile]]
 Floats = npt.NDArray[np.float64]
 
+_RESPONDED = "responded"
+
 
 def detail_columns(
     details: Details,
@@ -48,16 +50,20 @@ def detail_columns(
     return found
 
 
-def contacts_table(rows: Sequence[tuple[int, datetime, str, bool]]) -> pa.Table:
-    """Contacts as the items of that source look at them."""
+def contacts_table(rows: Sequence[tuple[int, datetime, str, bool, bool | None]]) -> pa.Table:
+    """Contacts as the items of that source look at them; `accepted` is 1 for a contact that was responded to and of
+    whose campaign it is known whether it gave a discount."""
     names = (
         ("customer", pa.int64()),
         ("time", pa.timestamp("ms", "UTC")),
         ("result", pa.string()),
         ("campaign", pa.bool_()),
+        ("discount", pa.bool_()),
     )
     columns = zip(*rows, strict=True) if rows else ((),) * len(names)
-    return pa.table({name: pa.array(column, kind) for (name, kind), column in zip(names, columns, strict=True)})
+    table = pa.table({name: pa.array(column, kind) for (name, kind), column in zip(names, columns, strict=True)})
+    accepted = pc.and_(pc.equal(table["result"], _RESPONDED), pc.is_valid(table["discount"]))
+    return table.append_column("accepted", pc.cast(accepted, pa.int64()))
 
 
 def bucket_tables(items: Sequence[Item], feeds: Feeds, bucket: int, to_date: date) -> Iterable[tuple[str, pa.Table]]:

@@ -30,17 +30,27 @@ class Lake:
         return self._url
 
     def write(self, path: str, table: pa.Table, bucket: int) -> LakeFile:
-        """Write a table as Parquet (zstd) at `path` below the URL; a reader sees nothing or the whole file."""
+        """Write a table as Parquet (zstd) at `path` below the URL; a reader sees nothing or the whole file. Words that
+        come as numbers into their distinct values are written as they are, and read as words."""
         sink = io.BytesIO()
         words = [name for name in table.column_names if not pa.types.is_primitive(table.schema.field(name).type)]
-        pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP, use_dictionary=words)
+        pq.write_table(
+            table, sink, compression="zstd", row_group_size=_ROW_GROUP, use_dictionary=words, store_schema=False
+        )
         data = sink.getvalue()
         target = f"{self._root}/{path}"
-        self._files.create_dir(target.rpartition("/")[0], recursive=True)
-        with self._files.open_output_stream(f"{target}.part") as stream:
+        with self._opened(f"{target}.part") as stream:
             stream.write(data)
         self._files.move(f"{target}.part", target)
         return LakeFile(f"{self._url}/{path}", table.num_rows, hashlib.sha256(data).hexdigest(), bucket)
+
+    def _opened(self, target: str) -> pa.NativeFile:
+        """A file to be written, its folder made when it is missing."""
+        try:
+            return self._files.open_output_stream(target)
+        except FileNotFoundError:
+            self._files.create_dir(target.rpartition("/")[0], recursive=True)
+            return self._files.open_output_stream(target)
 
 
 def there(file: LakeFile) -> bool:

@@ -165,10 +165,10 @@ def _anchors(found: Bucket, places: Places, window: Window) -> pa.Table:
                 {
                     **_owner(found, who),
                     "role": pa.array([role] * len(who), pa.string()),
-                    "place_id": _named(places.place_id, place),
-                    "place_name": _named(places.name, place),
-                    "place_class": _named(places.class_code, place),
-                    "town": _named(places.town, place),
+                    "place_id": named(places.place_id, place),
+                    "place_name": named(places.name, place),
+                    "place_class": named(places.class_code, place),
+                    "town": named(places.town, place),
                     "days": anchors.days[who],
                     "dwell_seconds": anchors.secs[who],
                     "confidence": anchors.confidence[who],
@@ -181,28 +181,34 @@ def _anchors(found: Bucket, places: Places, window: Window) -> pa.Table:
 
 
 def _tags(found: Bucket, places: Places) -> pa.Table:
-    parts = []
-    for verdict in found.verdicts:
-        tag, who = verdict.tag, verdict.bearers
-        parts.append(
-            pa.table(
-                {
-                    **_owner(found, who),
-                    "code": pa.array([tag.code] * len(who), pa.string()),
-                    "value": pa.array([verdict.value] * len(who), pa.string()),
-                    "version": pa.array([tag.version] * len(who), pa.int32()),
-                    "score": pa.array(verdict.score, pa.float64()),
-                    "landmark": _named(places.name, verdict.landmark),
-                    "landmark_id": _named(places.place_id, verdict.landmark),
-                    "evidence": pa.array(verdict.evidence, pa.string()),
-                    "from_date": _date(verdict.from_day),
-                    "expire_date": _date(verdict.expire_day),
-                }
-            )
-        )
-    if not parts:
-        parts.append(_no_tags())
-    return pa.concat_tables(parts).sort_by([("customer_key", "ascending"), ("code", "ascending")])
+    """The verdicts as one table: columns are put together before they are named, for there are hundreds of values."""
+    verdicts = found.verdicts
+    if not verdicts:
+        return _no_tags()
+    sizes = [len(each.bearers) for each in verdicts]
+    who, landmark, score, begin, end = (
+        np.concatenate([getattr(each, name) for each in verdicts])
+        for name in ("bearers", "landmark", "score", "from_day", "expire_day")
+    )
+    verdict = np.repeat(np.arange(len(verdicts)), sizes)
+    _, rank = np.unique([each.tag.code for each in verdicts], return_inverse=True)
+    order = np.lexsort((rank[verdict], who))
+    said, landmark = verdict[order], landmark[order]
+    evidence = pa.chunked_array([each.evidence for each in verdicts], pa.string())
+    return pa.table(
+        {
+            **_owner(found, who[order]),
+            "code": named([each.tag.code for each in verdicts], said),
+            "value": named([each.value for each in verdicts], said),
+            "version": np.array([each.tag.version for each in verdicts], dtype=np.int32)[said],
+            "score": score[order].astype(np.float64),
+            "landmark": named(places.name, landmark),
+            "landmark_id": named(places.place_id, landmark),
+            "evidence": pc.take(evidence.combine_chunks(), pa.array(order)),
+            "from_date": _date(begin[order]),
+            "expire_date": _date(end[order]),
+        }
+    )
 
 
 def _date(days: npt.NDArray[np.int64]) -> pa.Array:
@@ -224,7 +230,8 @@ def _no_tags() -> pa.Table:
 
 def _dwell(found: Bucket, places: Places, window: Window, workdays: npt.NDArray[np.bool_]) -> pa.Table:
     dwell = found.dwell
-    order = np.lexsort((dwell.place, dwell.slot, dwell.day, dwell.customer))
+    slot = (dwell.customer.astype(np.int64) * window.days + dwell.day) * len(SLOTS) + dwell.slot
+    order = np.argsort(slot * len(places) + dwell.place)
     day, place = dwell.day[order], dwell.place[order]
     first = (window.from_date - type(window.from_date)(1970, 1, 1)).days
     return pa.table(
@@ -232,9 +239,9 @@ def _dwell(found: Bucket, places: Places, window: Window, workdays: npt.NDArray[
             **_owner(found, dwell.customer[order]),
             "date": pa.array(first + day, pa.int32()).cast(pa.date32()),
             "workday": workdays[day],
-            "slot": _named(SLOTS, dwell.slot[order]),
-            "place_id": _named(places.place_id, place),
-            "place_class": _named(places.class_code, place),
+            "slot": named(SLOTS, dwell.slot[order]),
+            "place_id": named(places.place_id, place),
+            "place_class": named(places.class_code, place),
             "secs": dwell.secs[order],
             "visits": dwell.visits[order],
             "longest_secs": dwell.longest[order],
@@ -243,13 +250,17 @@ def _dwell(found: Bucket, places: Places, window: Window, workdays: npt.NDArray[
 
 
 def _owner(found: Bucket, who: npt.NDArray[np.integer]) -> dict[str, pa.Array]:
-    return {
-        "customer_key": pa.array(found.customer_key[who]),
-        "org_id": pa.array(found.org_id[who].tolist(), pa.string()),
-    }
+    orgs, org = np.unique(found.org_id, return_inverse=True)
+    return {"customer_key": pa.array(found.customer_key[who]), "org_id": named(orgs.tolist(), org[who])}
 
 
-def _named(names: Sequence[str], numbers: npt.NDArray[np.integer]) -> pa.Array:
-    """Names by number; "" for -1."""
-    words = pa.array([*names, ""], pa.string())
-    return pc.take(words, pa.array(np.where(numbers < 0, len(names), numbers)))
+def named(names: Sequence[str], numbers: npt.NDArray[np.integer]) -> pa.DictionaryArray:
+    """Names by number, "" for -1; those that are said, once each, and which of them each row says."""
+    said = np.zeros(len(names) + 1, dtype=np.bool_)
+    said[numbers] = True  # -1 is the last
+    at = np.flatnonzero(said)
+    words = [*names, ""]
+    distinct = pa.array([words[each] for each in at.tolist()], pa.string()).dictionary_encode()
+    number = np.zeros(len(words), dtype=np.int32)
+    number[at] = distinct.indices.to_numpy()
+    return pa.DictionaryArray.from_arrays(pa.array(number[numbers]), distinct.dictionary)

@@ -99,7 +99,7 @@ class Outputs:
 
     def _write(self, name: str, table: pa.Table) -> None:
         if name not in self._writers:
-            self._writers[name] = pq.ParquetWriter(self._part(name), table.schema, compression="zstd")
+            self._writers[name] = pq.ParquetWriter(self._part(name), _plain(table.schema), compression="zstd")
         self._writers[name].write_table(table.cast(self._writers[name].schema))
         self._rows[name] = self._rows.get(name, 0) + table.num_rows
 
@@ -171,6 +171,12 @@ class Outputs:
                 "grade": worth.astype(np.int8),
             }
         )
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """A schema whose words are words, whatever way they come."""
+    kinds = ((each.name, each.type) for each in schema)
+    return pa.schema([(name, kind.value_type if pa.types.is_dictionary(kind) else kind) for name, kind in kinds])
 
 
 def _grouped(dwell: DwellDays, work: Any, places: int) -> tuple[Any, Any]:

@@ -11,11 +11,12 @@ from services.kit.db import Read, Write
 from services.portrait.domain.run import LakeFile
 
 _PUT = text("""
-    INSERT INTO customer_contact (contact_id, customer_key, org_id, time, result, channel, campaign_id)
+    INSERT INTO customer_contact (contact_id, customer_key, org_id, time, result, channel, campaign_id, discount)
     VALUES (:contact_id, :customer_key, COALESCE((SELECT p.org_id FROM current_run c JOIN portrait p
-            ON p.run_no = c.run_no AND p.customer_key = :customer_key), ''), :time, :result, :channel, :campaign_id)
+            ON p.run_no = c.run_no AND p.customer_key = :customer_key), ''), :time, :result, :channel, :campaign_id,
+            CAST(:discount AS boolean))
     ON CONFLICT (contact_id) DO UPDATE SET time = EXCLUDED.time, result = EXCLUDED.result,
-        channel = EXCLUDED.channel, campaign_id = EXCLUDED.campaign_id, changed = DEFAULT
+        channel = EXCLUDED.channel, campaign_id = EXCLUDED.campaign_id, discount = EXCLUDED.discount, changed = DEFAULT
 """)
 _CHANGED = text(
     "SELECT contact_id, customer_key, time, result, channel, campaign_id, changed FROM customer_contact "
@@ -26,7 +27,7 @@ _OF_CUSTOMER = text(
     "WHERE customer_key = :customer_key AND time < :before ORDER BY time DESC LIMIT :most"
 )
 _UNTIL = text(
-    "SELECT customer_key, time, result, campaign_id <> '' AS campaign FROM customer_contact "
+    "SELECT customer_key, time, result, campaign_id <> '' AS campaign, discount FROM customer_contact "
     "WHERE (time AT TIME ZONE :zone)::date BETWEEN CAST(:last AS date) - CAST(:days AS int) AND CAST(:last AS date) "
     "ORDER BY customer_key, time, contact_id"
 )
@@ -58,6 +59,8 @@ class Contact:
     channel: str
     campaign_id: str
     changed: int = 0
+    discount: bool | None = None
+    """Whether its campaign took something off a price; None where nobody says."""
 
 
 class Projections:
@@ -81,8 +84,11 @@ class Projections:
         params = {"customer_key": customer_key, "before": before, "most": most}
         return [Contact(*tuple(row)) for row in await read.rows(_OF_CUSTOMER, params)]
 
-    async def until(self, read: Read, last: date, days: int, zone: str) -> list[tuple[int, datetime, str, bool]]:
-        """(customer_key, time, result, whether of a campaign) of the contacts of so many days up to the last one."""
+    async def until(
+        self, read: Read, last: date, days: int, zone: str
+    ) -> list[tuple[int, datetime, str, bool, bool | None]]:
+        """(customer_key, time, result, whether of a campaign, whether that gave a discount) of the contacts of so many
+        days up to the last one."""
         params = {"last": last, "days": days, "zone": zone}
         return [tuple(row) for row in await read.rows(_UNTIL, params)]
 

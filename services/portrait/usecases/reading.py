@@ -43,10 +43,10 @@ class Reading:
 
     async def portrait(self, customer_key: int, clear: bool) -> bytes:
         """One answer; `clear` for roles that see everything. Raises customer_not_found."""
-        found = await self._whole.get((customer_key,), clear)
-        if customer_key not in found:
+        found = await self._whole.one(customer_key, clear)
+        if found is None:
             raise customer_not_found(customer_key)
-        return found[customer_key]
+        return found
 
     async def portraits(self, customer_keys: Sequence[int], clear: bool) -> list[bytes]:
         """Answers in the order asked, those that are not known left out."""

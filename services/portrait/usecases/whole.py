@@ -62,6 +62,14 @@ class WholePortraits:
         self._changed = 0
         self._forgotten: frozenset[int] = frozenset()
 
+    async def one(self, key: int, clear: bool) -> bytes | None:
+        """The answer of one key, None when it is not known. From the pack it is put together without a pause."""
+        pack = self._pack
+        if pack is None:
+            return (await self.get((key,), clear)).get(key)
+        answer = pack.portrait(key, clear) if key not in self._forgotten else None
+        return answer + self._beside(key) if answer is not None and self._has_more() else answer
+
     async def get(self, keys: Sequence[int], clear: bool) -> dict[int, bytes]:
         """Answers by key, those that are not known left out; `clear` for roles that see everything."""
         pack = self._pack
@@ -72,10 +80,18 @@ class WholePortraits:
         else:
             stored = await self._hot.get(list(keys))
             found = {key: one.body + (one.clear if clear else one.masked) for key, one in stored.items()}
-        if self._encoded or self._offers is not None or self._foreseen is not None:
+        if self._has_more():
             for key in found:
-                found[key] += self._encoded.get(key, b"") + _of(self._offers, key) + _of(self._foreseen, key)
+                found[key] += self._beside(key)
         return found
+
+    def _has_more(self) -> bool:
+        """Whether anything is put behind portraits."""
+        return bool(self._encoded) or self._offers is not None or self._foreseen is not None
+
+    def _beside(self, key: int) -> bytes:
+        """What is put behind a portrait: last contacts, current offers, what is foreseen."""
+        return self._encoded.get(key, b"") + _of(self._offers, key) + _of(self._foreseen, key)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Map what is published and take in what changed, until `stop`."""

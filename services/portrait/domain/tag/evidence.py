@@ -16,12 +16,13 @@ from services.portrait.domain.tag.reading import Flags, Ints, Reading
 from services.portrait.domain.tag.rule import Anchored, Attended, Distance, Dwelt, Rule, Stated, leaves
 
 _UNKNOWN = "?"
+_OF_ANCHORS = {"town": "town", "place": "name"}
 
 
-def lines(reading: Reading, tag: Tag, rule: Rule | None, bearers: Ints, landmark: npt.NDArray[np.int32]) -> list[str]:
+def lines(reading: Reading, tag: Tag, rule: Rule | None, bearers: Ints, landmark: npt.NDArray[np.int32]) -> pa.Array:
     """One line a bearer: `metric=value; …`, after the tag's explanation if it has one."""
     if not len(bearers):
-        return []
+        return pa.array([], pa.string())
     parts: list[tuple[str, pa.Array]] = []
     for leaf in leaves(rule) if rule is not None else ():
         fired = reading.holds(leaf)[bearers]
@@ -36,10 +37,10 @@ def lines(reading: Reading, tag: Tag, rule: Rule | None, bearers: Ints, landmark
         longer = pc.if_else(pc.equal(line, ""), pair, pc.binary_join_element_wise(line, pair, "; "))
         line = pc.coalesce(longer, line)  # a leaf that did not fire is null
     if not tag.explain:
-        return list(line.to_pylist())
-    told = _filled(tag.explain, _known(reading, parts, bearers, landmark), len(bearers))
+        return line
+    told = _filled(tag.explain, _Known(reading, parts, bearers, landmark), len(bearers))
     behind = pc.binary_join_element_wise(pc.binary_join_element_wise(told, " (", ""), line, ")", "")
-    return list(pc.if_else(pc.equal(line, ""), told, behind).to_pylist())
+    return pc.if_else(pc.equal(line, ""), told, behind)
 
 
 def _where(fired: Flags, shown: pa.Array) -> pa.Array:
@@ -52,7 +53,7 @@ def _shown(reading: Reading, leaf: Rule, bearers: Ints) -> list[tuple[str, pa.Ar
         metrics = dict.fromkeys(limit.metric for limit in leaf.limits)
         return [(metric, _numbers(reading.metric(leaf, metric)[bearers])) for metric in metrics]
     if isinstance(leaf, Anchored):
-        return [(leaf.role, _named([*facts.places.name, "-"], facts.anchors[leaf.role].place[bearers]))]
+        return [(leaf.role, _named(reading.words("name", "-"), facts.anchors[leaf.role].place[bearers]))]
     if isinstance(leaf, Distance):
         return [("km", _numbers(reading.apart(leaf.first, leaf.second)[bearers]))]
     if isinstance(leaf, Attended):
@@ -74,40 +75,47 @@ def _best_event(reading: Reading, rule: Attended, bearers: Ints) -> list[tuple[s
     days = [each.date.isoformat() for each in facts.events]
     event = np.where(row >= 0, np.append(rows.event, len(days))[row], len(days))
     minutes = np.where(row >= 0, np.append(rows.secs, 0)[row], 0) // 60
-    return [("date", _named([*days, _UNKNOWN], event)), ("minutes", _numbers(minutes))]
+    return [("date", _named(pa.array([*days, _UNKNOWN], pa.string()), event)), ("minutes", _numbers(minutes))]
 
 
-def _known(
-    reading: Reading, parts: list[tuple[str, pa.Array]], bearers: Ints, landmark: npt.NDArray[np.int32]
-) -> dict[str, pa.Array]:
+class _Known:
     """What an explanation may say: measured values (the first leaf's of a name), anchors, the landmark."""
-    known: dict[str, pa.Array] = {}
-    for name, shown in parts:
-        known[name] = pc.coalesce(known[name], shown) if name in known else shown
-    places = reading.facts.places
-    for role, anchors in reading.facts.anchors.items():
-        at = anchors.place[bearers]
-        known[f"{role}.town"] = _named([*places.town, _UNKNOWN], at)
-        known[f"{role}.place"] = _named([*places.name, _UNKNOWN], at)
-    known["landmark"] = _named([*places.name, _UNKNOWN], landmark)
-    return known
+
+    def __init__(
+        self, reading: Reading, parts: list[tuple[str, pa.Array]], bearers: Ints, landmark: npt.NDArray[np.int32]
+    ) -> None:
+        self._reading, self._bearers, self._landmark = reading, bearers, landmark
+        self._measured: dict[str, pa.Array] = {}
+        for name, shown in parts:
+            known = self._measured.get(name)
+            self._measured[name] = shown if known is None else pc.coalesce(known, shown)
+
+    def of(self, name: str) -> pa.Array | str:
+        """What a name stands for, for each bearer; a question mark where it is not known."""
+        role, _, attribute = name.partition(".")
+        if name == "landmark":
+            return _named(self._reading.words("name", _UNKNOWN), self._landmark)
+        if role in self._reading.facts.anchors and attribute in _OF_ANCHORS:
+            at = self._reading.facts.anchors[role].place[self._bearers]
+            return _named(self._reading.words(_OF_ANCHORS[attribute], _UNKNOWN), at)
+        return pc.fill_null(self._measured[name], _UNKNOWN) if name in self._measured else _UNKNOWN
 
 
-def _filled(template: str, known: dict[str, pa.Array], count: int) -> pa.Array:
-    """The template with its {names} filled; an unknown one becomes a question mark."""
+def _filled(template: str, known: _Known, count: int) -> pa.Array:
+    """The template with its {names} filled."""
     pieces: list[pa.Array | str] = []
     for number, piece in enumerate(re.split(r"\{([^}]*)\}", template)):
         if number % 2:
-            pieces.append(pc.fill_null(known[piece], _UNKNOWN) if piece in known else _UNKNOWN)
+            pieces.append(known.of(piece))
         elif piece:
             pieces.append(piece)
     whole = pa.array([""] * count, pa.string())
     return pc.binary_join_element_wise(whole, *pieces, "") if pieces else whole
 
 
-def _named(names: list[str], numbers: npt.NDArray[np.integer]) -> pa.Array:
-    """Names by number; the last one for -1."""
-    return pc.take(pa.array(names, pa.string()), pa.array(np.where(numbers < 0, len(names) - 1, numbers)))
+def _named(words: pa.Array, numbers: npt.NDArray[np.integer]) -> pa.Array:
+    """Words by number; the last one for -1."""
+    return pc.take(words, pa.array(np.where(numbers < 0, len(words) - 1, numbers)))
 
 
 def _numbers(values: npt.NDArray[np.generic]) -> pa.Array:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from services.portrait.domain.place import kilometres
 from services.portrait.domain.tag.facts import Facts
@@ -50,6 +51,7 @@ class Reading:
         self._borne: dict[str, Flags] = {}
         self._values: dict[tuple[str, str], Flags] = {}
         self._holds: dict[Rule, Flags] = {}
+        self._words: dict[tuple[str, str], pa.Array] = {}
 
     def know(self, code: str, borne: Flags, values: Mapping[str, Flags]) -> None:
         """Who bears a tag, and each of its values."""
@@ -61,6 +63,13 @@ class Reading:
         if rule not in self._holds:
             self._holds[rule] = self._read(rule)
         return self._holds[rule]
+
+    def words(self, attribute: str, missing: str) -> pa.Array:
+        """One attribute of all places by number, `missing` at last."""
+        if (attribute, missing) not in self._words:
+            told = [*getattr(self.facts.places, attribute), missing]
+            self._words[attribute, missing] = pa.array(told, pa.string())
+        return self._words[attribute, missing]
 
     def top_town(self, chosen: PlaceSet) -> npt.NDArray[np.object_]:
         """The town with most time at the chosen places, "" without any; the first by name of two."""

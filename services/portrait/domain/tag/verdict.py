@@ -1,11 +1,13 @@
 """Who bears which tag: rules judged over whole columns of customers, and how a tag outlives the run that gave it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from services.portrait.domain.place import NOWHERE
 from services.portrait.domain.tag.catalogue import Catalogue
@@ -30,7 +32,8 @@ class Verdict:
     tag: Tag
     value: str
     bearers: Ints
-    evidence: Sequence[str]
+    evidence: pa.Array
+    """A line of text each."""
     landmark: npt.NDArray[np.int32]
     score: Floats
     from_day: Ints
@@ -68,6 +71,7 @@ class _Judge:
         self._today = (facts.to_date - _EPOCH).days
         self._reading = Reading(facts)
         self._nowhere = np.full(facts.customers, NOWHERE, dtype=np.int32)
+        self._told: dict[str, pa.Array] = {}
 
     def verdicts(self, tag: Tag) -> list[Verdict]:
         """What is said of one tag, by value."""
@@ -159,7 +163,7 @@ class _Judge:
     def _verdict(self, tag: Tag, value: str, rule: Rule | None, borne: Flags, score: Floats, taken: Flags) -> Verdict:
         bearers = np.flatnonzero(borne)
         landmark = self._landmark(tag)[bearers]
-        evidence: Sequence[str] = lines(self._reading, tag, rule, bearers, landmark)
+        evidence = self._evidence(tag, rule, bearers, landmark, taken)
         from_day = np.full(self._facts.customers, self._today, dtype=np.int64)
         earlier = self._before.get((tag.code, value))
         if earlier is None:
@@ -170,18 +174,29 @@ class _Judge:
         carried = np.flatnonzero(lasting & ~taken[earlier.bearers] & ~self._refuted(tag)[earlier.bearers])
         who = np.concatenate([bearers, earlier.bearers[carried]])
         order = np.argsort(who, kind="stable")
-        texts = np.array([*evidence, *(earlier.evidence[row] for row in carried.tolist())], dtype=object)
+        texts = pa.array([*evidence.to_pylist(), *(earlier.evidence[row] for row in carried.tolist())], pa.string())
         confirmed = np.full(len(bearers), self._today + tag.ttl_days, dtype=np.int64)
         return Verdict(
             tag,
             value,
             who[order],
-            texts[order].tolist(),
+            pc.take(texts, pa.array(order)),
             np.concatenate([landmark, earlier.landmark[carried]])[order],
             np.concatenate([score[bearers], earlier.score[carried]])[order],
             from_day[who[order]],
             np.concatenate([confirmed, earlier.expire_day[carried]])[order],
         )
+
+    def _evidence(
+        self, tag: Tag, rule: Rule | None, bearers: Ints, landmark: npt.NDArray[np.int32], taken: Flags
+    ) -> pa.Array:
+        """The lines of the bearers. Those of a value tag say the same whatever the value, and are made once for all."""
+        if tag.kind != "value":
+            return lines(self._reading, tag, rule, bearers, landmark)
+        if tag.code not in self._told:
+            everybody = np.flatnonzero(taken)
+            self._told = {tag.code: lines(self._reading, tag, rule, everybody, self._landmark(tag)[everybody])}
+        return pc.take(self._told[tag.code], pa.array(np.cumsum(taken)[bearers] - 1))
 
     def _refuted(self, tag: Tag) -> Flags:
         """Who has an anchor now that the tag's rule does not accept: then it is not unconfirmed but wrong."""

@@ -131,7 +131,7 @@ async def _worker(
         ids(),
         clock,
         Noting(),
-        Accepting(db, inputs, lake, run_training, recipe, clock),
+        Accepting(db, inputs, lake, run_training, recipe, clock, asking),
         Comparing(db, inputs, models, lake, clock),
         Influencing(db, inputs, lake, clock),
         ingest.gone,

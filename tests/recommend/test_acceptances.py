@@ -59,7 +59,7 @@ async def done(house: House, folder: Path, stub: Any, job_id: str) -> v1.Job:
         await tell("learned")
 
     recipe = Recipe(20, 1, 10_000, folder / "scratch")
-    accepting = Accepting(house.db, house.inputs, house.lake, train, recipe, house.tick)
+    accepting = Accepting(house.db, house.inputs, house.lake, train, recipe, house.tick, house.asking)
     comparing = Comparing(house.db, house.inputs, house.models, house.lake, house.tick)
     handlers = {ACCEPTANCE: accepting.learn, COMPARISON: comparing.compare}
     stop = asyncio.Event()

@@ -34,6 +34,7 @@ def recommended(answer: Answer) -> v1.RecommendResponse:
                 score=each.score,
                 rank=rank,
                 reasons=each.reasons,
+                acceptance_model_id=each.acceptance_model_id,
             )
             for rank, each in enumerate(answer.given, 1)
         ],
@@ -119,6 +120,7 @@ def matrix(each: Matrix) -> v1.Matrix:
         create_time=_time(each.create_time),
         as_of_date=_date(each.as_of_date),
         drift=each.drift,
+        acceptance_model_ids=each.acceptance,
     )
 
 

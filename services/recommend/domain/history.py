@@ -13,7 +13,10 @@ from services.recommend.domain.product import Catalogue, Flags, Floats, Ints, Si
 
 @dataclass(frozen=True)
 class Contacts:
-    """Contacts by time: `profile` (m, f) of the latest run before each, `owned` (m, p) just before; `product` (m,)."""
+    """Contacts by time: `profile` (m, f) of the latest run before each, `owned` (m, p) just before; `product` (m,).
+
+    `called` (m, c) is what those hold whom the customer called before that run's end; c is 0 without calls.
+    """
 
     customer: Ints
     product: Ints
@@ -21,6 +24,7 @@ class Contacts:
     time: Floats
     profile: Singles
     owned: Flags
+    called: Singles
 
     def of(self, kept: "Flags | Ints") -> "Contacts":
         """Some of them."""
@@ -31,6 +35,7 @@ class Contacts:
             self.time[kept],
             self.profile[kept],
             self.owned[kept],
+            self.called[kept],
         )
 
 

@@ -62,7 +62,8 @@ def select(names: Sequence[str], values: Floats, accepted: Flags) -> list[Variab
     """Every candidate with its verdict, the strongest first (R002-034).
 
     By information value; then by correlation with a stronger one that is kept; then by the p-value of a univariate
-    test (Mann and Whitney 1947). A constant and a leaking variable are dropped with that reason.
+    test: the surer one of Mann and Whitney's (1947) and Pearson's over the bins, which sees a bent relation, doubled.
+    A constant and a leaking variable are dropped with that reason.
     """
     strength = [information_value(values[:, place], accepted) for place in range(len(names))]
     kept: list[int] = []
@@ -100,7 +101,11 @@ def _tested(column: Floats, accepted: Flags) -> tuple[float, int]:
         return 1.0, 0
     test = stats.mannwhitneyu(column[accepted], column[~accepted], method="asymptotic")
     middle = accepted.sum() * (~accepted).sum() / 2.0
-    return float(test.pvalue), int(np.sign(test.statistic - middle))
+    place = bins_of(column)
+    table = np.stack([np.bincount(place[side], minlength=place.max() + 1) for side in (accepted, ~accepted)])
+    table = table[:, table.sum(axis=0) > 0]
+    bent = float(stats.chi2_contingency(table).pvalue) if table.shape[1] > 1 else 1.0
+    return min(1.0, 2.0 * min(float(test.pvalue), bent)), int(np.sign(test.statistic - middle))
 
 
 def _correlated(left: Floats, right: Floats) -> float:

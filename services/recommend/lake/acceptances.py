@@ -126,6 +126,13 @@ def publish(lake: Lake, job_id: str, product_id: str, features: Features, rows: 
     return File(uri, len(table), hashlib.sha256(content).hexdigest())
 
 
+def chances(lake: Lake, file: File) -> tuple[Ints, Singles]:
+    """Customers ascending, and the chance of each."""
+    table = lake.table(file).select(["customer_key", "probability"])
+    table = table.sort_by("customer_key")
+    return np.asarray(table["customer_key"].to_numpy(), np.int64), np.asarray(table["probability"].to_numpy(), "f4")
+
+
 def scores(lake: Lake, file: File) -> Sequence[Scored]:
     """All of them, the highest first."""
     table = lake.table(file)

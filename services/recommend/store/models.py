@@ -81,16 +81,14 @@ class Matrices:
         """One matrix; the latest for an empty id."""
         stmt = select(t.matrix).order_by(t.matrix.c.create_time.desc(), t.matrix.c.matrix_id.desc()).limit(1)
         row = await read.row(stmt.where(t.matrix.c.matrix_id == matrix_id) if matrix_id else stmt)
-        return (
-            None if row is None else Matrix(**{**row._asdict(), "shifts": File(**row.shifts) if row.shifts else None})
-        )
+        return None if row is None else _matrix(row)
 
-    async def shifts(self, read: Read, model_id: str) -> File | None:
-        """What acceptance models add to a model's scores, as its latest matrix has it; None without any."""
+    async def latest_of(self, read: Read, model_id: str) -> Matrix | None:
+        """The latest matrix of a model."""
         m = t.matrix.c
-        stmt = select(m.shifts).where(m.model_id == model_id).order_by(m.create_time.desc(), m.matrix_id.desc())
-        found = await read.value(stmt.limit(1))
-        return File(**found) if found else None
+        stmt = select(t.matrix).where(m.model_id == model_id).order_by(m.create_time.desc(), m.matrix_id.desc())
+        row = await read.row(stmt.limit(1))
+        return None if row is None else _matrix(row)
 
     async def before(self, read: Read, later: Matrix) -> str:
         """The matrix to compare with: the latest of an earlier day, else the one made before; empty without one."""
@@ -113,3 +111,7 @@ def _model(row: Row[Any]) -> Model:
     fields = row._asdict()
     del fields["promote_time"]
     return Model(**fields | {"features": tuple(row.features), "product_ids": tuple(row.product_ids)})
+
+
+def _matrix(row: Row[Any]) -> Matrix:
+    return Matrix(**{**row._asdict(), "shifts": File(**row.shifts) if row.shifts else None})

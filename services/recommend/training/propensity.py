@@ -171,7 +171,7 @@ def _learners(seed: int, threads: int, customers: int) -> dict[str, Learn]:
 
 
 def _smoothness(x: Singles, y: Flags, seed: int) -> tuple[int, float]:
-    """Knots of the smooth features and ridge, by the loss on a quarter; the plainest within a standard error.
+    """Knots of the smooth features and ridge, by the loss on a quarter.
 
     A straight relation is not paid for with hinges that only fit chance.
     """
@@ -182,9 +182,7 @@ def _smoothness(x: Singles, y: Flags, seed: int) -> tuple[int, float]:
         weights, bias = logistic(basis.of(x[~aside]), y[~aside], penalty)
         told = basis.of(x[aside]) @ weights + bias
         losses.append(np.logaddexp(0.0, told) - y[aside] * told)
-    best = min(losses, key=lambda loss: float(loss.mean()))
-    near = [float((loss - best).mean()) <= float((loss - best).std()) / np.sqrt(len(loss)) for loss in losses]
-    return _SMOOTH[near.index(True)]
+    return _SMOOTH[int(np.argmin([float(loss.mean()) for loss in losses]))]
 
 
 def _chosen(losses: dict[str, Floats]) -> tuple[str, str]:

@@ -17,10 +17,12 @@ from services.recommend import refusals, store
 from services.recommend.domain import live, ownership
 from services.recommend.domain.history import Contacts
 from services.recommend.domain.live import AcceptanceModel
+from services.recommend.domain.product import Singles
 from services.recommend.domain.snapshot import Inputs
 from services.recommend.lake import Lake, acceptances, workbench
 from services.recommend.lake.acceptances import Task
 from services.recommend.usecases import contacts
+from services.recommend.usecases.asking import Asking
 from services.recommend.usecases.learning import Recipe, Train
 
 _log = structlog.get_logger(__name__)
@@ -31,7 +33,14 @@ class Accepting:
     """Trains acceptance models."""
 
     def __init__(
-        self, db: Database, inputs: store.Inputs, lake: Lake, train: Train, recipe: Recipe, clock: Clock
+        self,
+        db: Database,
+        inputs: store.Inputs,
+        lake: Lake,
+        train: Train,
+        recipe: Recipe,
+        clock: Clock,
+        asking: Asking,
     ) -> None:
         self._db = db
         self._inputs = inputs
@@ -40,6 +49,7 @@ class Accepting:
         self._train = train
         self._recipe = recipe
         self._clock = clock
+        self._asking = asking
 
     async def learn(self, running: Running) -> None:
         """Run the job. Raises inputs_incomplete, outcomes_missing."""
@@ -54,7 +64,12 @@ class Accepting:
         held = await asyncio.to_thread(
             lambda: ownership.fold(known.orders, known.features.customer_key, known.catalogue).owned
         )
-        task = self._task(found, known, held, before, spec)
+        peers = await asyncio.to_thread(
+            contacts.called, self._lake, told, told.run, known.features.customer_key, known.orders, known.catalogue
+        )
+        everyone = np.hstack([known.features.values, held.astype(np.float32), peers])
+        called = contacts.called_names(told, known.catalogue)
+        task = self._task(found, known, called, everyone, before, spec)
         folder = self._recipe.scratch / running.job.job_id
         report = await self._trained(running, folder, task)
         await running.progress(2, len(_STEPS), message=_STEPS[2])
@@ -64,6 +79,7 @@ class Accepting:
         left_out = sorted(name for name, each in report["products"].items() if "refusal" in each)
         async with self._db.begin() as tx:
             await self._acceptances.put(tx, made)
+            await self._asking.queue_matrix_anew(tx, Inputs.of(spec))
             message = f"left out: {', '.join(left_out)}" if left_out else ""
             await running.succeed(tx, message=message, models=len(made), contacts=len(found.customer))
             await tx.commit()
@@ -74,7 +90,8 @@ class Accepting:
         self,
         found: Contacts,
         known: contacts.Known,
-        held: "np.ndarray[Any, np.dtype[np.bool_]]",
+        called: tuple[str, ...],
+        everyone: Singles,
         before: Mapping[str, AcceptanceModel],
         spec: Mapping[str, Any],
     ) -> Task:
@@ -93,18 +110,18 @@ class Accepting:
         if not enough:
             raise refusals.outcomes_missing(len(found.customer))
         mine = found.of(np.isin(found.product, enough))
-        names = (*known.features.names, *(f"owns_{each}" for each in known.catalogue.ids))
+        names = (*known.features.names, *(f"owns_{each}" for each in known.catalogue.ids), *called)
         ids = tuple(known.catalogue.ids[place] for place in enough)
         return Task(
             names,
-            np.hstack([mine.profile, mine.owned.astype(np.float32)]),
+            np.hstack([mine.profile, mine.owned.astype(np.float32), mine.called]),
             mine.customer,
             np.searchsorted(enough, mine.product).astype(np.int64),
             mine.accepted,
             mine.time,
             ids,
             {each: before[each].until.timestamp() for each in ids if each in before},
-            np.hstack([known.features.values, held.astype(np.float32)]),
+            everyone,
             int(spec["seed"]),
             self._recipe.threads,
             spec.get("algorithm", ""),

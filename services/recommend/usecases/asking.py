@@ -25,6 +25,7 @@ class Asking:
         self._inputs = inputs
         self._models = models
         self._outcomes = store.Outcomes()
+        self._acceptances = store.Acceptances()
         self._clock = clock
         self._ids = ids
 
@@ -147,7 +148,17 @@ class Asking:
     async def queue_matrix(self, tx: Write, inputs: Inputs, model_id: str, *, again: bool = False) -> Job:
         """Queue a scoring; the same inputs give the job that is there, `again` as with trainings."""
         spec = {**inputs.plain, "model_id": model_id}
-        return await self._queue(tx, MATRIX, inputs.key(model_id=model_id), spec, again)
+        learned = sorted(each.acceptance_model_id for each in (await self._acceptances.serving(tx)).values())
+        told = {"acceptance": learned} if learned else {}
+        return await self._queue(tx, MATRIX, inputs.key(model_id=model_id, **told), spec, again)
+
+    async def queue_matrix_anew(self, tx: Write, inputs: Inputs) -> None:
+        """Queue a scoring by the champion, acceptance models being new; one that waits looks at them by itself."""
+        champion = await self._models.champion_id(tx)
+        queued = [each for each in await jobs.page(tx, kind=MATRIX, size=20) if each.state is State.QUEUED]
+        waiting = [(each.spec["run_id"], each.spec["model_id"]) for each in queued]
+        if champion and (inputs.run_id, champion) not in waiting:
+            await self.queue_matrix(tx, inputs, champion)
 
     async def _queue(self, tx: Write, kind: str, key: str, spec: Mapping[str, Any], again: bool) -> Job:
         number = 1

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from services.recommend.domain.call_graph import CallGraph
 from services.recommend.domain.history import Contacts
 from services.recommend.domain.outcome import Answered
 from services.recommend.domain.ownership import Orders
-from services.recommend.domain.product import Catalogue, Ints
+from services.recommend.domain.product import Catalogue, Ints, Singles
 from services.recommend.domain.snapshot import CALLS, CUSTOMERS, FEEDS, ORDERS, PRODUCTS, File, Inputs, Run
 from services.recommend.lake import Features, Lake
 from services.recommend.lake.calls import Calls
@@ -71,6 +71,24 @@ async def known(lake: Lake, told: Sources) -> Known:
     return await asyncio.to_thread(read)
 
 
+def called_names(told: Sources, catalogue: Catalogue) -> tuple[str, ...]:
+    """The names of what `called` gives; none without calls."""
+    return ("called_customers", *(f"called_have_{each}" for each in catalogue.ids)) if told.calls else ()
+
+
+def called(lake: Lake, told: Sources, run: Run, keys: Ints, orders: Orders, catalogue: Catalogue) -> Singles:
+    """Of each customer, (n, p + 1): how many customers he called in the days up to a run's last one, and the share of
+    them who held each product at its end; (n, 0) without calls. Blocks.
+    """
+    if not told.calls:
+        return np.zeros((len(keys), 0), dtype=np.float32)
+    graph = Calls(lake, told.files[CUSTOMERS], told.calls, told.gone).until(run.to_date, keys)
+    end = datetime.combine(run.to_date + timedelta(days=1), datetime.min.time(), UTC)
+    owned = ownership.fold(ownership.before(orders, int(end.timestamp() * 1000)), keys, catalogue).owned
+    many = np.diff(graph.calls.indptr).astype(np.float32)
+    return np.hstack([many[:, None], graph.shares(owned)])
+
+
 def graph_of(lake: Lake, told: Sources, keys: Ints) -> CallGraph:
     """Who called whom in the days up to the run's last one. Blocks."""
     return Calls(lake, told.files[CUSTOMERS], told.calls, told.gone).until(told.run.to_date, keys)
@@ -82,6 +100,7 @@ def gathered(lake: Lake, told: Sources, names: tuple[str, ...], orders: Orders, 
     answered = [each for each in told.answered if each.product_id in catalogue.index]
     place = np.array([history.run_before(days, each.time) for each in answered], dtype=np.int64)
     profile = np.full((len(answered), len(names)), np.nan, dtype=np.float32)
+    peers = np.full((len(answered), len(called_names(told, catalogue))), np.nan, dtype=np.float32)
     found = np.zeros(len(answered), dtype=bool)
     keys = np.array([each.customer_key for each in answered], dtype=np.int64)
     for number in sorted(set(place[place >= 0].tolist())):
@@ -90,6 +109,8 @@ def gathered(lake: Lake, told: Sources, names: tuple[str, ...], orders: Orders, 
         at = np.minimum(np.searchsorted(features.customer_key, keys[rows]), max(len(features.customer_key) - 1, 0))
         there = features.customer_key[at] == keys[rows]
         profile[rows[there]] = values[at[there]]
+        theirs = called(lake, told, told.runs[number], features.customer_key, orders, catalogue)
+        peers[rows[there]] = theirs[at[there]]
         found[rows[there]] = True
     whole = Contacts(
         keys,
@@ -98,5 +119,6 @@ def gathered(lake: Lake, told: Sources, names: tuple[str, ...], orders: Orders, 
         np.array([each.time.timestamp() for each in answered], dtype=np.float64),
         profile,
         history.owned_before(answered, orders, catalogue),
+        peers,
     )
     return whole.of(found)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
@@ -16,6 +16,7 @@ from services.recommend.domain.customer import Served
 from services.recommend.domain.product import Catalogue, Product
 from services.recommend.domain.registry import Model
 from services.recommend.domain.rf_cf import Forest
+from services.recommend.domain.snapshot import File
 from services.recommend.lake import Lake, model_path, profiles, workbench
 from services.recommend.lake.profiles import Pack
 from services.recommend.model import Graph, unpack_trees
@@ -43,7 +44,8 @@ class View:
 
     `places` are those of the model's features among the served run's columns, -1 for one that the run lacks.
     `together` are by right product the associations of more than chance, the strongest first.
-    `pack` has the profiles of the served run; without one they are read from Postgres.
+    `pack` has the profiles of the served run; without one they are read from Postgres. `shifts` is what contacts taught
+    in the order of the model's products, and `acceptance` names by product the models that learned it.
     """
 
     loaded: Loaded | None
@@ -55,6 +57,8 @@ class View:
     together: Mapping[str, Sequence[Association]]
     places: "np.ndarray[tuple[int], np.dtype[np.int64]]"
     pack: Pack | None
+    shifts: Pack | None = None
+    acceptance: Mapping[str, str] = field(default_factory=dict)
 
 
 class Keeper:
@@ -73,7 +77,8 @@ class Keeper:
         self._models = models
         self._lake = lake
         self._view: View | None = None
-        self._pack: tuple[str, Pack | None] = ("", None)
+        self._matrices = store.Matrices()
+        self._packs: dict[str, tuple[str, Pack | None]] = {}
         self._read_at = 0.0
         self._loaded: Loaded | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -101,13 +106,14 @@ class Keeper:
             served = await self._inputs.served(read)
             held = await self._knowledge.products(read)
             customers = await self._knowledge.customers(read)
+            loaded = self._loaded
+            latest = await self._matrices.latest_of(read, loaded.model.model_id) if loaded is not None else None
             together: dict[str, list[Association]] = {}
             for each in await self._knowledge.associations(read):
                 if each.lift > 1.0:
                     together.setdefault(each.right, []).append(each)
         for found in together.values():
             found.sort(key=lambda each: (each.lift, each.left), reverse=True)
-        loaded = self._loaded
         catalogue = Catalogue.of([each.product for each in held])
         places = np.zeros(0, dtype=np.int64)
         if loaded is not None:
@@ -123,22 +129,24 @@ class Keeper:
             customers,
             together,
             places,
-            await self._mapped(served),
+            await self._mapped("profiles", served.pack if served is not None else None),
+            await self._mapped("shifts", latest.shifts if latest is not None else None),
+            latest.acceptance if latest is not None else {},
         )
 
-    async def _mapped(self, served: Served | None) -> Pack | None:
-        """The profiles of the served run; a file that cannot be trusted is not mapped."""
-        if served is None or served.pack is None:
+    async def _mapped(self, kind: str, file: File | None) -> Pack | None:
+        """A pack, mapped once; a file that cannot be trusted is not mapped."""
+        if file is None:
             return None
-        if self._pack[0] != served.pack.sha256:
+        if self._packs.get(kind, ("", None))[0] != file.sha256:
             pack = None
             try:
-                pack = await asyncio.to_thread(profiles.opened, served.pack)
-                _log.info("profiles_mapped", run=served.run_id, customers=len(pack.keys))
+                pack = await asyncio.to_thread(profiles.opened, file)
+                _log.info(f"{kind}_mapped", of=pack.run_id, customers=len(pack.keys))
             except Exception as error:
-                _log.error("profiles_refused", run=served.run_id, why=f"{type(error).__name__}: {error}")
-            self._pack = (served.pack.sha256, pack)
-        return self._pack[1]
+                _log.error(f"{kind}_refused", uri=file.uri, why=f"{type(error).__name__}: {error}")
+            self._packs[kind] = file.sha256, pack
+        return self._packs[kind][1]
 
     async def _follow_champion(self) -> None:
         """Begin to load the champion unless it is there, and wait for it when there is nothing else to serve."""

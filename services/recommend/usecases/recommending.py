@@ -11,11 +11,12 @@ from services.kit.db import Database
 from services.kit.errors import Refusal
 from services.kit.ids import Ids
 from services.recommend import refusals, store
-from services.recommend.domain import reason
+from services.recommend.domain import reason, shift
 from services.recommend.domain.customer import Known
 from services.recommend.domain.matrix import UNFIT
 from services.recommend.domain.product import Catalogue, Flags, Product, Singles
 from services.recommend.domain.rf_cf import inputs
+from services.recommend.model import Ranking
 from services.recommend.usecases.batches import Batches
 from services.recommend.usecases.keeping import Keeper, Loaded, View, champion
 
@@ -38,11 +39,15 @@ class Ask:
 
 @dataclass(frozen=True)
 class Given:
-    """One product, its score (the model's, or the share of all customers who own it), and why."""
+    """One product, its score (a chance or the share of all customers who own it), and why.
+
+    `acceptance_model_id` names the model whose chance the score is; empty where no contact taught one.
+    """
 
     product: Product
     score: float
     reasons: tuple[str, ...]
+    acceptance_model_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ def _personal(
             eligible[row] &= ~_cooling(view.catalogue, one.known, now)[0]
         if one.ask.categories:
             eligible[row] &= [product.category in one.ask.categories for product in view.catalogue.products]
-    ranking = loaded.graph.rank(profile, owned, eligible)
+    ranking = _moved(view, loaded.graph.rank(profile, owned, eligible), people)
     fit = (ranking.scores > UNFIT).sum(axis=1)
     many = [min(one.ask.most or _DEFAULT, int(fit[row])) for row, one in enumerate(people)]
     width = max(many)
@@ -174,6 +179,15 @@ def _personal(
                                             why.alike[row].tolist(), why.inputs[row].tolist()))
         for row, one in enumerate(people)
     ]  # fmt: skip
+
+
+def _moved(view: View, ranking: Ranking, people: Sequence[Someone]) -> Ranking:
+    """The ranking by what contacts taught; by the usual shift for a customer who was not there then."""
+    pack = view.shifts
+    if pack is None:
+        return ranking
+    rows = pack.rows(np.array([one.ask.customer_key for one in people], dtype=np.int64))
+    return Ranking(*shift.shifted(ranking.ids, ranking.scores, pack.values[np.maximum(rows, 0)]))
 
 
 Row = tuple[list[float], list[int], list[float], list[float], list[list[int]]]
@@ -189,7 +203,8 @@ def _given(view: View, words: reason.Words, one: Someone, many: int, row: Row) -
         told = [words.driver(number, values[number]) for number in drivers[place] if number >= 0]
         pair = next((each for each in view.together.get(product.product_id, ()) if each.left in owned), None)
         reasons = reason.sentences(told, alike[place], pair, words)
-        given.append(Given(product, scores[place], tuple(reasons)))
+        learned = view.acceptance.get(product.product_id, "") if view.shifts is not None else ""
+        given.append(Given(product, scores[place], tuple(reasons), learned))
     return given
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Container
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -19,6 +20,8 @@ from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import FEEDS, File, Inputs
 from services.recommend.lake import Features, Lake, model_path, workbench
 from services.recommend.model import Graph
+from services.recommend.usecases import moving
+from services.recommend.usecases.moving import Moving
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +45,7 @@ class Scoring:
         self._inputs = inputs
         self._models = models
         self._matrices = matrices
+        self._acceptances = store.Acceptances()
         self._lake = lake
         self._clock = clock
 
@@ -54,6 +58,7 @@ class Scoring:
             sources = {feed: await self._inputs.files(read, inputs.deliveries[feed]) for feed in FEEDS}
             terms = await store.Guidance().terms(read)
             gone = await store.Outcomes().gone(read)
+            serving = await self._acceptances.serving(read)
         if run is None or model is None:
             raise refusals.inputs_incomplete("run or model")
         matrix_id = running.job.job_id
@@ -64,11 +69,17 @@ class Scoring:
         until = datetime.combine(run.to_date + timedelta(days=1), datetime.min.time(), UTC)
         now = int(until.timestamp() * 1000)
         held = await asyncio.to_thread(self._lake.state, sources["orders"], catalogue, gone)
+
+        def ranked(source: File) -> moving.Ranked:
+            return _ranked(self._lake, graph, model, catalogue, held, source, now, gone)
+
+        sources_ = sorted(run.files, key=lambda file: file.bucket)
+        moved = await asyncio.to_thread(moving.prepared, self._lake, serving, model.product_ids, sources_, ranked)
         files: list[File] = []
         customers = 0
-        for number, source in enumerate(sorted(run.files, key=lambda file: file.bucket), 1):
+        for number, source in enumerate(sources_, 1):
             part = await asyncio.to_thread(
-                bucket, self._lake, matrix_id, graph, model, catalogue, held, source, now, gone
+                bucket, self._lake, matrix_id, graph, model, catalogue, held, source, now, gone, moved
             )
             file, scored, drift = part
             files.append(file)
@@ -77,6 +88,9 @@ class Scoring:
             await running.progress(number, len(run.files), customers=customers)
         cells = sum(file.rows for file in files)
         made = Matrix(matrix_id, model.model_id, run.run_id, run.to_date, customers, cells, self._clock(), mean(drifts))
+        if moved is not None:
+            shifts = await asyncio.to_thread(moved.publish, self._lake, matrix_id)
+            made = replace(made, acceptance=moved.acceptance, shifts=shifts)
         async with self._db.begin() as tx:
             await self._matrices.publish(tx, made, files)
             await outbox.put(tx, PUBLISHED, matrix_id, {"matrix_id": matrix_id})
@@ -98,12 +112,32 @@ def bucket(
     source: File,
     now: int,
     gone: Container[int] = (),
+    moved: Moving | None = None,
 ) -> tuple[File, int, dict[str, float]]:
     """Score one bucket of customers into a file; gives it, the number of customers, and their drift."""
+    features, profile, ids, scores = _ranked(lake, graph, model, catalogue, held, source, now, gone)
+    if moved is not None:
+        ids, scores = moved.move(features, ids, scores)
+    file = lake.write_matrix(matrix_id, source.bucket, features, matrix.cells(ids, scores), model.product_ids)
+    return file, len(profile), drift_of(model, profile)
+
+
+def _ranked(
+    lake: Lake,
+    graph: Graph,
+    model: Model,
+    catalogue: Catalogue,
+    held: State,
+    source: File,
+    now: int,
+    gone: Container[int],
+) -> moving.Ranked:
+    """The customers of one bucket, and what the graph says of them."""
     features = lake.features([source]).without(gone)
     mine = held.of(features.customer_key)
     profile = aligned(features, model.features)
-    ids, scores = [], []
+    width = len(model.product_ids)
+    ids, scores = [np.zeros((0, width), dtype=np.int64)], [np.zeros((0, width), dtype=np.float32)]
     for start in range(0, len(profile), _ROWS):
         part = slice(start, start + _ROWS)
         eligible = catalogue.eligible(mine.owned[part])
@@ -112,13 +146,7 @@ def bucket(
         told = graph.rank(profile[part], mine.owned[part], eligible)
         ids.append(told.ids)
         scores.append(told.scores)
-    width = len(model.product_ids)
-    found = matrix.cells(
-        np.concatenate([*ids, np.zeros((0, width), dtype=np.int64)]),
-        np.concatenate([*scores, np.zeros((0, width), dtype=np.float32)]),
-    )
-    file = lake.write_matrix(matrix_id, source.bucket, features, found, model.product_ids)
-    return file, len(profile), drift_of(model, profile)
+    return features, profile, np.concatenate(ids), np.concatenate(scores)
 
 
 def drift_of(model: Model, profile: Singles) -> dict[str, float]:
@@ -139,10 +167,13 @@ def mean(drifts: list[dict[str, float]]) -> dict[str, float]:
 
 def aligned(features: Features, names: tuple[str, ...]) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
     """The columns that a model wants, in its order; one that the run lacks is missing (NaN). What is not finite too."""
-    place = {name: number for number, name in enumerate(features.names)}
-    wanted = np.full((len(features.values), len(names)), np.nan, dtype=np.float32)
-    for number, name in enumerate(names):
-        if name in place:
-            wanted[:, number] = features.values[:, place[name]]
-    wanted[~np.isfinite(wanted)] = np.nan
+    if features.names == names:
+        wanted = features.values.copy()
+    else:
+        place = {name: number for number, name in enumerate(features.names)}
+        wanted = np.full((len(features.values), len(names)), np.nan, dtype=np.float32)
+        for number, name in enumerate(names):
+            if name in place:
+                wanted[:, number] = features.values[:, place[name]]
+    wanted[np.isinf(wanted)] = np.nan
     return wanted

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lifecircle/recommend/v1/matrix.proto\x12\x17lifecircle.recommend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xa0\x02\n\x06Matrix\x12\x11\n\tmatrix_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\r\n\x05\x63\x65lls\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\nas_of_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12\x39\n\x05\x64rift\x18\x08 \x03(\x0b\x32*.lifecircle.recommend.v1.Matrix.DriftEntry\x1a,\n\nDriftEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"G\n\nMatrixFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\x05\"`\n\x0eRecommendation\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x0f\n\x07reasons\x18\x05 \x03(\t\"c\n\nMatrixCell\x12\x14\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x0e\n\x06org_id\x18\x03 \x01(\t\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\r\n\x05score\x18\x05 \x01(\x01\"\xb4\x01\n\x0cMatrixChange\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x65lls_before\x18\x02 \x01(\x03\x12\x13\n\x0b\x63\x65lls_after\x18\x03 \x01(\x03\x12\x10\n\x08\x61ppeared\x18\x04 \x01(\x03\x12\x13\n\x0b\x64isappeared\x18\x05 \x01(\x03\x12\x14\n\x0c\x66irst_before\x18\x06 \x01(\x03\x12\x13\n\x0b\x66irst_after\x18\x07 \x01(\x03\x12\x13\n\x0bmean_change\x18\x08 \x01(\x01\"\x87\x01\n\tMatrixRow\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06owners\x18\x03 \x01(\x03\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\r\n\x05\x66irst\x18\x05 \x01(\x03\x12\x12\n\nmean_score\x18\x06 \x01(\x01\x12\x12\n\nbest_score\x18\x07 \x01(\x01\"v\n\nMatrixBand\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\x12\r\n\x05\x63\x65lls\x18\x03 \x01(\x03\x12\x0e\n\x06opened\x18\x04 \x01(\x03\x12\x0c\n\x04rate\x18\x05 \x01(\x01\x12\x0c\n\x04lift\x18\x06 \x01(\x01\x12\x12\n\nmean_score\x18\x07 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lifecircle/recommend/v1/matrix.proto\x12\x17lifecircle.recommend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xb2\x03\n\x06Matrix\x12\x11\n\tmatrix_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\r\n\x05\x63\x65lls\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\nas_of_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12\x39\n\x05\x64rift\x18\x08 \x03(\x0b\x32*.lifecircle.recommend.v1.Matrix.DriftEntry\x12U\n\x14\x61\x63\x63\x65ptance_model_ids\x18\t \x03(\x0b\x32\x37.lifecircle.recommend.v1.Matrix.AcceptanceModelIdsEntry\x1a,\n\nDriftEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x39\n\x17\x41\x63\x63\x65ptanceModelIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\nMatrixFile\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\x05\"}\n\x0eRecommendation\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x0f\n\x07reasons\x18\x05 \x03(\t\x12\x1b\n\x13\x61\x63\x63\x65ptance_model_id\x18\x06 \x01(\t\"c\n\nMatrixCell\x12\x14\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x0e\n\x06org_id\x18\x03 \x01(\t\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\r\n\x05score\x18\x05 \x01(\x01\"\xb4\x01\n\x0cMatrixChange\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x65lls_before\x18\x02 \x01(\x03\x12\x13\n\x0b\x63\x65lls_after\x18\x03 \x01(\x03\x12\x10\n\x08\x61ppeared\x18\x04 \x01(\x03\x12\x13\n\x0b\x64isappeared\x18\x05 \x01(\x03\x12\x14\n\x0c\x66irst_before\x18\x06 \x01(\x03\x12\x13\n\x0b\x66irst_after\x18\x07 \x01(\x03\x12\x13\n\x0bmean_change\x18\x08 \x01(\x01\"\x87\x01\n\tMatrixRow\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06owners\x18\x03 \x01(\x03\x12\x11\n\tcustomers\x18\x04 \x01(\x03\x12\r\n\x05\x66irst\x18\x05 \x01(\x03\x12\x12\n\nmean_score\x18\x06 \x01(\x01\x12\x12\n\nbest_score\x18\x07 \x01(\x01\"v\n\nMatrixBand\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\x12\r\n\x05\x63\x65lls\x18\x03 \x01(\x03\x12\x0e\n\x06opened\x18\x04 \x01(\x03\x12\x0c\n\x04rate\x18\x05 \x01(\x01\x12\x0c\n\x04lift\x18\x06 \x01(\x01\x12\x12\n\nmean_score\x18\x07 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +35,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MATRIX_DRIFTENTRY']._loaded_options = None
   _globals['_MATRIX_DRIFTENTRY']._serialized_options = b'8\001'
+  _globals['_MATRIX_ACCEPTANCEMODELIDSENTRY']._loaded_options = None
+  _globals['_MATRIX_ACCEPTANCEMODELIDSENTRY']._serialized_options = b'8\001'
   _globals['_MATRIX']._serialized_start=123
-  _globals['_MATRIX']._serialized_end=411
-  _globals['_MATRIX_DRIFTENTRY']._serialized_start=367
-  _globals['_MATRIX_DRIFTENTRY']._serialized_end=411
-  _globals['_MATRIXFILE']._serialized_start=413
-  _globals['_MATRIXFILE']._serialized_end=484
-  _globals['_RECOMMENDATION']._serialized_start=486
-  _globals['_RECOMMENDATION']._serialized_end=582
-  _globals['_MATRIXCELL']._serialized_start=584
-  _globals['_MATRIXCELL']._serialized_end=683
-  _globals['_MATRIXCHANGE']._serialized_start=686
-  _globals['_MATRIXCHANGE']._serialized_end=866
-  _globals['_MATRIXROW']._serialized_start=869
-  _globals['_MATRIXROW']._serialized_end=1004
-  _globals['_MATRIXBAND']._serialized_start=1006
-  _globals['_MATRIXBAND']._serialized_end=1124
+  _globals['_MATRIX']._serialized_end=557
+  _globals['_MATRIX_DRIFTENTRY']._serialized_start=454
+  _globals['_MATRIX_DRIFTENTRY']._serialized_end=498
+  _globals['_MATRIX_ACCEPTANCEMODELIDSENTRY']._serialized_start=500
+  _globals['_MATRIX_ACCEPTANCEMODELIDSENTRY']._serialized_end=557
+  _globals['_MATRIXFILE']._serialized_start=559
+  _globals['_MATRIXFILE']._serialized_end=630
+  _globals['_RECOMMENDATION']._serialized_start=632
+  _globals['_RECOMMENDATION']._serialized_end=757
+  _globals['_MATRIXCELL']._serialized_start=759
+  _globals['_MATRIXCELL']._serialized_end=858
+  _globals['_MATRIXCHANGE']._serialized_start=861
+  _globals['_MATRIXCHANGE']._serialized_end=1041
+  _globals['_MATRIXROW']._serialized_start=1044
+  _globals['_MATRIXROW']._serialized_end=1179
+  _globals['_MATRIXBAND']._serialized_start=1181
+  _globals['_MATRIXBAND']._serialized_end=1299
 # @@protoc_insertion_point(module_scope)

@@ -46,6 +46,26 @@ class Matrix(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class AcceptanceModelIdsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MATRIX_ID_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
@@ -54,6 +74,7 @@ class Matrix(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     AS_OF_DATE_FIELD_NUMBER: _builtins.int
     DRIFT_FIELD_NUMBER: _builtins.int
+    ACCEPTANCE_MODEL_IDS_FIELD_NUMBER: _builtins.int
     matrix_id: _builtins.str
     """matrix_id names the version."""
     model_id: _builtins.str
@@ -78,6 +99,10 @@ class Matrix(_message.Message):
         above 0.25 another population. Features without a figure are left out.
         """
 
+    @_builtins.property
+    def acceptance_model_ids(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """acceptance_model_ids are by product the acceptance models whose chances the scores are, where contacts taught one."""
+
     def __init__(
         self,
         *,
@@ -89,10 +114,11 @@ class Matrix(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         as_of_date: _date_pb2.Date | None = ...,
         drift: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        acceptance_model_ids: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "cells", b"cells", "create_time", b"create_time", "customers", b"customers", "drift", b"drift", "matrix_id", b"matrix_id", "model_id", b"model_id", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance_model_ids", b"acceptance_model_ids", "as_of_date", b"as_of_date", "cells", b"cells", "create_time", b"create_time", "customers", b"customers", "drift", b"drift", "matrix_id", b"matrix_id", "model_id", b"model_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -143,18 +169,21 @@ class Recommendation(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     RANK_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
+    ACCEPTANCE_MODEL_ID_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """product_id is the product."""
     name: _builtins.str
     """name is what people call it, in Chinese."""
     score: _builtins.float
-    """score is the share of customers with this profile and these other products who hold the product, calibrated on
-    customers that the model did not see, 0 to 1. It is learned from ownership, not from answers to contacts: an
-    estimate of readiness to accept (contact multiplies the worth of an offer by it), and no response rate of a
-    campaign. Without a profile it is the share of all customers who own the product.
+    """score is the chance that he accepts the product when it is offered, 0 to 1: by the product's acceptance model where contacts taught one,
+    moved by what he ordered since it was learned. Until then it is learned from ownership alone: the share of customers with this profile and
+    these other products who hold the product, calibrated on customers that the model did not see, and brought to the level of acceptance where
+    that is known of other products. Without a profile it is the share of all customers who own the product.
     """
     rank: _builtins.int
     """rank counts from 1."""
+    acceptance_model_id: _builtins.str
+    """acceptance_model_id names the acceptance model whose chance the score is; empty where no contact taught one yet."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """reasons say why in short sentences: what weighs in this customer's favour, and what customers like him hold."""
@@ -167,10 +196,11 @@ class Recommendation(_message.Message):
         score: _builtins.float = ...,
         rank: _builtins.int = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
+        acceptance_model_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "product_id", b"product_id", "rank", b"rank", "reasons", b"reasons", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance_model_id", b"acceptance_model_id", "name", b"name", "product_id", b"product_id", "rank", b"rank", "reasons", b"reasons", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -160,6 +160,8 @@ event = Table(
     Column("delivery_id", Text, nullable=False),
     Column("line", BigInteger, nullable=False),
     Column("traceparent", Text, nullable=False),
+    Column("arrival_no", BigInteger, nullable=False),
+    Column("said", Text, nullable=False),
 )
 
 disclosure = Table(

@@ -193,8 +193,8 @@ class House:
 
 _TABLES = (
     "alarm", "upload", "collected", "lake_part", "lake_file", "lake_garbage", "lake_lease", "ods_file", "reject",
-    "customer", "event", "event_key", "event_reject", "event_follower", "event_rolled", "broker_position",
-    "disclosure", "erasure", "merge", "delivery", "vault",
+    "customer", "event", "event_key", "event_arrival", "event_reject", "event_follower", "event_rolled",
+    "broker_position", "disclosure", "erasure", "merge", "delivery", "vault",
 )  # fmt: skip
 _KIT_TABLES = ("job", "outbox", "request", "consumer_cursor")
 

@@ -146,7 +146,7 @@ async def found(connection: Any, root: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800 if FULL else 180)
+@pytest.mark.timeout(1800 if FULL else 300)
 async def test_killed_in_mid_load_it_resumes_and_ends_as_if_nothing_had_happened(
     databases: Databases, keys: Keys, tmp_path: Path
 ) -> None:

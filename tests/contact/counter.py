@@ -40,7 +40,7 @@ def rules(**changes: Any) -> Policy:
 
 def offers(name: str = "秋季", **changes: Any) -> Campaign:
     told = {
-        "org_id": "G01",
+        "org_id": "",  # the whole company: whom it reaches needs no loading
         "create_time": NOW,
         "start_date": date(2026, 1, 1),
         "end_date": date(2036, 12, 31),

@@ -46,7 +46,10 @@ class Process:
 
 
 @asynccontextmanager
-async def process(fresh: Fresh, keys: Keys, town: Town, folder: Path) -> AsyncIterator[tuple[Process, Desk]]:
+async def process(
+    fresh: Fresh, keys: Keys, town: Town, folder: Path, **more: str
+) -> AsyncIterator[tuple[Process, Desk]]:
+    """The service with its desk; `more` are further settings."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         listen = f"127.0.0.1:{free.getsockname()[1]}"
@@ -62,6 +65,7 @@ async def process(fresh: Fresh, keys: Keys, town: Town, folder: Path) -> AsyncIt
         "PEER_RECOMMEND": town.target,
         "OCRM_OUT": str(folder / "ocrm"),
         "DRAIN_SECONDS": "0",
+        **more,
     }
     process = Process(environ)
     await process.start()

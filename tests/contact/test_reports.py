@@ -87,7 +87,7 @@ async def test_what_went_out_online_is_counted_beside_the_comparison_and_never_i
     )
     async with quiet.db.begin() as tx:
         await tx.execute(text(stmt), rows)
-        told = [
+        told: list[Opening | Complained] = [
             Opening(201, offer.product_id, NOW + timedelta(days=1)),
             Complained("k5", 203, "marketing", "", NOW + timedelta(days=1), ""),
             Complained("k6", 202, "service", "g2", NOW + timedelta(days=1), ""),

@@ -11,6 +11,7 @@ from datetime import date, tzinfo
 import numpy as np
 
 from services.contact.domain import arbitration, budget, plan
+from services.contact.domain.answering import Leaning
 from services.contact.domain.arbitration.checker import Limits, Won, violations
 from services.contact.domain.arbitration.problem import NO_LIMIT, Flags, Floats, Ints, Problem, Small, from_columns
 from services.contact.domain.campaign import Campaign, Offer, exclusion_classes
@@ -61,6 +62,8 @@ class Audience:
     """Campaign id → what it has spent of its budget, in fen."""
     refusals: Mapping[tuple[str, str], Ints] = field(default_factory=dict)
     """(channel, purpose) → who refused to be contacted so."""
+    leanings: Mapping[str, Leaning] = field(default_factory=dict)
+    """Channel → who answers more, or less, through it than otherwise."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def bids(
 ) -> Bids:
     """Every candidate of the campaigns of a purpose: matrix row × offer of its product × channel with consent.
 
-    Its value in fen is score × lift × worth − cost; a candidate that loses money bids only for a campaign that has
+    Its value in fen is score × lift × leaning × worth − cost, where the leaning is by how much he answers more through
+    the channel than otherwise; a candidate that loses money bids only for a campaign that has
     a minimum to meet. Service and care are made for whomever they concern: theirs is above 0, and no consent, blackout
     or cool-down of marketing binds them. Campaigns are taken by name, so that ids and the order of creation change
     nothing; those that wait for moments bid online alone.
@@ -103,6 +107,7 @@ def bids(
     consents = {limit.channel: _consented(keys, audience, limit.channel, purpose) for limit in policy.channel_limits}
     consented = np.any([*consents.values(), np.zeros(len(keys), np.bool_)], axis=0)
     counts["without_consent"] = int(np.sum(~consented))
+    leaning = {channel: one.of(keys) for channel, one in audience.leanings.items()}
     products = {product: index for index, product in enumerate(matrix.products)}
     marketing = purpose == MARKETING
     cool = _cooling(keys, offers, policy, audience, on) if marketing else [[] for _ in offers]
@@ -115,7 +120,10 @@ def bids(
         for at, limit in enumerate(policy.channel_limits):
             if limit.channel in offer.channels and limit in open_now:
                 reached = rows[consents[limit.channel][row[rows]]]
-                value = _value(matrix.score[reached], offer, limit, purpose)
+                score = matrix.score[reached]
+                if limit.channel in leaning:
+                    score = score * leaning[limit.channel][row[reached]]
+                value = _value(score, offer, limit, purpose)
                 worthy = value > 0 if campaign.contacts_min == 0 else np.ones(len(value), np.bool_)
                 columns.append((row[reached[worthy]], value[worthy], index, at))
     columns = _within_channels(columns, _rooms(keys, policy, audience, on, purpose), room)

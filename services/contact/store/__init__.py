@@ -70,4 +70,5 @@ class Store:
             members=await self.audiences.members(read, named),
             spent=await self.decisions.spent(read, [one.campaign_id for one in campaigns if one.budget_fen]),
             refusals=await self.customers.refusals(read, sorted(other)) if other else {},
+            leanings=await self.outcomes.channel_leanings(read, on, keys),
         )

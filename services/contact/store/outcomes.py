@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
+import numpy as np
 from sqlalchemy import select, text, tuple_
 
 from services.contact import tables
+from services.contact.domain import answering
 from services.contact.domain.outcome import ATTRIBUTION, Kept, Outcome, Tally, merged
 from services.contact.domain.plan import SENT
 from services.kit.db import Read, Write
@@ -63,6 +65,26 @@ _TALLIES = text(
     ORDER BY trial.campaign_id, trial.offer_id, trial.worth_fen
     """
 )
+
+
+# What went out by plan or grant, long enough ago to have been answered.
+_ANSWERS = """
+    SELECT contact.customer_key, {cell} AS cell, count(*) AS sent,
+        count(*) FILTER (WHERE outcome.result = 'RESPONDED' OR attribution.contact_id IS NOT NULL) AS answered
+    FROM (
+        SELECT contact_id, customer_key, channel, contact_time, plan_date AS day
+        FROM contact WHERE state = 'HANDED_OVER'
+        UNION ALL
+        SELECT grant_id, customer_key, channel, decide_time, business_day FROM decision WHERE state = 'CONFIRMED'
+    ) AS contact
+    LEFT JOIN outcome ON outcome.contact_id = contact.contact_id
+    LEFT JOIN attribution ON attribution.contact_id = contact.contact_id
+    WHERE day > :first AND day <= :last
+        AND (CAST(:keys AS bigint[]) IS NULL OR contact.customer_key = ANY(CAST(:keys AS bigint[])))
+    GROUP BY 1, 2 ORDER BY 1, 2
+"""
+_BY_CHANNEL = text(_ANSWERS.format(cell="contact.channel"))
+_BY_HOUR = text(_ANSWERS.format(cell="extract(hour FROM contact.contact_time AT TIME ZONE :zone)::int"))
 
 
 @dataclass(frozen=True)
@@ -164,6 +186,21 @@ class Outcomes:
             for row in campaigns
         ]
 
+    async def channel_leanings(
+        self, read: Read, on: date, keys: Sequence[int] | None = None
+    ) -> dict[str, answering.Leaning]:
+        """Channel → who answers more or less through it, as known for contacts of the day `on`."""
+        rows = await read.rows(_BY_CHANNEL, _remembered(on, keys))
+        channels = sorted({row.cell for row in rows})
+        told = _answers([(row.customer_key, channels.index(row.cell), row.sent, row.answered) for row in rows])
+        return dict(zip(channels, answering.leanings(told, len(channels)), strict=True))
+
+    async def band_leanings(self, read: Read, on: date, keys: Sequence[int], zone: str) -> list[answering.Leaning]:
+        """For each band of hours who of these customers answers more or less in it."""
+        rows = await read.rows(_BY_HOUR, {**_remembered(on, keys), "zone": zone})
+        told = _answers([(row.customer_key, answering.band(row.cell), row.sent, row.answered) for row in rows])
+        return answering.leanings(told, len(answering.BANDS))
+
     async def _of(self, read: Read, contact_ids: list[str]) -> dict[str, Outcome]:
         stmt = text("SELECT * FROM outcome WHERE contact_id = ANY(CAST(:ids AS text[]))")
         found = {}
@@ -172,3 +209,12 @@ class Outcomes:
             del values["receive_time"], values["org_id"]
             found[row.contact_id] = Outcome(**values)
         return found
+
+
+def _remembered(on: date, keys: Sequence[int] | None) -> dict[str, object]:
+    told = None if keys is None else list(keys)
+    return {"first": on - answering.MEMORY, "last": on - answering.SETTLED, "keys": told}
+
+
+def _answers(rows: Sequence[tuple[int, int, int, int]]) -> answering.Answers:
+    return answering.Answers(*np.array(rows, np.int64).reshape(-1, 4).T)

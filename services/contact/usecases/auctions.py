@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from functools import partial
 
-from services.contact.domain import arbitration, auction, precedence, timing
+from services.contact.domain import answering, arbitration, auction, precedence, timing
 from services.contact.domain.auction import Audience
 from services.contact.domain.campaign import ACTIVE, Campaign, auction_day
 from services.contact.domain.fact import Matrix
@@ -181,8 +181,10 @@ class Auctions:
         The contacts are made before it, under the number that the plan will have: made anew when another was faster.
         """
         winners = sorted({key for one in stages for key in auction.winners(one.bid, one.solution)})
-        hours = await self._hours(winners)
+        told = await self._hours(winners)
         async with self._db.read() as read:
+            learnt = await self._store.outcomes.band_leanings(read, on, winners, str(self._zone))
+            hours = answering.hours(told, learnt)
             number = await self._store.plans.next_number(read, on)
         while True:
             make = partial(self._made, running.job, stages, policy, audience, on, number, hours)
@@ -193,8 +195,8 @@ class Auctions:
                     continue
                 await self._store.plans.add(tx, plan, won)
                 prices = {row.name: row.price for stage in stages for row in stage.solution.rows if row.price}
-                told = PriceSet(plan.plan_id, on, plan.matrix_id, worth, 0.0, prices, plan.create_time)
-                await self._store.prices.add(tx, told)
+                priced = PriceSet(plan.plan_id, on, plan.matrix_id, worth, 0.0, prices, plan.create_time)
+                await self._store.prices.add(tx, priced)
                 fact = {"plan_id": plan.plan_id, "plan_date": str(on), "contacts": plan.contacts, "sha256": plan.sha256}
                 await outbox.put(tx, "plan.published", plan.plan_id, fact)
                 counts = {"contacts": plan.contacts, "control_contacts": plan.control_contacts}

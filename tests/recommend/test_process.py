@@ -7,15 +7,20 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
 
+from lifecircle.ingest import v1 as v1_ingest
 from lifecircle.recommend import v1
 from services.kit.channel import open_channel
 from services.recommend.lake import workbench
 from services.recommend.training import program
+from tests.fixtures.counts import FULL
 from tests.fixtures.postgres import Databases, Fresh
 from tests.fixtures.serving import Keys
 from tests.recommend.neighbours import Ingest, Portrait, neighbours, pair
@@ -96,6 +101,31 @@ def publish(ingest: Ingest, portrait: Portrait, folder: Path) -> None:
     portrait.runs.append(run_of(folder, place))
 
 
+EVENTS, SECONDS = (40, 1.0) if FULL else (2, 30.0)
+"""Orders told to the process, and how soon each must show: a second where the machine is the test's alone."""
+
+
+async def ordered(ingest: Ingest, stub: v1.RecommendServiceStub, key: int) -> None:
+    """R002-086: an order that happens is in the next answer of the process within a second."""
+    asked = v1.RecommendRequest(customer_key=key, most=7)
+    before = [each.product_id for each in (await stub.Recommend(asked)).recommendations]
+    if not before:
+        return
+    attributes = Struct()
+    attributes.update({"product_id": before[0], "order_id": f"live-{key}", "action": "open"})
+    time = Timestamp()
+    time.FromDatetime(datetime.now(UTC))
+    event = v1_ingest.Event(
+        event_id=f"live-{key}", source="boss", source_event_id=f"live-{key}", type="product.ordered", customer_key=key
+    )
+    event.occur_time.CopyFrom(time)
+    event.attributes.CopyFrom(attributes)
+    ingest.events.append(event)
+    async with asyncio.timeout(SECONDS):
+        while before[0] in [each.product_id for each in (await stub.Recommend(asked)).recommendations]:
+            await asyncio.sleep(0.01)
+
+
 async def test_a_published_run_becomes_a_matrix_without_a_hand(
     databases: Databases, keys: Keys, tmp_path: Path
 ) -> None:
@@ -123,6 +153,8 @@ async def test_a_published_run_becomes_a_matrix_without_a_hand(
                     [each["score"] for each in mine], abs=1e-6
                 )
                 assert all(each.reasons for each in answer.recommendations)
+                for key in range(3, 3 + 3 * EVENTS, 3):
+                    await ordered(ingest, stub, key)
         finally:
             await process.kill()
 

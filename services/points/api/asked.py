@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 import grpc.aio
@@ -25,6 +26,9 @@ _SOURCE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS = ("type", "product_id", "staff_id", "channel", "customer_type", "cell_id", "grid_id", "origin_event_id",
             "source_event_id")  # fmt: skip
+_ROW = attrgetter(
+    *_COLUMNS, "source", "customer_key", "amount_fen", "occur_time.seconds", "occur_time.nanos"
+)  # fmt: skip
 _LIMITS = (32, 64, 64, 32, 32, 64, 64, 128, 128)
 _FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _FIRST_SECOND, _LAST_SECOND = int(_FIRST.timestamp()), int(_LAST.timestamp())
@@ -95,11 +99,8 @@ def events(messages: Sequence[v1.BusinessEvent], now: datetime) -> list[Event]:
 def batch(messages: Sequence[v1.BusinessEvent], now: datetime) -> Batch:
     """Many business events as columns, checked alike; whole columns first, one by one when something is wrong."""
     told = list(messages)
-    texts = [[getattr(one, name) for one in told] for name in _COLUMNS]
-    sources, keys = [one.source for one in told], [one.customer_key for one in told]
-    stamps = [one.occur_time for one in told]
-    seconds = np.array([stamp.seconds for stamp in stamps], np.int64)
-    nanos = np.array([stamp.nanos for stamp in stamps], np.int64)
+    *texts, sources, keys, fen, whole, parts = zip(*map(_ROW, told), strict=True)
+    seconds, nanos = np.array(whole, np.int64), np.array(parts, np.int64)
     ids = texts[-1]
     if (
         any(max(map(len, set(column))) > most or "\0" in "".join(column)
@@ -114,9 +115,9 @@ def batch(messages: Sequence[v1.BusinessEvent], now: datetime) -> Batch:
     if not (
         seconds.min() >= _FIRST_SECOND and seconds.max() < _LAST_SECOND and 0 <= nanos.min() <= nanos.max() < 10**9
     ):
-        for number, stamp in enumerate(stamps):
-            instant(stamp, f"events[{number}].occur_time")
-    amounts = np.array([one.amount_fen for one in told], np.int64)
+        for number, one in enumerate(told):
+            instant(one.occur_time, f"events[{number}].occur_time")
+    amounts = np.array(fen, np.int64)
     times = seconds * 1_000_000 + nanos // 1000
     types, products, staff, channels, kinds = texts[:5]
     return Batch(types, products, staff, channels, kinds, amounts, times, (now - _EPOCH) // timedelta(microseconds=1))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -21,7 +25,7 @@ import journey
 from deploy.local.run import Run
 from deploy.local.services import environment
 from lifecircle import Lifecircle, fault, items, refusal
-from lifecircle.admin.v1 import ListOrganisationsRequest, Organisation
+from lifecircle.admin.v1 import ListOperationsRequest, ListOrganisationsRequest, Organisation, VerifyOperationsRequest
 from lifecircle.contact.v1 import ListContactsRequest
 from lifecircle.ingest.v1 import Delivery, ListDeliveriesRequest, ListRejectsRequest
 from lifecircle.points.v1 import ListEntriesRequest
@@ -29,7 +33,7 @@ from lifecircle.portrait.v1 import GetPortraitRequest, ListAudienceMembersReques
 from lifecircle.recommend.v1 import ListBestCustomersRequest, RecommendRequest
 from tests.e2e.conftest import running
 from tests.fixtures import traces
-from tools.tidy import SERVICES
+from tools.tidy import ROOT, SERVICES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -130,6 +134,66 @@ def test_one_trace_goes_from_ingest_to_contact(walked: Walked) -> None:
 def _within(wanted: tuple[str, ...], chain: tuple[str, ...]) -> bool:
     rest = iter(chain)
     return all(service in rest for service in wanted)
+
+
+def test_the_ocrm_integration_takes_the_lists_and_returns_what_came_of_them(walked: Walked, tmp_path: Path) -> None:
+    """R001-128: the example as OCRM runs it, a process with a token of its own, through the front door."""
+
+    def run(*words: str | Path, code: int = 0) -> str:
+        environ = {
+            "LIFECIRCLE_TARGET": walked.run.front_door,
+            "LIFECIRCLE_TOKEN_FILE": str(walked.run.keys.token("demo")),
+        }
+        done = subprocess.run(
+            [sys.executable, "clients/python/examples/ocrm.py", *words],
+            cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    plan = walked.first["plan"]
+    take = "take", "--plan", plan.plan_id, "--to", tmp_path
+    run(*take)
+    lists = {path.name: path.read_text("utf-8") for path in tmp_path.glob("*.csv")}
+    rows = [row for text in lists.values() for row in csv.DictReader(StringIO(text))]
+    assert len({row["contact_id"] for row in rows}) == len(rows) == sum(file.rows for file in plan.handover_files)
+    with (walked.city / "truth" / "customers.csv").open() as file:
+        numbers = {line.split(",")[0] for line in file}
+    assert {row["msisdn"] for row in rows} <= numbers
+    run(*take)
+    assert {path.name: path.read_text("utf-8") for path in tmp_path.glob("*.csv")} == lists, "taken again, the same"
+
+    outcomes = tmp_path / "outcomes.csv"
+    outcomes.write_text(f"contact_id,result,opened\n{rows[0]['contact_id']},responded,是\nnobody,refused,\n", "utf-8")
+    said = run("report", outcomes)
+    assert "1 of nobody's" in said
+    assert "not known: nobody" in said
+    assert run("report", outcomes) == said, "sent again, it changes nothing"
+    outcomes.write_text("contact_id,result\nx,perhaps\n", "utf-8")
+    assert "line 2" in run("report", outcomes, code=2)
+    assert "PLAN_NOT_FOUND" in run("take", "--plan", "nothing", "--to", tmp_path, code=1)
+
+
+async def test_every_act_of_a_person_is_in_the_chained_log(walked: Walked) -> None:
+    """R000-006: what any service remembers of a person's request, admin's log tells of, and of who saw numbers."""
+    admin = await asyncpg.connect(walked.run.database_url)
+    done: set[tuple[str, str]] = set()
+    for service in SERVICES:
+        for row in await admin.fetch(f"SELECT DISTINCT caller, method FROM {service}.request"):
+            if row["caller"] not in SERVICES:
+                done.add((row["caller"], f"{service}.{row['method'].rpartition('/')[2]}"))
+    await admin.close()
+    assert {action.partition(".")[0] for _, action in done} >= {"points", "contact"}
+    wanted = done | {("contact", "ingest.RevealIdentities")}
+    async with Lifecircle(walked.run.front_door, token=walked.token("administrator")) as platform:
+        for _ in range(240):
+            lines = [each async for each in items(platform.admin.ListOperations, ListOperationsRequest(page_size=1000))]
+            told = {(each.caller, each.action) for each in lines}
+            if wanted <= told:
+                break
+            await asyncio.sleep(0.25)
+        assert not wanted - told
+        assert (await platform.admin.VerifyOperations(VerifyOperationsRequest())).checked >= len(lines)
 
 
 async def test_no_service_role_can_read_or_write_the_schema_of_another(walked: Walked) -> None:

@@ -93,10 +93,10 @@ def bids(
     """Every candidate of the campaigns of a purpose: matrix row × offer of its product × channel with consent.
 
     Its value in fen is score × lift × leaning × worth − cost, where the leaning is by how much he answers more through
-    the channel than otherwise; a candidate that loses money bids only for a campaign that has
-    a minimum to meet. Service and care are made for whomever they concern: theirs is above 0, and no consent, blackout
-    or cool-down of marketing binds them. Campaigns are taken by name, so that ids and the order of creation change
-    nothing; those that wait for moments bid online alone.
+    the channel than otherwise; a candidate that loses money bids only for a campaign that has a minimum to meet.
+    Service and care are made for whomever they concern: theirs is above 0, and no consent, blackout or cool-down of
+    marketing binds them. Campaigns are taken by name, so that ids and the order of creation change nothing; those that
+    wait for moments bid online alone.
     """
     ordered = [one for one in sorted(campaigns, key=lambda one: one.name) if one.purpose == purpose and not one.moments]
     offers = tuple((campaign, offer) for campaign in ordered for offer in campaign.offers)
@@ -107,25 +107,13 @@ def bids(
     consents = {limit.channel: _consented(keys, audience, limit.channel, purpose) for limit in policy.channel_limits}
     consented = np.any([*consents.values(), np.zeros(len(keys), np.bool_)], axis=0)
     counts["without_consent"] = int(np.sum(~consented))
-    leaning = {channel: one.of(keys) for channel, one in audience.leanings.items()}
-    products = {product: index for index, product in enumerate(matrix.products)}
     marketing = purpose == MARKETING
     cool = _cooling(keys, offers, policy, audience, on) if marketing else [[] for _ in offers]
-    open_now = [limit for limit in policy.channel_limits if not (marketing and policy.closed(on, limit.channel))]
-    columns: list[tuple[Ints, Floats, int, int]] = []
-    for index, (campaign, offer) in enumerate(offers):
-        may = (room > 0) & campaign.reaches(keys, audience.members)
-        may[cool[index]] = False
-        rows = np.flatnonzero((matrix.product == products.get(offer.product_id, -1)) & may[row])
-        for at, limit in enumerate(policy.channel_limits):
-            if limit.channel in offer.channels and limit in open_now:
-                reached = rows[consents[limit.channel][row[rows]]]
-                score = matrix.score[reached]
-                if limit.channel in leaning:
-                    score = score * leaning[limit.channel][row[reached]]
-                value = _value(score, offer, limit, purpose)
-                worthy = value > 0 if campaign.contacts_min == 0 else np.ones(len(value), np.bool_)
-                columns.append((row[reached[worthy]], value[worthy], index, at))
+    may = [(room > 0) & campaign.reaches(keys, audience.members) for campaign, _ in offers]
+    for those, cooling in zip(may, cool, strict=True):
+        those[cooling] = False
+    closed = {limit.channel for limit in policy.channel_limits if marketing and policy.closed(on, limit.channel)}
+    columns = _columns(matrix, keys, row, offers, may, consents, closed, policy, audience.leanings, purpose)
     columns = _within_channels(columns, _rooms(keys, policy, audience, on, purpose), room)
     channels = len(policy.channel_limits)
     kinds = np.arange(len(offers) * channels)
@@ -154,6 +142,40 @@ def bids(
         budget=np.array([_budget_left(campaign, audience) for campaign in ordered], np.int64),
         counts=counts,
     )
+
+
+def _columns(
+    matrix: Matrix,
+    keys: Ints,
+    row: Ints,
+    offers: Sequence[tuple[Campaign, Offer]],
+    may: Sequence[Flags],
+    consents: Mapping[str, Flags],
+    closed: Collection[str],
+    policy: Policy,
+    leanings: Mapping[str, Leaning],
+    purpose: str,
+) -> list[tuple[Ints, Floats, int, int]]:
+    """The candidates of each offer by each channel: the places of their customers in `keys`, and their values in fen.
+
+    `row` [M] is where in `keys` each row of the matrix belongs, `may` [J × N] whom each offer may reach.
+    """
+    leaning = {channel: one.of(keys) for channel, one in leanings.items()}
+    products = {product: index for index, product in enumerate(matrix.products)}
+    columns = []
+    for index, (campaign, offer) in enumerate(offers):
+        rows = np.flatnonzero((matrix.product == products.get(offer.product_id, -1)) & may[index][row])
+        for at, limit in enumerate(policy.channel_limits):
+            if limit.channel in closed or limit.channel not in offer.channels:
+                continue
+            reached = rows[consents[limit.channel][row[rows]]]
+            score = matrix.score[reached]
+            if limit.channel in leaning:
+                score = score * leaning[limit.channel][row[reached]]
+            value = _value(score, offer, limit, purpose)
+            worthy = value > 0 if campaign.contacts_min == 0 else np.ones(len(value), np.bool_)
+            columns.append((row[reached[worthy]], value[worthy], index, at))
+    return columns
 
 
 _NONE = np.zeros(0, np.int64)

@@ -54,6 +54,27 @@ def test_a_taken_delivery_is_settled_once_and_a_second_time_is_nothing(tmp_path:
     assert sorted(path.name for path in (tmp_path / ".archive" / "bills" / "d1").iterdir()) == ["A.CHK", "A.TXT"]
 
 
+@pytest.mark.parametrize("by_rename", [True, False])
+def test_a_correction_that_comes_while_its_forerunner_is_put_away_stays(tmp_path: Path, by_rename: bool) -> None:
+    place = Landing(tmp_path)
+    (tmp_path / "A.TXT").write_text("a")
+    (tmp_path / "A.CHK").write_text("c")
+    decided = place.found()
+    if by_rename:
+        (tmp_path / ".A.TXT.part").write_text("b")
+        (tmp_path / ".A.TXT.part").rename(tmp_path / "A.TXT")
+    else:
+        (tmp_path / "A.TXT").write_text("longer")
+    corrected = (tmp_path / "A.TXT").read_text()
+    place.quarantine(decided, "d1")
+    place.archive_again(decided, "d2", "bills")
+    assert (tmp_path / "A.TXT").read_text() == corrected
+    assert [path.name for path in (tmp_path / ".quarantine" / "d1").iterdir()] == ["A.CHK"]
+    assert not list((tmp_path / ".archive" / "bills" / "d2").iterdir())
+    place.quarantine(place.found(), "d3")
+    assert (tmp_path / ".quarantine" / "d3" / "A.TXT").read_text() == corrected
+
+
 def test_operator_files_that_are_kept_are_for_this_service_alone(tmp_path: Path) -> None:
     (tmp_path / ".archive").mkdir(mode=0o755)
     place = Landing(tmp_path)
@@ -62,7 +83,7 @@ def test_operator_files_that_are_kept_are_for_this_service_alone(tmp_path: Path)
         (tmp_path / name).chmod(0o664)
     place.take("A.TXT", "A.CHK", "d1")
     place.archive("d1", "bills")
-    place.quarantine("B.TXT", "", "d2")
+    place.quarantine(place.found(), "d2")
     modes = {path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
     files = {".archive/bills/d1/A.TXT", ".archive/bills/d1/A.CHK", ".quarantine/d2/B.TXT"}
     assert {name for name, mode in modes.items() if mode == 0o600} == files
@@ -74,7 +95,7 @@ def test_a_link_that_is_held_leaves_the_mode_of_what_it_leads_to(tmp_path: Path)
     (tmp_path / "elsewhere").write_text("x")
     (tmp_path / "elsewhere").chmod(0o644)
     (tmp_path / "landing" / "LINK").symlink_to(tmp_path / "elsewhere")
-    place.quarantine("LINK", "", "d1")
+    place.quarantine(place.found(), "d1")
     assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o644
 
 

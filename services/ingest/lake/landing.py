@@ -17,7 +17,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,12 +32,21 @@ _OURS = 0o700
 
 @dataclass(frozen=True)
 class Found:
-    """A name in the landing folder. `regular` is False for a link, a pipe or a device, which are never opened."""
+    """A name in the landing folder. `regular` is False for a link, a pipe or a device, which are never opened.
+
+    `inode` and `written_ns` tell it from another file that takes its name.
+    """
 
     name: str
     size: int
     change_time: datetime
     regular: bool
+    inode: int
+    written_ns: int
+
+    def still(self, is_at: os.stat_result) -> bool:
+        """Whether a file is the one that was found."""
+        return (is_at.st_ino, is_at.st_size, is_at.st_mtime_ns) == (self.inode, self.size, self.written_ns)
 
     @property
     def shown(self) -> str:
@@ -70,7 +79,9 @@ class Landing:
                     is_at = entry.stat(follow_symlinks=False)
                     if not stat.S_ISDIR(is_at.st_mode):
                         changed = datetime.fromtimestamp(is_at.st_ctime, UTC)  # a supplier can set mtime, not this
-                        entries.append(Found(entry.name, is_at.st_size, changed, stat.S_ISREG(is_at.st_mode)))
+                        regular = stat.S_ISREG(is_at.st_mode)
+                        told = (entry.name, is_at.st_size, changed, regular, is_at.st_ino, is_at.st_mtime_ns)
+                        entries.append(Found(*told))
         return sorted(entries, key=lambda each: each.name)
 
     def control(self, name: str) -> bytes:
@@ -118,13 +129,13 @@ class Landing:
         """Put a taken delivery where quarantined ones are kept; nothing happens when it is not there."""
         self._settle(delivery_id, self._root / ".quarantine" / delivery_id)
 
-    def archive_again(self, name: str, control: str, delivery_id: str, feed_id: str) -> None:
-        """Put a file that is known already to the one that was loaded."""
-        self._move(name, control, self._root / ".archive" / feed_id / delivery_id)
+    def archive_again(self, files: Iterable[Found], delivery_id: str, feed_id: str) -> None:
+        """Put files that are known already to those that were loaded."""
+        self._move_found(files, self._root / ".archive" / feed_id / delivery_id)
 
-    def quarantine(self, name: str, control: str, delivery_id: str) -> None:
-        """Put a file that was never taken, and its control file, where quarantined ones are kept."""
-        self._move(name, control, self._root / ".quarantine" / delivery_id)
+    def quarantine(self, files: Iterable[Found], delivery_id: str) -> None:
+        """Put files that were never taken where quarantined ones are kept."""
+        self._move_found(files, self._root / ".quarantine" / delivery_id)
 
     def put_aside(self, name: str, data: bytes, delivery_id: str) -> None:
         """Write a file that the platform itself made (a replay) where files are loaded from."""
@@ -194,6 +205,20 @@ class Landing:
             if each:
                 with contextlib.suppress(FileNotFoundError):
                     _rename(self._root / each, folder / each)
+
+    def _move_found(self, files: Iterable[Found], folder: Path) -> None:
+        """Move what was decided on. A correction that took its name meanwhile lies there afterwards as before."""
+        _make(folder)
+        for file in files:
+            path, away = self._root / file.name, folder / f".{file.name}"
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(away)
+                if file.still(away.lstat()):
+                    _rename(away, folder / file.name)
+                    continue
+                with contextlib.suppress(FileExistsError):  # the supplier has replaced it himself once more
+                    os.link(away, path, follow_symlinks=False)
+                away.unlink()
 
     def _settle(self, delivery_id: str, folder: Path) -> None:
         taken = self._root / ".taken" / delivery_id

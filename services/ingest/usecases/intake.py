@@ -51,11 +51,16 @@ class _File:
 
     @property
     def changed(self) -> datetime:
-        return max(each.change_time for each in (self.found, self.control) if each)
+        return max(each.change_time for each in self.files)
 
     @property
     def control_name(self) -> str:
         return self.control.name if self.control else ""
+
+    @property
+    def files(self) -> list[Found]:
+        """The control file first: while the data file lies there, its delivery is not done."""
+        return [each for each in (self.control, self.found) if each]
 
     @property
     def rank(self) -> tuple[int, date, int, str]:
@@ -198,11 +203,10 @@ class Intake:
         if known is None:
             await asyncio.to_thread(self._landing.take, file.found.name, file.control_name, new.delivery_id)
             return self._say(new, "accepted")
-        names = (file.found.name, file.control_name, known.delivery_id)
         if known.state is State.QUARANTINED:
-            await asyncio.to_thread(self._landing.quarantine, *names)
+            await asyncio.to_thread(self._landing.quarantine, file.files, known.delivery_id)
         elif known.state in (State.LOADED, State.SUPERSEDED):
-            await asyncio.to_thread(self._landing.archive_again, *names, known.feed_id)
+            await asyncio.to_thread(self._landing.archive_again, file.files, known.delivery_id, known.feed_id)
         else:  # it is being loaded, perhaps from this very place
             return False
         return self._say(known, "known")
@@ -227,7 +231,7 @@ class Intake:
                 await tx.commit()
                 known = None
         place = (known or held).delivery_id
-        await asyncio.to_thread(self._landing.quarantine, file.found.name, file.control_name, place)
+        await asyncio.to_thread(self._landing.quarantine, file.files, place)
         return self._say(held, "known" if known else "quarantined")
 
     def _delivery(self, file: _File, measured: Measured | None) -> Delivery:

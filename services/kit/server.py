@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_health.v1.health import aio as health_aio
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from joserfc.jwk import KeySet
 
 from services.kit import telemetry
@@ -110,17 +110,11 @@ async def running(
     to pass on, to Watch streams above all.
     """
     stop = stop or asyncio.Event()
-    server, names = _server(service, settings, register, rights, known)
     health = _Health()
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    server, names = _server(service, settings, register, rights, known, health)
     await health.set(["", *names], ready is None)
     await health.set(["live"], True)
-    tls = settings.tls()
-    port = (
-        server.add_insecure_port(settings.listen)
-        if tls is None
-        else server.add_secure_port(settings.listen, tls.server())
-    )
+    port = _listen(server, settings)
     await server.start()
     probes = await _probes(settings, health)
     tasks = [asyncio.create_task(_supervise(work, stop, health)) for work in background]
@@ -140,7 +134,12 @@ async def running(
 
 
 def _server(
-    service: str, settings: ServerSettings, register: Register | None, rights: Rights, known: Known | None
+    service: str,
+    settings: ServerSettings,
+    register: Register | None,
+    rights: Rights,
+    known: Known | None,
+    health: "_Health",
 ) -> tuple[grpc.aio.Server, list[str]]:
     server = grpc.aio.server(
         interceptors=chain(service, rights, _verifier(settings), known),
@@ -157,11 +156,14 @@ def _server(
     registry = _Registry(server)
     if register is not None:
         register(cast(grpc.aio.Server, registry))
+    names = [*registry.names]
     unmapped = sorted(registry.methods - rights.keys())
     if unmapped:
         _log.warning("methods_open_to_nobody", methods=unmapped)
-    reflection.enable_server_reflection([*registry.names, reflection.SERVICE_NAME, HEALTH_NAME], server)
-    return server, registry.names
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, cast(grpc.aio.Server, registry))
+    reflecting = reflection.aio.ReflectionServicer([*names, reflection.SERVICE_NAME, HEALTH_NAME])
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, registry)  # type: ignore[no-untyped-call]
+    return server, names
 
 
 def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
@@ -194,7 +196,11 @@ def _verifier(settings: ServerSettings) -> Verifier:
 
 
 class _Registry:
-    """Passes servicers on to the server and remembers their names."""
+    """Passes servicers on to the server and remembers their names.
+
+    Their methods become known by the generic handlers alone: for each method that is registered besides, grpc.aio waits
+    for its next call separately, and with eighty of them that waiting cost half as much as the call.
+    """
 
     def __init__(self, server: grpc.aio.Server) -> None:
         self._server = server
@@ -209,7 +215,6 @@ class _Registry:
     ) -> None:
         self.names.append(service_name)
         self.methods |= method_handlers.keys()
-        self._server.add_registered_method_handlers(service_name, method_handlers)
 
 
 class _Health:

@@ -2,7 +2,8 @@
 
 `.peers/bin/python benchmarks/peers/dlt_file.py FILE DATABASE_URL WAY` prints {"rows": …, "cpu_seconds": …} as JSON.
 The way `arrow` is dlt's fastest: Arrow tables, loaded by COPY from CSV, `upsert` as the merge (INSERT … ON CONFLICT
-where it can). `rows` is that of its tutorials: one dict a row, which dlt types and normalises itself.
+where it can). `rows` is that of its tutorials: one dict a row, which dlt types and normalises itself, merged by delete
+and insert (its `upsert` refuses a file of dicts that has a key twice).
 """
 
 import csv
@@ -50,7 +51,7 @@ def main(path: str, url: str, way: str) -> None:
     @dlt.resource(
         name="orders",
         primary_key=["order_id", "action"],
-        write_disposition={"disposition": "merge", "strategy": "upsert"},
+        write_disposition={"disposition": "merge", "strategy": "upsert" if way == "arrow" else "delete-insert"},
     )
     def orders() -> Iterator[Any]:
         yield from tables(path) if way == "arrow" else dicts(path)

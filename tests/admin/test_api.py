@@ -322,7 +322,7 @@ async def test_a_log_that_was_changed_from_outside_is_found(served: Served, data
 
 
 async def test_a_role_of_ones_own_opens_what_it_names(served: Served) -> None:
-    """A role that is not built in is known to every service by the directory."""
+    """R003-008: a role that is not built in is known to every service by the directory."""
     known = Known(replace(Directory(), roles={"clerk": frozenset({"admin.ListRoles"})}))
     assert known.directory.permits(frozenset({"clerk"}), "admin.ListRoles")
     assert not known.directory.permits(frozenset({"clerk"}), "admin.ListGrants")

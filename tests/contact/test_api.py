@@ -47,6 +47,7 @@ async def test_a_stranger_is_refused(running: Running) -> None:
 
 
 async def test_every_method_has_its_rights_and_a_viewer_only_reads(running: Running) -> None:
+    """R002-095: access is by role, method by method."""
     assert set(RIGHTS) == {method.name for method in METHODS}
     stub = proto.ContactServiceStub(running.served.channel(roles={"viewer"}))
     assert not (await stub.ListCampaigns(proto.ListCampaignsRequest())).campaigns

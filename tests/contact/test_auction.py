@@ -98,6 +98,7 @@ def test_the_control_won_like_any_other_and_takes_up_room_in_the_plan() -> None:
 
 
 def test_of_a_product_and_of_an_exclusive_group_a_customer_gets_one_offer_at_most() -> None:
+    """R001-082: exclusions are terms of the offers."""
     offers = [
         campaign("a", offer("P01", offer_id="a1"), offer("P02", offer_id="a2", exclusive_group="g")),
         campaign("b", offer("P01", offer_id="b1"), offer("P03", offer_id="b3", exclusive_group="g")),

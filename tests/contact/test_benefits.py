@@ -100,7 +100,7 @@ def shop(quiet: Quiet) -> Shop:
 
 
 async def test_coupons_asked_for_by_many_at_once_stay_within_the_cap_one_each(shop: Shop) -> None:
-    """R002-088: issue is idempotent and capped, whoever asks and however often."""
+    """R002-088, R002-092: a campaign grants coupons; issue is idempotent and capped, whoever asks and however often."""
     campaign_id, coupon = await shop.campaign(), proto.Benefit.KIND_COUPON
     await shop.pool(campaign_id, 7, coupon)
     asked = [shop.issue(campaign_id, customer, coupon) for customer in range(1, 13) for _ in range(2)]

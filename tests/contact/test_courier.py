@@ -107,6 +107,7 @@ class Remembering:
 
 
 async def test_what_waits_is_carried_once_when_the_server_is_back(db: Database, tmp_path: Path) -> None:
+    """R001-149: tried again after the server was away."""
     async with db.begin() as tx:
         await tx.execute(
             text("INSERT INTO policy VALUES (1, '{}', now())"),

@@ -74,6 +74,7 @@ async def test_asking_again_gives_the_same_answer_and_takes_nothing_also_in_anot
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("seed", seeds(1, 10))
 async def test_bidders_at_once_over_three_replicas_never_win_more_than_the_cap(db: Database, seed: int) -> None:
+    """R003-078: the cap is exact under concurrency, in slots as in messages."""
     customers, bidders, places = (10_000, 200, ("=sms",)) if FULL and seed == 0 else (40, 25, ("=sms", "top"))
     await furnish(db, customers=customers, rule=rules(most=3))
     replicas = [await replica(db, customers=customers) for _ in range(3)]
@@ -201,7 +202,7 @@ async def test_everybody_sees_the_same_without_a_profile(db: Database) -> None:
 
 
 async def test_over_midnight_with_clocks_that_differ_no_day_gets_more_than_its_cap(db: Database) -> None:
-    """Invariant 1. R001-052: a calendar cap of business days, around midnight by three clocks up to 90 s apart."""
+    """Invariant 1. R001-052, R003-078: a cap of business days, around midnight by three clocks up to 90 s apart."""
     midnight = datetime(2026, 10, 1, 16, tzinfo=NOW.tzinfo)
     await furnish(db, rule=rules(customer_caps=(CustomerCap("", 2, 1, calendar="day"), CustomerCap("", 3, 2))))
     clocks = [FakeClock(midnight) for _ in range(3)]

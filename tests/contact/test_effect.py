@@ -45,7 +45,7 @@ def test_nothing_is_divided_by_nothing() -> None:
 
 
 def test_every_kpi_says_what_it_is_and_who_answers_for_it() -> None:
-    """R004-002: the catalogue: formula, owner, unit, and which way is good."""
+    """R002-106, R004-002: the catalogue: formula, owner, unit, and which way is good."""
     named = {"complaints_per_10000", "launch_lead_days", "model_targeted_share", "offer_diversity", "satisfaction"}
     assert named < set(CATALOGUE)
     assert all(

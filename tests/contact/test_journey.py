@@ -154,6 +154,7 @@ async def test_a_handover_that_breaks_in_the_middle_leaves_no_file_and_is_resume
 async def test_a_handover_that_is_cancelled_half_way_has_sent_nothing_and_may_be_asked_for_again(
     running: Running,
 ) -> None:
+    """R001-149: a part of a file is never under the name that is polled."""
     _, plan = await planned(running)
     running.town.open.clear()
     job = await running.desk.hand_over(plan.plan_id)
@@ -173,6 +174,7 @@ async def test_a_handover_that_is_cancelled_half_way_has_sent_nothing_and_may_be
 
 
 async def test_a_consent_withdrawn_after_the_plan_is_not_handed_over_and_marked(running: Running) -> None:
+    """R002-097: consent is asked for again at the hand-over."""
     _, plan = await planned(running)
     assert plan.contacts == 60
     await running.town.consent([10, 20], granted=False, at=datetime(2026, 9, 30, 3, tzinfo=UTC))
@@ -259,6 +261,7 @@ async def test_feedback_ten_times_and_in_any_order_counts_once(running: Running)
 
 
 async def test_outcomes_by_rpc_and_by_feed_are_one_and_the_unmatched_are_named(running: Running) -> None:
+    """R001-110: results come back, are linked to their contacts, and those of nobody are listed."""
     campaign, plan = await planned(running)
     await handed_over(running, plan)
     [first, second, *_] = await running.desk.contacts(plan.plan_id)

@@ -52,6 +52,7 @@ def files(folder: Path, limits: dict[str, Any] = LIMITS) -> list[str]:
 
 
 def test_a_plan_over_files_keeps_every_limit_and_proves_its_gap(tmp_path: Path) -> None:
+    """R001-082: capacity, minimum, maximum and exclusive groups are read from a file."""
     assert offline.arbitrate(files(tmp_path)) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     plan = pq.read_table(tmp_path / "plan.parquet")

@@ -203,7 +203,7 @@ async def test_decide_keeps_to_the_audience_and_knows_a_newer_one_within_a_secon
 
 
 async def test_a_campaign_of_a_moment_bids_while_it_lasts_and_for_its_audience(db: Database) -> None:
-    """R002-086: static audience and moment, at once."""
+    """R002-086, R003-076: static audience and moment, at once; who is in one of them alone gets nothing."""
     clock = FakeClock(NOW)
     waits = offers(brief=brief(audience="HU04", moments=("airport",)))
     await furnish(db, rule=rules(most=9), campaigns=[waits])
@@ -221,7 +221,7 @@ async def test_a_campaign_of_a_moment_bids_while_it_lasts_and_for_its_audience(d
 
 
 async def test_a_moment_sends_one_message_once_through_the_gateway_and_uses_up_its_grant(db: Database) -> None:
-    """R002-083: a match of portrait leads to a message within the rules, whoever acts on it how often."""
+    """R002-083, R001-092: a match of portrait leads to a message within the rules, whoever acts on it how often."""
     clock = FakeClock(NOW)
     delivered: list[tuple[int, str]] = []
 
@@ -343,7 +343,7 @@ async def test_audiences_are_loaded_when_asked_for_and_again_after_a_run(db: Dat
 
 
 async def test_a_budget_is_never_overspent_by_replicas_together(db: Database) -> None:
-    """R000-047: each message costs 5 fen; of 103 fen twenty are paid, whoever decides."""
+    """R000-047, R001-082: each message costs 5 fen; of 103 fen twenty are paid, whoever decides."""
     await furnish(db, customers=60, rule=rules(most=9), campaigns=[offers(brief=brief(budget_fen=103))])
     replicas = [await replica(db, customers=60) for _ in range(3)]
     answers = await asyncio.gather(*(replicas[key % 3].decide(ask(key)) for key in range(1, 61)))

@@ -26,6 +26,7 @@ async def test_a_trial_tells_what_less_capacity_would_cost_and_changes_nothing(r
 
 
 async def test_each_bid_of_a_customer_tells_why_it_won_or_lost(running: Running) -> None:
+    """R003-049: where campaigns want one customer, it is told which won, and which lost to it."""
     _, plan = await planned(running, products=("P01", "P02"), policy={"most": 1, "capacity": 20})
     won = {one.customer_key: one for one in await running.desk.contacts(plan.plan_id)}
     reasons = set()
@@ -43,6 +44,7 @@ async def test_each_bid_of_a_customer_tells_why_it_won_or_lost(running: Running)
 
 
 async def test_a_decision_by_rpc_grants_once_and_what_nobody_knows_is_refused(running: Running) -> None:
+    """R003-045: what a customer is to get is decided for him alone, by one call."""
     await planned(running, policy={"most": 5})
     stub = running.desk.stub
     sms = proto.Place(channel=proto.CHANNEL_SMS)

@@ -124,7 +124,7 @@ def test_every_alert_has_a_fault() -> None:
 
 @pytest.mark.parametrize("alert", FAULTS)
 def test_an_alert_fires_at_its_fault_and_clears_when_it_is_mended(alert: str, patient: Patient, tmp_path: Path) -> None:
-    """R001-133: nothing before the fault, firing after the rule's own patience, and quiet again afterwards."""
+    """R001-133, R002-099: nothing before the fault, firing after the rule's own patience, and quiet again afterwards."""
     rule = rules()[alert]
     fault, well = FAULTS[alert]
     window = max([300.0, *map(seconds, re.findall(r"\[(\d+[smhd])\]", rule["expr"]))])
@@ -192,6 +192,7 @@ def test_promtool_takes_the_rules(tmp_path: Path) -> None:
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    """R002-104: whoever is on call finds what it means, where to look and how to mend it."""
     named = {Path(rule["annotations"]["runbook"]).name for rule in rules().values()}
     assert named == {path.name for path in RUNBOOKS.glob("*.md")}
     for alert, rule in rules().items():

@@ -63,6 +63,7 @@ def until_received(of: Run, patience: float = 30) -> None:
 
 
 def test_the_lost_machine_comes_back_whole_and_to_any_moment(up: Run, tmp_path: Path) -> None:
+    """R001-145: a hot backup, the machine lost, and the state of a moment before it back again."""
     to, stop = tmp_path / "backup", threading.Event()
     write(up, 1, 1000)
     told: list[str] = []

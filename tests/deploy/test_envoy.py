@@ -155,6 +155,7 @@ def test_a_replica_that_stops_serving_gets_no_call_until_it_serves_again(mesh: M
 
 
 def test_no_call_fails_while_a_replica_is_replaced(tmp_path: Path) -> None:
+    """R002-105: replicas are replaced one after another under calls."""
     done = threading.Event()
 
     def call_on(mesh: Mesh) -> list[str]:

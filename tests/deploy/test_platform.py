@@ -108,6 +108,7 @@ def up(tree: Tree, *words: str, environ: Mapping[str, str] | None = None) -> str
 
 
 def test_up_starts_every_process_and_waits_until_the_front_door_answers(walking: Tree) -> None:
+    """R001-145: database, interface and applications apart, and of an application as many as asked for."""
     run = walking.run()
     assert list(run.children) == ["postgres", "envoy", "points", "points.1", "contact"]
     assert all(processes.alive(child) for child in run.children.values())

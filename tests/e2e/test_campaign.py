@@ -137,7 +137,7 @@ def _within(wanted: tuple[str, ...], chain: tuple[str, ...]) -> bool:
 
 
 def test_the_ocrm_integration_takes_the_lists_and_returns_what_came_of_them(walked: Walked, tmp_path: Path) -> None:
-    """R001-128: the example as OCRM runs it, a process with a token of its own, through the front door."""
+    """R001-128, R001-110: the example as OCRM runs it, a process with a token of its own, through the front door."""
 
     def run(*words: str | Path, code: int = 0) -> str:
         environ = {
@@ -212,6 +212,7 @@ async def test_no_service_role_can_read_or_write_the_schema_of_another(walked: W
 
 
 async def test_no_clear_number_stands_in_any_table_or_log(walked: Walked) -> None:
+    """R002-094: every column of every table and every log is scanned for every customer's number."""
     with (walked.city / "truth" / "customers.csv").open() as file:
         numbers = [line.split(",")[0] for line in list(file)[1:]]
     assert all(len(number) == 11 for number in numbers)

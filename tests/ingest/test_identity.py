@@ -22,6 +22,7 @@ def nonces() -> object:
 
 
 def test_a_sealed_number_opens_only_whole_under_its_own_key_and_as_what_it_was_sealed() -> None:
+    """R002-094: the column of numbers is encrypted, and a byte changed or another key opens nothing."""
     sealed = KEYS.seal_numbers(["13800000001"], nonces())[KEYS.token("13800000001")]  # type: ignore[arg-type]
     assert KEYS.open_number(sealed) == "13800000001"
     assert b"1380" not in sealed

@@ -55,6 +55,7 @@ async def test_peers_with_certificates_of_one_authority_reach_one_another(
 async def test_a_caller_without_a_certificate_of_ours_does_not_come_in(
     serving: Serve, certificates: Certificates, tmp_path: Path
 ) -> None:
+    """R002-094: nobody is served in plain text, nor with a certificate of another authority."""
     other = Certificates(tmp_path / "elsewhere")
     other.prepare()
     options = [("grpc.enable_http_proxy", 0)]

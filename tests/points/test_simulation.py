@@ -45,13 +45,19 @@ class Auditor:
         self.look(dict.fromkeys(each.source_event_id for each in new))
 
     def look(self, names: Iterable[str] | None = None) -> None:
-        """Try what waits, in order of arrival; then refunds by time, whose origin may have been scored just now."""
+        """Try what waits, in order of arrival; then refunds by time, whose origin may have been scored just now.
+
+        One that succeeds leaves less to the others, so they are tried until none does.
+        """
         for name in list(self.waiting if names is None else names):
             if self.seen[name].type != "REFUND":
                 self.try_plain(name)
-        refunds = [self.seen[name] for name in self.waiting if self.seen[name].type == "REFUND"]
-        for each in sorted(refunds, key=lambda each: (each.occur_time, each.source_event_id)):
-            self.try_refund(each)
+        left = -1
+        while left != len(self.waiting):
+            left = len(self.waiting)
+            refunds = [self.seen[name] for name in self.waiting if self.seen[name].type == "REFUND"]
+            for each in sorted(refunds, key=lambda each: (each.occur_time, each.source_event_id)):
+                self.try_refund(each)
 
     def try_plain(self, name: str) -> None:
         one = self.seen[name]

@@ -123,6 +123,7 @@ async def test_a_viewer_may_read_but_neither_compute_nor_look_at_dwell(served: S
 
 
 async def test_a_portrait_comes_back_whole(served: Served, db: Database) -> None:
+    """R001-045: a tag is shown with its landmark."""
     await publish(db)
     portrait = (await stub(served).GetPortrait(v1.GetPortraitRequest(customer_key=7))).portrait
     assert (portrait.customer_key, portrait.org_id, portrait.run_id) == (7, "G1", RUN.run_id)

@@ -135,7 +135,7 @@ def test_the_text_says_the_same_as_the_expression(told: Expression) -> None:
 
 
 def test_people_write_it_as_they_speak() -> None:
-    """R001-066: a list from the tag library without a programmer."""
+    """R001-065, R001-066: a list from the tag library without a programmer."""
     told = parse('"上班族" 且 非 (B2 = 高端 或 age BETWEEN 20 AND 30.5)', TAGS, NAMES)
     assert told == AllOf((TagIs("A1"), Not(AnyOf((TagIs("B2", ("高端",)), FeatureBetween("age", 20, 30.5))))))
     assert text(told) == "A1 AND NOT (B2 = 高端 OR age BETWEEN 20 AND 30.5)"

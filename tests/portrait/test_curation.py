@@ -137,7 +137,7 @@ async def refusal(call: Any) -> str:
 
 
 async def test_a_new_tag_is_data_and_needs_both_approvals_by_other_people(stub: Any) -> None:
-    """R001-066, R001-107, R001-108, R004-018, R004-026: a rule is tried, approved by two, published, retired."""
+    """R001-066, R001-107, R001-108, R003-034, R004-018, R004-026: a rule is tried, approved by two, published, retired."""
     ann, bob, eve = (stub(name) for name in ("ann", "bob", "eve"))
     made = (await ann.CreateTagVersion(v1.CreateTagVersionRequest(request_id="r1", definition=HOME))).version
     again = (await ann.CreateTagVersion(v1.CreateTagVersionRequest(request_id="r1", definition=HOME))).version
@@ -267,7 +267,7 @@ async def test_a_track_is_told_in_order_and_its_look_is_audited(stub: Any, publi
 
 
 async def test_dwell_areas_add_up_and_hide_small_groups(stub: Any, published: PublishedRun) -> None:
-    """R001-036, R001-037: the ranked table by slot equals the tracks; fewer than ten customers are not told."""
+    """R001-032, R001-036, R001-037: the ranked table by slot equals the tracks; fewer than ten customers are not told."""
     dwell = published.table("dwell").filter(pl.col("slot") == "night", pl.col("workday"))
     by_place = dwell.group_by("place_id").agg(pl.col("customer_key").n_unique().alias("who"), pl.col("secs").sum())
     expected = {row["place_id"]: (row["who"], row["secs"]) for row in by_place.to_dicts() if row["who"] >= 10}
@@ -281,7 +281,7 @@ async def test_dwell_areas_add_up_and_hide_small_groups(stub: Any, published: Pu
 
 
 async def test_peaks_and_troughs_are_those_of_the_visits(stub: Any, published: PublishedRun, town: Town) -> None:
-    """R001-061, R001-062: presence by hour of a class of places, and when it is busiest."""
+    """R001-032, R001-061, R001-062: presence by hour of a class of places, and when it is busiest."""
     hours = (await stub("ann").GetCrowd(v1.GetCrowdRequest(class_selector="off.*", day_type="workday"))).hours
     visits = published.table("visits").filter(pl.col("place_class").str.starts_with("off."))
     secs = [0] * 24
@@ -337,6 +337,7 @@ async def test_the_feature_catalogue_is_listed_page_by_page(stub: Any) -> None:
 
 
 async def test_one_customers_track_is_not_for_everybody(served: Served) -> None:
+    """R001-117: the base table of tracks is restricted."""
     viewer = v1.PortraitServiceStub(served.channel(roles={"viewer"}))
     assert await refusal(viewer.ListTrack(v1.ListTrackRequest(customer_key=1, purpose="curious"))) == "NOT_ALLOWED"
 

@@ -140,7 +140,7 @@ RFM = """
 def test_rfm_is_that_of_plain_sql_and_its_cells_are_audiences(
     town: Town, details: Files, base: Base, outcome: Outcome
 ) -> None:
-    """R004-004, R004-005, R004-024: scores equal a SQL reference; a cell of the 125 is chosen as an audience."""
+    """R004-004, R004-005, R004-024, R004-033: ratings equal a SQL reference; one of 125 cells is chosen as audience."""
     with duckdb.connect() as engine:
         engine.register("recharges", rows(details["recharges"]).to_arrow())
         engine.register("who", pa.table({"customer_key": base.customer_key, "active": base.active}))

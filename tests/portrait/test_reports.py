@@ -206,7 +206,7 @@ async def test_correlation_of_circle_area_and_service_is_phi(served: Served, com
 
 
 async def test_monitor_shows_who_joined_and_drift(served: Served, computed: Computed, catalogue: Catalogue) -> None:
-    """R001-124: the characteristics of circles over two cycles."""
+    """R001-124, R003-039: the characteristics of circles over two cycles, and the trend between them."""
     report = await asked(served, "circle_monitor", compare=True)
     assert (report.run_id, report.compare_run_id) == ("run-1", "run-0")
     now, before = circles(computed, catalogue), circles(computed, catalogue, 0)
@@ -224,7 +224,7 @@ async def test_monitor_shows_who_joined_and_drift(served: Served, computed: Comp
 
 
 async def test_themes_are_there_and_the_large_one_is_made_of_the_small(served: Served, computed: Computed) -> None:
-    """R001-087, R001-088, R001-089: themes of active users, and their merger."""
+    """R001-087, R001-088, R001-089, R001-142, R002-003: themes of active users, and their merger."""
     life, spend, large = [
         await asked(served, name) for name in ("theme_active_life", "theme_active_spend", "theme_active")
     ]
@@ -294,7 +294,7 @@ async def test_a_limited_caller_has_figures_of_his_organisations_only(served: Se
 
 
 async def test_a_scheduled_report_is_made_for_each_run_and_kept(served: Served, desk: ReportDesk) -> None:
-    """Schedules are kept, made once for a run, and given up."""
+    """R001-086: schedules are kept, made once for a run, and given up."""
     stub = v1.PortraitServiceStub(served.channel(roles={"operator"}))
     request = v1.CreateReportScheduleRequest(report_id="circle_monitor", compare=True, request_id="s1")
     made = (await stub.CreateReportSchedule(request)).schedule

@@ -197,6 +197,7 @@ def test_a_customer_has_at_most_one_value_of_an_enum_and_it_is_the_first(city: C
 
 
 def test_a_landmark_is_the_place_with_most_time_and_the_smaller_id_of_two() -> None:
+    """R001-046: the key building of a tag is the place of its classes where a customer dwelt most."""
     rows = [(0, 2, 0, 2, 600, 1, 600), (0, 3, 1, 2, 600, 1, 600), (0, 2, 2, 2, 60, 1, 60), (1, 3, 0, 2, 60, 1, 60)]
     rows.append((1, 2, 0, 2, 60, 1, 60))
     gym = flag({"dwell": {"place": ["spo.*"], "days_ge": 1}}, landmark="spo.*")

@@ -187,7 +187,7 @@ async def test_an_experts_list_is_kept_and_makes_the_shortlist(api: Any, house: 
 
 
 async def test_the_matrix_is_read_both_ways_compared_and_exported(api: Any, house: House) -> None:
-    """R001-079, R001-080, R001-109, R001-114, R001-119, R001-125."""
+    """R001-079, R001-080, R001-109, R001-114, R001-119, R001-125, R002-005."""
     await house.learn()
     await house.train()
     scores = np.random.default_rng(2).random((40, 7)).astype(np.float32)

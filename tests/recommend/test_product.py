@@ -93,6 +93,7 @@ def test_holdings_of_unknown_customers_and_products_are_counted_and_left_out() -
 
 @given(holdings)
 def test_lift_support_and_confidence_are_exactly_as_defined(owned: Any) -> None:
+    """R002-004: associations of products as section C defines them."""
     found = {(each.left, each.right): each for each in associations(owned, CATALOGUE)}
     customers = len(owned)
     for left, right in itertools.permutations(range(P), 2):

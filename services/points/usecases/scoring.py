@@ -128,10 +128,15 @@ class Scoring:
         await self._keep(tx, outcomes, revision, states, new=new)
         refunds = await self._refund(tx, [event for event in events if event.type == REFUND], states)
         await self._keep(tx, refunds, revision, states, new=new)
-        # What came, or was scored at last, may be what a refund waits for.
+        # What came, or was scored at last, may be what a refund waits for; and a refund leaves less to the others.
         told = [each.event.key for each in (*outcomes, *refunds) if new or each.doubt is None]
-        waiting = await self._refund(tx, await self.store.events.waiting_for(tx, told), states)
-        await self._keep(tx, waiting, revision, states, new=False)
+        told += [each.event.origin_key for each in refunds if each.doubt is None]
+        waiting: list[Outcome] = []
+        while told:
+            found = await self._refund(tx, await self.store.events.waiting_for(tx, told), states)
+            await self._keep(tx, found, revision, states, new=False)
+            waiting += found
+            told = [each.event.origin_key for each in found if each.doubt is None]
         every = (*outcomes, *refunds, *waiting)
         settling = Settling(self.store, self.zone, self._known)
         await settling.settle(tx, every, self._compiled, reference.effective, states, self.clock())

@@ -137,7 +137,7 @@ async def refusal(call: Any) -> str:
 
 
 async def test_a_new_tag_is_data_and_needs_both_approvals_by_other_people(stub: Any) -> None:
-    """R001-066, R001-107, R001-108, R003-034, R004-018, R004-026: a rule is tried, approved by two, published, retired."""
+    """R001-066, R001-107, R001-108, R003-034, R004-018, R004-026: a rule is tried, approved, published, retired."""
     ann, bob, eve = (stub(name) for name in ("ann", "bob", "eve"))
     made = (await ann.CreateTagVersion(v1.CreateTagVersionRequest(request_id="r1", definition=HOME))).version
     again = (await ann.CreateTagVersion(v1.CreateTagVersionRequest(request_id="r1", definition=HOME))).version

@@ -1,4 +1,4 @@
-"""R001-002, R001-135: twelve months of operator files, one after the other, and nobody lifts a finger.
+"""R001-002, R001-023, R001-135: twelve months of operator files, one after the other, and nobody lifts a finger.
 
 Only files are dropped, as an operator's systems drop them. Portraits, model, matrix and plan of every month come by
 themselves; nothing fails, nothing waits for ever, and the months before stay what they were.

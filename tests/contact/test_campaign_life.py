@@ -144,7 +144,7 @@ async def test_a_pilot_that_disagrees_blocks_and_an_override_is_kept_with_name_a
 
 
 async def test_a_round_begins_where_the_last_one_ended(quiet: Quiet) -> None:
-    """R002-093, R004-029, R004-030: rounds are linked, what came of one corrects the next, and the error of the estimate is told of each."""
+    """R002-093, R004-029, R004-030: rounds are linked, one corrects the next, the error is told of each."""
     stub, boss = quiet.stub("li"), quiet.stub("wang")
     first = await write(stub, "一轮")
     await contacted(quiet, first, sent=900, opened=36, controls=100)

@@ -26,8 +26,7 @@ async def test_a_trial_tells_what_less_capacity_would_cost_and_changes_nothing(r
 
 
 async def test_each_bid_of_a_customer_tells_why_it_won_or_lost(running: Running) -> None:
-    """R001-055, R003-010: all bids of a customer's contact, the winner, and each loser with its reason and whom it lost to."""
-    """R003-049: where campaigns want one customer, it is told which won, and which lost to it."""
+    """R001-055, R003-010, R003-049: all bids of a customer, the winner, each loser with its reason and its rival."""
     _, plan = await planned(running, products=("P01", "P02"), policy={"most": 1, "capacity": 20})
     won = {one.customer_key: one for one in await running.desk.contacts(plan.plan_id)}
     reasons = set()

@@ -1,4 +1,4 @@
-"""There is one permission for each RPC, held by the roles that may call it: R000-002, R000-003."""
+"""There is one permission for each RPC, held by the roles that may call it: R000-002, R000-003, R003-008."""
 
 from tools.permissions import TARGET, text
 

@@ -1,4 +1,4 @@
-"""A rolling upgrade: for a while replicas of the last release and of this one answer side by side, in both directions.
+"""R002-105, a rolling upgrade: for a while replicas of the last release and of this one answer side by side.
 
 What the release writes is recorded (tests/contract/recorded); today's code reads it, and the release's contract reads
 what today's code writes.

@@ -124,7 +124,7 @@ def test_every_alert_has_a_fault() -> None:
 
 @pytest.mark.parametrize("alert", FAULTS)
 def test_an_alert_fires_at_its_fault_and_clears_when_it_is_mended(alert: str, patient: Patient, tmp_path: Path) -> None:
-    """R001-133, R002-099: nothing before the fault, firing after the rule's own patience, and quiet again afterwards."""
+    """R001-133, R002-099: nothing before the fault, firing after the rule's own patience, quiet again afterwards."""
     rule = rules()[alert]
     fault, well = FAULTS[alert]
     window = max([300.0, *map(seconds, re.findall(r"\[(\d+[smhd])\]", rule["expr"]))])

@@ -1,4 +1,4 @@
-"""R001-130: every service is killed once in mid job and restarted; what the platform holds in the end is the same."""
+"""R001-130, R002-098: every service is killed once in mid job and restarted; in the end the platform holds the same."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ async def test_every_method_refuses_every_bad_credential(run: Run, service: str,
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_viewer_writes_nowhere(run: Run, service: str) -> None:
-    """R000-002, R002-095, rights of R003-042: every RPC that a viewer's role does not name is refused to him, unread."""
+    """R000-002, R002-095, rights of R003-042: each RPC that a viewer's role does not name is refused to him, unread."""
     rights = rights_of(service)
     shown = f"Bearer {run.keys.mint('victor', ['viewer'])}"
     async with grpc.aio.insecure_channel(run.front_door) as channel:

@@ -20,7 +20,7 @@ def problems(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", sorted(FEEDS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_feed_can_be_read_and_says_why_it_may_be_used(path: object) -> None:
-    """R001-136, R002-065: purpose and legal basis are a part of every interface."""
+    """R001-136, R002-065, R002-097: purpose and legal basis are a part of every interface."""
     feed = shipped(getattr(path, "stem"))  # noqa: B009
     assert feed.purpose
     assert feed.legal_basis

@@ -141,6 +141,7 @@ async def test_who_learned_what_is_listed_by_customer_and_caller(privacy: v1.Ing
 async def test_a_person_who_was_erased_is_found_nowhere_and_the_others_are_as_before(
     privacy: v1.IngestServiceStub, stub: v1.IngestServiceStub, house: House, tmp_path: Path
 ) -> None:
+    """R002-097: erasure."""
     await planted(house, stub)
     before = await house.snapshot("signalling")
     kept = before.filter(before["customer_key"] != 8)

@@ -267,7 +267,7 @@ async def test_a_track_is_told_in_order_and_its_look_is_audited(stub: Any, publi
 
 
 async def test_dwell_areas_add_up_and_hide_small_groups(stub: Any, published: PublishedRun) -> None:
-    """R001-032, R001-036, R001-037: the ranked table by slot equals the tracks; fewer than ten customers are not told."""
+    """R001-032, R001-036, R001-037: the ranked table by slot equals the tracks; groups below ten are not told."""
     dwell = published.table("dwell").filter(pl.col("slot") == "night", pl.col("workday"))
     by_place = dwell.group_by("place_id").agg(pl.col("customer_key").n_unique().alias("who"), pl.col("secs").sum())
     expected = {row["place_id"]: (row["who"], row["secs"]) for row in by_place.to_dicts() if row["who"] >= 10}

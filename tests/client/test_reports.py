@@ -95,7 +95,10 @@ def same_figures(report: v1.Report) -> None:
 
 
 def test_page_and_workbook_have_the_same_figures_and_nothing_from_outside() -> None:
-    """R001-118: figures equal in both; words stay words; the library of charts stands in the page once."""
+    """R001-118: figures equal in both; words stay words; the library of charts stands in the page once.
+
+    R002-067: statistics with their charts (bars, stacks, lines, heat) on one page.
+    """
     report = made()
     same_figures(report)
     text = reports.to_html(report)

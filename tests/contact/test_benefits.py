@@ -194,6 +194,7 @@ async def test_consent_withdrawn_and_a_paused_campaign_are_seen_at_the_moment_of
 async def test_what_a_gateway_refuses_has_failed_and_what_it_does_not_answer_waits(
     shop: Shop, gateway: gateways.Gateway
 ) -> None:
+    """R002-081: the log of what a campaign sent says of each message whether it went out, with its receipt."""
     campaign_id = await shop.campaign("recurring")
     for customer in (1, 2):
         await shop.subscribe(campaign_id, customer)

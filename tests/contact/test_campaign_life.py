@@ -97,7 +97,10 @@ async def contacted(
 
 
 async def test_a_pilot_that_agrees_opens_the_gate_and_the_ratio_to_the_earlier_way_is_told(quiet: Quiet) -> None:
-    """R002-041, R004-028: target and control cells, ratio with interval, roll-out after the gate."""
+    """R002-041, R004-028: target and control cells, ratio with interval, roll-out after the gate.
+
+    R002-081: each move of the campaign is in its log.
+    """
     author, boss = quiet.stub("li"), quiet.stub("wang")
     made = await write(author)
     with pytest.raises(grpc.aio.AioRpcError) as own:
@@ -159,7 +162,10 @@ async def test_a_round_begins_where_the_last_one_ended(quiet: Quiet) -> None:
 
 
 async def test_a_closed_campaign_leaves_its_lesson_and_is_found_by_its_words(quiet: Quiet) -> None:
-    """R001-112, R002-055, R002-056: the entry is mandatory, and searchable by circle, product, channel."""
+    """R001-006, R001-112, R002-055, R002-056: the entry is mandatory, and searchable by circle, product, channel.
+
+    R002-059: the finding in the data, the segment, the design, how it was offered, and what came of it are kept.
+    """
     stub, boss = quiet.stub("li"), quiet.stub("wang")
     made = await write(stub)
     await move(boss, made.campaign_id, "APPROVE")
@@ -173,12 +179,19 @@ async def test_a_closed_campaign_leaves_its_lesson_and_is_found_by_its_words(qui
     for search in ({"query": "试点 东区"}, {"product_id": "P01"}, {"channel": proto.CHANNEL_SMS}, {"query": "concert"}):
         (entry,) = (await boss.ListKnowledge(proto.ListKnowledgeRequest(**search))).entries
         assert (entry.name, entry.lesson, entry.effect.opening.successes) == ("演唱会", LESSON, 9)
+    kept = (await boss.GetCampaign(proto.GetCampaignRequest(campaign_id=made.campaign_id))).campaign.brief
+    assert (list(kept.finding_ids), kept.audience, kept.promotion, kept.plan) == (
+        ["finding-7"], BRIEF.audience, BRIEF.promotion, BRIEF.plan,
+    )  # fmt: skip
     for search in ({"query": "试点 西区"}, {"product_id": "P02"}, {"channel": proto.CHANNEL_WEB}):
         assert not (await boss.ListKnowledge(proto.ListKnowledgeRequest(**search))).entries
 
 
 async def test_a_finding_leads_to_the_campaigns_that_used_it_and_an_event_to_its_past_guests(quiet: Quiet) -> None:
-    """R001-157, R003-051: the audience of an event is proposed from past ones, and the idea's finding is linked."""
+    """R001-157, R003-051: the audience of an event is proposed from past ones, and the idea's finding is linked.
+
+    R002-025: from a finding to the campaigns in which it was used.
+    """
     stub = quiet.stub("li")
     made = await write(stub)
     await write(stub, "别的", brief=None, pilot=None, type="")

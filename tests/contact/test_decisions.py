@@ -48,6 +48,7 @@ def won(answers: list[Answer]) -> list[str]:
 
 
 async def test_places_get_the_best_offers_each_once_and_the_last_its_default_with_the_reason(db: Database) -> None:
+    """R002-087: the decision of slots: a customer's best offers, each once, and what else is shown."""
     await furnish(db, rule=rules(most=3))
     deciding = await replica(db)
     answers = await deciding.decide(ask(1, "top", "=sms", "side", "foot"))

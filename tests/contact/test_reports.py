@@ -50,7 +50,9 @@ async def made(quiet: Quiet) -> proto.Campaign:
 
 
 async def test_the_effect_report_has_its_columns_and_is_the_raw_counts(quiet: Quiet) -> None:
-    """R001-111, R001-126, R002-091, R001-143: time, campaign, channel, response, openings, the funnel, the money."""
+    """R001-007, R001-016, R001-111, R001-126, R002-091, R001-143: time, campaign, channel, response, openings, the
+    funnel, the money.
+    """
     campaign, stub = await made(quiet), quiet.stub("li")
     spent = proto.Assessment(kind=proto.Assessment.KIND_COST, text="海报", cost_fen=550)
     said = proto.Assessment(kind=proto.Assessment.KIND_OPINION, text="有人说短信太多")
@@ -67,6 +69,8 @@ async def test_the_effect_report_has_its_columns_and_is_the_raw_counts(quiet: Qu
     for split, group in ((Split.SPLIT_CHANNEL, "sms"), (Split.SPLIT_LEVEL, "A"), (Split.SPLIT_ORG, "G01")):
         (part,) = (await stub.ListEffectReports(proto.ListEffectReportsRequest(split=split))).lines
         assert (part.group, part.sent, part.opening, part.other_cost_fen) == (group, 90, whole.opening, 0)
+        assert (part.reached, part.response, part.control_opening) == (4, whole.response, whole.control_opening)
+        assert (part.cost_fen, part.contacts_per_success) == (450, 10.0), "45 fen for each who opened"
     listed = proto.ListAssessmentsRequest(campaign_id=campaign.campaign_id)
     assert [one.text for one in (await stub.ListAssessments(listed)).assessments] == ["海报", "有人说短信太多"]
 
@@ -144,7 +148,7 @@ async def test_a_complaint_is_linked_to_the_contact_that_it_names_or_follows(qui
 async def test_each_kpi_is_the_quotient_that_its_formula_says(
     quiet: Quiet, name: str, split: "proto.ListKpiValuesRequest.Split.ValueType", expected: list[tuple[str, int, int]]
 ) -> None:
-    """R004-002, R004-032, R004-035, R004-036, R002-089: KPI by month and group, against counts by hand."""
+    """R002-008, R004-002, R004-032, R004-035, R004-036, R002-089: KPI by month and group, against counts by hand."""
     await made(quiet)
     asked = proto.ListKpiValuesRequest(name=name, split=split)
     found = (await quiet.stub("li").ListKpiValues(asked)).values

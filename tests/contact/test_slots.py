@@ -218,7 +218,10 @@ async def test_a_channel_that_shows_something_else_is_an_alarm(screen: Screen) -
 
 
 async def test_the_value_of_slots_is_the_raw_counts_and_clicks_become_a_logged_suggestion(screen: Screen) -> None:
-    """R003-059, R003-068, R003-069, R003-082: five kinds of events, each once; the report equals them."""
+    """R003-059, R003-068, R003-069, R003-082: five kinds of events, each once; the report equals them.
+
+    R002-087: the report of a slot, and what would be better in it.
+    """
     await screen.slot()
     good, bad = await screen.content("甲"), await screen.content("乙")
     kinds = {Event.KIND_EXPOSURE: (600, 600), Event.KIND_CLICK: (60, 6), Event.KIND_LOGIN: (20, 2)}

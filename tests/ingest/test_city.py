@@ -16,7 +16,7 @@ CITY_HAS_NONE = {"feedback", "surveys", "place_fields", "classed_lines"}
 
 
 async def test_every_feed_of_the_city_loads_and_rejects_what_was_planted(house: House) -> None:
-    """R001-094, R001-095, R001-096: each source has its contract, and a file of it loads."""
+    """R002-074, R001-094, R001-095, R001-096: each source has its contract, and a file of it loads."""
     order = Order(200, 1, 3, date(2026, 9, 1), house.landing, house.root / "truth")
     planted = {file.name: len(file.dirty) for file in generate(order, lambda stage, done, total: None)}
     await house.settle()

@@ -90,6 +90,7 @@ def test_the_same_bucket_is_the_same_file(
 
 
 def test_homes_works_and_tags_are_those_that_were_planted(town: Town, outcomes: list[Outcome]) -> None:
+    """R002-075: from behaviour to attributes and tags, which are those that the city planted."""
     anchors, truth = table(outcomes, "anchors"), pl.read_csv(town.truth / "customers.csv", infer_schema=False)
     for role, floor in (("home", 0.98), ("work", 0.97)):
         found = {row["customer_key"]: row["place_id"] for row in anchors.filter(role=role).to_dicts()}

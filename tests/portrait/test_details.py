@@ -140,7 +140,10 @@ RFM = """
 def test_rfm_is_that_of_plain_sql_and_its_cells_are_audiences(
     town: Town, details: Files, base: Base, outcome: Outcome
 ) -> None:
-    """R004-004, R004-005, R004-024, R004-033: ratings equal a SQL reference; one of 125 cells is chosen as audience."""
+    """R004-004, R004-005, R004-024, R004-033: ratings equal a SQL reference; one of 125 cells is chosen as audience.
+
+    R002-064: value scores of each customer, and the group that they make.
+    """
     with duckdb.connect() as engine:
         engine.register("recharges", rows(details["recharges"]).to_arrow())
         engine.register("who", pa.table({"customer_key": base.customer_key, "active": base.active}))
@@ -168,7 +171,7 @@ def test_rfm_is_that_of_plain_sql_and_its_cells_are_audiences(
 def test_the_wide_table_holds_the_catalogues_items_for_every_customer(
     town: Town, details: Files, outcome: Outcome
 ) -> None:
-    """R004-006: the wide table with contact and peer features, for the customers of a run."""
+    """R002-015, R004-006: the wide table with contact and peer features, for the customers of a run."""
     items = parse_features(yaml.safe_load((HERE / "features.yaml").read_text("utf-8")))
     peers = called(details, town.window.from_date)
     table = bucket_of(items, details, outcome.files, 1, town.window.to_date, town.window.zone, peers)

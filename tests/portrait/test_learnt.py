@@ -183,7 +183,7 @@ async def refusal(call: Any) -> str:
 async def test_segments_are_made_by_brand_with_figures_and_stay_the_same_in_the_next_cycle(
     work: Work, stub: Any
 ) -> None:
-    """R002-002, R002-016, R002-018 to R002-021, R002-023, R002-024, R000-004."""
+    """R002-064, R002-002, R002-016, R002-018 to R002-021, R002-023, R002-024, R000-004."""
     ann = stub("ann")
     assert await refusal(ann.GetSegmentation(v1.GetSegmentationRequest())) == "SEGMENT_NOT_FOUND"
     asked = v1.CreateSegmentationRequest(request_id="r1", segments={"动感地带": 3, "全球通": 3})
@@ -233,7 +233,10 @@ async def test_segments_are_made_by_brand_with_figures_and_stay_the_same_in_the_
 
 
 async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(work: Work, stub: Any) -> None:
-    """R004-017, R004-019, R004-021, R002-007, R004-014, R000-004: four eyes, warnings, matrix, inferences."""
+    """R004-017, R004-019, R004-021, R002-007, R004-014, R000-004: four eyes, warnings, matrix, inferences.
+
+    R002-060, R002-064: who names the labels gets a model with its figures; each customer gets a value.
+    """
     ann, bob = stub("ann"), stub("bob")
     value, churn = v1.LATENT_TARGET_VALUE, v1.LATENT_TARGET_CHURN
     labels = [v1.CustomerLabel(customer_key=key, label="leaves" if GROUP[key - 1] == 5 else "stays")

@@ -123,7 +123,7 @@ async def test_audiences_are_compared_with_the_base_and_with_each_other(here: He
 async def test_the_whole_portrait_in_one_call_masked_by_role(
     here: Here, served: Served, tmp_path: Path, mapped: bool
 ) -> None:
-    """R003-035, R003-040: one view returns all; what is sensitive only for those who may see it."""
+    """R000-035, R002-075, R003-035, R003-040: one view returns all; what is sensitive only for those who may see it."""
     await publish(here.db)
     if mapped:
         turned_to = (Interest("fun.av.ktv", "KTV", 3.5),)

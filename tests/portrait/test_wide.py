@@ -25,7 +25,10 @@ def items() -> tuple[Item, ...]:
 
 
 def test_the_catalogue_holds_its_items_in_seven_types_each_with_its_definition(items: tuple[Item, ...]) -> None:
-    """R004-006, R004-013: items with definition, owner, source, refresh and kind of derivation; R, F, M among them."""
+    """R004-006, R004-013: items with definition, owner, source, refresh and kind of derivation; R, F, M among them.
+
+    R002-015: at least 833 items in 7 types.
+    """
     assert len(items) >= 833
     assert set(Counter(item.type for item in items)) == set(TYPES)
     assert all(item.definition and item.owner and item.source and item.refresh for item in items)

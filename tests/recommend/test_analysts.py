@@ -118,7 +118,10 @@ async def test_a_sample_is_drawn_of_the_run_that_answers(stub: Any, house: House
 
 
 def test_the_method_nearest_on_past_days_forecasts_and_its_error_is_told() -> None:
-    """R002-058: a back-test on what was known before each origin."""
+    """R002-058: a back-test on what was known before each origin.
+
+    R002-069: the forecast comes with the error of its back-test.
+    """
     days = np.arange(84)
     noise = np.random.default_rng(1).normal(0, 2, 84)
     week = 40 + 25 * np.isin(days % 7, (5, 6)) + noise
@@ -137,6 +140,7 @@ def test_the_method_nearest_on_past_days_forecasts_and_its_error_is_told() -> No
 
 
 async def test_forecasts_and_priorities_by_rpc(stub: Any, house: House) -> None:
+    """R002-069: history, forecast and the error of the back-test; products by what they would bring."""
     await house.learn()
     await house.train()
     async with house.db.begin() as tx:

@@ -70,6 +70,7 @@ async def test_a_field_beyond_its_limit_is_named(stub: v1.RecommendServiceStub) 
 async def test_recommendations_are_eligible_ranked_reasoned_and_attributed(
     stub: v1.RecommendServiceStub, house: House
 ) -> None:
+    """R002-072: each customer has his own list, with reasons and a token that brings the outcome home."""
     await house.learn()
     await house.train()
     eligible = CATALOGUE.eligible(PLACE.owned)
@@ -172,6 +173,7 @@ async def test_the_columns_of_a_new_run_are_read_by_their_own_names_at_once(
 
 
 async def test_products_associations_and_models_page_to_the_end(stub: v1.RecommendServiceStub, house: House) -> None:
+    """R002-068, R002-070: associations, and the registry of models with their metrics, page by page."""
     await house.learn()
     await house.train()
     seen, token = [], ""

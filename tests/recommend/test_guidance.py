@@ -33,7 +33,10 @@ from tests.recommend.town import CATALOGUE, DAY, FEATURES, product, town
 
 
 def test_lift_is_the_definition_and_its_p_value_is_fishers() -> None:
-    """R002-026, R002-027, R002-028, R002-029, R002-030: four tables, lift by definition, significance beside it."""
+    """R002-026, R002-027, R002-028, R002-029, R002-030: four tables, lift by definition, significance beside it.
+
+    R002-068: associations with their measure and its significance.
+    """
     place = town(400)
     values, names = place.profile, ("age", "dou_mb_1m", "mou_1m", "tag_HU01", "plan_tier", "noise")
     found = association.four_tables(place.owned, CATALOGUE, names, values, {"HU01": "居家圈"})

@@ -97,10 +97,7 @@ async def contacted(
 
 
 async def test_a_pilot_that_agrees_opens_the_gate_and_the_ratio_to_the_earlier_way_is_told(quiet: Quiet) -> None:
-    """R002-041, R004-028: target and control cells, ratio with interval, roll-out after the gate.
-
-    R002-081: each move of the campaign is in its log.
-    """
+    """R002-041, R002-081, R003-009, R004-028: cells, ratio with interval, the gate; each stage's state and owner."""
     author, boss = quiet.stub("li"), quiet.stub("wang")
     made = await write(author)
     with pytest.raises(grpc.aio.AioRpcError) as own:
@@ -124,7 +121,10 @@ async def test_a_pilot_that_agrees_opens_the_gate_and_the_ratio_to_the_earlier_w
     quiet.clock.advance(days=1)
     assert (await move(boss, made.campaign_id, "ROLL_OUT")).state == proto.Campaign.STATE_ACTIVE
     story = (await boss.GetCampaign(proto.GetCampaignRequest(campaign_id=made.campaign_id))).campaign.moves
-    assert [one.verb for one in story] == ["create", "approve", "pilot", "roll_out"]
+    stages = [proto.Campaign.State.Value(f"STATE_{one}") for one in ("DRAFT", "APPROVED", "PILOT", "ACTIVE")]
+    assert [(one.verb, one.state, one.actor) for one in story] == list(
+        zip(("create", "approve", "pilot", "roll_out"), stages, ("li", "wang", "wang", "wang"), strict=True)
+    )
     assert (story[-1].finding, story[-1].override) == (found, "")
 
 
@@ -203,6 +203,20 @@ async def test_a_finding_leads_to_the_campaigns_that_used_it_and_an_event_to_its
     assert [one.openings for one in page.guests] == [1, 1, 0]
     rest = proto.ListEventGuestsRequest(event_tag="concert", page_size=3, page_token=page.next_page_token)
     assert [one.customer_key for one in (await stub.ListEventGuests(rest)).guests] == [4, 5]
+
+
+async def test_silent_customers_are_woken_and_what_came_of_it_is_told(quiet: Quiet) -> None:
+    """R002-053: a campaign for the silent, with its control; who uses the product again is counted."""
+    stub, audience = quiet.stub("li"), "LC01 = 沉默"
+    silent = proto.CampaignBrief()
+    silent.CopyFrom(BRIEF)
+    silent.audience, silent.event_tag = audience, ""
+    made = await write(stub, "唤醒", brief=silent, type="wake_up")
+    assert (made.type, made.brief.audience) == ("wake_up", audience)
+    await contacted(quiet, made, sent=200, opened=30, controls=100)
+    (line,) = (await stub.ListEffectReports(proto.ListEffectReportsRequest(campaign_id=made.campaign_id))).lines
+    assert (line.opening.successes, line.opening.trials) == (30, 200)
+    assert (line.control_opening.successes, line.control_opening.trials) == (0, 100)
 
 
 async def test_a_pause_is_taken_back_to_where_it_was(quiet: Quiet) -> None:

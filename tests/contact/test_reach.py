@@ -174,7 +174,7 @@ def test_a_minimum_that_costs_more_than_the_budget_is_refused_by_name() -> None:
 
 
 def test_service_goes_before_care_before_marketing_and_uses_up_no_cap_of_theirs() -> None:
-    """R001-054: a birthday outranks sales; an outage outranks both."""
+    """R001-019, R001-054: a birthday outranks sales; an outage outranks both."""
     rules_ = policy(
         limit("sms", capacity=50), customer_caps=(CustomerCap("", 1, 30), CustomerCap("", 1, 1, purpose=CARE))
     )
@@ -200,6 +200,25 @@ async def test_decide_keeps_to_the_audience_and_knows_a_newer_one_within_a_secon
     await loads(db, some, [3])
     await asyncio.sleep(1.05)
     assert [(await deciding.decide(ask(key)))[0].decided.offer_id for key in (2, 3)] == ["", "秋季-P01"]
+
+
+async def test_two_customers_at_one_slot_at_once_see_what_fits_each(db: Database) -> None:
+    """R003-002: two who open the same slot at once get different content, by the circles of their portraits."""
+    students, drivers = (
+        offers(name, brief=brief(audience=text_)) for name, text_ in (("校园", "HU01"), ("车主", "BE02"))
+    )
+    drivers = dataclasses.replace(
+        drivers, offers=tuple(dataclasses.replace(one, content="导航流量包") for one in drivers.offers)
+    )
+    await furnish(db, rule=rules(most=9), campaigns=[students, drivers])
+    await loads(db, students, [1])
+    await loads(db, drivers, [2])
+    deciding = await replica(db)
+    shown = await asyncio.gather(*(deciding.decide(ask(key, "top")) for key in (1, 2)))
+    assert [(one.decided.offer_id, one.decided.content) for (one,) in shown] == [
+        ("校园-P01", "P01 半价"),
+        ("车主-P01", "导航流量包"),
+    ]
 
 
 async def test_a_campaign_of_a_moment_bids_while_it_lasts_and_for_its_audience(db: Database) -> None:

@@ -76,7 +76,7 @@ async def test_the_effect_report_has_its_columns_and_is_the_raw_counts(quiet: Qu
 
 
 async def test_what_went_out_online_is_counted_beside_the_comparison_and_never_in_it(quiet: Quiet) -> None:
-    """R001-111, R002-091: confirmed grants are in the effect report, the KPIs and the links of complaints."""
+    """R001-111, R002-091, R003-004: confirmed grants are in the report beside the plan's, in KPIs and complaints."""
     campaign, stub = await made(quiet), quiet.stub("li")
     offer = campaign.offers[0]
     grants = [("g1", 201, "CONFIRMED"), ("g2", 202, "CONFIRMED"), ("g3", 203, "CONFIRMED"), ("g4", 204, "EXPIRED")]
@@ -105,6 +105,8 @@ async def test_what_went_out_online_is_counted_beside_the_comparison_and_never_i
     online = line.online
     assert (online.sent, online.response.successes, online.opening.successes) == (3, 1, 1)
     assert (online.cost_fen, online.worth_fen, line.complaints) == (15, offer.worth_fen, 4)
+    assert (line.opening.rate, online.opening.rate) == pytest.approx((9 / 90, 1 / 3))
+    assert line.opening.low < line.opening.rate < line.opening.high < online.opening.high
     found = (await stub.ListComplaints(proto.ListComplaintsRequest(campaign_id=campaign.campaign_id))).complaints
     assert {one.complaint_id: one.link for one in found if one.contact_id in ("g2", "g3")} == {
         "k5": "last",

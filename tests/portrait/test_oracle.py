@@ -34,6 +34,7 @@ def crowd(seed: int, customers: int, days: int) -> tuple[Rows, np.ndarray]:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_sums_are_those_of_duckdb(seed: int) -> None:
+    """R000-032: windowed aggregates equal a SQL reference."""
     rows, borders = crowd(seed, customers=60, days=6)
     _, dwell = follow(rows, 60, borders, RULES)
     table = pa.table({"customer": rows.customer, "time": rows.time, "place": rows.place, "line": rows.line})

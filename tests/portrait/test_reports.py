@@ -224,7 +224,7 @@ async def test_monitor_shows_who_joined_and_drift(served: Served, computed: Comp
 
 
 async def test_themes_are_there_and_the_large_one_is_made_of_the_small(served: Served, computed: Computed) -> None:
-    """R001-087, R001-088, R001-089, R001-142, R002-003: themes of active users, and their merger."""
+    """R001-006, R001-087, R001-088, R001-089, R001-142, R002-003: themes of active users, and their merger."""
     life, spend, large = [
         await asked(served, name) for name in ("theme_active_life", "theme_active_spend", "theme_active")
     ]

@@ -70,10 +70,11 @@ async def test_a_field_beyond_its_limit_is_named(stub: v1.RecommendServiceStub) 
 async def test_recommendations_are_eligible_ranked_reasoned_and_attributed(
     stub: v1.RecommendServiceStub, house: House
 ) -> None:
-    """R002-072: each customer has his own list, with reasons and a token that brings the outcome home."""
+    """R000-039, R002-072: each customer has his own list, with reasons and a token that brings the outcome home."""
     await house.learn()
     await house.train()
     eligible = CATALOGUE.eligible(PLACE.owned)
+    lists = set()
     for number in (0, 1, 2, 50, 77):
         answer = await stub.Recommend(v1.RecommendRequest(customer_key=int(PLACE.keys[number]), most=100))
         assert sorted(each.product_id for each in answer.recommendations) == [
@@ -87,6 +88,8 @@ async def test_recommendations_are_eligible_ranked_reasoned_and_attributed(
         assert answer.model_id == "m1"
         token = paging.decode(answer.attribution_token)
         assert token["products"] == [each.product_id for each in answer.recommendations]
+        lists.add(tuple(token["products"]))
+    assert len(lists) == 5
     key = int(PLACE.keys[0])
     video = await stub.Recommend(v1.RecommendRequest(customer_key=key, most=100, categories=["视频"]))
     assert {each.product_id for each in video.recommendations} <= {"C1", "C2"}

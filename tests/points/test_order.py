@@ -148,6 +148,19 @@ async def test_a_refund_before_its_origin_waits_for_it(db: Database, database: F
     assert not any((await desk.balances()).values())
 
 
+async def test_a_refund_says_what_it_waits_for_also_after_another_took_the_rest(db: Database, database: Fresh) -> None:
+    forget(database)
+    desk = Desk(db)
+    await desk.learn()
+    await desk.publish()
+    await desk.take(event(1, amount_fen=10_000))
+    await desk.take(refund(2, 1, amount_fen=6_000))
+    await desk.take(refund(3, 1, amount_fen=5_000))
+    assert await desk.waiting() == {"E3": "REFUND_TOO_LARGE"}
+    await desk.take(refund(4, 1, amount_fen=4_000))
+    assert await desk.waiting() == {"E3": "ORIGIN_REFUNDED"}
+
+
 async def test_a_second_refund_takes_nothing_back(db: Database, database: Fresh) -> None:
     forget(database)
     desk = Desk(db)

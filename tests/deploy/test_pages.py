@@ -34,7 +34,8 @@ def test_paths_on_the_pages_exist(page: str) -> None:
 
 
 def test_the_sizing_page_rests_on_results_that_are_committed() -> None:
-    """R001-134: measured, not guessed."""
+    """R001-025, R001-134: a few servers of ordinary size are stated; measured, not guessed."""
+    assert "Three servers of 32 cores, 128 GiB" in (PAGES / "sizing.md").read_text()
     there = {path.stem[11:] for path in (ROOT / "benchmarks" / "results").glob("*.json")}
     named = set(re.findall(r"\(`([a-z_]+)`\)", (PAGES / "sizing.md").read_text()))
     assert named
@@ -48,3 +49,25 @@ def test_the_page_on_sql_lists_every_view() -> None:
         for name in re.findall(r"CREATE VIEW (marts\.\w+)", path.read_text())
     }
     assert set(re.findall(r"(?m)^\| `(marts\.\w+)`", (PAGES / "sql.md").read_text())) == made
+
+
+def test_the_architecture_is_that_of_the_code() -> None:
+    """R002-073: goal, picture, table of services and decisions: each is there, and none of what is gone."""
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    services = {path.parent.name for path in (ROOT / "services").glob("*/README.md")} - {"kit"}
+    assert page.index("## The problem") < page.index("## The picture")
+    table = re.findall(r"(?m)^\| `(\w+)` \| .* \| (.*) \|$", page)
+    assert {name for name, _ in table} == services
+    picture = page.split("```")[1]
+    assert services - {"admin"} <= set(re.findall(r"[a-z]+", picture))
+    for name, published in table:
+        protos = "".join(path.read_text() for path in (ROOT / "protos/lifecircle" / name / "v1").glob("*.proto"))
+        for method in re.findall(r"`([A-Z]\w+)`", published):
+            assert f"rpc {method}(" in protos, (name, method)
+    for service, method in (("portrait", "Deliveries"), ("recommend", "Runs"), ("contact", "Matrices")):
+        code = "".join(path.read_text() for path in (ROOT / "services" / service).rglob("*.py"))
+        assert f"Watch{method}" in code, f"{service} follows its upstream"
+    decisions = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
+    assert [int(name[:4]) for name in decisions] == list(range(1, len(decisions) + 1))
+    for linked in re.findall(r"\((docs/[\w/.-]+)\)", page):
+        assert (ROOT / linked).exists(), linked

@@ -75,6 +75,21 @@ def test_every_life_circle_tells_its_place_and_track_features_and_some_follow_ev
     assert attending == {"需求偏好圈", "动态行为圈"}
 
 
+def test_the_tree_has_four_circles_and_the_static_classes_and_a_third_level_stands_in_a_second() -> None:
+    """R001-038, R001-043, R001-064: four top classes of 30 tags or more, five of consumption, ancestors of level 3."""
+    catalogue = parse(yaml.safe_load(SHIPPED.read_text(encoding="utf-8")))
+    living = {tag.family for tag in catalogue.tags if not tag.family.startswith("静态-")}
+    assert living == {"区域归属圈", "人文圈", "需求偏好圈", "动态行为圈"}
+    assert sum(tag.family in living for tag in catalogue.tags) >= 30
+    static = {f"静态-{name}" for name in ("背景", "价值贡献", "发展趋势", "套餐使用", "通话行为")}
+    assert static <= {tag.family for tag in catalogue.tags}
+    third = [tag for tag in catalogue.tags if tag.level3]
+    assert all(tag.level2 and tag.family for tag in third)
+    paths = {tag.code: (tag.family, tag.level2, tag.level3) for tag in third}
+    assert paths["PR01"] == ("需求偏好圈", "体育爱好圈", "狂热篮球")
+    assert paths["PR02"] == ("需求偏好圈", "体育爱好圈", "动感足球")
+
+
 def test_the_shipped_catalogue_is_sound_and_needs_far_fewer_questions_than_rules() -> None:
     catalogue = parse(yaml.safe_load(SHIPPED.read_text(encoding="utf-8")))
     assert len(catalogue.tags) >= 103

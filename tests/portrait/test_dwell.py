@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from services.portrait.domain.dwell import Checksum, CityEvent, attendance, checksum, grade, radius
 from services.portrait.domain.place import Places
+from services.portrait.domain.tag import parse
 from services.portrait.domain.track import DwellDays, Visits
+from tests.portrait.plain import document
 
 PLACES = Places(
     ["P1", "P2", "P3"],
@@ -21,10 +23,20 @@ PLACES = Places(
 
 
 def test_often_is_half_of_the_days_and_a_quarter_of_an_hour_a_day() -> None:
+    """R001-034: the bounds are parameters of the catalogue, and what lies on a bound grades as stated."""
     assert grade(np.array(5), np.array(5 * 900), np.array(10)) == 3
     assert grade(np.array(5), np.array(5 * 900 - 1), np.array(10)) == 2
     assert grade(np.array(2), np.array(99999), np.array(10)) == 2
     assert grade(np.array(1), np.array(99999), np.array(10)) == 1
+    bounds = {"often": {"days_share_ge": 0.6, "minutes_per_day_ge": 10}, "sometimes": {"days_share_ge": 0.1}}
+    stated = parse({**document([]), "grading": bounds}).grading
+    told = (stated.often_share, stated.often_minutes, stated.sometimes_share)
+    assert [int(grade(np.array(days), np.array(days * 600), np.array(20), *told)) for days in (12, 11, 2, 1)] == [
+        3,
+        2,
+        2,
+        1,
+    ]
 
 
 visit_lists = st.lists(

@@ -59,7 +59,7 @@ def evaluate(folder: Path, owned: Path, customers: Path, *more: str) -> tuple[in
 
 @pytest.mark.slow
 def test_every_protocol_reports_every_algorithm_on_the_same_questions(tmp_path: Path) -> None:
-    """R000-037, R000-040, R000-041, R000-042, R002-076, R002-077: one split, K curve, ablation."""
+    """R000-037, R000-040, R000-041, R000-042, R001-022, R002-076, R002-077: one split, K curve, ablation."""
     status, report = evaluate(tmp_path, *files(tmp_path, dated=True), "--seed", "3")
     assert status == 0
     assert set(report["protocols"]) == {"leave_one_out", "temporal", "cold_start"}
@@ -82,6 +82,7 @@ def test_every_protocol_reports_every_algorithm_on_the_same_questions(tmp_path: 
     assert whole["models"]["rf_cf"]["ndcg@5"] > whole["models"]["popularity"]["ndcg@5"] + 0.02
     cold = report["protocols"]["cold_start"]["models"]
     assert cold["rf_cf"]["ndcg@5"] > cold["popularity"]["ndcg@5"] + 0.02
+    assert cold["rf_cf"]["coverage"] > cold["popularity"]["coverage"], "products of the long tail are recommended, too"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -82,6 +83,36 @@ async def test_every_message_ten_times_and_shuffled_is_as_once(
     assert sum(each.duplicates for each in answers) == 1800
     assert await house.value("SELECT count(*) FROM event") == 200
     assert await house.value("SELECT count(DISTINCT (source_event_id, occur_time)) FROM event") == 200
+
+
+@pytest.mark.parametrize(
+    ("source", "type_", "attributes"),
+    [
+        ("dpi", "internet.access", {"host": "v.example.cn", "category": "video"}),
+        ("signalling", "location.changed", {"lac": "40976", "cell": "1"}),
+        ("boss", "product.ordered", {"product_id": "P01", "action": "open"}),
+        ("web_hall", "channel.visited", {"channel": "web", "page": "fee"}),
+    ],
+)
+async def test_each_source_is_taken_in_as_it_happens_with_its_rate_and_lag(
+    stub: v1.IngestServiceStub, source: str, type_: str, attributes: dict[str, str]
+) -> None:
+    """R003-012, R003-013, R003-014, R003-015: Internet log, signalling, business and channel visits, each by itself."""
+    now, began = datetime.now(UTC), time.perf_counter()
+    told = [
+        event_of(source=source, source_event_id=f"E{number}", type=type_, occur_time=now, attributes=attributes)
+        for number in range(1000)
+    ]
+    answers = await publish(stub, batch("a", told[:500]), batch("b", told[500:]))
+    rate = len(told) / (time.perf_counter() - began)
+    assert [each.written for each in answers] == [500, 500]
+    (seen,) = await read(stub.WatchEvents(v1.WatchEventsRequest(sources=[source], batch_size=1000)), 1)
+    lag = time.perf_counter() - began
+    assert {(each.source, each.type) for each in seen.events} == {(source, type_)}
+    assert all(dict(each.attributes) == attributes for each in seen.events)
+    assert rate > 100, f"{rate:.0f} events/s"
+    assert lag < 10, f"{lag:.1f} s from the first event told to the last one seen"
+    assert len(seen.events) == 1000
 
 
 async def test_callers_who_come_together_share_a_commit(house: House) -> None:

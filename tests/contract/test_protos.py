@@ -106,3 +106,19 @@ def test_every_method_is_mapped_to_the_roles_that_may_call_it(service: str) -> N
     rights = rights_of(service)
     assert sorted(rights) == sorted(method.name for method in methods_of(service))
     assert all(rights.values())
+
+
+def test_who_is_asked_about_is_a_key_with_slots_and_never_a_number() -> None:
+    """R003-079: a channel passes customer key and slot ids; numbers become keys in ingest, and stand nowhere else."""
+    for service in set(SERVICES) - {"ingest"}:
+        seen: set[str] = set()
+        for method in methods_of(service):
+            for message in messages_of(method.input_type, seen) + messages_of(method.output_type, seen):
+                for field in message.fields:
+                    assert not re.search(r"msisdn|phone|mobile", field.name), field.full_name
+    asked = {method.name: method.input_type for method in methods_of("contact")}
+    assert asked["Decide"].fields_by_name["customer_key"].type == FieldDescriptor.TYPE_INT64
+    assert "slot_id" in asked["Decide"].fields_by_name["places"].message_type.fields_by_name
+    assert "slot_ids" in asked["GetShowings"].fields_by_name
+    resolving = next(method for method in methods_of("ingest") if method.name == "ResolveIdentities")
+    assert "customer_keys" in resolving.output_type.fields_by_name

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from services.portrait.domain.detail import parse_details
 from services.portrait.domain.tag import LIFE_CIRCLES, CatalogueInvalid, parse, plan
-from services.portrait.domain.tag.describe import places_of, track_of
+from services.portrait.domain.tag.describe import lineage_of, places_of, track_of
 from services.portrait.domain.tag.rule import Attended, leaves
 from tests.portrait.plain import document, flag
 
@@ -98,3 +99,17 @@ def test_the_shipped_catalogue_is_sound_and_needs_far_fewer_questions_than_rules
     asked = plan(catalogue, 30)
     assert len(asked.filters) < 30
     assert len(asked.leaves) < 64
+
+
+def test_every_derived_tag_tells_what_it_is_made_of_down_to_the_feed() -> None:
+    """R003-036, R003-038: web logs, signalling and channel logs stand as the sources of the tags derived from them."""
+    catalogue = parse(yaml.safe_load(SHIPPED.read_text(encoding="utf-8")))
+    details = parse_details(yaml.safe_load((SHIPPED.parent / "details.yaml").read_text(encoding="utf-8")))
+    feed = {f"stat.{item.name}": item.source for item in details.items}
+    sources = {tag.code: {feed.get(one, one) for one in lineage_of(tag)} for tag in catalogue.tags}
+    assert all(sources.values())
+    assert sources["IC01"] == sources["IC02"] == {"web_logs"}
+    assert sources["CH01"] == {"touches"}
+    assert {"app_logs", "complaints"} <= set(details.unions["touches"])
+    assert sources["PR01"] == {"dwell_day"}, "counted of signalling"
+    assert "contacts" in sources["MP02"]

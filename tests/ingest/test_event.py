@@ -1,12 +1,14 @@
 """Events: rows become them, and what may not be kept in one is found."""
 
+import json
 from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
 
 from services.ingest.domain import event
-from tests.ingest.made import feed_of, shipped
+from tests.ingest.made import DAY, feed_of, shipped
+from tests.ingest.test_contract import judged
 
 
 def test_a_business_event_keeps_its_columns_as_text_and_not_the_number() -> None:
@@ -30,6 +32,20 @@ def test_a_business_event_keeps_its_columns_as_text_and_not_the_number() -> None
         '{"time": "2026-09-01T04:00:00Z", "type": "NEW", "channel": "store", "event_id": "E1", '
         '"staff_id": "***********", "amount_fen": "3900", "product_id": "P01"}'
     )
+
+
+def test_a_service_that_is_ordered_or_given_up_is_an_event_of_its_contract() -> None:
+    """R003-019: orders become events of one type; their attributes are the columns that the contract names."""
+    feed = shipped("orders")
+    columns = {column.name for column in feed.columns} - {"msisdn"}
+    actions = enumerate(("open", "cancel", "x"), start=1)
+    rows = "".join(f"{number}|13800000001|P01|{action}|20260901120000\n" for number, action in actions)
+    good, bad, _ = judged(rows.encode(), feed, DAY, 1000)
+    told = event.from_rows(good.with_columns(customer_key=pl.lit(7, pl.Int64)), feed).to_dicts()
+    assert {(one["type"], one["customer_key"]) for one in told} == {("product.ordered", 7)}
+    assert [one["source_event_id"] for one in told] == ["1:open", "2:cancel"]
+    assert [set(json.loads(one["attributes"])) for one in told] == [columns, columns]
+    assert [(line, column) for line, column, _ in bad.rows()] == [(3, "action")]
 
 
 def test_an_id_of_several_columns_names_the_customer_by_his_key() -> None:

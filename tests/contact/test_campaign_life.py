@@ -97,7 +97,9 @@ async def contacted(
 
 
 async def test_a_pilot_that_agrees_opens_the_gate_and_the_ratio_to_the_earlier_way_is_told(quiet: Quiet) -> None:
-    """R002-041, R002-081, R003-009, R004-028: cells, ratio with interval, the gate; each stage's state and owner."""
+    """R001-008, R002-041, R002-081, R003-009, R004-028: cells, ratio with interval, the gate; each stage's state and
+    owner.
+    """
     author, boss = quiet.stub("li"), quiet.stub("wang")
     made = await write(author)
     with pytest.raises(grpc.aio.AioRpcError) as own:
@@ -126,6 +128,9 @@ async def test_a_pilot_that_agrees_opens_the_gate_and_the_ratio_to_the_earlier_w
         zip(("create", "approve", "pilot", "roll_out"), stages, ("li", "wang", "wang", "wang"), strict=True)
     )
     assert (story[-1].finding, story[-1].override) == (found, "")
+    assert story[-1].move_time.ToDatetime() - story[0].move_time.ToDatetime() == timedelta(days=1)
+    lead = (await boss.ListKpiValues(proto.ListKpiValuesRequest(name="launch_lead_days"))).values
+    assert [(one.numerator, one.denominator, one.value) for one in lead] == [(1, 1, 1)]
 
 
 async def test_a_pilot_that_disagrees_blocks_and_an_override_is_kept_with_name_and_reason(quiet: Quiet) -> None:
@@ -164,6 +169,7 @@ async def test_a_round_begins_where_the_last_one_ended(quiet: Quiet) -> None:
 async def test_a_closed_campaign_leaves_its_lesson_and_is_found_by_its_words(quiet: Quiet) -> None:
     """R001-006, R001-112, R002-055, R002-056: the entry is mandatory, and searchable by circle, product, channel.
 
+    R001-051: an event's past guests and products are there to plan the next one of its kind.
     R002-059: the finding in the data, the segment, the design, how it was offered, and what came of it are kept.
     """
     stub, boss = quiet.stub("li"), quiet.stub("wang")
@@ -185,6 +191,10 @@ async def test_a_closed_campaign_leaves_its_lesson_and_is_found_by_its_words(qui
     )  # fmt: skip
     for search in ({"query": "试点 西区"}, {"product_id": "P02"}, {"channel": proto.CHANNEL_WEB}):
         assert not (await boss.ListKnowledge(proto.ListKnowledgeRequest(**search))).entries
+    (past,) = (await boss.ListKnowledge(proto.ListKnowledgeRequest(query="concert"))).entries
+    guests = await boss.ListEventGuests(proto.ListEventGuestsRequest(event_tag="concert", page_size=5))
+    assert (list(past.product_ids), guests.total) == (["P01"], 90)  # for the next concert: this, and to these
+    assert [one.openings for one in guests.guests] == [1] * 5
 
 
 async def test_a_finding_leads_to_the_campaigns_that_used_it_and_an_event_to_its_past_guests(quiet: Quiet) -> None:

@@ -36,6 +36,20 @@ def test_targeting_needs_fewer_contacts_for_a_success_than_chance_does() -> None
     assert (found.contacts_per_success, found.control_per_success) == (12.5, 50.0)
 
 
+@pytest.mark.parametrize(
+    ("opened", "control", "ratio"),
+    [(80, 25, 3.2), (540, 100, 5.4), (197, 100, 1.97), (250, 100, 2.5)],
+)
+def test_the_ratio_of_a_circle_to_the_ordinary_comes_out_of_its_counts(opened: int, control: int, ratio: float) -> None:
+    """R001-012, R001-013, R001-015: 8 % against 2.5 %, 5.4 times, 2.5 times: each with its interval."""
+    found = report(line(sent=1_000, responded=opened, opened=opened, controls=1_000, control_opened=control))
+    assert (found.response.rate, found.control_opening.rate) == (opened / 1_000, control / 1_000)
+    for rate in (found.response, found.opening, found.control_opening):
+        assert rate.low < rate.rate < rate.high
+    assert found.to_control.ratio == pytest.approx(ratio)
+    assert 1 < found.to_control.low < ratio < found.to_control.high
+
+
 def test_nothing_is_divided_by_nothing() -> None:
     empty = line(sent=0, reached=0, responded=0, opened=0, controls=0, control_opened=0, contacts=0, worth_fen=0)
     found = report(

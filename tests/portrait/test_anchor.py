@@ -1,6 +1,7 @@
 """Home, work and study against a plain reading of their rules."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -8,6 +9,9 @@ from hypothesis import strategies as st
 
 from services.portrait.domain.anchor import AnchorRule, PlaceTime, find
 from services.portrait.domain.place import Places, selected
+from services.portrait.domain.tag import judge, parse
+from tests.portrait.plain import CUSTOMERS, document, flag
+from tests.portrait.test_lifetime import facts
 
 PLACES = Places(
     [f"P{number}" for number in range(5)],
@@ -86,3 +90,13 @@ def test_a_rival_place_lowers_the_confidence() -> None:
     rivalled = find(RULES, place_time({(0, 0): (10, 90_000, True), (0, 1): (10, 80_000, True)}), PLACES, 1)["home"]
     assert alone == 1.0
     assert 0.5 < rivalled.confidence[0] < 0.6
+
+
+def test_whose_cell_is_residential_at_night_lives_there_by_a_rule_that_is_cited() -> None:
+    """R000-033: a derivation by reasoning: who stays where people live, night after night, bears the tag."""
+    nights = {(0, 0): (8, 8 * 28_800, True), (0, 2): (8, 8 * 28_000, False), (1, 4): (8, 8 * 28_800, True)}
+    found = find(RULES, place_time(nights), PLACES, CUSTOMERS)
+    rule = parse(document([flag({"anchor": {"role": "home", "class": ["res.house.dorm"]}})]))
+    (verdict,) = judge(rule, replace(facts([1] * CUSTOMERS), anchors=found))
+    assert verdict.bearers.tolist() == [0]
+    assert (verdict.tag.code, verdict.evidence.to_pylist()) == ("T1", ["home=place 0"])

@@ -110,6 +110,18 @@ def test_of_a_product_and_of_an_exclusive_group_a_customer_gets_one_offer_at_mos
         assert mine in (["P01", "P02"], ["P01", "P03"])
 
 
+def test_of_two_campaigns_for_one_customer_the_better_match_wins_and_the_other_bids_again() -> None:
+    """R001-060: the conflict is settled by the customer's own propensity; who lost is free to win later."""
+    offers = [campaign("a", offer("P01")), campaign("b", offer("P02"))]
+    scores = matrix({(1, "P01"): 0.5, (1, "P02"): 0.3, (2, "P01"): 0.2, (2, "P02"): 0.4})
+    _, won = held(scores, offers, policy(), audience([1, 2]))
+    assert {one.customer_key: one.product_id for one in won} == {1: "P01", 2: "P02"}
+    later = policy(customer_caps=(CustomerCap("", 1, 7),), cooldown_days=30)
+    touches = {key: [Touch(DAY - timedelta(days=8), 1, "sms", product_id=f"P0{key}")] for key in (1, 2)}
+    _, again = held(scores, offers, later, audience([1, 2], earlier=touches))
+    assert {one.customer_key: one.product_id for one in again} == {1: "P02", 2: "P01"}
+
+
 def test_contacts_keep_out_of_quiet_hours_and_have_ids_that_do_not_depend_on_assigned_ids() -> None:
     rules = policy(limit("sms"))
     _, first = held(matrix(SCORES), [campaign("a", campaign_id="x")], rules, audience(EVERYBODY))
@@ -121,6 +133,19 @@ def test_contacts_keep_out_of_quiet_hours_and_have_ids_that_do_not_depend_on_ass
         assert business_day(one.contact_time, SHANGHAI) == DAY
         assert not quiet(rules.channel_limits[0], one.contact_time.astimezone(SHANGHAI).hour)
     assert len({one.contact_time for one in first}) > 100
+
+
+def test_what_matches_less_loses_the_contact_when_the_period_has_room_for_one() -> None:
+    """R001-158: the matrix bids, the limit per period decides, and the weaker match is not sent."""
+    offers = [campaign("a", offer("P01"), offer("P02")), campaign("b", offer("P03"))]
+    scores = {(1, "P01"): 0.5, (1, "P02"): 0.4, (1, "P03"): 0.6, (2, "P01"): 0.3, (2, "P02"): 0.7, (2, "P03"): 0.2}
+
+    def sent(most: int) -> set[tuple[int, str]]:
+        _, won = held(matrix(scores), offers, policy(most=most), audience([1, 2]))
+        return {(one.customer_key, one.product_id) for one in won}
+
+    assert sent(1) == {(1, "P03"), (2, "P02")}
+    assert sent(2) == {(1, "P03"), (1, "P01"), (2, "P02"), (2, "P01")}
 
 
 def test_the_order_of_rows_campaigns_and_consents_changes_nothing() -> None:

@@ -1,6 +1,7 @@
 """Decisions online: caps exact under concurrency and over replicas, grants used once, withdrawal and the kill seen."""
 
 import asyncio
+import dataclasses
 import os
 import signal
 import sys
@@ -13,8 +14,10 @@ import pytest
 from sqlalchemy import text
 
 from services.contact.domain import reservation
+from services.contact.domain.auction import Customer
+from services.contact.domain.campaign import DRAFT
 from services.contact.domain.fact import Opening
-from services.contact.domain.policy import CustomerCap
+from services.contact.domain.policy import CARE, CustomerCap
 from services.contact.domain.reservation import CANCELLED, CONFIRMED, LIFE, RESERVED
 from services.contact.store import Store
 from services.contact.usecases.deciding import Answer
@@ -98,11 +101,16 @@ async def test_bidders_at_once_over_three_replicas_never_win_more_than_the_cap(d
 
 
 async def test_a_grant_is_used_once_expires_by_itself_and_is_then_refused(db: Database) -> None:
-    """Invariant 4."""
+    """Invariant 4. R001-056: whoever does not bid gets no token; a token is of one use, and ends by itself."""
     clock = FakeClock(NOW)
-    await furnish(db, rule=rules(most=1))
+    silent = offers("草稿", state=DRAFT)
+    dear = tuple(dataclasses.replace(one, worth_fen=90_000) for one in silent.offers)
+    await furnish(db, rule=rules(most=1), campaigns=[offers(), dataclasses.replace(silent, offers=dear)])
     deciding = await replica(db, clock=clock)
     [one] = await deciding.decide(ask(1))
+    assert one.decided.offer_id == "秋季-P01"  # the draft is worth more, and does not bid
+    with pytest.raises(Refusal, match="GRANT_NOT_FOUND"):
+        await deciding.confirm("made up")
     assert won(await deciding.decide(ask(1))) == [""]  # reserved is taken
     clock.now = NOW + LIFE
     [again] = await deciding.decide(ask(1))
@@ -115,6 +123,31 @@ async def test_a_grant_is_used_once_expires_by_itself_and_is_then_refused(db: Da
         await deciding.cancel(again.decided.grant_id)
     clock.now += timedelta(days=1)
     assert won(await deciding.decide(ask(1))) == [""]  # confirmed stays
+
+
+async def test_a_level_has_its_own_threshold_and_a_new_level_counts_at_the_next_decision(db: Database) -> None:
+    """R001-058: ordinary customers get one contact, important ones three; who becomes important gets two more."""
+    await furnish(db, rule=rules(customer_caps=(CustomerCap("B", 1, 30), CustomerCap("A", 3, 30))))
+    deciding = await replica(db)
+    assert [bool(won(await deciding.decide(ask(1)))[0]) for _ in range(3)] == [True, False, False]
+    async with db.begin() as tx:
+        await Store().customers.put(tx, [(1, Customer("G01", "A", "active"))])
+        await tx.commit()
+    assert [bool(won(await deciding.decide(ask(1)))[0]) for _ in range(3)] == [True, True, False]
+
+
+async def test_of_equal_bids_the_same_one_wins_whoever_is_asked(db: Database) -> None:
+    """R001-053: the policy's order of purposes first, then the worth of a bid; a tie is always broken alike."""
+    care = offers("关怀", purpose=CARE)
+    cheap = tuple(dataclasses.replace(one, worth_fen=100) for one in care.offers)
+    rule = rules(customer_caps=(CustomerCap("", 9, 30), CustomerCap("", 1, 30, purpose=CARE)))
+    twins = [offers("乙"), offers("甲")]
+    await furnish(db, rule=rule, campaigns=[*twins, dataclasses.replace(care, offers=cheap)])
+    replicas = [await replica(db) for _ in range(2)]
+    first = [won(await replicas[key % 2].decide(ask(key))) for key in range(1, 9)]
+    assert first == [["关怀-P01"]] * 8  # worth the least, and before all that sells
+    second = [won(await replicas[key % 2].decide(ask(key))) for key in range(1, 9)]
+    assert second == [["乙-P02"]] * 8  # both sell P02 for as much; P01 was just offered
 
 
 async def test_what_comes_of_a_grant_is_found_by_its_token_and_an_opening_counts_for_it(db: Database) -> None:

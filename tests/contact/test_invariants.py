@@ -18,6 +18,7 @@ from services.contact.domain.plan import SENT as HANDED_OVER
 from services.contact.domain.plan import Contact, Plan
 from services.contact.domain.policy import CustomerCap
 from services.contact.domain.reservation import LIFE
+from services.contact.domain.timing import WORKDAY, Hours, timed
 from services.contact.store import Store
 from services.contact.usecases import Sender
 from services.kit.db import Database
@@ -114,6 +115,29 @@ async def test_a_plans_contact_counts_online_and_a_grant_counts_in_the_next_plan
         people = await STORE.customers.audience(read, on, 30)
     rule = rules(most=1)
     assert {key: rule.room("B", people.earlier.get(key, ()), on) for key in (1, 2, 3)} == {1: 0, 2: 0, 3: 1}
+
+
+async def test_a_contact_goes_out_in_its_best_hour_and_not_before(db: Database) -> None:
+    """R001-063: what was won is put into the customer's best window, and the sender waits for it."""
+    clock, delivered = FakeClock(NOW), list[datetime]()  # noon
+
+    async def gateway(messages: Sequence[Message]) -> Sequence[Receipt]:
+        delivered.extend(clock.now for _ in messages)
+        return [Receipt(one.message_id, True, "ok") for one in messages]
+
+    rule, on = rules(most=1), NOW.astimezone(SHANGHAI).date()
+    await furnish(db, rule=rule)
+    won = Contact("c1", "p1", on, 1, "G01", "campaign-秋季", "o", "P01", "sms", 1.0, 5, 9, NOW, HANDED_OVER)
+    [one] = timed([won], {1: [Hours(WORKDAY, 18, 19, 0.9)]}, rule, on, SHANGHAI)
+    best = one.contact_time
+    assert best.astimezone(SHANGHAI).hour == 18
+    sender = Sender(db, STORE, clock, SHANGHAI, {"sms": gateway})
+    async with db.begin() as tx:
+        await STORE.sends.queue(tx, [Message("m1", one.campaign_id, 1, "sms", "P01 半价", best)], NOW)
+        await tx.commit()
+    for clock.now in (NOW, best - timedelta(seconds=1), best, best + timedelta(minutes=1)):
+        await sender.send()
+    assert delivered == [best]
 
 
 async def test_a_capped_message_is_sent_later_or_refused_with_its_reason_and_never_lost(db: Database) -> None:

@@ -1,5 +1,8 @@
 """Audiences: the algebra of bitmaps is that of sets, and the readable text says the same as the expression."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +22,7 @@ from services.portrait.domain.audience import (
     Listed,
     Not,
     Saved,
+    Source,
     TagIs,
     bitmap_of,
     check,
@@ -29,6 +33,8 @@ from services.portrait.domain.audience import (
     text,
     to_json,
 )
+from services.portrait.domain.audience.expression import walk
+from services.portrait.domain.tag import Catalogue
 from tests.fixtures.counts import FULL
 
 TAGS = {"A1": frozenset[str](), "B2": frozenset({"高端", "mid range", "in"}), "C3": frozenset[str]()}
@@ -141,6 +147,23 @@ def test_people_write_it_as_they_speak() -> None:
     assert text(told) == "A1 AND NOT (B2 = 高端 OR age BETWEEN 20 AND 30.5)"
     assert parse("at least 2 of (A1, C3, list 'l')", TAGS, NAMES) == AtLeast(2, (TagIs("A1"), TagIs("C3"), Listed("l")))
     assert parse("B2 != 高端", TAGS, NAMES) == AllOf((TagIs("B2"), Not(TagIs("B2", ("高端",)))))
+
+
+def test_place_person_traits_and_behaviour_are_asked_for_together(catalogue: Catalogue) -> None:
+    """R002-071: geography; age and sex; occupation and spending; how often and how much: in one condition."""
+    words = {tag.code: frozenset({"东城", "南城", "F", "M"}) for tag in catalogue.tags}
+    told = parse(
+        "RG01 = 东城 AND age BETWEEN 25 AND 34 AND BK02 = F AND HU01 AND arpu_3m_avg >= 80"
+        " AND call_days_1m >= 20 AND recharge_amount_90d >= 150",
+        words, {},
+    )  # fmt: skip
+    check(told, words)
+    features = [part.name for _, _, part in walk(told) if isinstance(part, FeatureBetween)]
+    assert set(features) <= set(catalogue.columns)
+    drawn = [set(range(0, 40, step)) for step in range(1, 8)]  # each condition holds for every n-th customer
+    bits = {name: BitMap(mine) for name, mine in zip(["RG01", "BK02", "HU01", *features], drawn, strict=True)}
+    source = SimpleNamespace(tag=lambda code, value: bits[code], feature=lambda name, least, most: bits[name])
+    assert set(members(told, cast(Source, source))) == set.intersection(*drawn)
 
 
 @pytest.mark.parametrize(

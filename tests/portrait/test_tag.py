@@ -196,44 +196,29 @@ def test_a_customer_has_at_most_one_value_of_an_enum_and_it_is_the_first(city: C
     assert found == {("E", value): who for value, who in expected.items() if who}
 
 
-def judged(rule: dict[str, Any], **columns: list[Any]) -> list[int]:
-    """Who of a few customers, known by their columns alone, bears the tag of the rule."""
-    types = {name: "text" if isinstance(values[0], str) else "decimal" for name, values in columns.items()}
-    told = document([flag(rule, "T1")])
-    catalogue = parse({**told, "stat_columns": {**told["stat_columns"], **types}})
+def judged(rule: dict[str, Any], **columns: list[Any]) -> list[tuple[int, tuple[str, ...]]]:
+    """Who of a few customers, known by their columns alone, bears the tag of the rule, and what it is a hint of."""
+    catalogue = parse(document([flag(rule, hint=["20元短信套餐"])]))
     known = {name: np.array(values) for name, values in columns.items()}
     none = np.zeros(0, dtype=np.int32)
-    people = len(next(iter(columns.values())))
     attended = Attendance(none, none, none.astype(np.int64))
+    people = len(next(iter(columns.values())))
     facts = Facts(people, DAYS, TO_DATE, {}, {}, {}, attended, EVENTS, known, {}, PLACES)
-    return [who for each in judge(catalogue, facts) for who in each.bearers.tolist()]
+    return [(who, each.tag.hint) for each in judge(catalogue, facts) for who in each.bearers.tolist()]
 
 
-def test_who_uses_more_than_his_bundle_holds_is_listed_for_the_larger_one() -> None:
-    """R002-022: more than 300 messages a month and the bundle of 20 yuan not held: the customers, and the target."""
-    rule = {"all": [{"stat": {"sms_mo_1m": "gt 300"}}, {"not": {"stat": {"bundle": "eq SMS20"}}}]}
-    held = ["", "SMS20", "SMS10", ""]
-    assert judged(rule, sms_mo_1m=[301.0, 900.0, 450.0, 300.0], bundle=held) == [0, 2]
-    (tag,) = parse(
-        {**(told := document([{**flag(rule, "T1"), "hint": ["20元短信套餐"]}])),
-         "stat_columns": {**told["stat_columns"], "sms_mo_1m": "int", "bundle": "text"}}
-    ).tags  # fmt: skip
-    assert tag.hint == ("20元短信套餐",)
+def test_who_uses_more_than_his_bundle_holds_is_listed_with_the_bundle_meant_for_him() -> None:
+    """R002-022: more than 300 messages a month, and the bundle of 20 yuan not held."""
+    rule = {"all": [{"stat": {"sms_mo_1m": "gt 300"}}, {"not": {"stat": {"plan_code": "eq SMS20"}}}]}
+    found = judged(rule, sms_mo_1m=[301.0, 900.0, 450.0, 300.0], plan_code=["", "SMS20", "SMS10", ""])
+    assert found == [(0, ("20元短信套餐",)), (2, ("20元短信套餐",))]
 
 
-def test_who_opened_a_service_and_has_not_used_it_for_so_many_days_is_silent() -> None:
-    """R002-053: the rule of silence, to the day."""
-    rule = {"all": [{"stat": {"product_music": "ge 1"}}, {"stat": {"music_days_ago": "ge 30"}}]}
-    assert judged(rule, product_music=[1.0, 1.0, 0.0, 1.0], music_days_ago=[29.0, 30.0, 90.0, 61.0]) == [1, 3]
-
-
-def test_who_was_at_the_event_long_enough_bears_its_tag() -> None:
-    """R001-050: presence at the place within the window of the event, for the least time that the rule states."""
-    nobody = dict.fromkeys(("home", "work", "study"), [-1] * CUSTOMERS)
-    attended = {(0, 0): 3600, (1, 0): 3599, (2, 1): 9000}  # 0 and 2 are concerts, 1 a match
-    city = City([], nobody, attended, [1.0] * 5, [""] * 5, [1.0] * 5, [True] * 5)
-    fan = flag({"attend": {"type": ["concert"], "events_ge": 1, "overlap_ge": 60, "window": "365d"}})
-    assert bearers(city, document([fan])) == {("T1", ""): [0]}
+def test_who_opened_a_service_and_was_not_heard_for_so_many_days_is_silent() -> None:
+    """R002-053: the rule of silence, to the day; whoever never opened it is not meant."""
+    rule = {"all": [{"stat": {"product_music": "eq true"}}, {"stat": {"silent_days": "ge 30"}}]}
+    found = judged(rule, product_music=[1.0, 1.0, 0.0, 1.0], silent_days=[29.0, 30.0, 90.0, 61.0])
+    assert [who for who, _ in found] == [1, 3]
 
 
 def test_a_landmark_is_the_place_with_most_time_and_the_smaller_id_of_two() -> None:

@@ -12,7 +12,8 @@ from services.recommend.domain import feature, matrix, ownership
 from services.recommend.domain.association import associations
 from services.recommend.domain.matrix import UNFIT
 from services.recommend.domain.ownership import Orders
-from services.recommend.domain.product import Catalogue
+from services.recommend.domain.product import Catalogue, Terms
+from services.recommend.training.pairwise import pairwise
 from tests.recommend.town import CATALOGUE, product, town
 
 P = len(CATALOGUE)
@@ -110,6 +111,28 @@ def test_lift_support_and_confidence_are_exactly_as_defined(owned: Any) -> None:
         assert np.isclose(each.lift, (both / lefts) / (rights / customers), rtol=1e-12)
     lifts = [each.lift for each in associations(owned, CATALOGUE)]
     assert lifts == sorted(lifts, reverse=True)
+
+
+def test_each_service_of_the_catalogue_can_follow_from_another() -> None:
+    """R002-031: MMS, ring-back tone, SMS, mail, games, paper, entertainment, news: each is what a rule leads to."""
+    names = ("彩信", "彩铃", "点对点短信", "手机邮箱", "游戏", "手机报", "WAP娱乐", "WAP新闻")
+    sold = Catalogue.of([product(f"S{number}", name=name) for number, name in enumerate(names)])
+    owned = np.arange(80)[:, None] // 5 % 8 == np.arange(8)  # each is held by ten
+    owned |= np.roll(owned, 1, axis=1)  # with the one before it
+    rules = [each for each in associations(owned, sold) if each.lift > 1]
+    assert [each.name for each in sold.products] == list(names)
+    assert {each.right for each in rules} == set(sold.ids)
+
+
+def test_products_with_like_tags_are_alike() -> None:
+    """R002-085: tags that product managers keep bring products together where all else about them is equal."""
+    tags = {"A": ("短视频", "青年"), "B": ("短视频",), "C": ("家庭",), "D": ()}
+    sold = Catalogue.of([product(one, terms=Terms(tags=words)) for one, words in tags.items()])
+    rest = np.eye(len(sold), dtype=bool)
+    odds = pairwise("content", np.zeros((8, len(sold)), dtype=bool), sold, 1).odds(np.zeros((4, 1), np.float32), rest)
+    a, b, c, d = (sold.index[one] for one in "ABCD")
+    assert odds[a, b] > odds[a, c]
+    assert odds[b, a] > odds[b, d]
 
 
 def test_the_matrix_holds_what_fits_ranked_per_customer() -> None:

@@ -122,3 +122,18 @@ async def test_precision_timeliness_and_the_share_of_models_are_told_of_a_month(
         (found,) = (await boss.ListKpiValues(proto.ListKpiValuesRequest(name=name))).values
         told[name] = found.value
     assert told == pytest.approx({"model_targeted_share": 1.0, "launch_lead_days": 2.0, "opening_rate": 0.1})
+
+
+async def test_offers_that_differ_are_told_from_offers_that_are_all_alike(quiet: Quiet) -> None:
+    """R004-036: the diversity of a month is the chance that two of its contacts brought different products."""
+
+    async def diversity() -> float:
+        asked = proto.ListKpiValuesRequest(name="offer_diversity")
+        (found,) = (await quiet.stub("li").ListKpiValues(asked)).values
+        return found.value
+
+    await contacted(quiet, await write(quiet.stub("li"), "一"), sent=60, opened=1, controls=0)
+    assert await diversity() == 0.0
+    other = await write(quiet.stub("li"), "二", products=("P02",))
+    await contacted(quiet, other, sent=20, opened=1, controls=0)
+    assert await diversity() == pytest.approx(1 - 0.75**2 - 0.25**2)

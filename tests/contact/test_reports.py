@@ -51,7 +51,7 @@ async def made(quiet: Quiet) -> proto.Campaign:
 
 async def test_the_effect_report_has_its_columns_and_is_the_raw_counts(quiet: Quiet) -> None:
     """R001-007, R001-016, R001-111, R001-126, R002-091, R001-143: time, campaign, channel, response, openings, the
-    funnel, the money.
+    funnel, the money. R003-070: touches by their rates in each channel, a campaign by its return and complaints.
     """
     campaign, stub = await made(quiet), quiet.stub("li")
     spent = proto.Assessment(kind=proto.Assessment.KIND_COST, text="海报", cost_fen=550)

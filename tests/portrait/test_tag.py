@@ -221,6 +221,15 @@ def test_who_opened_a_service_and_was_not_heard_for_so_many_days_is_silent() -> 
     assert [who for who, _ in found] == [1, 3]
 
 
+def test_who_was_at_the_event_long_enough_bears_its_tag() -> None:
+    """R001-050: presence at the place within the window of the event, for the least time that the rule states."""
+    nobody = dict.fromkeys(("home", "work", "study"), [-1] * CUSTOMERS)
+    attended = {(0, 0): 3600, (1, 0): 3599, (2, 1): 9000}  # 0 and 2 are concerts, 1 a match
+    city = City([], nobody, attended, [1.0] * 5, [""] * 5, [1.0] * 5, [True] * 5)
+    fan = flag({"attend": {"type": ["concert"], "events_ge": 1, "overlap_ge": 60, "window": "365d"}})
+    assert bearers(city, document([fan])) == {("T1", ""): [0]}
+
+
 def test_a_landmark_is_the_place_with_most_time_and_the_smaller_id_of_two() -> None:
     """R001-046: the key building of a tag is the place of its classes where a customer dwelt most."""
     rows = [(0, 2, 0, 2, 600, 1, 600), (0, 3, 1, 2, 600, 1, 600), (0, 2, 2, 2, 60, 1, 60), (1, 3, 0, 2, 60, 1, 60)]

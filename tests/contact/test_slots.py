@@ -253,3 +253,32 @@ async def test_the_value_of_slots_is_the_raw_counts_and_clicks_become_a_logged_s
     assert [await slots.suggest(), await slots.suggest()] == [1, 0]
     (found,) = (await screen.li.ListSuggestions(proto.ListSuggestionsRequest())).suggestions
     assert (found.content_id, found.better_content_id) == (bad.content_id, good.content_id)
+
+
+async def test_what_a_customer_sees_again_and_again_is_a_rate(screen: Screen) -> None:
+    """R003-005: the rate of repeated exposures is told: of the same content to the same customer within a week."""
+    seen = [
+        ("甲", 1, 0),
+        ("甲", 1, 1),
+        ("甲", 1, 12),
+        ("乙", 1, 1),
+        ("甲", 2, 2),
+        ("甲", 0, 3),
+        ("甲", 0, 4),
+        ("甲", 2, 9),
+    ]
+    events = [
+        Event(
+            event_id=str(number),
+            kind=Event.KIND_EXPOSURE,
+            slot_id="top",
+            content_id=content,
+            customer_key=customer,
+            event_time=stamp(NOW + timedelta(days=days)),
+        )
+        for number, (content, customer, days) in enumerate(seen)
+    ]
+    await screen.slot()
+    await screen.li.RecordSlotEvents(proto.RecordSlotEventsRequest(events=events, request_id=rid()))
+    (rate,) = (await screen.li.ListKpiValues(proto.ListKpiValuesRequest(name="repeated_exposure"))).values
+    assert (rate.numerator, rate.denominator, rate.value) == (2, 6, pytest.approx(1 / 3))

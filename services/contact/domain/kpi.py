@@ -76,6 +76,14 @@ _ALL = (
         "field",
         "share",
     ),
+    Kpi(
+        "repeated_exposure",
+        "重复曝光率",
+        "exposures of a content to a customer who saw it within 7 days before / exposures to known customers",
+        "marketing",
+        "share",
+        rising_is_good=False,
+    ),
     Kpi("order_response", "工单响应率", "orders answered with interest / orders with a result", "field", "share"),
 )
 

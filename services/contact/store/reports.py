@@ -158,6 +158,11 @@ _FACTS = {
         SELECT contact_time AS at, customer_key, campaign_id,
             CASE WHEN feedback ->> 'result' = 'RESPONDED' THEN 1 ELSE 0 END AS n, 1 AS d
         FROM marketing_order WHERE feedback IS NOT NULL""",
+    "repeated_exposure": """
+        SELECT event_time AS at, customer_key, '' AS campaign_id, 1 AS d,
+            CASE WHEN event_time - lag(event_time) OVER seen <= interval '7 days' THEN 1 ELSE 0 END AS n
+        FROM slot_event WHERE kind = 'EXPOSURE' AND customer_key > 0 AND content_id <> ''
+        WINDOW seen AS (PARTITION BY customer_key, content_id ORDER BY event_time, slot_id, event_id)""",
 }
 
 _SPLITS = {"": "''", "level": "coalesce(customer.level, '')", "type": "coalesce(campaign.type, '')"}

@@ -81,6 +81,36 @@ async def test_points_and_areas_of_the_e_map_are_imported_and_edited(stub: v1.In
     assert await rows(stub, again.delivery_id) == before
 
 
+async def test_events_come_in_files_and_by_hand_and_one_told_twice_is_one(
+    stub: v1.IngestServiceStub, house: House
+) -> None:
+    """R001-049: a file and a person both tell of events, each source is kept, and an event that comes again is one."""
+    event = "{}|{}|{}|PL0{}|20260920193000|20260920213000\n"
+    match, fair = event.format("E1", "cba", "CBA", 1), event.format("E2", "jobfair", "招聘会", 2)
+    first = await house.deliver("CITYEVT_20260901_001.TXT", match + fair + match)
+    asked = v1.EditRowsRequest(
+        delivery_id=first.delivery_id,
+        puts=[
+            put(event_id=key, type=kind, name="报纸", place_id="PL03", start_time="20260925140000",
+                end_time="20260925180000")
+            for key, kind in (("E2", "jobfair"), ("E3", "flower"))
+        ],
+        reason="the newspaper of 5 September",
+        request_id="news",
+    )  # fmt: skip
+    edit = (await stub.EditRows(asked)).delivery
+    await house.work()
+    known = await house.snapshot("city_events")
+    assert sorted(zip(known["event_id"], known["place_id"], strict=True)) == [
+        ("E1", "PL01"),
+        ("E2", "PL03"),
+        ("E3", "PL03"),
+    ]
+    assert (first.file_name, edit.delivery_id != first.delivery_id) == ("CITYEVT_20260901_001.TXT", True)
+    told = "SELECT payload -> 'detail' ->> 'reason' FROM outbox WHERE kind = 'operation'"
+    assert await house.value(told) == "the newspaper of 5 September"
+
+
 async def test_an_edit_that_is_bad_late_or_of_something_else_is_refused(
     stub: v1.IngestServiceStub, house: House
 ) -> None:

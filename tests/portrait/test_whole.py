@@ -84,7 +84,7 @@ async def test_a_saved_audience_has_versions_and_can_be_frozen(here: Here, serve
 
 
 async def test_members_are_paged_and_exported_as_arrow_with_their_tags(here: Here, served: Served) -> None:
-    """R001-068, R001-115, R002-005, R003-041: the list carries all tags, and goes to planning."""
+    """R001-065, R001-068, R001-115, R002-005, R003-041: the list carries all tags, and goes to planning."""
     await ready(here)
     ask = stub(served)
     page = await ask.ListAudienceMembers(v1.ListAudienceMembersRequest(text="EVERYBODY", page_size=1, with_tags=True))

@@ -174,10 +174,44 @@ def larger_problem() -> Problem:
 
 
 def test_the_same_auction_gives_the_same_plan_to_the_bit() -> None:
+    """R001-081: the plan can be made again."""
     auction = larger_problem()
     first, second = arbitration.solve(auction), arbitration.solve(auction)
     assert np.array_equal(first.picked, second.picked)
     assert (first.objective, first.bound, first.rows) == (second.objective, second.bound, second.rows)
+
+
+def greedy(auction: Problem) -> list[int]:
+    """What a hand would do: the dearest candidate first, as long as the limits let it."""
+    cap, capacity, most = auction.cap.copy(), auction.capacity.copy(), auction.most.copy()
+    customer = np.repeat(np.arange(auction.customers), np.diff(auction.starts))
+    taken: set[tuple[int, int]] = set()
+    picked: list[int] = []
+    for at in np.argsort(-auction.value, kind="stable").tolist():
+        who, channel, campaign = int(customer[at]), int(auction.channel[at]), int(auction.campaign[at])
+        pair = who, int(auction.group[at])
+        if auction.value[at] > 0 and pair not in taken and cap[who] and capacity[channel] and most[campaign]:
+            taken.add(pair)
+            picked.append(at)
+            cap[who] -= 1
+            capacity[channel] -= 1  # what is unlimited is -1, and never comes to 0
+            most[campaign] -= 1
+    return picked
+
+
+def test_the_plan_is_worth_more_than_the_dearest_first() -> None:
+    """R001-081: under capacities of channels and of products, and as feasible."""
+    dice = np.random.default_rng(8)
+    rows = [(who, offer, way, float(dice.gamma(2, 3))) for who in range(200) for offer in range(4) for way in (0, 1)]
+    auction = problem(
+        rows, cap=[1] * 200, group_of=[0, 1, 2, 3], capacity=[90, 60], most=[40, 30, -1, 50], least=[0] * 4
+    )
+    plan = arbitration.solve(auction)
+    assert not any(checked(auction, plan).values())
+    hand = np.zeros(auction.candidates, dtype=bool)
+    hand[greedy(auction)] = True
+    assert not any(checked(auction, dataclasses.replace(plan, picked=hand)).values())
+    assert plan.objective > float(auction.value[hand].sum())
 
 
 def test_two_thousand_customers_are_auctioned_to_a_hundredth_of_a_percent_within_all_limits() -> None:

@@ -136,7 +136,7 @@ def test_contacts_keep_out_of_quiet_hours_and_have_ids_that_do_not_depend_on_ass
 
 
 def test_what_matches_less_loses_the_contact_when_the_period_has_room_for_one() -> None:
-    """R001-158: the matrix bids, the limit per period decides, and the weaker match is not sent."""
+    """R001-005, R001-158: the matrix bids, the limit per period decides, and the weaker match is not sent."""
     offers = [campaign("a", offer("P01"), offer("P02")), campaign("b", offer("P03"))]
     scores = {(1, "P01"): 0.5, (1, "P02"): 0.4, (1, "P03"): 0.6, (2, "P01"): 0.3, (2, "P02"): 0.7, (2, "P03"): 0.2}
 

@@ -122,6 +122,29 @@ async def test_a_viewer_may_read_but_neither_compute_nor_look_at_dwell(served: S
     await viewer.ListTags(v1.ListTagsRequest())
 
 
+OUTPUTS = (
+    "GetPortrait", "BatchGetPortraits", "ListDwell", "ListTrack", "ListDwellAreas", "GetCrowd", "ListTagHistory",
+    "ListAudienceMembers", "ExportAudience", "GetAudienceProfile", "ListJourney", "GetSnapshot",
+)  # fmt: skip
+
+
+async def test_who_may_have_which_output_is_a_matrix_that_is_kept(served: Served) -> None:
+    """R001-113: data and reports by level: each output for each role, refused exactly where the matrix says so."""
+    roles = sorted({"viewer", "operator", "administrator"}.union(*(RIGHTS[each] for each in OUTPUTS)))
+    told: set[tuple[str, str]] = set()
+    for role in roles:
+        for output in OUTPUTS:
+            call = getattr(stub(served, role), output)(getattr(v1, f"{output}Request")())
+            try:
+                [_ async for _ in call] if output.startswith("Export") else await call
+            except grpc.aio.AioRpcError as error:
+                if refused(error)[1] == "NOT_ALLOWED":
+                    continue
+            told.add((role, output))
+    assert told == {(role, output) for role in roles for output in OUTPUTS if role in RIGHTS[output]}
+    assert 0 < len(told) < len(roles) * len(OUTPUTS)
+
+
 async def test_a_portrait_comes_back_whole(served: Served, db: Database) -> None:
     """R001-045: a tag is shown with its landmark."""
     await publish(db)

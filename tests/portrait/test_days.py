@@ -5,17 +5,19 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
+import yaml
 
 from services.portrait.domain.calendar import Window, WorkCalendar
 from services.portrait.domain.run import KeptDay, LakeFile
-from services.portrait.domain.tag import Catalogue
+from services.portrait.domain.tag import Catalogue, parse
 from services.portrait.lake import Base, Lake
 from services.portrait.lake.city import cells_table, places_of_cells
 from services.portrait.lake.days import Reading, read_day
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from services.portrait.usecases.days import samples
-from tests.portrait.conftest import DAYS, FIRST, Town
+from tests.portrait.conftest import DAYS, FIRST, HERE, Town
 
 BUCKET, BUCKETS = 1, 2
 ZONE = "Asia/Shanghai"
@@ -83,6 +85,36 @@ def test_a_place_of_another_class_follows_no_day(town: Town, work: Work, base: B
     second = compute(replace(work, base=other), BUCKET, of(town, town.window), lake, known=known(first))
     assert second.days_followed == 0
     assert second.files["tags"].sha256 != first.files["tags"].sha256
+
+
+def test_a_changed_parameter_and_an_imported_tag_are_in_the_next_batch_alone(
+    town: Town, work: Work, tmp_path: Path
+) -> None:
+    """R001-105, R001-106: a rule's parameter and a static tag come in as data; what was computed stays as it was."""
+    lake = Lake(tmp_path.as_uri())
+    first = compute(work, BUCKET, of(town, town.window), lake)
+    before = pl.read_parquet(path_of(first))
+    package = yaml.safe_load((HERE / "catalogue" / "tags.yaml").read_text(encoding="utf-8"))
+    adult = {"code": "ZZ01", "zh": "成年客户", "family": "f", "kind": "flag", "rule": {"stat": {"age": "ge 40"}}}
+    package["tags"].append(adult)
+    again = compute(
+        replace(work, run_id="r2", catalogue=parse(package)), BUCKET, of(town, town.window), lake, known=known(first)
+    )
+    after = pl.read_parquet(path_of(again))
+    assert len(after.filter(code="ZZ01")) > 0
+    assert after.filter(pl.col("code") != "ZZ01").equals(before)
+    adult["rule"]["stat"]["age"] = "ge 60"
+    third = compute(
+        replace(work, run_id="r3", catalogue=parse(package)), BUCKET, of(town, town.window), lake, known=known(first)
+    )
+    older = pl.read_parquet(path_of(third)).filter(code="ZZ01")
+    assert 0 < len(older) < len(after.filter(code="ZZ01"))
+    assert pl.read_parquet(path_of(first)).equals(before)
+    assert pl.read_parquet(path_of(again)).equals(after)
+
+
+def path_of(outcome: Outcome) -> str:
+    return outcome.files["tags"].uri.removeprefix("file://")
 
 
 def test_a_kept_day_whose_file_is_gone_is_followed_again(town: Town, work: Work, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """When a window is complete, and what its run is made of."""
 
+import itertools
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -50,6 +51,20 @@ def test_the_first_complete_window_is_due_at_once_and_the_next_one_a_window_late
     assert next_window(RULE, known, day(2)) is None
     assert next_window(RULE, [*known, *signalling(3, 4)], day(2)) is None
     assert next_window(RULE, [*known, *signalling(3, 4, 5)], day(2)) == (day(3), day(5))
+
+
+def test_with_what_is_shipped_no_month_goes_by_without_a_run() -> None:
+    """R001-159: each run becomes a matrix by itself; here a year of daily deliveries, and when its runs end."""
+    rule = parse_rule(yaml.safe_load(Path("services/portrait/readiness.yaml").read_text()), 30)
+    known = [Delivery(feed, day(-31 * back), 1, f"{feed}{back}") for feed, most in rule.at_least.items()
+             for back in range(most)]  # fmt: skip
+    ends: list[date] = []
+    for number in range(365):
+        known += signalling(number)
+        window = next_window(rule, known, ends[-1] if ends else None)
+        ends += [window[1]] if window else []
+    assert {(later - earlier).days for earlier, later in itertools.pairwise([FIRST, *ends])} <= {29, 30}
+    assert len({(each.year, each.month) for each in ends}) >= 11
 
 
 def test_a_day_that_never_comes_does_not_stop_the_next_windows() -> None:

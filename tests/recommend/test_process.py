@@ -129,6 +129,7 @@ async def ordered(ingest: Ingest, stub: v1.RecommendServiceStub, key: int) -> No
 async def test_a_published_run_becomes_a_matrix_without_a_hand(
     databases: Databases, keys: Keys, tmp_path: Path
 ) -> None:
+    """R001-159: each run has its matrix, so the matrix comes as often as the runs do."""
     ingest, portrait = pair(TRACE)
     async with neighbours(ingest, portrait) as door:
         port = free_port()

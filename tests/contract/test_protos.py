@@ -118,7 +118,9 @@ def test_who_is_asked_about_is_a_key_with_slots_and_never_a_number() -> None:
                     assert not re.search(r"msisdn|phone|mobile", field.name), field.full_name
     asked = {method.name: method.input_type for method in methods_of("contact")}
     assert asked["Decide"].fields_by_name["customer_key"].type == FieldDescriptor.TYPE_INT64
-    assert "slot_id" in asked["Decide"].fields_by_name["places"].message_type.fields_by_name
+    place = asked["Decide"].fields_by_name["places"].message_type
+    assert place is not None
+    assert "slot_id" in place.fields_by_name
     assert "slot_ids" in asked["GetShowings"].fields_by_name
     resolving = next(method for method in methods_of("ingest") if method.name == "ResolveIdentities")
     assert "customer_keys" in resolving.output_type.fields_by_name

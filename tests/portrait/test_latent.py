@@ -56,7 +56,7 @@ def test_a_straight_line_is_enough_for_straight_data_and_the_choice_can_be_overr
 @pytest.mark.parametrize("algorithm", latent.ALGORITHMS)
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_served_graph_is_what_was_learnt(algorithm: str, classes: int) -> None:
-    """R004-011: train and serve are identical, missing values included; rows do not depend on each other."""
+    """R000-031, R004-011: train and serve are identical, missing values included; rows do not depend on each other."""
     values, label = rings(400)
     label = np.minimum(label, classes - 1)
     fitted = fit(FEATURES, "abc"[:classes], values, label, seed=2, asked=algorithm, why="test")
@@ -65,6 +65,7 @@ def test_the_served_graph_is_what_was_learnt(algorithm: str, classes: int) -> No
     told = graph.probabilities(values)
     assert np.abs(told - fitted.machine.probabilities(values)).max() < 1e-9
     assert np.allclose(told.sum(axis=1), 1.0)
+    assert np.array_equal(graph.probabilities(values), told), "the same inputs are scored the same again"
     assert np.allclose(graph.probabilities(values[:1])[0], told[0])
     with pytest.raises(WrongHash):
         Graph(content, "00" * 32)

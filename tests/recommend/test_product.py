@@ -135,6 +135,19 @@ def test_products_with_like_tags_are_alike() -> None:
     assert odds[b, a] > odds[b, d]
 
 
+def test_who_matches_better_opens_more_often_decile_by_decile() -> None:
+    """R001-017: success by decile of the match falls from the first to the last, and adds up to all of it."""
+    dice = np.random.default_rng(4)
+    score = dice.random(20_000).astype(np.float32)
+    opened = dice.random(20_000) < score / 4
+    told = matrix.bands(score, opened)
+    assert [each.cells for each in told] == [2_000] * 10
+    assert sum(each.opened for each in told) == opened.sum()
+    rates = [each.rate for each in told]
+    assert rates == sorted(rates, reverse=True)
+    assert told[0].lift > 1.5 > 0.5 > told[-1].lift
+
+
 def test_the_matrix_holds_what_fits_ranked_per_customer() -> None:
     ids = np.array([[2, 0, 1], [1, 2, 0]])
     scores = np.array([[0.9, 0.4, UNFIT], [UNFIT, UNFIT, UNFIT]], dtype=np.float32)

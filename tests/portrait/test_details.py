@@ -1,7 +1,8 @@
 """Stat columns and the wide table from detail feeds: equal to what a plain count of the same rows says."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -19,14 +20,17 @@ from services.portrait.domain.audience import parse as parse_audience
 from services.portrait.domain.audience.evaluation import Source
 from services.portrait.domain.calendar import WorkCalendar
 from services.portrait.domain.detail import Details, DetailsInvalid, parse_details
+from services.portrait.domain.dwell import Attendance
 from services.portrait.domain.run import LakeFile
-from services.portrait.domain.tag import Catalogue
+from services.portrait.domain.tag import Catalogue, Facts, judge
 from services.portrait.domain.wide import parse_features
 from services.portrait.lake import Base, Beside, Lake, read_base
 from services.portrait.lake.details import contacts_table
 from services.portrait.lake.whole import bucket_of, called
+from services.portrait.lake.wide import wide_table
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from tests.portrait.conftest import BUCKETS, DAYS, Town
+from tests.portrait.plain import PLACES, TO_DATE
 
 HERE = Path("services/portrait/catalogue")
 Files = Mapping[str, list[LakeFile]]
@@ -198,6 +202,29 @@ def test_the_wide_table_holds_the_catalogues_items_for_every_customer(
     assert frame["slot_night_secs_30d"].sum() == pytest.approx(
         dwell.filter(pl.col("slot") == "night")["secs"].sum(), rel=1e-5
     )
+
+
+def test_who_calls_the_numbers_of_an_industry_bears_its_interest(shipped: Details, catalogue: Catalogue) -> None:
+    """R002-052: calls to classed numbers, counted by industry, give the tag for which the magazine has its themes."""
+    calls = [(1, "clinic")] * 3 + [(2, "clinic")] * 2 + [(2, "friend")] * 9 + [(3, "diner")] * 4 + [(4, "bank")] * 3
+    number = {"clinic": 1, "diner": 2, "bank": 3, "friend": 4}
+    noon = datetime(TO_DATE.year, TO_DATE.month, TO_DATE.day, 4, tzinfo=UTC).replace(tzinfo=None)
+    told = pa.table(
+        {"customer": [who for who, _ in calls], "peer": [number[peer] for _, peer in calls],
+         "start_time": pa.array([noon - timedelta(days=at) for at in range(len(calls))], pa.timestamp("ms"))}
+        | {name: [1] * len(calls) for name in ("direction", "call_type", "seconds", "fee_fen")}
+    )  # fmt: skip
+    lines = pa.table({"peer": [1, 2, 3], "peer_class": ["health", "food", "finance"]})
+    items = [item for item in shipped.items if item.name.startswith("calls_")]
+    table = wide_table(items, {"call_details": told}, pa.array([1, 2, 3, 4]), TO_DATE, "Asia/Shanghai", lines)
+    columns = {item.name: np.array(table[item.name].to_pylist(), dtype=float) for item in items}
+    assert columns["calls_health_30d"].tolist() == [3, 2, 0, 0]
+    only = replace(catalogue, tags=tuple(tag for tag in catalogue.tags if tag.code == "SP02"))
+    none = np.zeros(0, dtype=np.int32)
+    facts = Facts(4, 30, TO_DATE, {}, {}, {}, Attendance(none, none, none.astype(np.int64)), [], columns, {}, PLACES)
+    borne = {each.value: each.bearers.tolist() for each in judge(only, facts)}
+    assert borne == {"医疗": [0], "餐饮": [2], "金融": [3]}
+    assert only.tags[0].hint == ("生活杂志",)
 
 
 @pytest.mark.parametrize(

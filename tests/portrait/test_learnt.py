@@ -233,7 +233,7 @@ async def test_segments_are_made_by_brand_with_figures_and_stay_the_same_in_the_
 
 
 async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(work: Work, stub: Any) -> None:
-    """R004-017, R004-019, R004-021, R002-007, R004-014, R000-004: four eyes, warnings, matrix, inferences.
+    """R000-031, R004-017, R004-019, R004-021, R002-007, R004-014, R000-004: four eyes, warnings, matrix, inferences.
 
     R002-060, R002-064: who names the labels gets a model with its figures; each customer gets a value.
     """
@@ -258,6 +258,7 @@ async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(wor
         model = (await ann.GetLatentModel(v1.GetLatentModelRequest(model_id=model_id))).model
         assert model.state == v1.LatentModel.STATE_CANDIDATE
         assert model.metrics["macro_f1"] > 0.9
+        assert (model.version, model.metrics["calibration_error"] < 0.2) == (1, True)
         approve = v1.ApproveLatentModelRequest(request_id=f"a{number}", model_id=model_id, note="seen")
         assert await refusal(ann.ApproveLatentModel(approve)) == "LATENT_MODEL_NOT_APPROVED"
         live = (await bob.ApproveLatentModel(approve)).model
@@ -268,6 +269,8 @@ async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(wor
     await work.drain()
     one = await ann.GetLatentValues(v1.GetLatentValuesRequest(customer_key=COUNT))
     assert {each.target: each.value for each in one.values} == {churn: "leaves", value: "低端"}
+    assert {each.target: each.model_id for each in one.values} == dict(zip((churn, value), made, strict=True))
+    assert all(each.run_id and 0 < each.probability <= 1 for each in one.values), "as of which run, and how likely"
     assert [(each.feature, each.inferred) for each in one.inferred] == [("age", True)]
     east = stub("eve", "east")
     assert (

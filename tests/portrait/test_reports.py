@@ -187,7 +187,7 @@ async def test_dwell_distribution_equals_sums_made_another_way(
 
 
 async def test_correlation_of_circle_area_and_service_is_phi(served: Served, computed: Computed) -> None:
-    """R001-122: the measure is stated, and follows from the counts that are told."""
+    """R001-011, R001-004, R001-014, R001-122: the measure is stated, and follows from the counts that are told."""
     report = await asked(served, "circle_dwell_service")
     table = report.tables[0]
     assert "φ" in table.note
@@ -195,14 +195,18 @@ async def test_correlation_of_circle_area_and_service_is_phi(served: Served, com
     told = rows(report, "correlation")
     assert told
     everyone = len(computed.table("features"))
+    bases: dict[str, set[int]] = {}
     for row in told:
         n, users = row["customers"], row["users"]
         assert row["penetration"] == pytest.approx(users / n, abs=1e-6)
         if users:
             base = round(users / n / row["lift"] * everyone)
+            bases.setdefault(row["service"], set()).add(base)
             wanted = (everyone * users - n * base) / (n * (everyone - n) * base * (everyone - base)) ** 0.5
             assert row["phi"] == pytest.approx(wanted, abs=1e-4)
         assert min(row["customers"], row["users"] or K, row["customers"] - row["users"] or K) >= K
+    assert {len(each) for each in bases.values()} == {1}, "every circle's lift is over the one base of its service"
+    assert any(row["lift"] < 1 for row in told), "what a circle has less of than everybody is told as well"
 
 
 async def test_monitor_shows_who_joined_and_drift(served: Served, computed: Computed, catalogue: Catalogue) -> None:

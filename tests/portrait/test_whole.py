@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroaring import BitMap
 from sqlalchemy import text
 
 from lifecircle.portrait import v1
@@ -17,12 +18,13 @@ from services.portrait.domain.interest import Interest, interests
 from services.portrait.domain.pack import Encoded, Pack, PackDamaged, packed_portrait, write
 from services.portrait.lake import Lake, packing
 from services.portrait.lake.packing import interests_of
-from services.portrait.store import Moments, Runs
+from services.portrait.store import Audiences, Moments, Runs
 from services.portrait.store.projections import Contact, Projections
+from services.portrait.store.runs import Published
 from services.portrait.usecases.compute import PACK
 from services.portrait.usecases.journey import Matrix
 from tests.fixtures.serving import Served, refused
-from tests.portrait.test_api import ENCODE, PORTRAITS, publish
+from tests.portrait.test_api import ENCODE, PORTRAITS, RUN, publish
 from tests.portrait.test_matching import Here, here, now, served, stub
 
 __all__ = ["here", "served"]  # fixtures
@@ -117,6 +119,29 @@ async def test_audiences_are_compared_with_the_base_and_with_each_other(here: He
     met = await ask.GetAudienceOverlap(v1.GetAudienceOverlapRequest(expressions=[tag, everybody]))
     assert (list(met.customers), met.any, met.all) == ([1, 2], 2, 1)
     assert (met.overlaps[0].customers, met.overlaps[0].jaccard) == (1, 0.5)
+
+
+async def test_the_users_of_a_service_are_told_beside_those_who_do_not_use_it(here: Here, served: Served) -> None:
+    """R002-006: how each tag is distributed over the users of a service, and over its non-users."""
+    users, dear = set(range(1, 21)), {*range(1, 16), *range(21, 31)}
+    everybody = set(range(1, 61))
+    named = {("@all", ""): everybody, ("@org", "G1"): everybody, ("HU01", ""): users, ("VA01", "高端"): dear}
+    async with here.db.begin() as tx:
+        run_no = await Runs().put(tx, Published(RUN, "job", "v", "d", {}), now())
+        assert run_no is not None
+        await Audiences().put_bitmaps(tx, run_no, {name: BitMap(who) for name, who in named.items()})
+        await Runs().put_counts(tx, run_no, {"HU01": 20, "VA01=高端": 25})
+        await Runs().make_current(tx, run_no)
+        await tx.commit()
+    await here.indexes.refresh()
+    service = v1.AudienceExpression(tag=v1.AudienceExpression.TagIs(code="HU01"))
+    others = v1.AudienceExpression()
+    getattr(others, "not").CopyFrom(service)
+    asked = v1.GetAudienceProfileRequest(expression=service, base=others)
+    told = await stub(served).GetAudienceProfile(asked)
+    assert (told.customers, told.base_customers) == (20, 40)
+    (line,) = [each for each in told.lines if (each.code, each.value) == ("VA01", "高端")]
+    assert (line.customers, line.share, line.base_share, round(line.index)) == (15, 0.75, 0.25, 300)
 
 
 @pytest.mark.parametrize("mapped", [False, True])

@@ -20,6 +20,38 @@ def test_all_behaviours_of_the_probe_are_read_and_any_other_is_rejected() -> Non
     assert bad.rows() == [(6, "behaviour", "CODE_UNKNOWN")]
 
 
+GOLDEN = {
+    "signalling": (
+        "13800000001|20260901073000|4|40976|1\n13800000002|20260901080000|9|40976|1\n",
+        {"@number": 13800000001, "time": datetime(2026, 8, 31, 23, 30, tzinfo=UTC), "behaviour": 4,
+         "cell_id": (40976 << 28) + 1, "line": 1},
+        (2, "behaviour", "CODE_UNKNOWN"),
+    ),
+    "customers": (
+        "13800000001|G1|M|1990|全球通|4G38|20200101|手机 5G|A|active\n13800000002|G1|X|1990|||20200101||A|active\n",
+        {"@number": 13800000001, "org_id": "G1", "sex": "M", "birth_year": 1990, "brand": "全球通", "plan": "4G38",
+         "join_date": date(2020, 1, 1), "device": "手机 5G", "level": "A", "status": "active", "line": 1},
+        (2, "sex", "CODE_UNKNOWN"),
+    ),
+    "bills": (
+        "13800000001|202608|5850|120|3|2048\n13800000002|202608|-1|120|3|2048\n",
+        {"@number": 13800000001, "month": date(2026, 8, 1), "fee_fen": 5850, "voice_minutes": 120, "sms_count": 3,
+         "data_mb": 2048, "line": 1},
+        (2, "fee_fen", "OUT_OF_RANGE"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("feed_id", GOLDEN)
+def test_time_and_place_background_and_consumption_are_processed_as_recorded(feed_id: str) -> None:
+    """R001-138: what goes in, and to the field what comes out of it or is rejected."""
+    rows, wanted, rejected = GOLDEN[feed_id]
+    feed = shipped(feed_id)
+    good, bad, _ = judged(rows.encode(feed.encoding), feed, DAY, 1000)
+    assert good.to_dicts() == [wanted]
+    assert bad.rows() == [rejected]
+
+
 def test_the_portrait_of_vgop_is_number_month_tag_and_value() -> None:
     """R001-150, R001-151: what it made already comes as tags; bills and details are feeds of their own."""
     rows = "13800000001|202609|video.heavy|Y|0.9\n13800000002|202609|Heavy|Y|0.9\n13800000003|202609|video.heavy|Y|2\n"

@@ -90,7 +90,9 @@ def test_the_same_bucket_is_the_same_file(
 
 
 def test_homes_works_and_tags_are_those_that_were_planted(town: Town, outcomes: list[Outcome]) -> None:
-    """R002-075: from behaviour to attributes and tags, which are those that the city planted."""
+    """R001-139, R001-140, R002-075: from behaviour to attributes and tags, life circles and static ones, which are
+    those of the city's files of truth.
+    """
     anchors, truth = table(outcomes, "anchors"), pl.read_csv(town.truth / "customers.csv", infer_schema=False)
     for role, floor in (("home", 0.98), ("work", 0.97)):
         found = {row["customer_key"]: row["place_id"] for row in anchors.filter(role=role).to_dicts()}
@@ -111,6 +113,8 @@ def test_homes_works_and_tags_are_those_that_were_planted(town: Town, outcomes: 
         told, meant = {pair for pair in borne if pair[1] == tag}, {pair for pair in wanted if pair[1] == tag}
         scores[tag] = 2 * len(told & meant) / (len(told) + len(meant))
     assert len(scores) >= 30
+    assert {"HU", "PR", "RG", "BE"} <= {tag[:2] for tag in scores}, "life circles"
+    assert {"BK", "VA", "CO", "CA"} <= {tag[:2] for tag in scores}, "static tags"
     assert sum(scores.values()) / len(scores) >= 0.97, scores
 
 
@@ -126,10 +130,16 @@ def test_features_tell_nothing_of_what_is_owned(outcomes: list[Outcome], catalog
     assert numbers.select(pl.col("^tag_.*$").is_in([0.0, 1.0]).all()).row(0) == (True,) * len(flags)
 
 
-def test_a_portrait_is_read_back_as_it_was_written(town: Town, outcomes: list[Outcome]) -> None:
+def test_a_portrait_is_read_back_as_it_was_written(town: Town, base: Base, outcomes: list[Outcome]) -> None:
+    """R001-001: every active customer has one, of this run, with what covers how many of them."""
     reader = ResultReader()
     portraits = {each.customer_key: each for outcome in outcomes for each in reader.portraits("r", outcome.files)}
     assert set(portraits) == set(table(outcomes, "features")["customer_key"])
+    assert set(base.customer_key[base.active].tolist()) <= set(portraits)
+    assert {each.run_id for each in portraits.values()} == {"r"}
+    assert table(outcomes, "tags")["valid_from"].max() == town.window.to_date
+    covered = sum(bool(each.tags) for each in portraits.values())
+    assert covered / len(portraits) > 0.95
     codes = [tag.code for tag in portraits[1].tags]
     assert codes == sorted(codes)
     bearers = [row for outcome in outcomes for row in reader.tag_bearers(outcome.files["tags"])]

@@ -95,7 +95,8 @@ def test_a_changed_parameter_and_an_imported_tag_are_in_the_next_batch_alone(
     first = compute(work, BUCKET, of(town, town.window), lake)
     before = pl.read_parquet(path_of(first))
     package = yaml.safe_load((HERE / "catalogue" / "tags.yaml").read_text(encoding="utf-8"))
-    adult = {"code": "ZZ01", "zh": "成年客户", "family": "f", "kind": "flag", "rule": {"stat": {"age": "ge 40"}}}
+    age = {"age": "ge 40"}
+    adult = {"code": "ZZ01", "zh": "成年客户", "family": "f", "kind": "flag", "rule": {"stat": age}}
     package["tags"].append(adult)
     again = compute(
         replace(work, run_id="r2", catalogue=parse(package)), BUCKET, of(town, town.window), lake, known=known(first)
@@ -103,7 +104,7 @@ def test_a_changed_parameter_and_an_imported_tag_are_in_the_next_batch_alone(
     after = pl.read_parquet(path_of(again))
     assert len(after.filter(code="ZZ01")) > 0
     assert after.filter(pl.col("code") != "ZZ01").equals(before)
-    adult["rule"]["stat"]["age"] = "ge 60"
+    age["age"] = "ge 60"
     third = compute(
         replace(work, run_id="r3", catalogue=parse(package)), BUCKET, of(town, town.window), lake, known=known(first)
     )

@@ -1,9 +1,11 @@
 """Eligibility, ownership from orders, associations, the cells of a matrix, features that may teach."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -13,6 +15,7 @@ from services.recommend.domain.association import associations
 from services.recommend.domain.matrix import UNFIT
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.product import Catalogue, Terms
+from services.recommend.lake import Features, Lake
 from services.recommend.training.pairwise import pairwise
 from tests.recommend.town import CATALOGUE, product, town
 
@@ -156,6 +159,20 @@ def test_the_matrix_holds_what_fits_ranked_per_customer() -> None:
     assert found.product.tolist() == [2, 0]
     assert found.rank.tolist() == [1, 2]
     assert found.score.tolist() == np.array([0.9, 0.4], dtype=np.float32).tolist()
+
+
+def test_a_matrix_is_written_to_the_cell_as_recorded(tmp_path: Path) -> None:
+    """R001-141: scores of three customers and three products in, the rows of the matrix file out."""
+    customers = Features(np.array([4, 7, 9]), np.array(["G1", "G2", "G1"], dtype=object), (), np.zeros((3, 0), "f4"))
+    ids = np.array([[2, 0, 1], [1, 2, 0], [0, 1, 2]])
+    scores = np.array([[0.75, 0.5, UNFIT], [UNFIT, UNFIT, UNFIT], [0.5, 0.25, 0.125]], dtype=np.float32)
+    file = Lake(tmp_path.as_uri()).write_matrix("m", 0, customers, matrix.cells(ids, scores), ("A", "B", "C"))
+    written = pq.read_table(file.uri.removeprefix("file://")).to_pylist()
+    assert [tuple(row.values()) for row in written] == [
+        (4, "G1", "C", 1, 0.75), (4, "G1", "A", 2, 0.5),
+        (9, "G1", "A", 1, 0.5), (9, "G1", "B", 2, 0.25), (9, "G1", "C", 3, 0.125),
+    ]  # fmt: skip
+    assert file.rows == 5
 
 
 def test_constant_unknown_and_leaking_columns_teach_nothing_and_are_named() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from services.portrait.domain.calendar import WorkCalendar
 from services.portrait.domain.run import LakeFile
-from services.portrait.domain.tag import Catalogue
+from services.portrait.domain.tag import LIFE_CIRCLES, Catalogue
 from services.portrait.lake import Base, Damaged, Lake, ResultReader
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from tests.portrait.conftest import BUCKETS, Town
@@ -130,16 +130,19 @@ def test_features_tell_nothing_of_what_is_owned(outcomes: list[Outcome], catalog
     assert numbers.select(pl.col("^tag_.*$").is_in([0.0, 1.0]).all()).row(0) == (True,) * len(flags)
 
 
-def test_a_portrait_is_read_back_as_it_was_written(town: Town, base: Base, outcomes: list[Outcome]) -> None:
-    """R001-001: every active customer has one, of this run, with what covers how many of them."""
+def test_a_portrait_is_read_back_as_it_was_written(
+    town: Town, base: Base, catalogue: Catalogue, outcomes: list[Outcome]
+) -> None:
+    """R001-001: every active customer has one, of this run and not expired; the share with a life circle is told."""
     reader = ResultReader()
     portraits = {each.customer_key: each for outcome in outcomes for each in reader.portraits("r", outcome.files)}
     assert set(portraits) == set(table(outcomes, "features")["customer_key"])
     assert set(base.customer_key[base.active].tolist()) <= set(portraits)
     assert {each.run_id for each in portraits.values()} == {"r"}
-    assert table(outcomes, "tags")["valid_from"].max() == town.window.to_date
-    covered = sum(bool(each.tags) for each in portraits.values())
-    assert covered / len(portraits) > 0.95
+    assert all(tag.expire_date > town.window.to_date for each in portraits.values() for tag in each.tags)
+    circles = {tag.code for tag in catalogue.tags if tag.family in LIFE_CIRCLES}
+    covered = sum(any(tag.code in circles for tag in each.tags) for each in portraits.values())
+    assert covered / len(portraits) > 0.9, "how many bear a life circle"
     codes = [tag.code for tag in portraits[1].tags]
     assert codes == sorted(codes)
     bearers = [row for outcome in outcomes for row in reader.tag_bearers(outcome.files["tags"])]

@@ -141,7 +141,7 @@ def test_products_with_like_tags_are_alike() -> None:
 def test_who_matches_better_opens_more_often_decile_by_decile() -> None:
     """R001-017: success by decile of the match falls from the first to the last, and adds up to all of it."""
     dice = np.random.default_rng(4)
-    score = dice.random(20_000).astype(np.float32)
+    score = dice.random(20_000)
     opened = dice.random(20_000) < score / 4
     told = matrix.bands(score, opened)
     assert [each.cells for each in told] == [2_000] * 10

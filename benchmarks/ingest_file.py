@@ -9,6 +9,7 @@ which a job of its own writes afterwards, is waited for before the next file and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import random
@@ -199,7 +200,10 @@ class Bench:
 def spent(pid: int) -> float:
     """CPU seconds of a process, its children, and those of them that have ended."""
     process = psutil.Process(pid)
-    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    times = [process.cpu_times()]
+    for each in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ends at this moment, and counts among the ended
+            times.append(each.cpu_times())
     ended = process.cpu_times()
     return sum(each.user + each.system for each in times) + ended.children_user + ended.children_system
 

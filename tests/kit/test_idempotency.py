@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 from sqlalchemy import text
@@ -92,9 +92,8 @@ async def test_what_a_person_does_is_told_to_the_operation_log_once(
     db: Database, echo: ModuleType, role: str, better: bool, told: int
 ) -> None:
     """R000-006: with its effect, by its method; a use case that told it better is not repeated."""
-    context = SimpleNamespace(invocation_metadata=tuple)
     method = Method.at("/lifecircle.sample.v1.SampleService/Add")
-    call.begin(method, context).who = Caller("ann", frozenset({role}), "G1")  # type: ignore[arg-type]
+    call.begin(method, ()).who = Caller("ann", frozenset({role}), "G1")
     key = idempotency.key_of(echo.SayRequest(request_id="1", text="hello"))
     for _ in range(2):
         async with db.begin() as tx:

@@ -48,8 +48,8 @@ class Call:
     """One RPC under way. `code` and `reason` are set when it has ended."""
 
     method: Method
-    context: Context
     headers: dict[str, str]
+    context: Context = field(init=False)  # as soon as the handler runs
     started: float = field(default_factory=time.perf_counter)
     code: str = "OK"
     reason: str = ""
@@ -64,18 +64,12 @@ class Call:
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
-_arrived: ContextVar[Metadata] = ContextVar("arrived", default=())
 _WANTED = frozenset({"authorization", "traceparent"})
 
 
-def arrived(metadata: Metadata) -> None:
-    """Note what came with the call that arrives: the context would make all of it a second time, for 5 µs."""
-    _arrived.set(metadata)
-
-
-def begin(method: Method, context: Context) -> Call:
+def begin(method: Method, metadata: Metadata) -> Call:
     """The call that begins now; from here on it is the one in hand for this task and those it starts."""
-    call = Call(method, context, {key: str(value) for key, value in _arrived.get() if key in _WANTED})
+    call = Call(method, {key: str(value) for key, value in metadata if key in _WANTED})
     _current.set(call)
     return call
 

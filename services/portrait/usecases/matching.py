@@ -43,11 +43,14 @@ class _Lost(Exception):
 
 @dataclass(frozen=True)
 class Pace:
-    """How partitions are held: a lease of `lease_seconds`, a snapshot every `snapshot_events` or `snapshot_seconds`."""
+    """How partitions are held: a lease of `lease_seconds`, a snapshot every `snapshot_events` or `snapshot_seconds`.
+
+    Events are counted over the whole journal, since that is what who takes a partition over reads on from.
+    """
 
     partitions: int = 16
     lease_seconds: float = 10.0
-    snapshot_events: int = 50_000
+    snapshot_events: int = 250_000
     snapshot_seconds: float = 60.0
     journal_days: int = 30
 
@@ -266,19 +269,26 @@ class Matching:
             held.seq = max(held.seq, seq)
 
     async def _keep(self, *, all_of_it: bool = False) -> None:
-        """Snapshot the partitions that went on far or long enough."""
+        """Snapshot a partition that went on far or long enough: one at a time, so that no event waits for all."""
         now = asyncio.get_running_loop().time()
-        for number, held in list(self._held.items()):
-            behind, due = held.seq - held.kept_seq, now - held.kept_at >= self._pace.snapshot_seconds
-            if held.purged or (behind and (all_of_it or due or behind >= self._pace.snapshot_events)):
-                held.engine.forget()
-                snapshot = await asyncio.to_thread(packed, held.engine.snapshot())
-                async with self._db.begin() as tx:
-                    ours = await self._partitions.keep(tx, number, held.taken.epoch, snapshot)
-                    await tx.commit()
-                held.kept_seq, held.kept_at, held.purged = held.seq, now, False
-                if not ours:
-                    del self._held[number]
+        fresh = [held for held in self._held.values() if held.purged or held.seq > held.kept_seq]
+        if not all_of_it:
+            due = (held for held in fresh if held.purged or self._is_due(held, now))
+            fresh = sorted(due, key=lambda held: (not held.purged, held.kept_seq))[:1]
+        for held in fresh:
+            held.engine.forget()
+            snapshot = await asyncio.to_thread(packed, held.engine.snapshot())
+            number = held.taken.partition
+            async with self._db.begin() as tx:
+                ours = await self._partitions.keep(tx, number, held.taken.epoch, snapshot)
+                await tx.commit()
+            held.kept_seq, held.kept_at, held.purged = held.seq, now, False
+            if not ours:
+                del self._held[number]
+
+    def _is_due(self, held: _Held, now: float) -> bool:
+        far = held.seq - held.kept_seq >= self._pace.snapshot_events
+        return far or now - held.kept_at >= self._pace.snapshot_seconds
 
     async def _leave(self, owner: str) -> None:
         """Keep what was learnt and give everything back, so that nobody need wait."""

@@ -39,10 +39,12 @@ DETAILS: Mapping[str, tuple[str, ...]] = {
         "msisdn", "time", "channel", "action", "page", "product_id", "keyword", "session_id", "seconds",
     ),
     "recharges": ("recharge_id", "msisdn", "time", "amount_fen", "channel", "balance_fen"),
+    "coarse_portrait": ("msisdn", "month", "tag", "value", "score"),
 }  # fmt: skip
 """Detail feeds, which not every test needs."""
 _DETAIL_PREFIX = {
     "call_details": "CALL", "data_details": "DATA", "web_logs": "WEBLOG", "app_logs": "APPLOG", "recharges": "RECHARGE",
+    "coarse_portrait": "VGOP",
 }  # fmt: skip
 _BUCKETED = {"signalling", "call_details", "data_details", "web_logs", "app_logs"}
 PREFIX = {
@@ -50,7 +52,7 @@ PREFIX = {
     "orders": "ORDER", "consent": "CONSENT", "city_events": "CITYEVT", "signalling": "SIGNAL",
 }  # fmt: skip
 _NUMBERS = {
-    "lon", "lat", "weight", "fee_fen", "voice_minutes", "sms_count", "data_mb", "birth_year",
+    "lon", "lat", "weight", "fee_fen", "voice_minutes", "sms_count", "data_mb", "birth_year", "score",
 }  # fmt: skip
 _WHOLE = {"direction", "call_type", "radio", "roaming", "seconds", "up_kb", "down_kb", "kb", "amount_fen"}
 

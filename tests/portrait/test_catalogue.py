@@ -109,6 +109,7 @@ def test_every_derived_tag_tells_what_it_is_made_of_down_to_the_feed() -> None:
     sources = {tag.code: {feed.get(one, one) for one in lineage_of(tag)} for tag in catalogue.tags}
     assert all(sources.values())
     assert sources["IC01"] == sources["IC02"] == {"web_logs"}
+    assert sources["IC03"] == {"coarse_portrait"}
     assert sources["CH01"] == {"touches"}
     assert {"app_logs", "complaints"} <= set(details.unions["touches"])
     assert sources["PR01"] == {"dwell_day"}, "counted of signalling"

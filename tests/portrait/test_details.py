@@ -1,8 +1,9 @@
 """Stat columns and the wide table from detail feeds: equal to what a plain count of the same rows says."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -25,7 +26,7 @@ from services.portrait.domain.run import LakeFile
 from services.portrait.domain.tag import Catalogue, Facts, judge
 from services.portrait.domain.wide import parse_features
 from services.portrait.lake import Base, Beside, Lake, read_base
-from services.portrait.lake.details import contacts_table
+from services.portrait.lake.details import bucket_tables, contacts_table
 from services.portrait.lake.whole import bucket_of, called
 from services.portrait.lake.wide import wide_table
 from services.portrait.usecases.bucket import Outcome, Work, compute
@@ -106,6 +107,52 @@ def test_the_columns_are_those_of_a_plain_count(town: Town, details: Files, base
     assert discounts == pytest.approx([1, np.nan, 2 / 3, 0, np.nan], nan_ok=True), "of those that were accepted"
     assert np.isnan(np.asarray(base.columns["competitor_call_share"], dtype=float)).all(), "no feed tells the classes"
     assert np.isnan(np.asarray(base.columns["complaints_90d"], dtype=float)).all(), "no such delivery"
+
+
+def test_what_vgop_tells_stands_beside_what_was_counted(
+    town: Town, details: Files, base: Base, outcome: Outcome
+) -> None:
+    """R001-150, R001-151: the coarse portrait is in the wide table, in stat columns and tags, as VGOP tells it."""
+    told = rows(details["coarse_portrait"])
+    items = parse_features(yaml.safe_load((HERE / "features.yaml").read_text("utf-8")))
+    given = {item.where[1][0]: item for item in items if item.source == "coarse_portrait"}
+    assert set(given) == set(told["tag"]), "each tag that VGOP makes is an item of the catalogue"
+    table = bucket_of(items, details, outcome.files, 1, town.window.to_date, town.window.zone, None)
+    scores = {(key, tag): score for key, tag, score in told.select("customer_key", "tag", "score").iter_rows()}
+    for tag, item in given.items():
+        wanted = [scores.get((key, tag), 0.0) for key in table["customer_key"].to_pylist()]
+        assert table[item.name].to_pylist() == pytest.approx(wanted)
+        if (column := f"vgop_{tag.partition('.')[2]}_score") in base.columns:
+            wanted = [scores.get((key, tag), 0.0) for key in base.customer_key.tolist()]
+            assert np.asarray(base.columns[column], dtype=float) == pytest.approx(wanted)
+    tags = pl.read_parquet(outcome.files["tags"].uri.removeprefix("file://")).filter(pl.col("code") == "IC03")
+    mine = {key for key, tag in scores if tag.startswith("content.") and key % BUCKETS == 1}
+    assert set(tags["customer_key"]) == mine != set()
+
+
+def test_a_tag_that_vgop_takes_back_is_borne_no_more(tmp_path: Path) -> None:
+    """Of the months delivered the latest counts; without a score VGOP is sure, and N is as good as silence."""
+    names = ("customer_key", "month", "tag", "value", "score")
+    months = {
+        date(2026, 7, 1): [(1, "data.heavy", "Y", 0.9), (2, "data.heavy", "Y", 0.9)],
+        date(2026, 8, 1): [(2, "data.heavy", "Y", None), (3, "data.heavy", "N", 0.8), (4, "voice.heavy", "Y", 0.7)],
+    }
+    files = []
+    for month, each in months.items():
+        path = tmp_path / f"{month}.parquet"
+        pl.DataFrame(
+            [(key, month, *rest) for key, *rest in each], schema=names, orient="row", infer_schema_length=None
+        ).write_parquet(path)
+        files.append(LakeFile(path.as_uri(), len(each), hashlib.sha256(path.read_bytes()).hexdigest(), -1, month, "d"))
+    items = [
+        each
+        for each in parse_features(yaml.safe_load((HERE / "features.yaml").read_text("utf-8")))
+        if each.name in ("vgop_data_heavy_score_92d", "vgop_voice_heavy_score_92d")
+    ]
+    tables = dict(bucket_tables(items, {"coarse_portrait": files}, 0, date(2026, 8, 31)))
+    table = wide_table(items, tables, pa.array([1, 2, 3, 4]), date(2026, 8, 31), "Asia/Shanghai")
+    assert table["vgop_data_heavy_score_92d"].to_pylist() == [0, 1, 0, 0]
+    assert table["vgop_voice_heavy_score_92d"].to_pylist() == [0, 0, 0, 0.7]
 
 
 def test_the_tags_of_content_and_channel_are_given(outcome: Outcome) -> None:

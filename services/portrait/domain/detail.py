@@ -6,8 +6,8 @@ from typing import Any
 
 from services.portrait.domain.wide import Item
 
-_TIMES = {"call_details": "start_time", "data_details": "start_time"}
-_KINDS = ("sum", "distinct", "top5", "share", "count", "days_of", "share_rows", "recency")
+_TIMES = {"call_details": "start_time", "data_details": "start_time", "coarse_portrait": "month"}
+_KINDS = ("sum", "distinct", "top5", "share", "told", "count", "days_of", "share_rows", "recency")
 
 
 class DetailsInvalid(ValueError):

@@ -6,8 +6,8 @@ from typing import Any
 
 TYPES = ("profile", "consumption", "usage", "contact", "content", "place", "product")
 DERIVATIONS = ("statistics", "model", "reasoning")
-_MEASURES = ("sum", "mean", "distinct", "top5", "both", "entropy", "share", "share_rows", "recency")
-_OF_COLUMN = ("sum", "mean", "distinct", "top5", "both", "entropy", "share")
+_MEASURES = ("sum", "mean", "distinct", "top5", "both", "entropy", "share", "told", "share_rows", "recency")
+_OF_COLUMN = ("sum", "mean", "distinct", "top5", "both", "entropy", "share", "told")
 
 
 class FeaturesInvalid(ValueError):
@@ -17,7 +17,8 @@ class FeaturesInvalid(ValueError):
 @dataclass(frozen=True)
 class Item:
     """One feature: what it is, and how it is computed. `where` and `hours` choose rows; `kind` says how they are put
-    together (count, days, sum, mean, distinct, top5, both, entropy, share, share_rows, recency), over `column`."""
+    together (count, days, sum, mean, distinct, top5, both, entropy, share, share_rows, recency), over `column`; `told`
+    is the column as the latest delivery tells it, 1 where it tells only that it is so, 0 of whom it tells nothing."""
 
     name: str
     type: str

@@ -72,6 +72,8 @@ def bucket_tables(items: Sequence[Item], feeds: Feeds, bucket: int, to_date: dat
         asked = [item for item in items if item.source == source and item.kind]
         first = to_date - timedelta(days=max(item.days for item in asked))
         files = [file for file in feeds[source] if file.bucket in (-1, bucket) and first <= file.period <= to_date]
+        if any(item.kind == "told" for item in asked):  # what the latest delivery does not say any more is not so
+            files = [file for file in files if file.period == max(each.period for each in files)]
         names = {name for item in asked for name in _own(item)}
         yield source, _table(files, sorted(names))
 
@@ -79,7 +81,12 @@ def bucket_tables(items: Sequence[Item], feeds: Feeds, bucket: int, to_date: dat
 def _own(item: Item) -> set[str]:
     """The columns of the feed that an item looks at; what it needs of called lines is joined by `peer`."""
     names = {item.time, item.column, item.where[0]} - {"", item.needs}
-    return names | ({"peer"} if item.needs else set()) | ({"direction"} if item.kind == "both" else set())
+    return (
+        names
+        | ({"peer"} if item.needs else set())
+        | ({"direction"} if item.kind == "both" else set())
+        | ({"value"} if item.kind == "told" else set())
+    )
 
 
 def lines_of(feeds: Feeds) -> pa.Table | None:

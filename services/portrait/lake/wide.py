@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from services.portrait.domain.wide import Item, by_source
 
-_ZERO = ("count", "days", "sum", "distinct", "both")
+_ZERO = ("count", "days", "sum", "distinct", "both", "told")
 """Kinds that are 0 for a customer without rows; the others are not known then."""
 
 
@@ -87,6 +87,9 @@ def _aggregate(item: Item) -> str:
         return f"{name}({column}) FILTER (WHERE {cond})::DOUBLE / {item.per}"
     if item.kind == "distinct":
         return f"count(DISTINCT {column}) FILTER (WHERE {cond})"
+    if item.kind == "told":  # a supplier who says that it is not so is as sure as one who says nothing
+        said = f"CASE WHEN value = 'N' THEN 0 ELSE coalesce({column}, 1) END"
+        return f"max({said}) FILTER (WHERE {cond})::DOUBLE"
     if item.kind == "recency":
         return f"min(ago) FILTER (WHERE {cond})"
     if item.kind == "top5":

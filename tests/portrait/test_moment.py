@@ -261,6 +261,27 @@ def test_who_searched_a_handset_within_days_and_now_visits_the_mall() -> None:
     assert not run(shopping, search._replace(fields={"keyword": "android"}), visit)
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields", "other", "about"),
+    [
+        ("internet.access", {"host": "v.example.com", "category": "video"}, {"category": "news"}, "category"),
+        ("location.changed", {"lac": 9520, "cell": 7, "place_class": "tra.air.terminal"}, {"lac": 1}, "place_class"),
+        ("voice.called", {"peer_class": "rival", "direction": "out", "seconds": 61}, {"peer_class": "food"},
+         "peer_class"),
+    ],
+)  # fmt: skip
+def test_going_online_moving_and_calling_are_events_with_fields_and_moments(
+    kind: str, fields: dict[str, object], other: dict[str, object], about: str
+) -> None:
+    """R003-017, R003-018, R003-020: perceived as typed events with named fields; a rule watches for each by them."""
+    pattern = Happened(EventMatch((kind,), (Test(about, "one_of", (str(fields[about]),)),)))
+    check(pattern)
+    event, another = Event("e", kind, 7, 5, fields), Event("o", kind, 7, 6, other)
+    assert [match.start_event_id for match in run(pattern, event, another)] == ["e"]
+    assert not run(pattern, event._replace(type="business.NEW"))
+    assert kind in words(pattern)
+
+
 def test_a_changed_handset_is_a_moment_once() -> None:
     """R003-021: the same change told by two systems, or twice by one, is one."""
     changed = EventMatch(("terminal.changed",))

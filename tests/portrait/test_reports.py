@@ -209,6 +209,60 @@ async def test_correlation_of_circle_area_and_service_is_phi(served: Served, com
     assert any(row["lift"] < 1 for row in told), "what a circle has less of than everybody is told as well"
 
 
+async def test_penetration_is_told_by_service_and_circle_before_and_after_with_a_control(
+    served: Served, computed: Computed, catalogue: Catalogue
+) -> None:
+    """R001-009: the share of a circle that uses a service, that of everybody else, and both in the run before."""
+    report = await asked(served, "circle_dwell_service", compare=True)
+    told = [row for row in rows(report, "penetration") if row["service"] == "5G套餐"]
+
+    def shares(run: int, circle: str) -> tuple[float, float]:
+        stats = computed.table("stats", run)
+        users = set(stats.filter(pl.col("plan_tier") == "5G")["customer_key"])
+        who = circles(computed, catalogue, run).get(circle, set())
+        others = set(stats["customer_key"]) - who
+        return len(users & who) / len(who), len(users & others) / len(others)
+
+    compared = 0
+    for row in (row for row in told if row["penetration"] != "*"):
+        inside, outside = shares(1, row["circle"])
+        assert (row["penetration"], row["control"]) == pytest.approx((inside, outside), abs=1e-6)
+        assert row["ahead"] == pytest.approx(inside - outside, abs=1e-6)
+        if isinstance(row["penetration_before"], float):
+            compared += 1
+            before = shares(0, row["circle"])
+            assert (row["penetration_before"], row["control_before"]) == pytest.approx(before, abs=1e-6)
+            assert row["control_change"] == pytest.approx(outside - before[1], abs=1e-6)
+    assert compared, "before and after stand side by side"
+
+
+async def test_when_a_circles_customers_appear_at_places_is_a_distribution(
+    served: Served, computed: Computed, catalogue: Catalogue
+) -> None:
+    """R001-160: by circle and kind of place, in which slot of the day its customers are first there."""
+    told = rows(await asked(served, "dwell_distribution"), "arrivals")
+    number = {"late": 0, "early": 1, "am": 2, "noon": 3, "pm": 4, "eve": 5, "night": 6}
+    names = dict(zip(("深夜", "清晨", "上午", "午间", "下午", "傍晚", "夜间"), number, strict=True))
+    circle = "写字楼白领圈" if any(row["circle"] == "写字楼白领圈" for row in told) else told[0]["circle"]
+    who = circles(computed, catalogue)[circle]
+    dwell = computed.table("dwell").filter(pl.col("customer_key").is_in(list(who)))
+    first = dwell.group_by("customer_key", "date", "place_class").agg(
+        pl.col("slot").replace_strict(number, return_dtype=pl.Int64).min()
+    )
+    area = {code: levels[0] for code, levels in catalogue.class_names.items()}
+    wanted: dict[tuple[str, int], int] = {}
+    for _, _, place_class, slot in first.iter_rows():
+        key = (area[place_class], slot)
+        wanted[key] = wanted.get(key, 0) + 1
+    mine = [row for row in told if row["circle"] == circle and row["days"] != "*"]
+    assert mine
+    for row in mine:
+        assert row["days"] == wanted[row["area"], number[names[row["slot"]]]]
+        whole = sum(days for (kind, _), days in wanted.items() if kind == row["area"])
+        assert row["share"] == pytest.approx(row["days"] / whole, abs=1e-6)
+        assert row["customers"] >= K
+
+
 async def test_monitor_shows_who_joined_and_drift(served: Served, computed: Computed, catalogue: Catalogue) -> None:
     """R001-124, R003-039: the characteristics of circles over two cycles, and the trend between them."""
     report = await asked(served, "circle_monitor", compare=True)

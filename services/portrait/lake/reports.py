@@ -78,6 +78,11 @@ SELECT d.customer_key, s.name AS slot, s.number AS slot_number,
 FROM dwelt d JOIN slots s ON s.code = d.slot
 LEFT JOIN classes c ON c.code = d.place_class LEFT JOIN places p USING (place_id)
 ORDER BY customer_key, place_id, slot_number, day_type;
+CREATE TABLE arrival AS
+SELECT a.customer_key, s.name AS slot, s.number AS slot_number,
+       CASE WHEN workday THEN '工作日' ELSE '休息日' END AS day_type, coalesce(c.level1, '未分类') AS area, a.days
+FROM arrived a JOIN slots s USING (number) LEFT JOIN classes c ON c.code = a.place_class
+ORDER BY customer_key, area, slot_number, day_type;
 CREATE TABLE stay AS
 SELECT customer_key, area FROM
     (SELECT e.customer_key, coalesce(c.level1, '未分类') AS area, e.date
@@ -231,16 +236,22 @@ def _stats(files: Sequence[LakeFile]) -> pa.Table:
 
 
 def _dwell(files: Sequence[LakeFile], orgs: frozenset[str] | None) -> dict[str, pa.Table]:
-    """Dwell by customer, place, slot and kind of day; and on which days he was in a class of places. File by file."""
-    dwelt, seen = [], []
+    """Dwell by customer, place, slot and kind of day; on which days he was in a class of places; and on how many of
+    them he was first there in which slot. File by file."""
+    dwelt, seen, arrived = [], [], []
     names = ["customer_key", "org_id", "date", "workday", "slot", "place_id", "place_class", "secs"]
     for file in files:
         rows = _mine(read(file, names), orgs)
         keys = ["customer_key", "workday", "slot", "place_id", "place_class"]
         dwelt.append(rows.group_by(keys).aggregate([("secs", "sum"), ("date", "count_distinct")]))
         seen.append(rows.group_by(["customer_key", "place_class", "date"]).aggregate([]))
+        numbered = rows.append_column("number", pc.index_in(rows["slot"], pa.array(_SLOTS)))
+        first = numbered.group_by(["customer_key", "workday", "place_class", "date"]).aggregate([("number", "min")])
+        kinds = ["customer_key", "workday", "place_class", "number_min"]
+        arrived.append(first.group_by(kinds).aggregate([("date", "count")]))
     summed = pa.concat_tables(dwelt).rename_columns([*keys, "secs", "days"])
-    return {"dwelt": summed, "seen": pa.concat_tables(seen)}
+    whole = pa.concat_tables(arrived).rename_columns(["customer_key", "workday", "place_class", "number", "days"])
+    return {"dwelt": summed, "seen": pa.concat_tables(seen), "arrived": whole}
 
 
 def _named(names: Names) -> dict[str, pa.Table]:

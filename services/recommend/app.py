@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import threading
 from collections.abc import Callable, Mapping
 
 from lifecircle.admin.v1 import AdminServiceStub
@@ -43,6 +45,15 @@ from services.recommend.usecases import (
 )
 from services.recommend.worker import Worker, run_training
 
+_LEAVE_SECONDS = 2.0
+
+
+def _leave(error: type[BaseException] | None, *_: object) -> None:
+    """End soon though a thread still computes: its job was given back, and of half a file nobody knows the name."""
+    timer = threading.Timer(_LEAVE_SECONDS, os._exit, [int(error is not None)])
+    timer.daemon = True
+    timer.start()
+
 
 async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
     """Serve the RPCs, do the background work, or both, until told to stop."""
@@ -52,6 +63,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
     clock, ids, lake = system_clock, system_ids, Lake(settings.lake_url)
     inputs, knowledge, models, matrices = store.Inputs(), store.Knowledge(), store.Models(), store.Matrices()
     async with contextlib.AsyncExitStack() as closing:
+        closing.push(_leave)  # what is pushed first comes last: by then all is closed in order
         db = await Database.open(
             settings.server.database_url,
             schema="recommend",

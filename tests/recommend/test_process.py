@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 import pytest
@@ -48,6 +49,12 @@ class Process:
         if self._child.returncode is None:
             self._child.send_signal(signal.SIGKILL)
         await self._child.wait()
+
+    async def stop(self) -> int:
+        """Tell it to end as a pod's engine does; gives its exit status."""
+        assert self._child is not None
+        self._child.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self._child.wait(), 60)
 
     @contextlib.asynccontextmanager
     async def stub(self) -> AsyncIterator[v1.RecommendServiceStub]:
@@ -156,6 +163,33 @@ async def test_a_published_run_becomes_a_matrix_without_a_hand(
                 assert all(each.reasons for each in answer.recommendations)
                 for key in range(3, 3 + 3 * EVENTS, 3):
                     await ordered(ingest, stub, key)
+        finally:
+            await process.kill()
+
+
+async def reading(stub: v1.RecommendServiceStub) -> None:
+    """Wait until a training reads its files."""
+    async with asyncio.timeout(60):
+        while not [job for job in (await stub.ListJobs(v1.ListJobsRequest())).jobs if job.message == "reading"]:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a file that never ends to be read is a named pipe")
+async def test_it_ends_when_told_to_though_a_thread_reads_on(databases: Databases, keys: Keys, tmp_path: Path) -> None:
+    ingest, portrait = pair()
+    async with neighbours(ingest, portrait) as door:
+        port = free_port()
+        process = Process(environment(databases.fresh("recommend"), keys, tmp_path, door, port), port, keys)
+        publish(ingest, portrait, tmp_path)
+        for file in portrait.runs[0].files:
+            path = Path(unquote(file.uri.removeprefix("file://")))
+            path.unlink()
+            os.mkfifo(path)
+        await process.start()
+        try:
+            async with process.stub() as stub:
+                await reading(stub)
+            assert await process.stop() == 0
         finally:
             await process.kill()
 

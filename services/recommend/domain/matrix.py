@@ -24,7 +24,7 @@ class Cells:
 def cells(ids: Ints, scores: Singles) -> Cells:
     """The eligible cells of the graph's answer: `ids` and `scores` of shape (n, k), best first, UNFIT at the end."""
     rows, width = scores.shape
-    many = (scores > UNFIT).sum(axis=1)
+    many = np.count_nonzero(scores > UNFIT, axis=1)
     kept = np.arange(width) < many[:, None]
     rank = np.broadcast_to(np.arange(1, width + 1, dtype=np.int16), (rows, width))[kept]
     return Cells(np.arange(rows).repeat(many), ids[kept], rank, scores[kept])

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from services.recommend.domain.product import Catalogue, Flags, Ints
 
 Texts = npt.NDArray[np.object_]
+Smalls = npt.NDArray[np.int32]
 
 _MOST_KEY = 2**62
 
@@ -69,28 +70,31 @@ def ever(orders: Orders, customers: Ints, catalogue: Catalogue) -> Flags:
 
 @dataclass(frozen=True)
 class State:
-    """The latest orders as numbers, by customer: `column` is the product's in a catalogue, -1 for an unknown one."""
+    """The latest orders as numbers: those of `customer_key[i]` (ascending) stand at `first[i]` to `first[i + 1]`.
+
+    `column` is the product's in a catalogue, `opens` False for a cancellation, `time` in milliseconds.
+    """
 
     customer_key: Ints
-    column: Ints
+    first: Ints
+    column: Smalls
     opens: Flags
     time: Ints
     products: int
 
     def of(self, customers: Ints) -> "Held":
         """What `customers` (ascending keys, with gaps or without) hold, and what they cancelled and when."""
-        first, last = np.searchsorted(self.customer_key, customers[[0, -1]] + [0, 1]) if len(customers) else (0, 0)
-        part = slice(int(first), int(last))
-        row = np.searchsorted(customers, self.customer_key[part])
-        mine = (
-            customers[np.minimum(row, max(len(customers) - 1, 0))] == self.customer_key[part] if last > first else row
-        )
-        known = np.asarray(mine, dtype=bool) & (self.column[part] >= 0)
-        opens, column = self.opens[part], self.column[part]
+        place = np.searchsorted(self.customer_key, customers)
+        there = self.customer_key.take(place, mode="clip") == customers if len(self.customer_key) else place < 0
+        known = np.flatnonzero(there)
+        begin, end = self.first[place[known]], self.first[place[known] + 1]
+        many = end - begin
+        row, at = known.repeat(many), np.arange(many.sum()) + (end - many.cumsum()).repeat(many)
+        opens, column = self.opens[at], self.column[at]
         owned = np.zeros((len(customers), self.products), dtype=bool)
-        owned[row[known & opens], column[known & opens]] = True
-        left = known & ~opens
-        return Held(owned, row[left], column[left], self.time[part][left])
+        owned.ravel()[(row * self.products + column)[opens]] = True
+        left = np.flatnonzero(~opens)
+        return Held(owned, row[left], column[left], self.time[at[left]])
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Held:
 
     owned: Flags
     row: Ints
-    column: Ints
+    column: Smalls
     time: Ints
 
     def cooling(self, catalogue: Catalogue, now: int) -> Flags:
@@ -151,7 +155,7 @@ def state(orders: Orders, catalogue: Catalogue) -> State:
 
 def settled(
     customer: Ints,
-    column: "npt.NDArray[np.int32]",
+    column: Smalls,
     time: Ints,
     opens: Flags,
     order_id: Callable[[Ints], Texts],
@@ -172,14 +176,21 @@ def settled(
     if alike.any():
         places = np.flatnonzero(np.append(alike, False) | np.append(False, alike))
         rank[places] = _by_time(rank[places], customer, column, time, opens, order_id)
-    kept = rank[np.append(~alike, True)] if len(rank) else rank
-    return State(customer[kept], column[kept].astype(np.int64), opens[kept], time[kept], products)
+    last = np.append(~alike, True)[: len(rank)]
+    return _state(rank[last], customer, column, time, opens, products)
+
+
+def _state(rank: Ints, customer: Ints, column: Smalls, time: Ints, opens: Flags, products: int) -> State:
+    """Rows that count, by customer, as a State."""
+    who = customer[rank]
+    first = np.flatnonzero(np.append(True, who[1:] != who[:-1])[: len(who)])
+    return State(who[first], np.append(first, len(who)), column[rank], opens[rank], time[rank], products)
 
 
 def _by_time(
     rows: Ints,
     customer: Ints,
-    column: "npt.NDArray[np.int32]",
+    column: Smalls,
     time: Ints,
     opens: Flags,
     order_id: Callable[[Ints], Texts],

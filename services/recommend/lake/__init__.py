@@ -7,8 +7,9 @@ Files are written whole under a temporary name and renamed; a job that is resume
 """
 
 import hashlib
+import itertools
 import secrets
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from services.kit import lake
 from services.recommend.domain import ownership
 from services.recommend.domain.matrix import Cells
 from services.recommend.domain.ownership import Orders, State
-from services.recommend.domain.product import Catalogue, Ints, Product, Singles
+from services.recommend.domain.product import Catalogue, Flags, Ints, Product, Singles
 from services.recommend.domain.snapshot import File
 
 MATRIX_VERSION = 1
@@ -31,13 +32,13 @@ MATRIX_VERSION = 1
 
 
 _WRITTEN: Mapping[str, Any] = {
-    "use_dictionary": ["org_id", "product_id", "rank"],
-    "column_encoding": {"customer_key": "DELTA_BINARY_PACKED"},
+    "use_dictionary": ["org_id", "product_id"],
     "compression": {
-        "customer_key": "zstd", "org_id": "zstd", "product_id": "zstd", "rank": "zstd", "score": "none",
+        "customer_key": "lz4", "org_id": "none", "product_id": "none", "rank": "lz4", "score": "none",
     },
+    "write_statistics": ["customer_key"],
 }  # fmt: skip
-"""How each column of a matrix is written: scores are noise to a packer, keys go up by little."""
+"""How each column of a matrix is written: scores are noise to a packer, dictionaries are packed by bits already."""
 
 
 class BrokenFile(Exception):
@@ -53,11 +54,11 @@ class Features:
     names: tuple[str, ...]
     values: Singles
 
-    def without(self, gone: Container[int]) -> "Features":
+    def without(self, gone: Collection[int]) -> "Features":
         """The same but for who is gone."""
-        left = np.array([key not in gone for key in self.customer_key.tolist()], dtype=bool)
-        if left.all():
+        if not gone:
             return self
+        left = np.array([key not in gone for key in self.customer_key.tolist()], dtype=bool)
         return Features(self.customer_key[left], self.org_id[left], self.names, self.values[left])
 
 
@@ -100,28 +101,55 @@ class Lake:
             _texts(table["action"]) == "open",
         )
 
-    def state(self, files: Sequence[File], catalogue: Catalogue, gone: Mapping[int, int]) -> State:
-        """The latest orders of all the files by customer, as numbers; nothing is made of rows that do not count."""
-        columns, words = ["customer_key", "product_id", "order_id", "time", "action"], ["product_id", "action"]
-        parts = []
-        for file in files:
-            table = self.table(file, columns, words)
-            if table["customer_key"].null_count:
-                table = table.filter(pc.is_valid(table["customer_key"]))
-            column = _looked_up(table["product_id"], catalogue.index)
-            opens = _looked_up(table["action"], {"open": 1}) > 0
-            table = table.drop_columns(words)
-            parts.append(table.append_column("column", pa.array(column)).append_column("opens", pa.array(opens)))
-        table = _joined(parts)
-        customer = ownership.renamed(_numbers(table["customer_key"]), gone)
-        column = np.where(customer == 0, np.int32(-1), table["column"].to_numpy())
+    def states(self, files: Sequence[File], catalogue: Catalogue, gone: Mapping[int, int], parts: int) -> list[State]:
+        """The latest orders of all the files as numbers, of the customers of each bucket: those by key modulo `parts`.
+
+        Small arrays are used again; those of all the orders at once would each be new memory. The ids of orders are
+        read where orders tie in time, and nowhere else.
+        """
+        if not files:
+            raise BrokenFile("the manifest names no file")
+        dealt = [self._dealt(file, catalogue, gone, parts) for file in files]
+        states = []
+        for part in range(parts):
+            mine = [file[part] for file in dealt]
+            ends = np.cumsum([len(customer) for customer, *_ in mine])
+
+            def order_ids(rows: Ints, part: int = part, ends: Ints = ends) -> ownership.Texts:
+                of, found = np.searchsorted(ends, rows, side="right"), np.empty(len(rows), dtype=object)
+                for number in np.unique(of).tolist():
+                    here = of == number
+                    before = int(ends[number - 1]) if number else 0
+                    found[here] = self._order_ids(files[number], gone, (part, parts), rows[here] - before)
+                return found
+
+            customer, column, time, opens = (np.concatenate(each) for each in zip(*mine, strict=True))
+            states.append(ownership.settled(customer, column, time, opens, order_ids, len(catalogue)))
+        return states
+
+    def _dealt(
+        self, file: File, catalogue: Catalogue, gone: Mapping[int, int], parts: int
+    ) -> list[tuple[Ints, ownership.Smalls, Ints, Flags]]:
+        """The rows of a file of orders by bucket: customer, column (-1 for what does not count), time, and opening."""
+        words = ["product_id", "action"]
+        table = self.table(file, ["customer_key", "time", *words], words)
+        customer = ownership.renamed(_numbers(table["customer_key"].fill_null(0)), gone)
+        column = np.where(customer == 0, np.int32(-1), _looked_up(table["product_id"], catalogue.index))
         time = _numbers(table["time"].cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64()))
-        opens = np.asarray(table["opens"].to_numpy(), dtype=bool)
-        order = table["order_id"]
-        del table
-        return ownership.settled(
-            customer, column, time, opens, lambda rows: _texts(order.take(pa.array(rows))), len(catalogue)
-        )
+        opens = _looked_up(table["action"], {"open": 1}) > 0
+        order, ends = _by_bucket(customer, parts)
+        return [
+            (customer[mine], column[mine], time[mine], opens[mine])
+            for mine in (order[first:last] for first, last in itertools.pairwise(ends.tolist()))
+        ]
+
+    def _order_ids(
+        self, file: File, gone: Mapping[int, int], bucket: tuple[int, int], rows: Ints
+    ) -> npt.NDArray[np.object_]:
+        """The ids of some orders of a file, by their places among those of a bucket (the part, of how many)."""
+        table = self.table(file, ["customer_key", "order_id"])
+        order, ends = _by_bucket(ownership.renamed(_numbers(table["customer_key"].fill_null(0)), gone), bucket[1])
+        return _texts(table["order_id"].take(pa.array(order[ends[bucket[0]] + rows])))
 
     def products(self, files: Sequence[File]) -> list[Product]:
         """The products of the files; a later file has the last word on a product."""
@@ -183,7 +211,7 @@ class Lake:
         Raises lake.Damaged when its checksum is not the manifest's.
         """
         content = pa.BufferReader(lake.content(file.uri, file.sha256))
-        return pq.read_table(content, columns=columns, read_dictionary=words)
+        return pq.read_table(content, columns=columns, read_dictionary=words, use_threads=False)
 
 
 def model_path(model_id: str, name: str) -> str:
@@ -199,6 +227,13 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 
 def _numbers(column: pa.ChunkedArray) -> Ints:
     return np.asarray(column.to_numpy(), dtype=np.int64)
+
+
+def _by_bucket(customer: Ints, parts: int) -> tuple[Ints, Ints]:
+    """The places of customers by key modulo `parts`, in their order, and where each part begins and the last ends."""
+    bucket = (customer % parts).astype(np.uint16)  # few enough bits for a radix sort
+    ends = np.append(0, np.bincount(bucket, minlength=parts).cumsum())
+    return np.argsort(bucket, kind="stable"), ends
 
 
 def _looked_up(column: pa.ChunkedArray, numbers: Mapping[str, int]) -> npt.NDArray[np.int32]:

@@ -1,7 +1,7 @@
 """The job `matrix`: every customer of a run × every product he could open, by the graph, published at once."""
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -26,7 +26,7 @@ from services.recommend.usecases.moving import Moving
 _log = structlog.get_logger(__name__)
 
 PUBLISHED = "matrix.published"
-_ROWS = 20_000  # that the graph ranks at once
+_ROWS = 2_000  # that the graph ranks at once; more of them leave the cache of the processor
 
 
 class Scoring:
@@ -68,7 +68,7 @@ class Scoring:
         drifts: list[dict[str, float]] = []
         until = datetime.combine(run.to_date + timedelta(days=1), datetime.min.time(), UTC)
         now = int(until.timestamp() * 1000)
-        held = await asyncio.to_thread(self._lake.state, sources["orders"], catalogue, gone)
+        held = await asyncio.to_thread(self._lake.states, sources["orders"], catalogue, gone, len(run.files))
 
         def ranked(source: File) -> moving.Ranked:
             return _ranked(self._lake, graph, model, catalogue, held, source, now, gone)
@@ -108,10 +108,10 @@ def bucket(
     graph: Graph,
     model: Model,
     catalogue: Catalogue,
-    held: State,
+    held: Sequence[State],
     source: File,
     now: int,
-    gone: Container[int] = (),
+    gone: Collection[int] = (),
     moved: Moving | None = None,
 ) -> tuple[File, int, dict[str, float]]:
     """Score one bucket of customers into a file; gives it, the number of customers, and their drift."""
@@ -127,26 +127,23 @@ def _ranked(
     graph: Graph,
     model: Model,
     catalogue: Catalogue,
-    held: State,
+    held: Sequence[State],
     source: File,
     now: int,
-    gone: Container[int],
+    gone: Collection[int],
 ) -> moving.Ranked:
     """The customers of one bucket, and what the graph says of them."""
     features = lake.features([source]).without(gone)
-    mine = held.of(features.customer_key)
-    profile = aligned(features, model.features)
-    width = len(model.product_ids)
-    ids, scores = [np.zeros((0, width), dtype=np.int64)], [np.zeros((0, width), dtype=np.float32)]
+    mine = held[source.bucket].of(features.customer_key)
+    profile, cooling = aligned(features, model.features), mine.cooling(catalogue, now)
+    shape = len(profile), len(model.product_ids)
+    ids, scores = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
     for start in range(0, len(profile), _ROWS):
         part = slice(start, start + _ROWS)
-        eligible = catalogue.eligible(mine.owned[part])
-        if len(mine.row):
-            eligible &= ~mine.cooling(catalogue, now)[part]
+        eligible = catalogue.eligible(mine.owned[part]) & ~cooling[part]
         told = graph.rank(profile[part], mine.owned[part], eligible)
-        ids.append(told.ids)
-        scores.append(told.scores)
-    return features, profile, np.concatenate(ids), np.concatenate(scores)
+        ids[part], scores[part] = told.ids, told.scores
+    return features, profile, ids, scores
 
 
 def drift_of(model: Model, profile: Singles) -> dict[str, float]:

@@ -3,12 +3,15 @@
 import itertools
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.kit.errors import Refusal
+from services.kit.jobs import Cancelled, Running
 from services.portrait.domain.calendar import Window, parse_calendar
 from services.portrait.domain.readiness import (
     Delivery,
@@ -19,6 +22,8 @@ from services.portrait.domain.readiness import (
     next_window,
     parse_rule,
 )
+from services.portrait.domain.run import LakeFile
+from services.portrait.usecases.inputs import facts_of
 
 FIRST = date(2026, 9, 1)
 RULE = ReadinessRule("signalling", {"customers": 1, "bills": 2}, "window", 3)
@@ -119,6 +124,39 @@ def test_a_feed_that_no_window_waits_for_changes_the_inputs_when_it_comes_late()
     assert rule.reads - rule.feeds == {"web_logs"}
     assert inputs_of(rule, late, day(0), day(2)).deliveries["web_logs"] == ("w",)
     assert inputs_of(rule, late, day(0), day(2)).key("c") != inputs_of(rule, known, day(0), day(2)).key("c")
+
+
+class Overtaken:
+    """A job that is cancelled after some looks; never for None."""
+
+    def __init__(self, looks: int | None) -> None:
+        self.looks = looks
+
+    async def progress(self, *_: int, **__: Any) -> None:
+        if self.looks == 0:
+            raise Cancelled
+        self.looks = None if self.looks is None else self.looks - 1
+
+
+async def test_a_job_whose_input_was_superseded_is_overtaken_and_only_without_newer_inputs_fails() -> None:
+    inputs = Inputs(day(0), day(2), {"bills": ("b1", "b2"), "web_logs": ("w1",)})
+    there = {"bills": ["b1", "b3"], "web_logs": []}
+
+    async def snapshot(feed: str, _: Inputs) -> list[LakeFile]:
+        return [LakeFile(f"file:///{each}", 1, "", -1, day(0), each) for each in there[feed]]
+
+    async def facts(looks: int | None) -> Any:
+        return await facts_of(cast(Running, Overtaken(looks)), inputs, snapshot, {"bills"}, 1.0)
+
+    with pytest.raises(Cancelled):
+        await facts(1)
+    with pytest.raises(Refusal, match="bills b2") as refused:
+        await facts(None)
+    assert refused.value.reason == "FEEDS_INCOMPLETE"
+    there["bills"] = ["b1", "b2", "b3"]
+    found = await facts(0)
+    assert [file.delivery_id for file in found["bills"]] == ["b1", "b2"]
+    assert found["web_logs"] == [], "details are read as far as they are there"
 
 
 def test_inputs_come_back_from_a_spec() -> None:

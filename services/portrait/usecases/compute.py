@@ -4,7 +4,7 @@ import asyncio
 import math
 import pickle
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import reduce
@@ -31,7 +31,6 @@ from services.portrait.lake.details import contacts_table
 from services.portrait.lake.files import read as read_table
 from services.portrait.lake.files import remove
 from services.portrait.lake.trial import places_table
-from services.portrait.refusals import feeds_incomplete
 from services.portrait.store import Audiences
 from services.portrait.store.city import City, CityRows
 from services.portrait.store.days import KeptDays
@@ -40,6 +39,7 @@ from services.portrait.store.runs import Published, Runs
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from services.portrait.usecases.city import rows_of
 from services.portrait.usecases.days import Days, samples
+from services.portrait.usecases.inputs import Snapshot, facts_of
 from services.portrait.usecases.shelf import Shelf
 from services.portrait.usecases.whereabouts import CELLS
 
@@ -56,8 +56,6 @@ _KEEP_DAYS = timedelta(days=45)
 _DAYS_AT_ONCE = 200
 _CONTACT_DAYS = 180
 
-Snapshot = Callable[[str, Inputs], Awaitable[list[LakeFile]]]
-"""The lake's files of one feed, of all periods that a run may read."""
 Encoder = Callable[[Portrait, Sequence[Interest]], Encoded]
 """A portrait with the customer's interests, as it is stored and answered."""
 Bearers = dict[tuple[str, str], BitMap]
@@ -76,6 +74,8 @@ class Settings:
     details: Details
     hold_from: int = 10_000
     """Customers from which on a run with a tag outside of its coverage band is held; smaller bases vary too much."""
+    overtaken_seconds: float = 120.0
+    """How long a job whose input is gone waits for that of the newer inputs to take its place."""
 
 
 class Computing:
@@ -111,10 +111,12 @@ class Computing:
     async def compute(self, running: Running) -> None:
         """Compute and publish the run of a job. Buckets that an earlier attempt finished are not computed again.
 
-        Raises feeds_incomplete when an input is no longer in force (a job of the newer inputs follows).
+        Raises Cancelled when an input was superseded and the job of the newer inputs took this one's place;
+        feeds_incomplete when an input is no longer in force and nothing follows.
         """
         inputs = Inputs.of_spec(running.job.spec)
-        facts = await self._facts(inputs)
+        required, patience = self._settings.rule.feeds, self._settings.overtaken_seconds
+        facts = await facts_of(running, inputs, self._snapshot, required, patience)
         window = Window(inputs.from_date, inputs.to_date, self._settings.zone)
         await running.progress(0, self._settings.buckets, message="reading customers, places and bills")
         catalogue = await self._shelf.of(running.job.spec["catalogue"])
@@ -160,26 +162,6 @@ class Computing:
                 await tx.commit()
             for file in (kept.stays, kept.cells):
                 await asyncio.to_thread(remove, file)
-
-    async def _facts(self, inputs: Inputs) -> Mapping[str, Sequence[LakeFile]]:
-        """The files of the inputs by feed. Raises feeds_incomplete."""
-        feeds = sorted(inputs.deliveries)
-        manifests = await asyncio.gather(*(self._snapshot(feed, inputs) for feed in feeds))
-        facts = {
-            feed: [file for file in manifest if file.deliveries & set(inputs.deliveries[feed])]
-            for feed, manifest in zip(feeds, manifests, strict=True)
-        }
-        gone = [
-            f"{feed} {delivery_id}"
-            for feed in feeds
-            if feed in self._settings.rule.feeds
-            for delivery_id in sorted(
-                set(inputs.deliveries[feed]).difference(*(file.deliveries for file in facts[feed]))
-            )
-        ]
-        if gone:
-            raise feeds_incomplete(gone)
-        return facts
 
     async def _classes(self, inputs: Inputs) -> Mapping[str, str]:
         async with self._db.read() as read:

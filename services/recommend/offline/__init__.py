@@ -2,6 +2,7 @@
 
     python -m services.recommend evaluate --interactions OWNED.csv --customers CUSTOMERS.csv
                                           [--products PRODUCTS.csv] --out REPORT.json [--seed 1] [--threads 2]
+                                          [--protocols leave_one_out temporal cold_start]
 
 OWNED      customer_id, product_id [, time]
 CUSTOMERS  customer_id and any features: types are inferred, values may be missing
@@ -27,6 +28,7 @@ from services.recommend.offline.tables import BadInput, Source, read
 from services.recommend.offline.world import CUSTOMER, PRODUCT, Read, assemble
 
 _STEPS = 13
+_PROTOCOLS = ("leave_one_out", "temporal", "cold_start")
 NOTES = {
     "leave_one_out": "5 folds of customers (one when there are more than 60,000 questions): every holding of a held-out"
     " customer with at least two is hidden once and is to be found among what he does not own",
@@ -56,6 +58,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     parser.add_argument("--products", type=Path, help="product_id [, name, category, requires_product_id, …]")
     parser.add_argument("--out", type=Path, required=True, help="where to write the report (JSON)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same report (default 1)")
+    parser.add_argument("--protocols", nargs="+", choices=_PROTOCOLS, default=_PROTOCOLS, help="default: all")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: one per core")
     asked = parser.parse_args(arguments)
     try:
@@ -68,7 +71,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         if asked.products:
             sources["products"] = read(asked.products, [PRODUCT])
         found = assemble(sources["interactions"], sources["customers"], sources.get("products"), asked.seed)
-        report = _report(found, sources, asked.seed, max(asked.threads, 1))
+        report = _report(found, sources, asked)
     except (BadInput, Refusal) as wrong:
         print(f"evaluate: {wrong.message if isinstance(wrong, Refusal) else wrong}", file=sys.stderr)
         return 2
@@ -77,17 +80,19 @@ def evaluate(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _report(found: Read, sources: dict[str, Source], seed: int, threads: int) -> dict[str, Any]:
+def _report(found: Read, sources: dict[str, Source], asked: argparse.Namespace) -> dict[str, Any]:
     from services.recommend.training.contest import protocol, run  # costs a second; a bad file is told before it
 
+    seed, threads = asked.seed, max(asked.threads, 1)
     world = protocol.World(found.profile, found.owned, found.time, found.catalogue)
     wanted: dict[str, Callable[[], Iterator[protocol.Split]]] = {
         "leave_one_out": lambda: protocol.leave_one_out(world, seed),
         "temporal": lambda: protocol.temporal(world, seed),
         "cold_start": lambda: protocol.cold_start(world, seed),
     }
+    wanted = {name: splits for name, splits in wanted.items() if name in asked.protocols}
     if found.time is None:
-        del wanted["temporal"]
+        wanted.pop("temporal", None)
     if not found.features:
         found.warnings.append("no feature is usable: the cold-start protocol can only go by popularity")
     protocols, started = {}, time.perf_counter()

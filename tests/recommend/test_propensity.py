@@ -10,12 +10,18 @@ from services.kit.errors import Refusal
 from services.recommend.domain import encoding, propensity
 from services.recommend.domain.evaluation import auc
 from services.recommend.training import propensity as training
+from services.recommend.training import surrogate
 from tests.fixtures.counts import FULL
 from tools.tidy import ROOT
 
 BANK = ROOT.parent / "shared" / "data" / "bank-additional" / "bank-additional-full.csv"
 HILLSTROM = ROOT.parent / "shared" / "data" / "hillstrom" / "hillstrom.csv"
 NAMES = ["services_used", "mms_peers", "copy", "noise", "constant", "told_after", "age"]
+
+
+def splits(node: dict[str, Any]) -> set[str]:
+    below = [node[side] for side in ("low", "high") if side in node]
+    return {node["feature"] for _ in below} | {name for each in below for name in splits(each)}
 
 
 def planted(customers: int = 3000, seed: int = 0) -> tuple[Any, Any, Any]:
@@ -125,7 +131,7 @@ def read(path: Any, mark: str) -> dict[str, list[Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not FULL, reason="a minute of training for a mean of five folds: make chaos")
 @pytest.mark.skipif(not BANK.exists(), reason="no bank-additional file at ../shared/data beside the checkout")
 def test_on_bank_additional_it_ranks_and_is_calibrated() -> None:
@@ -155,3 +161,30 @@ def test_on_hillstrom_the_uplift_of_visits_is_proven() -> None:
     _, found = training.fit_uplift(encoding.encode(told).values, treated, visit, seed=1)
     assert found.qini > 0
     assert found.proven == (found.qini_low > 0)
+
+
+def test_a_model_is_told_as_a_shallow_tree_that_says_how_much_it_leaves_out() -> None:
+    """R002-061: the tree asks for what was planted, its branches make up the whole, and its fidelity is the leaves'."""
+    values, accepted, _ = planted(4000)
+    tree = training.fit(NAMES, values, accepted, seed=1).report["tree"]
+    assert {"services_used", "mms_peers"} & splits(tree["root"])
+    assert not {"constant", "told_after", "noise"} & splits(tree["root"])
+    assert 0.5 < tree["fidelity"] < 1.0
+
+    def whole(node: dict[str, Any], depth: int) -> None:
+        if "feature" in node:
+            low, high = node["low"], node["high"]
+            assert low["customers"] + high["customers"] == node["customers"]
+            mean = (low["customers"] * low["rate"] + high["customers"] * high["rate"]) / node["customers"]
+            assert mean == pytest.approx(node["rate"])
+            assert depth < surrogate.DEPTH
+            whole(low, depth + 1)
+            whole(high, depth + 1)
+
+    whole(tree["root"], 0)
+    assert tree["root"]["customers"] == 800
+
+
+def test_chances_that_are_all_alike_are_told_by_one_leaf() -> None:
+    told = surrogate.told(["age"], np.array([[1.0], [np.nan], [3.0]], dtype=np.float32), np.full(3, 0.2))
+    assert told == {"root": {"customers": 3, "rate": pytest.approx(0.2)}, "fidelity": 1.0}

@@ -21,6 +21,7 @@ from services.recommend.domain.log_linear import basis_of
 from services.recommend.domain.product import Flags, Floats, Ints, Singles
 from services.recommend.domain.propensity import Uplift, Variable
 from services.recommend.refusals import training_data_unfit
+from services.recommend.training import surrogate
 from services.recommend.training.linear import logistic
 
 SVM_CUSTOMERS = 2000
@@ -104,6 +105,7 @@ def fit(
         "reliability": propensity.reliability(held, accepted[test]),
         "variables": [vars(each) for each in variables],
         "drivers": _drivers(variables, names, values[learn], accepted[learn], few),
+        "tree": surrogate.told([names[place] for place in used.tolist()], values[test][:, used], held),
     }
     return Acceptance(score, chosen, report, test, held)
 

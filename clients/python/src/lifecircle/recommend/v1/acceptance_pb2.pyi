@@ -83,8 +83,8 @@ class AcceptanceModel(_message.Message):
     serves: _builtins.bool
     """serves says that its scores are those given by ListAcceptanceScores: it is the product's latest that was not worse than the one before."""
     report: _builtins.str
-    """report is the whole report as JSON: variables kept and dropped with reasons, signed drivers, lift by decile, reliability, losses of the
-    candidates. GetAcceptanceModel only.
+    """report is the whole report as JSON: variables kept and dropped with reasons, signed drivers, a shallow tree that tells the
+    model (surrogate), lift by decile, reliability, losses of the candidates. GetAcceptanceModel only.
     """
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:

@@ -31,7 +31,7 @@ from services.portrait.domain.detail import Details, parse_details
 from services.portrait.domain.readiness import ReadinessRule, parse_rule
 from services.portrait.domain.report import Report, parse_reports
 from services.portrait.domain.tag import Catalogue, parse
-from services.portrait.domain.wide import Item, parse_features
+from services.portrait.domain.wide import Book, Item, parse_book, parse_features
 from services.portrait.lake import Lake
 from services.portrait.lake.program import run_training
 from services.portrait.peers import Contacts, Ingest, Recommend
@@ -70,10 +70,11 @@ from services.portrait.usecases import (
 from services.portrait.usecases.compute import Settings
 from services.portrait.usecases.forgetting import Forgetting
 from services.portrait.usecases.latent import LatentDesk, Learning
+from services.portrait.usecases.reviews import ReviewDesk
 from services.portrait.usecases.segments import Clustering, SegmentDesk
 from services.portrait.usecases.timing import TimingDesk
 from services.portrait.usecases.wide import WideTables
-from services.portrait.worker import Learnt, Peers, Worker, make_reports
+from services.portrait.worker import Learnt, Peers, Worker, make_reports, remind_of_reviews
 
 _SERVICE = "portrait"
 
@@ -102,7 +103,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         shelf.listen(made.audiences.know)
         shelf.listen(reading.know)
         tags = TagDesk(db, Tags(), made.runs, shelf, data.calendar, settings.business_timezone.key, clock)
-        city = CityDesk(db, made.runs, City(), shelf, data.items, clock)
+        city = CityDesk(db, made.runs, City(), shelf, data.items, clock, data.book)
         known = Known()
         reports = ReportDesk(
             db,
@@ -118,6 +119,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
             SegmentDesk(db, Segments(), made.runs, clock, system_ids),
             LatentDesk(db, Latent(), made.runs, clock, system_ids),
             TimingDesk(db, made.runs, City(), Projections(), settings.business_timezone.key, clock),
+            (reviews := ReviewDesk(db, Tags(), Latent(), Moments(), shelf, clock)),
         )
         api = PortraitApi(
             reading, plans, made.audiences, made.moments, made.journeys, tags, city, reports, stop, *learnt
@@ -127,7 +129,7 @@ async def run(environ: Mapping[str, str], serving: bool, working: bool) -> None:
         if working and token is not None:
             background.append(retention.trim(db, clock))
             background += await _work(closing, db, settings, data, made, shelf, plans, token_file(token), clock)
-            background.append(partial(make_reports, reports))
+            background += [partial(make_reports, reports), partial(remind_of_reviews, reviews)]
         background += await directory.background(
             closing,
             db,
@@ -251,6 +253,7 @@ class Rules:
     rule: ReadinessRule
     calendar: WorkCalendar
     items: tuple[Item, ...]
+    book: Book
     details: Details
     reports: Mapping[str, Report]
 
@@ -271,14 +274,18 @@ def rules(settings: Config) -> Rules:
         parse(found)
         return dict(found)
 
+    def described(text: str) -> tuple[tuple[Item, ...], Book]:
+        found = yaml.safe_load(text)
+        return parse_features(found), parse_book(found)
+
     catalogue = parsed("CATALOGUE_PATH", settings.catalogue_path, document)
     rule = parsed(
         "READINESS_PATH", settings.readiness_path, lambda text: parse_rule(yaml.safe_load(text), settings.window_days)
     )
     calendar = parsed("CALENDAR_PATH", settings.calendar_path, parse_calendar)
-    items = parsed("FEATURES_PATH", settings.features_path, lambda text: parse_features(yaml.safe_load(text)))
+    features = parsed("FEATURES_PATH", settings.features_path, described)
     details = parsed("DETAILS_PATH", settings.details_path, lambda text: parse_details(yaml.safe_load(text)))
     reports = parsed("REPORTS_PATH", settings.reports_path, lambda text: parse_reports(yaml.safe_load(text)))
-    if catalogue is None or rule is None or calendar is None or items is None or details is None or reports is None:
+    if catalogue is None or rule is None or calendar is None or features is None or details is None or reports is None:
         raise ConfigProblems(problems)
-    return Rules(catalogue, rule, calendar, items, details, reports)
+    return Rules(catalogue, rule, calendar, *features, details, reports)

@@ -8,7 +8,15 @@ import grpc.aio
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 
-from lifecircle.contact.v1 import ContactServiceStub, GetCampaignRequest, Outcome, OutcomeFact, WatchOutcomesRequest
+from lifecircle.contact.v1 import (
+    Channel,
+    ContactServiceStub,
+    GetCampaignRequest,
+    GetPolicyRequest,
+    Outcome,
+    OutcomeFact,
+    WatchOutcomesRequest,
+)
 from lifecircle.ingest.v1 import Delivery as Loaded
 from lifecircle.ingest.v1 import Event as Told
 from lifecircle.ingest.v1 import GetSnapshotRequest, IngestServiceStub, WatchDeliveriesRequest, WatchEventsRequest
@@ -75,12 +83,24 @@ class Contacts:
     """What was asked of campaigns: a campaign that contacts customers does not change its promotion any more."""
 
     async def outcomes(self, cursor: str) -> AsyncIterator[Followed[list[Contact]]]:
-        """Outcomes of contacts after a cursor, in batches, each with whether its campaign gave a discount."""
+        """Outcomes of contacts after a cursor, in batches, each with whether its campaign gave a discount and what it
+        cost."""
         async for answer in self.stub.WatchOutcomes(WatchOutcomesRequest(cursor=cursor)):
             told = [each for each in answer.facts if each.kind != OutcomeFact.KIND_OPENING]
             known = {each.campaign_id: await self._discount(each.campaign_id) for each in told}
-            facts = [_contact(each, known[each.campaign_id]) for each in told]
+            prices = await self._prices() if told else {}
+            facts = [_contact(each, known[each.campaign_id], prices.get(each.channel, 0)) for each in told]
             yield Followed(answer.cursor, facts or None, answer.traceparent)
+
+    async def _prices(self) -> dict[str, int]:
+        """What a contact costs by channel, in fen, by the policy in force."""
+        try:
+            limits = (await self.stub.GetPolicy(GetPolicyRequest(), timeout=_SNAPSHOT_SECONDS)).policy.channel_limits
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.NOT_FOUND:
+                raise
+            return {}  # no policy was ever made
+        return {Channel.Name(each.channel).removeprefix("CHANNEL_").lower(): each.cost_fen for each in limits}
 
     async def _discount(self, campaign_id: str) -> bool | None:
         """Whether a campaign gives a discount: it tells a promotion, or is of a type that takes off a price. None for
@@ -139,10 +159,11 @@ def _plain(told: Told) -> dict[str, object]:
     return found
 
 
-def _contact(told: OutcomeFact, discount: bool | None) -> Contact:
+def _contact(told: OutcomeFact, discount: bool | None, cost_fen: int) -> Contact:
     result = Outcome.Result.Name(told.result).removeprefix("RESULT_").lower()
     time = told.contact_time.ToDatetime(UTC)
-    return Contact(told.contact_id, told.customer_key, time, result, told.channel, told.campaign_id, discount=discount)
+    who = (told.contact_id, told.customer_key)
+    return Contact(*who, time, result, told.channel, told.campaign_id, discount=discount, cost_fen=cost_fen)
 
 
 def _delivery(told: Loaded) -> Delivery:

@@ -19,6 +19,7 @@ from services.portrait.usecases.forgetting import Forgetting
 from services.portrait.usecases.journey import Matrix
 from services.portrait.usecases.latent import LEARN, SCORE, Learning
 from services.portrait.usecases.reports import ReportDesk
+from services.portrait.usecases.reviews import ReviewDesk
 from services.portrait.usecases.segments import SEGMENT, Clustering
 from services.portrait.usecases.wide import WIDE, WideTables
 
@@ -26,6 +27,7 @@ _CONSUMER = "ingest.deliveries"
 _TIDY_SECONDS = 60.0
 _SCORE_SECONDS = 5.0
 _REPORT_SECONDS = 5.0
+_REVIEW_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -167,3 +169,10 @@ async def make_reports(desk: ReportDesk, stop: asyncio.Event) -> None:
     while not stop.is_set():
         await desk.make_due()
         await pause(_REPORT_SECONDS, stop)
+
+
+async def remind_of_reviews(desk: ReviewDesk, stop: asyncio.Event) -> None:
+    """Remind every hour of definitions and models whose review is overdue."""
+    while not stop.is_set():
+        await desk.remind()
+        await pause(_REVIEW_SECONDS, stop)

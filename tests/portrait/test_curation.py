@@ -10,6 +10,7 @@ from typing import Any
 import grpc.aio
 import polars as pl
 import pytest
+import structlog
 from google.type.date_pb2 import Date
 from sqlalchemy import text
 
@@ -21,16 +22,18 @@ from services.portrait.domain.run import CITY_TABLES, TABLES, Run
 from services.portrait.domain.tag import Catalogue
 from services.portrait.lake import Beside, Lake, packing, read_base
 from services.portrait.lake.trial import places_table
-from services.portrait.store import Audiences, City, Runs
+from services.portrait.store import Audiences, City, Moments, Runs, Tags
+from services.portrait.store.latent import Latent
 from services.portrait.store.projections import Contact, Projections
 from services.portrait.store.runs import Published
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from services.portrait.usecases.city import rows_of
 from services.portrait.usecases.compute import Bearers, held
+from services.portrait.usecases.reviews import ReviewDesk
 from services.portrait.usecases.timing import TimingDesk
 from tests.fixtures.serving import Serve, Served, refused
 from tests.portrait.conftest import BUCKETS, Town
-from tests.portrait.desks import desks
+from tests.portrait.desks import desks, shelf
 
 NOW = datetime(2026, 9, 15, tzinfo=UTC)
 HOME = """
@@ -115,7 +118,9 @@ async def served(db: Database, serving: Serve, published: PublishedRun) -> Async
     nobody: Any = None
     tags, city = desks(db, lambda: NOW)
     timing = TimingDesk(db, Runs(), City(), Projections(), "Asia/Shanghai", lambda: NOW)
-    api = PortraitApi(nobody, nobody, nobody, nobody, nobody, tags, city, nobody, asyncio.Event(), timing_desk=timing)
+    reviews = ReviewDesk(db, Tags(), Latent(), Moments(), shelf(db, lambda: NOW), lambda: NOW)
+    others = (nobody, nobody, nobody, nobody, nobody)
+    api = PortraitApi(*others, tags, city, nobody, asyncio.Event(), timing_desk=timing, review_desk=reviews)
     async with serving(
         "portrait",
         register=lambda server: v1.add_PortraitServiceServicer_to_server(api, server),
@@ -137,10 +142,14 @@ async def refusal(call: Any) -> str:
 
 
 async def test_a_new_tag_is_data_and_needs_both_approvals_by_other_people(stub: Any) -> None:
-    """R001-066, R001-107, R001-108, R003-034, R004-018, R004-026: a rule is tried, approved, published, retired."""
+    """R001-066, R001-107, R001-108, R003-034, R004-018, R004-026: a rule is tried, approved, published, retired.
+
+    R001-044: judgement, business rule and mining result stand in the version; without one of them it is not published.
+    """
     ann, bob, eve = (stub(name) for name in ("ann", "bob", "eve"))
-    made = (await ann.CreateTagVersion(v1.CreateTagVersionRequest(request_id="r1", definition=HOME))).version
-    again = (await ann.CreateTagVersion(v1.CreateTagVersionRequest(request_id="r1", definition=HOME))).version
+    create = v1.CreateTagVersionRequest(request_id="r1", definition=HOME, note="who rests there has leisure")
+    made = (await ann.CreateTagVersion(create)).version
+    again = (await ann.CreateTagVersion(create)).version
     assert made == again
     assert (made.code, made.version, made.author) == ("XX01", 1, "ann")
     assert made.state == v1.TagVersion.STATE_REVIEW
@@ -155,10 +164,17 @@ async def test_a_new_tag_is_data_and_needs_both_approvals_by_other_people(stub: 
     assert await refusal(ann.PublishTagVersion(publish)) == "TAG_NOT_APPROVED"
     await bob.ApproveTagVersion(approval(3, business))
     assert await refusal(ann.PublishTagVersion(publish)) == "TAG_NOT_APPROVED"  # one person for both is not four eyes
+    bare = approval(9, business)
+    bare.note = " "
+    await eve.ApproveTagVersion(bare)
+    assert await refusal(ann.PublishTagVersion(publish)) == "TAG_NOT_APPROVED"  # approved without grounds
     await eve.ApproveTagVersion(approval(4, business))
     assert (await ann.PublishTagVersion(publish)).version.state == v1.TagVersion.STATE_ACTIVE
     assert await refusal(eve.ApproveTagVersion(approval(5, mining))) == "TAG_VERSION_CLOSED"
-    tag = (await ann.GetTag(v1.GetTagRequest(code="XX01"))).tag
+    told = await ann.GetTag(v1.GetTagRequest(code="XX01"))
+    assert told.version.note == "who rests there has leisure"
+    assert {each.aspect: each.note for each in told.version.approvals} == {mining: "seen", business: "seen"}
+    tag = told.tag
     assert list(tag.places) == ["lei.*"]
     assert "20分钟" in tag.track
     assert list(tag.lineage) == ["dwell_day"]
@@ -167,6 +183,7 @@ async def test_a_new_tag_is_data_and_needs_both_approvals_by_other_people(stub: 
     assert second.version == 2
     versions = (await ann.ListTagVersions(v1.ListTagVersionsRequest(code="XX01"))).versions
     assert [each.version for each in versions] == [2, 1]
+    assert await refusal(bob.PublishTagVersion(v1.PublishTagVersionRequest(request_id="p2", code="XX01", version=2)))
     assert json.loads(versions[0].definition)["version"] == 2
     gone = (await ann.RetireTag(v1.RetireTagRequest(request_id="g1", code="XX01", note="no use"))).version
     assert gone.state == v1.TagVersion.STATE_RETIRED
@@ -325,8 +342,13 @@ async def test_the_map_says_what_it_lacks_and_a_class_is_given_by_hand(
     assert known.get("PL00001", "lei.green.park") == "lei.green.park"
 
 
-async def test_the_feature_catalogue_is_listed_page_by_page(stub: Any) -> None:
+async def test_the_feature_catalogue_is_listed_page_by_page(stub: Any, published: PublishedRun) -> None:
+    """R000-034: with its version, and whatever number a portrait shows is an entry of it."""
     request, names = v1.ListFeaturesRequest(page_size=500), []
+    first = await stub("ann").ListFeatures(request)
+    assert first.catalogue_version
+    assert {"worth.tier", "anchors"} <= {each.field for each in first.portrait}
+    assert first.features[0].path[0] == first.features[0].type
     while True:
         page = await stub("ann").ListFeatures(request)
         names += [each.name for each in page.features]
@@ -334,6 +356,30 @@ async def test_the_feature_catalogue_is_listed_page_by_page(stub: Any) -> None:
             break
         request.page_token = page.next_page_token
     assert len(names) == len(set(names)) >= 833
+    shown = {name for name in published.table("features").columns if not name.startswith("tag_")}
+    assert shown <= set(names)
+
+
+async def test_what_is_in_force_is_due_for_review_and_reminded_of(stub: Any, served: Served, db: Database) -> None:
+    """R001-024: tags have a day of review; one whose day has passed is told as overdue, in the list and in the log."""
+    ann = stub("ann")
+    every = (await ann.ListReviews(v1.ListReviewsRequest(page_size=1000))).reviews
+    codes = {each.name for each in every if each.kind == v1.Review.KIND_TAG}
+    assert {"HU01", "VA01"} <= codes
+    assert not any(each.overdue for each in every)
+    assert list((await ann.ListReviews(v1.ListReviewsRequest(overdue=True))).reviews) == []
+    page = await ann.ListReviews(v1.ListReviewsRequest(page_size=3))
+    rest = await ann.ListReviews(v1.ListReviewsRequest(page_size=1000, page_token=page.next_page_token))
+    assert [*page.reviews, *rest.reviews] == list(every)
+    later = ReviewDesk(
+        db, Tags(), Latent(), Moments(), shelf(db, lambda: NOW), lambda: NOW.replace(year=2028, tzinfo=UTC)
+    )
+    found, _ = await later.page(0, 1000, overdue=True)
+    assert {each.name for each in found} == codes
+    with structlog.testing.capture_logs() as told:
+        await later.remind()
+        await later.remind()
+    assert sorted(each["name"] for each in told if each["event"] == "review_overdue") == sorted(codes), "once a day"
 
 
 async def test_one_customers_track_is_not_for_everybody(served: Served) -> None:

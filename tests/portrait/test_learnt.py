@@ -271,6 +271,18 @@ async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(wor
     assert {each.target: each.value for each in one.values} == {churn: "leaves", value: "低端"}
     assert {each.target: each.model_id for each in one.values} == dict(zip((churn, value), made, strict=True))
     assert all(each.run_id and 0 < each.probability <= 1 for each in one.values), "as of which run, and how likely"
+    assert all(each.model_version == 1 and each.score_time.seconds for each in one.values)
+    assert all(0 <= each.calibration_error < 0.2 for each in one.values)
+    async with work.db.begin() as tx:
+        await tx.execute(text("DELETE FROM latent_score"))
+        await tx.execute(text("DELETE FROM job WHERE kind = :kind"), {"kind": SCORE})
+        await tx.commit()
+    await work.learning.plan()
+    await work.drain()
+    again = await ann.GetLatentValues(v1.GetLatentValuesRequest(customer_key=COUNT))
+    assert [(each.value, each.probability) for each in again.values] == [
+        (each.value, each.probability) for each in one.values
+    ], "scored again it says the same"
     assert [(each.feature, each.inferred) for each in one.inferred] == [("age", True)]
     east = stub("eve", "east")
     assert (

@@ -46,6 +46,10 @@ class ContactPeer(v1.ContactServiceServicer):
                 fact.contact_time.FromDatetime(NOON)
             yield v1.WatchOutcomesResponse(cursor=str(number + 1), facts=facts)
 
+    async def GetPolicy(self, request: v1.GetPolicyRequest, context: Any) -> v1.GetPolicyResponse:
+        sms = v1.Policy.ChannelLimit(channel=v1.CHANNEL_SMS, cost_fen=5)
+        return v1.GetPolicyResponse(policy=v1.Policy(channel_limits=[sms]))
+
     async def GetCampaign(self, request: v1.GetCampaignRequest, context: Any) -> v1.GetCampaignResponse:
         self.asked.append(request.campaign_id)
         if request.campaign_id not in CAMPAIGNS:
@@ -67,6 +71,7 @@ async def test_each_answer_is_kept_with_whether_its_campaign_gave_a_discount(db:
     assert [each.cursor for each in batches] == ["1", "2"]
     kept = [contact for each in batches for contact in each.event or ()]
     assert [(each.campaign_id, each.discount) for each in kept] == [*TOLD.items(), *TOLD.items()]
+    assert {each.cost_fen for each in kept} == {5}, "by the price of the channel"
     assert {known: peer.asked.count(known) for known in CAMPAIGNS} == dict.fromkeys(CAMPAIGNS, 1)
     async with db.begin() as tx:
         await Projections().put_contacts(tx, kept)

@@ -148,7 +148,10 @@ async def test_the_users_of_a_service_are_told_beside_those_who_do_not_use_it(he
 async def test_the_whole_portrait_in_one_call_masked_by_role(
     here: Here, served: Served, tmp_path: Path, mapped: bool
 ) -> None:
-    """R000-035, R002-075, R003-035, R003-040: one view returns all; what is sensitive only for those who may see it."""
+    """R000-035, R002-075, R003-035, R003-040: one view returns all; what is sensitive only for those who may see it.
+
+    R004-034: preferences, tendency to buy, contribution, cost and contact strategy are fields of it.
+    """
     await publish(here.db)
     if mapped:
         turned_to = (Interest("fun.av.ktv", "KTV", 3.5),)
@@ -166,7 +169,10 @@ async def test_the_whole_portrait_in_one_call_masked_by_role(
         return [file]
 
     async with here.db.begin() as tx:
-        contacts = [Contact(f"c{day}", 7, now() - timedelta(days=day), "refused", "sms", "camp") for day in range(25)]
+        contacts = [
+            Contact(f"c{day}", 7, now() - timedelta(days=day), "refused", "sms", "camp", cost_fen=5)
+            for day in range(25)
+        ]
         await here.journeys.take_contacts(tx, contacts)
         await here.journeys.take_matrix(tx, Matrix("m1"), files)  # type: ignore[arg-type]
         await tx.commit()
@@ -177,6 +183,9 @@ async def test_the_whole_portrait_in_one_call_masked_by_role(
     assert [each.product_id for each in full.offers] == ["P1", "P2"]
     assert [each.contact_id for each in full.contacts][:2] == ["c0", "c1"]
     assert len(full.contacts) == 20
+    assert (full.marketing.purchase_tendency, full.marketing.cost_fen, full.marketing.channel) == (0.5, 100, "sms")
+    assert full.marketing.channel_answer == pytest.approx(1 / 22)
+    assert full.marketing.contribution_fen == full.worth.arpu_fen
     assert full.tags[0].category != v1.TAG_CATEGORY_UNSPECIFIED
     assert [each.topic for each in full.interests] == (["fun.av.ktv"] if mapped else [])
     seen = (await viewer.GetPortrait(v1.GetPortraitRequest(customer_key=7))).portrait

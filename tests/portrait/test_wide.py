@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from services.portrait.domain.wide import TYPES, FeaturesInvalid, Item, parse_features
+from lifecircle.portrait import v1
+from services.portrait.domain.tag import parse
+from services.portrait.domain.wide import CATALOGUES, TYPES, FeaturesInvalid, Item, parse_book, parse_features
 from services.portrait.lake.wide import wide_table
 
 SHIPPED = Path("services/portrait/catalogue/features.yaml")
@@ -36,6 +38,35 @@ def test_the_catalogue_holds_its_items_in_seven_types_each_with_its_definition(i
     assert 0 < sum(item.raw for item in items) < sum(not item.raw for item in items), "more is derived than given"
     names = {item.name for item in items}
     assert {"recharge_days_ago_90d", "recharge_count_90d", "recharge_amount_90d", "line_food_count_30d"} <= names
+
+
+def fields_of(message: Any, prefix: str = "") -> set[str]:
+    """The paths of the fields of a message that hold a value, down to other messages' own."""
+    found = set()
+    for field in message.fields:
+        nested, path = field.message_type, f"{prefix}{field.name}"
+        own = nested is not None and nested.full_name.startswith("lifecircle.") and not nested.GetOptions().map_entry
+        found |= fields_of(nested, f"{path}.") if own and not field.is_repeated else {path}
+    return found
+
+
+def test_every_field_of_a_portrait_is_defined_by_an_entry_of_a_catalogue(items: tuple[Item, ...]) -> None:
+    """R000-034: the tree of features has a version, and each field of a portrait its entry."""
+    document = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    book = parse_book(document)
+    assert book.version
+    assert {item.path[:2] for item in items} == {(item.type, item.source) for item in items}
+    assert {len(item.path) for item in items if item.kind} == {4}, "type, source, base, window"
+    tags = {tag.code for tag in parse(yaml.safe_load((SHIPPED.parent / "tags.yaml").read_text("utf-8"))).tags}
+    known = {"features": {item.name for item in items}, "tags": tags, "models": set(v1.LatentTarget.keys())}
+    for field, (catalogue, entry) in book.portrait.items():
+        entry = f"LATENT_TARGET_{entry}" if catalogue == "models" else entry
+        assert entry == "*" or entry in known.get(catalogue, {entry}), field
+    covered = set(book.portrait)
+    for path in fields_of(v1.Portrait.DESCRIPTOR):
+        assert covered & {path, path.rpartition(".")[0], path.partition(".")[0]}, f"{path} is defined nowhere"
+    with pytest.raises(FeaturesInvalid, match=r"portrait\.age"):
+        parse_book({"portrait": {"age": f"{CATALOGUES[0]}"}})
 
 
 def feeds(seed: int) -> dict[str, pa.Table]:

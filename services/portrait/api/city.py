@@ -102,7 +102,12 @@ class CityRpcs:
         after = translate.page_after(request.page_token, of)
         found = self._city.features(request.type, after, size)
         token = translate.next_token(of, found[-1].name if found else "", len(found) == size)
-        return v1.ListFeaturesResponse(features=map(_feature, found), next_page_token=token)
+        book = self._city.book
+        entries = [v1.PortraitEntry(field=field, catalogue=catalogue, entry=entry)
+                   for field, (catalogue, entry) in book.portrait.items() if not after]  # fmt: skip
+        return v1.ListFeaturesResponse(
+            features=map(_feature, found), next_page_token=token, catalogue_version=book.version, portrait=entries
+        )
 
 
 def _advice(known: Advice) -> v1.ContactTimes:
@@ -177,4 +182,5 @@ def _feature(known: Item) -> v1.Feature:
         owner=known.owner,
         refresh=known.refresh,
         unit=known.unit,
+        path=known.path,
     )

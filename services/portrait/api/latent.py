@@ -74,9 +74,10 @@ class LatentRpcs:
 
     async def GetLatentValues(self, request: v1.GetLatentValuesRequest, context: Context) -> v1.GetLatentValuesResponse:
         """A customer's latent tags and inferred attributes."""
-        values, inferred, run_id = await self._latent.values(request.customer_key)
+        values, inferred, run_id, when = await self._latent.values(request.customer_key)
+        time = stamp(when) if when is not None else None
         told = [
-            v1.LatentValue(**{**row._asdict(), "target": f"LATENT_TARGET_{row.target}"}, run_id=run_id)
+            v1.LatentValue(**{**row._asdict(), "target": f"LATENT_TARGET_{row.target}"}, run_id=run_id, score_time=time)
             for row in values
         ]
         return v1.GetLatentValuesResponse(

@@ -15,9 +15,11 @@ from services.portrait.domain.run import AnchorValue, Portrait
 from services.portrait.domain.tag import Catalogue
 
 _CATEGORIES = ("", "基础", "套餐", "服务偏好", "业务", "消费价值", "营销活动偏好", "终端", "渠道偏好", "互联网内容偏好")
+_PREFERENCES = frozenset(name for name in _CATEGORIES if name.endswith("偏好"))
 _WARNING = "预警"
 _VALUE_TIER = "VA01"
 _CHURN = "churn_probability"
+_RESPONDED = "responded"
 
 Encoder = Callable[[Portrait, Sequence[Interest]], Encoded]
 
@@ -30,6 +32,7 @@ def encoder(catalogue: Catalogue) -> Encoder:
     """
     sensitive = {tag.code for tag in catalogue.tags if tag.sensitivity == "sensitive"}
     warnings = {tag.code for tag in catalogue.tags if _WARNING in tag.family or _WARNING in tag.name}
+    preferences = {tag.code for tag in catalogue.tags if tag.category in _PREFERENCES} - sensitive
     basic = _CATEGORIES.index("基础")
     category = {
         tag.code: _CATEGORIES.index(tag.category) if tag.category in _CATEGORIES and tag.category else basic
@@ -56,6 +59,10 @@ def encoder(catalogue: Catalogue) -> Encoder:
             body.worth.tier = held.get(_VALUE_TIER, "")
             body.worth.arpu_fen = round(features.get("arpu_3m_avg", 0.0) * 100)
             body.worth.trend = features.get("arpu_slope_6m", 0.0) * 100
+        told_so = (f"{each.code}={each.value}" if each.value else each.code for each in portrait.tags
+                   if each.code in preferences)  # fmt: skip
+        body.marketing.preferences.extend(sorted(told_so))
+        body.marketing.contribution_fen = max(0, body.worth.arpu_fen)
         if _CHURN in features or warned:
             body.churn.probability = features.get(_CHURN, 0.0)
             body.churn.warnings.extend(warned)
@@ -70,16 +77,21 @@ def encoder(catalogue: Catalogue) -> Encoder:
     return encode
 
 
-def encode_contacts(contacts: Iterable[tuple[str, datetime, str, str, str]]) -> bytes:
-    """What is put behind a portrait for (contact_id, time, result, channel, campaign_id), the latest first."""
-    return _whole(
-        v1.Portrait(
-            contacts=[
-                v1.LastContact(contact_id=key, time=_time(time), result=result, channel=channel, campaign_id=campaign)
-                for key, time, result, channel, campaign in contacts
-            ]
-        )
-    )
+def encode_contacts(contacts: Iterable[tuple[str, datetime, str, str, str, int]]) -> bytes:
+    """What is put behind a portrait for (contact_id, time, result, channel, campaign_id, cost_fen), latest first."""
+    told = v1.Portrait()
+    answers: dict[str, list[bool]] = {}
+    for key, time, result, channel, campaign, cost_fen in contacts:
+        told.contacts.add(contact_id=key, time=_time(time), result=result, channel=channel, campaign_id=campaign)
+        told.marketing.cost_fen += cost_fen
+        if channel:
+            answers.setdefault(channel, []).append(result == _RESPONDED)
+    if answers:
+        # Laplace's rule: one answer of one contact is no certainty, and none of one no despair.
+        share = {channel: (sum(each) + 1) / (len(each) + 2) for channel, each in answers.items()}
+        told.marketing.channel = min(share, key=lambda channel: (-share[channel], channel))
+        told.marketing.channel_answer = share[told.marketing.channel]
+    return _whole(told)
 
 
 def encode_offers(matrix_id: str, offers: Iterable[tuple[str, float, int]]) -> bytes:
@@ -88,7 +100,10 @@ def encode_offers(matrix_id: str, offers: Iterable[tuple[str, float, int]]) -> b
         v1.CurrentOffer(product_id=product_id, score=score, rank=rank, matrix_id=matrix_id)
         for product_id, score, rank in offers
     ]
-    return _whole(v1.Portrait(offers=made))
+    told = v1.Portrait(offers=made)
+    if made:
+        told.marketing.purchase_tendency = max(each.score for each in made)
+    return _whole(told)
 
 
 def encode_foresight(told: Foresight) -> bytes:

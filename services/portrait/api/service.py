@@ -34,6 +34,7 @@ from services.portrait.usecases import (
     TagDesk,
 )
 from services.portrait.usecases.latent import LatentDesk
+from services.portrait.usecases.reviews import ReviewDesk
 from services.portrait.usecases.segments import SegmentDesk
 from services.portrait.usecases.timing import TimingDesk
 
@@ -56,6 +57,7 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "ListTagVersions": _READ,
     "CountTag": _WRITE,
     "ListTagHistory": _SEES_ONE,
+    "ListReviews": _READ,
     "ListRuns": _READ,
     "ReleaseRun": _WRITE,
     "ListTrack": _SEES_ONE,
@@ -134,6 +136,7 @@ class PortraitApi(
         segment_desk: SegmentDesk | None = None,
         latent_desk: LatentDesk | None = None,
         timing_desk: TimingDesk | None = None,
+        review_desk: ReviewDesk | None = None,
     ) -> None:
         self._reading = reading
         self._plans = plans
@@ -150,6 +153,8 @@ class PortraitApi(
             self._latent = latent_desk
         if timing_desk is not None:
             self._timing = timing_desk
+        if review_desk is not None:
+            self._reviews = review_desk
 
     @bytes_method
     async def GetPortrait(  # type: ignore[override]  # the stored answer goes out as it is

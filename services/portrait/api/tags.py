@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import grpc.aio
@@ -13,9 +13,11 @@ from services.kit import idempotency, paging
 from services.kit.errors import bad_page_token
 from services.kit.interceptors import caller
 from services.portrait.api import translate
+from services.portrait.domain.review import Review
 from services.portrait.domain.tag import Catalogue, Tag
 from services.portrait.domain.tag.describe import lineage_of, places_of, track_of
 from services.portrait.store.tags import TagVersion
+from services.portrait.usecases.reviews import ReviewDesk
 from services.portrait.usecases.tags import Count, TagDesk
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -25,6 +27,15 @@ class TagRpcs:
     """What PortraitApi answers about tags and runs."""
 
     _tags: TagDesk
+    _reviews: ReviewDesk
+
+    async def ListReviews(self, request: v1.ListReviewsRequest, context: Context) -> v1.ListReviewsResponse:
+        """A page of what is in force, that which is due first."""
+        of, size = f"ListReviews {request.overdue}", paging.clamp(request.page_size)
+        skip = position(request.page_token, of) or 0
+        found, today = await self._reviews.page(skip, size, overdue=request.overdue)
+        token = translate.next_token(of, str(skip + size), len(found) == size)
+        return v1.ListReviewsResponse(reviews=[_review(each, today) for each in found], next_page_token=token)
 
     async def GetTag(self, request: v1.GetTagRequest, context: Context) -> v1.GetTagResponse:
         """One tag in full."""
@@ -168,4 +179,15 @@ def _count(known: Count) -> v1.TagCount:
         live_customers=known.live_customers,
         gained=known.gained,
         lost=known.lost,
+    )
+
+
+def _review(known: Review, today: date) -> v1.Review:
+    return v1.Review(
+        kind=v1.Review.Kind.Value(f"KIND_{known.kind}"),
+        name=known.name,
+        version=known.version,
+        last_date=translate.to_date(known.last),
+        due_date=translate.to_date(known.due),
+        overdue=known.overdue(today),
     )

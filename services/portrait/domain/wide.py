@@ -6,6 +6,8 @@ from typing import Any
 
 TYPES = ("profile", "consumption", "usage", "contact", "content", "place", "product")
 DERIVATIONS = ("statistics", "model", "reasoning")
+CATALOGUES = ("features", "tags", "places", "models", "contact", "recommend", "run")
+"""Where fields of a portrait are defined; `run` is the run itself."""
 _MEASURES = ("sum", "mean", "distinct", "top5", "both", "entropy", "share", "told", "share_rows", "recency")
 _OF_COLUMN = ("sum", "mean", "distinct", "top5", "both", "entropy", "share", "told")
 
@@ -40,6 +42,34 @@ class Item:
     computed."""
     per: float = 1
     """A sum is divided by it."""
+    base: str = ""
+    """What is counted, of the items that one set multiplies out."""
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Its place in the tree of features: type, source, then base and window where it has them."""
+        window = (f"{self.days}d",) if self.base and self.days else ()
+        return self.type, self.source, *((self.base,) if self.base else ()), *window
+
+
+@dataclass(frozen=True)
+class Book:
+    """What the catalogue says beside its items: its version, and by which entry of which catalogue each field of a
+    portrait is defined (`worth.tier`: tags, VA01)."""
+
+    version: str
+    portrait: Mapping[str, tuple[str, str]]
+
+
+def parse_book(document: Any) -> Book:
+    """Book of a document; raises FeaturesInvalid."""
+    entries = {field: tuple(str(told).split(":")) for field, told in document.get("portrait", {}).items()}
+    for field, told in entries.items():
+        if len(told) != 2 or told[0] not in CATALOGUES:
+            raise FeaturesInvalid(f"portrait.{field}: expected catalogue:entry, of {', '.join(CATALOGUES)}")
+    return Book(
+        str(document.get("catalogue_version", "")), {field: (told[0], told[1]) for field, told in entries.items()}
+    )
 
 
 def parse_features(document: Any) -> tuple[Item, ...]:
@@ -57,6 +87,10 @@ def parse_features(document: Any) -> tuple[Item, ...]:
         for column, zh in each["columns"].items():
             items[column] = Item(column, each["type"], zh, each["source"], owner=defaults["owner"], derivation="",
                                  raw=True)  # fmt: skip
+    for each in document.get("run", ()):
+        for column, zh in each["columns"].items():
+            items[column] = Item(column, each["type"], zh, each["source"], owner=defaults["owner"], refresh="monthly",
+                                 derivation=each["derivation"])  # fmt: skip
     for each in document.get("models", ()):
         items[each["name"]] = Item(each["name"], each["type"], each["zh"], each["source"], each["unit"],
                                    defaults["owner"], "monthly", "model")  # fmt: skip
@@ -101,6 +135,7 @@ def _set(body: Mapping[str, Any], defaults: Mapping[str, Any], path: str) -> Ite
                     where=(column, tuple(values)),
                     hours=tuple(about.get("hours", (0, 0))),
                     needs=body.get("classed", ""),
+                    base=base,
                 )
 
 

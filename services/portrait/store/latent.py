@@ -44,10 +44,11 @@ _DISAGREEMENTS = text(
     "WHERE l.target = :target AND v.value <> l.label ORDER BY v.probability DESC, l.customer_key "
     "OFFSET :skip LIMIT :size"
 )
-_SCORED = text("SELECT run_id, to_date, models FROM latent_score")
+_SCORED = text("SELECT run_id, to_date, models, score_time FROM latent_score")
 _PUT_SCORED = text(
-    "INSERT INTO latent_score (run_id, to_date, models) VALUES (:run_id, :to_date, CAST(:models AS jsonb)) "
-    "ON CONFLICT (one) DO UPDATE SET run_id = EXCLUDED.run_id, to_date = EXCLUDED.to_date, models = EXCLUDED.models"
+    "INSERT INTO latent_score (run_id, to_date, models, score_time) "
+    "VALUES (:run_id, :to_date, CAST(:models AS jsonb), :now) ON CONFLICT (one) DO UPDATE SET "
+    "run_id = EXCLUDED.run_id, to_date = EXCLUDED.to_date, models = EXCLUDED.models, score_time = EXCLUDED.score_time"
 )
 _TABLES: Mapping[str, tuple[str, ...]] = {
     "latent_value": ("customer_key", "target", "org_id", "value", "probability", "danger", "model_id"),
@@ -58,7 +59,9 @@ _WITHOUT_ERASED = [
     text(f"DELETE FROM {table} t USING erased_customer e WHERE t.customer_key = e.customer_key") for table in _TABLES
 ]
 _VALUES = text(
-    "SELECT target, value, probability, model_id FROM latent_value WHERE customer_key = :customer_key ORDER BY target"
+    "SELECT v.target, v.value, v.probability, v.model_id, m.version AS model_version, "
+    "COALESCE((m.metrics ->> 'calibration_error')::float8, 0) AS calibration_error "
+    "FROM latent_value v JOIN latent_model m USING (model_id) WHERE v.customer_key = :customer_key ORDER BY v.target"
 )
 _INFERRED = text(
     "SELECT feature, value, confidence FROM inferred_attribute WHERE customer_key = :customer_key ORDER BY feature"
@@ -148,10 +151,10 @@ class Latent:
         """Labelled customers whom the live model sees otherwise."""
         return await read.rows(_DISAGREEMENTS, {"target": target, "skip": skip, "size": size})
 
-    async def scored(self, read: Read) -> tuple[str, date, list[str]] | None:
-        """Run, its last day, and the models of what is said now."""
+    async def scored(self, read: Read) -> tuple[str, date, list[str], datetime | None] | None:
+        """Run, its last day, the models of what is said now, and when they said it."""
         row = await read.row(_SCORED)
-        return (row.run_id, row.to_date, list(row.models)) if row is not None else None
+        return (row.run_id, row.to_date, list(row.models), row.score_time) if row is not None else None
 
     async def replace(
         self,
@@ -160,9 +163,11 @@ class Latent:
         to_date: date,
         models: Sequence[str],
         rows: Mapping[str, Iterable[Sequence[Any]]],
+        now: datetime,
     ) -> None:
         """Put what is said of everybody in the place of what was said; who was erased is not spoken of."""
-        await tx.execute(_PUT_SCORED, {"run_id": run_id, "to_date": to_date, "models": json.dumps(list(models))})
+        told = {"run_id": run_id, "to_date": to_date, "models": json.dumps(list(models)), "now": now}
+        await tx.execute(_PUT_SCORED, told)
         for table, columns in _TABLES.items():
             await tx.execute(text(f"DELETE FROM {table}"))
             await tx.copy(table, columns, rows[table])

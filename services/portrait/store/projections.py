@@ -11,20 +11,22 @@ from services.kit.db import Read, Write
 from services.portrait.domain.run import LakeFile
 
 _PUT = text("""
-    INSERT INTO customer_contact (contact_id, customer_key, org_id, time, result, channel, campaign_id, discount)
+    INSERT INTO customer_contact (contact_id, customer_key, org_id, time, result, channel, campaign_id, discount,
+                                  cost_fen)
     VALUES (:contact_id, :customer_key, COALESCE((SELECT p.org_id FROM current_run c JOIN portrait p
             ON p.run_no = c.run_no AND p.customer_key = :customer_key), ''), :time, :result, :channel, :campaign_id,
-            CAST(:discount AS boolean))
+            CAST(:discount AS boolean), :cost_fen)
     ON CONFLICT (contact_id) DO UPDATE SET time = EXCLUDED.time, result = EXCLUDED.result,
-        channel = EXCLUDED.channel, campaign_id = EXCLUDED.campaign_id, discount = EXCLUDED.discount, changed = DEFAULT
+        channel = EXCLUDED.channel, campaign_id = EXCLUDED.campaign_id, discount = EXCLUDED.discount,
+        cost_fen = EXCLUDED.cost_fen, changed = DEFAULT
 """)
 _CHANGED = text(
-    "SELECT contact_id, customer_key, time, result, channel, campaign_id, changed FROM customer_contact "
-    "WHERE changed > :after AND time >= :since ORDER BY changed LIMIT 200000"
+    "SELECT contact_id, customer_key, time, result, channel, campaign_id, changed, discount, cost_fen "
+    "FROM customer_contact WHERE changed > :after AND time >= :since ORDER BY changed LIMIT 200000"
 )
 _OF_CUSTOMER = text(
-    "SELECT contact_id, customer_key, time, result, channel, campaign_id, changed FROM customer_contact "
-    "WHERE customer_key = :customer_key AND time < :before ORDER BY time DESC LIMIT :most"
+    "SELECT contact_id, customer_key, time, result, channel, campaign_id, changed, discount, cost_fen "
+    "FROM customer_contact WHERE customer_key = :customer_key AND time < :before ORDER BY time DESC LIMIT :most"
 )
 _UNTIL = text(
     "SELECT customer_key, time, result, campaign_id <> '' AS campaign, discount FROM customer_contact "
@@ -61,6 +63,8 @@ class Contact:
     changed: int = 0
     discount: bool | None = None
     """Whether its campaign took something off a price; None where nobody says."""
+    cost_fen: int = 0
+    """What it cost by the price of its channel when it was heard of."""
 
 
 class Projections:

@@ -9,7 +9,7 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.idempotency import RequestKey
 from services.portrait.domain.crowd import LEAST_CUSTOMERS, waves
-from services.portrait.domain.wide import Item
+from services.portrait.domain.wide import Book, Item
 from services.portrait.lake import city as tables
 from services.portrait.lake.city import VisitLine
 from services.portrait.refusals import customer_not_found, place_class_unknown, run_not_found
@@ -33,12 +33,22 @@ def rows_of(work: Work, outcomes: Sequence[Outcome]) -> CityRows:
 class CityDesk:
     """What is asked of the city, its map, and where one customer was."""
 
-    def __init__(self, db: Database, runs: Runs, city: City, shelf: Shelf, items: Sequence[Item], clock: Clock) -> None:
+    def __init__(
+        self,
+        db: Database,
+        runs: Runs,
+        city: City,
+        shelf: Shelf,
+        items: Sequence[Item],
+        clock: Clock,
+        book: Book | None = None,
+    ) -> None:
         self._db = db
         self._runs = runs
         self._city = city
         self._shelf = shelf
         self._items = items
+        self.book = book or Book("", {})
         self._clock = clock
 
     async def track(

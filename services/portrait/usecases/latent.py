@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,15 +135,18 @@ class LatentDesk:
         assert live is not None, "it is locked"
         return live
 
-    async def values(self, customer_key: int) -> tuple[list[Row[Any]], list[Row[Any]], str]:
-        """A customer's latent values and inferred attributes, with the run. Raises customer_not_found."""
+    async def values(self, customer_key: int) -> tuple[list[Row[Any]], list[Row[Any]], str, datetime | None]:
+        """A customer's latent values and inferred attributes, with the run and when it was scored.
+
+        Raises customer_not_found."""
         async with self._db.read() as read:
             found = await self._runs.current(read)
             known = await self._runs.org_of(read, found[0], customer_key) if found is not None else None
             if known is None:
                 raise customer_not_found(customer_key)
             scored = await self._store.scored(read)
-            return *await self._store.values(read, customer_key), scored[0] if scored else ""
+            told = (scored[0], scored[3]) if scored else ("", None)
+            return *await self._store.values(read, customer_key), *told
 
     async def warnings(self, kind: str, least: float, skip: int, size: int) -> tuple[list[Row[Any]], str, date | None]:
         """A page of warnings with the run and its last day."""
@@ -245,7 +248,7 @@ class Learning:
             first[key] = min(day, first.get(key, day))
         lead = lead_of(stages, before, first, run.to_date)
         async with self._db.begin(statement_seconds=_STATEMENT_SECONDS) as tx:
-            await self._store.replace(tx, run.run_id, run.to_date, spec["models"], rows)
+            await self._store.replace(tx, run.run_id, run.to_date, spec["models"], rows, self._clock())
             await self._runs.replace_files(tx, run_no, FORESEEN, [pack])
             await running.succeed(
                 tx,

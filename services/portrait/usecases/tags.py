@@ -282,8 +282,11 @@ def _parsed(document: Mapping[str, Any]) -> Catalogue:
 
 
 def _gate(known: TagVersion) -> None:
-    """Both aspects are approved; those of a four-eyes tag by two people, neither of them the author."""
-    given = {each.aspect: each.approver for each in known.approvals}
+    """The author says what makes sense of it, and both aspects are approved on stated grounds; those of a four-eyes
+    tag by two people, neither of them the author."""
+    if not known.note.strip():
+        raise tag_not_approved("common sense")
+    given = {each.aspect: each.approver for each in known.approvals if each.note.strip()}
     for aspect in ASPECTS:
         if aspect not in given:
             raise tag_not_approved(aspect.lower())

@@ -26,7 +26,7 @@ _LOOK_SECONDS = 0.5
 _CONTACT_DAYS = 90
 _MOST_CONTACTS = 20
 
-EncodeContacts = Callable[[Iterable[tuple[str, datetime, str, str, str]]], bytes]
+EncodeContacts = Callable[[Iterable[tuple[str, datetime, str, str, str, int]]], bytes]
 _log = structlog.get_logger(__name__)
 
 
@@ -132,7 +132,8 @@ class WholePortraits:
             latest = sorted(self._contacts[key].values(), key=lambda one: (one.time, one.contact_id), reverse=True)
             self._contacts[key] = {one.contact_id: one for one in latest[:_MOST_CONTACTS]}
             self._encoded[key] = self._encode(
-                (one.contact_id, one.time, one.result, one.channel, one.campaign_id) for one in latest[:_MOST_CONTACTS]
+                (one.contact_id, one.time, one.result, one.channel, one.campaign_id, one.cost_fen)
+                for one in latest[:_MOST_CONTACTS]
             )
 
 

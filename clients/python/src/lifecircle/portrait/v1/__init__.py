@@ -86,7 +86,9 @@ from .portrait_pb2 import Interest as Interest
 from .portrait_pb2 import JourneyStep as JourneyStep
 from .portrait_pb2 import LastContact as LastContact
 from .portrait_pb2 import LifeCycle as LifeCycle
+from .portrait_pb2 import Marketing as Marketing
 from .portrait_pb2 import Portrait as Portrait
+from .portrait_pb2 import PortraitEntry as PortraitEntry
 from .portrait_pb2 import Worth as Worth
 from .portrait_service_pb2 import ApproveLatentModelRequest as ApproveLatentModelRequest
 from .portrait_service_pb2 import ApproveLatentModelResponse as ApproveLatentModelResponse
@@ -196,6 +198,8 @@ from .portrait_service_pb2 import ListReportVersionsRequest as ListReportVersion
 from .portrait_service_pb2 import ListReportVersionsResponse as ListReportVersionsResponse
 from .portrait_service_pb2 import ListReportsRequest as ListReportsRequest
 from .portrait_service_pb2 import ListReportsResponse as ListReportsResponse
+from .portrait_service_pb2 import ListReviewsRequest as ListReviewsRequest
+from .portrait_service_pb2 import ListReviewsResponse as ListReviewsResponse
 from .portrait_service_pb2 import ListRunsRequest as ListRunsRequest
 from .portrait_service_pb2 import ListRunsResponse as ListRunsResponse
 from .portrait_service_pb2 import ListSegmentMembersRequest as ListSegmentMembersRequest
@@ -249,6 +253,7 @@ from .segment_pb2 import ProfileFigure as ProfileFigure
 from .segment_pb2 import Segment as Segment
 from .segment_pb2 import Segmentation as Segmentation
 from .segment_pb2 import ServiceFigure as ServiceFigure
+from .tag_pb2 import Review as Review
 from .tag_pb2 import Tag as Tag
 from .tag_pb2 import TagApproval as TagApproval
 from .tag_pb2 import TagCategory as TagCategory
@@ -462,6 +467,8 @@ __all__ = [
     "ListReportVersionsResponse",
     "ListReportsRequest",
     "ListReportsResponse",
+    "ListReviewsRequest",
+    "ListReviewsResponse",
     "ListRunsRequest",
     "ListRunsResponse",
     "ListSegmentMembersRequest",
@@ -478,6 +485,7 @@ __all__ = [
     "ListTrackResponse",
     "ListWarningsRequest",
     "ListWarningsResponse",
+    "Marketing",
     "Moment",
     "MomentFinding",
     "MomentPattern",
@@ -488,6 +496,7 @@ __all__ = [
     "PlaceTask",
     "PlaceVersion",
     "Portrait",
+    "PortraitEntry",
     "PortraitServiceServicer",
     "PortraitServiceStub",
     "ProfileFigure",
@@ -510,6 +519,7 @@ __all__ = [
     "RetireMomentRuleResponse",
     "RetireTagRequest",
     "RetireTagResponse",
+    "Review",
     "Run",
     "SavedAudience",
     "Segment",

@@ -416,6 +416,9 @@ class LatentValue(_message.Message):
     PROBABILITY_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    SCORE_TIME_FIELD_NUMBER: _builtins.int
+    CALIBRATION_ERROR_FIELD_NUMBER: _builtins.int
     target: Global___LatentTarget.ValueType
     """target is what it tells."""
     value: _builtins.str
@@ -426,6 +429,14 @@ class LatentValue(_message.Message):
     """model_id names the model."""
     run_id: _builtins.str
     """run_id names the run."""
+    model_version: _builtins.int
+    """model_version is the version of the model for its target, from 1."""
+    calibration_error: _builtins.float
+    """calibration_error is the expected calibration error of the model, on customers that it did not learn from."""
+    @_builtins.property
+    def score_time(self) -> _timestamp_pb2.Timestamp:
+        """score_time is when the run was scored."""
+
     def __init__(
         self,
         *,
@@ -434,10 +445,13 @@ class LatentValue(_message.Message):
         probability: _builtins.float = ...,
         model_id: _builtins.str = ...,
         run_id: _builtins.str = ...,
+        model_version: _builtins.int = ...,
+        score_time: _timestamp_pb2.Timestamp | None = ...,
+        calibration_error: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["score_time", b"score_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "probability", b"probability", "run_id", b"run_id", "target", b"target", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration_error", b"calibration_error", "model_id", b"model_id", "model_version", b"model_version", "probability", b"probability", "run_id", b"run_id", "score_time", b"score_time", "target", b"target", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from lifecircle.portrait.v1 import place_pb2 as lifecircle_dot_portrait_dot_v1_d
 from lifecircle.portrait.v1 import tag_pb2 as lifecircle_dot_portrait_dot_v1_dot_tag__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%lifecircle/portrait/v1/portrait.proto\x12\x16lifecircle.portrait.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\"lifecircle/portrait/v1/place.proto\x1a lifecircle/portrait/v1/tag.proto\"\xdd\x04\n\x08Portrait\x12\x14\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x12\x0e\n\x06org_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12/\n\x07\x61nchors\x18\x04 \x03(\x0b\x32\x1e.lifecircle.portrait.v1.Anchor\x12.\n\x04tags\x18\x05 \x03(\x0b\x32 .lifecircle.portrait.v1.TagValue\x12@\n\x08\x66\x65\x61tures\x18\x06 \x03(\x0b\x32..lifecircle.portrait.v1.Portrait.FeaturesEntry\x12\x33\n\tinterests\x18\x07 \x03(\x0b\x32 .lifecircle.portrait.v1.Interest\x12,\n\x05worth\x18\x08 \x01(\x0b\x32\x1d.lifecircle.portrait.v1.Worth\x12\x30\n\x05\x63hurn\x18\t \x01(\x0b\x32!.lifecircle.portrait.v1.ChurnRisk\x12\x35\n\x08\x63ontacts\x18\n \x03(\x0b\x32#.lifecircle.portrait.v1.LastContact\x12\x34\n\x06offers\x18\x0b \x03(\x0b\x32$.lifecircle.portrait.v1.CurrentOffer\x12\x0e\n\x06masked\x18\x0c \x01(\x08\x12\x35\n\nlife_cycle\x18\r \x01(\x0b\x32!.lifecircle.portrait.v1.LifeCycle\x1a/\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"7\n\x08Interest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x01\"6\n\x05Worth\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x10\n\x08\x61rpu_fen\x18\x02 \x01(\x03\x12\r\n\x05trend\x18\x03 \x01(\x01\"g\n\tChurnRisk\x12\x13\n\x0bprobability\x18\x01 \x01(\x01\x12\x10\n\x08warnings\x18\x02 \x03(\t\x12\x33\n\x05\x65\x61rly\x18\x03 \x03(\x0b\x32$.lifecircle.portrait.v1.EarlyWarning\"e\n\x0c\x45\x61rlyWarning\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x11\n\tlead_days\x18\x03 \x01(\x05\x12%\n\nsince_date\x18\x04 \x01(\x0b\x32\x11.google.type.Date\"b\n\tLifeCycle\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x08\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\x13\n\x0bprobability\x18\x05 \x01(\x01\"\x81\x01\n\x0bLastContact\x12\x12\n\ncontact_id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06result\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x05 \x01(\t\"R\n\x0c\x43urrentOffer\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x11\n\tmatrix_id\x18\x04 \x01(\t\"\x88\x03\n\x0bJourneyStep\x12\x38\n\x05stage\x18\x01 \x01(\x0e\x32).lifecircle.portrait.v1.JourneyStep.Stage\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12G\n\nattributes\x18\x05 \x03(\x0b\x32\x33.lifecircle.portrait.v1.JourneyStep.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"y\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTAGE_VISIT\x10\x01\x12\x10\n\x0cSTAGE_MOMENT\x10\x02\x12\x11\n\rSTAGE_DISPLAY\x10\x03\x12\x12\n\x0eSTAGE_FEEDBACK\x10\x04\x12\x0f\n\x0bSTAGE_ORDER\x10\x05\"\x98\x01\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\ndefinition\x18\x03 \x01(\t\x12\x0b\n\x03raw\x18\x04 \x01(\x08\x12\x12\n\nderivation\x18\x05 \x01(\t\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\r\n\x05owner\x18\x07 \x01(\t\x12\x0f\n\x07refresh\x18\x08 \x01(\t\x12\x0c\n\x04unit\x18\t \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%lifecircle/portrait/v1/portrait.proto\x12\x16lifecircle.portrait.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\"lifecircle/portrait/v1/place.proto\x1a lifecircle/portrait/v1/tag.proto\"\x93\x05\n\x08Portrait\x12\x14\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x12\x0e\n\x06org_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12/\n\x07\x61nchors\x18\x04 \x03(\x0b\x32\x1e.lifecircle.portrait.v1.Anchor\x12.\n\x04tags\x18\x05 \x03(\x0b\x32 .lifecircle.portrait.v1.TagValue\x12@\n\x08\x66\x65\x61tures\x18\x06 \x03(\x0b\x32..lifecircle.portrait.v1.Portrait.FeaturesEntry\x12\x33\n\tinterests\x18\x07 \x03(\x0b\x32 .lifecircle.portrait.v1.Interest\x12,\n\x05worth\x18\x08 \x01(\x0b\x32\x1d.lifecircle.portrait.v1.Worth\x12\x30\n\x05\x63hurn\x18\t \x01(\x0b\x32!.lifecircle.portrait.v1.ChurnRisk\x12\x35\n\x08\x63ontacts\x18\n \x03(\x0b\x32#.lifecircle.portrait.v1.LastContact\x12\x34\n\x06offers\x18\x0b \x03(\x0b\x32$.lifecircle.portrait.v1.CurrentOffer\x12\x0e\n\x06masked\x18\x0c \x01(\x08\x12\x35\n\nlife_cycle\x18\r \x01(\x0b\x32!.lifecircle.portrait.v1.LifeCycle\x12\x34\n\tmarketing\x18\x0e \x01(\x0b\x32!.lifecircle.portrait.v1.Marketing\x1a/\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x90\x01\n\tMarketing\x12\x13\n\x0bpreferences\x18\x01 \x03(\t\x12\x19\n\x11purchase_tendency\x18\x02 \x01(\x01\x12\x18\n\x10\x63ontribution_fen\x18\x03 \x01(\x03\x12\x10\n\x08\x63ost_fen\x18\x04 \x01(\x03\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12\x16\n\x0e\x63hannel_answer\x18\x06 \x01(\x01\"7\n\x08Interest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x01\"6\n\x05Worth\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x10\n\x08\x61rpu_fen\x18\x02 \x01(\x03\x12\r\n\x05trend\x18\x03 \x01(\x01\"g\n\tChurnRisk\x12\x13\n\x0bprobability\x18\x01 \x01(\x01\x12\x10\n\x08warnings\x18\x02 \x03(\t\x12\x33\n\x05\x65\x61rly\x18\x03 \x03(\x0b\x32$.lifecircle.portrait.v1.EarlyWarning\"e\n\x0c\x45\x61rlyWarning\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x11\n\tlead_days\x18\x03 \x01(\x05\x12%\n\nsince_date\x18\x04 \x01(\x0b\x32\x11.google.type.Date\"b\n\tLifeCycle\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x08\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\x13\n\x0bprobability\x18\x05 \x01(\x01\"\x81\x01\n\x0bLastContact\x12\x12\n\ncontact_id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06result\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x05 \x01(\t\"R\n\x0c\x43urrentOffer\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x11\n\tmatrix_id\x18\x04 \x01(\t\"\x88\x03\n\x0bJourneyStep\x12\x38\n\x05stage\x18\x01 \x01(\x0e\x32).lifecircle.portrait.v1.JourneyStep.Stage\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12G\n\nattributes\x18\x05 \x03(\x0b\x32\x33.lifecircle.portrait.v1.JourneyStep.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"y\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTAGE_VISIT\x10\x01\x12\x10\n\x0cSTAGE_MOMENT\x10\x02\x12\x11\n\rSTAGE_DISPLAY\x10\x03\x12\x12\n\x0eSTAGE_FEEDBACK\x10\x04\x12\x0f\n\x0bSTAGE_ORDER\x10\x05\"\xa6\x01\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\ndefinition\x18\x03 \x01(\t\x12\x0b\n\x03raw\x18\x04 \x01(\x08\x12\x12\n\nderivation\x18\x05 \x01(\t\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\r\n\x05owner\x18\x07 \x01(\t\x12\x0f\n\x07refresh\x18\x08 \x01(\t\x12\x0c\n\x04unit\x18\t \x01(\t\x12\x0c\n\x04path\x18\n \x03(\t\"@\n\rPortraitEntry\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x11\n\tcatalogue\x18\x02 \x01(\t\x12\r\n\x05\x65ntry\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,29 +40,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOURNEYSTEP_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_JOURNEYSTEP_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_PORTRAIT']._serialized_start=193
-  _globals['_PORTRAIT']._serialized_end=798
-  _globals['_PORTRAIT_FEATURESENTRY']._serialized_start=751
-  _globals['_PORTRAIT_FEATURESENTRY']._serialized_end=798
-  _globals['_INTEREST']._serialized_start=800
-  _globals['_INTEREST']._serialized_end=855
-  _globals['_WORTH']._serialized_start=857
-  _globals['_WORTH']._serialized_end=911
-  _globals['_CHURNRISK']._serialized_start=913
-  _globals['_CHURNRISK']._serialized_end=1016
-  _globals['_EARLYWARNING']._serialized_start=1018
-  _globals['_EARLYWARNING']._serialized_end=1119
-  _globals['_LIFECYCLE']._serialized_start=1121
-  _globals['_LIFECYCLE']._serialized_end=1219
-  _globals['_LASTCONTACT']._serialized_start=1222
-  _globals['_LASTCONTACT']._serialized_end=1351
-  _globals['_CURRENTOFFER']._serialized_start=1353
-  _globals['_CURRENTOFFER']._serialized_end=1435
-  _globals['_JOURNEYSTEP']._serialized_start=1438
-  _globals['_JOURNEYSTEP']._serialized_end=1830
-  _globals['_JOURNEYSTEP_ATTRIBUTESENTRY']._serialized_start=1658
-  _globals['_JOURNEYSTEP_ATTRIBUTESENTRY']._serialized_end=1707
-  _globals['_JOURNEYSTEP_STAGE']._serialized_start=1709
-  _globals['_JOURNEYSTEP_STAGE']._serialized_end=1830
-  _globals['_FEATURE']._serialized_start=1833
-  _globals['_FEATURE']._serialized_end=1985
+  _globals['_PORTRAIT']._serialized_end=852
+  _globals['_PORTRAIT_FEATURESENTRY']._serialized_start=805
+  _globals['_PORTRAIT_FEATURESENTRY']._serialized_end=852
+  _globals['_MARKETING']._serialized_start=855
+  _globals['_MARKETING']._serialized_end=999
+  _globals['_INTEREST']._serialized_start=1001
+  _globals['_INTEREST']._serialized_end=1056
+  _globals['_WORTH']._serialized_start=1058
+  _globals['_WORTH']._serialized_end=1112
+  _globals['_CHURNRISK']._serialized_start=1114
+  _globals['_CHURNRISK']._serialized_end=1217
+  _globals['_EARLYWARNING']._serialized_start=1219
+  _globals['_EARLYWARNING']._serialized_end=1320
+  _globals['_LIFECYCLE']._serialized_start=1322
+  _globals['_LIFECYCLE']._serialized_end=1420
+  _globals['_LASTCONTACT']._serialized_start=1423
+  _globals['_LASTCONTACT']._serialized_end=1552
+  _globals['_CURRENTOFFER']._serialized_start=1554
+  _globals['_CURRENTOFFER']._serialized_end=1636
+  _globals['_JOURNEYSTEP']._serialized_start=1639
+  _globals['_JOURNEYSTEP']._serialized_end=2031
+  _globals['_JOURNEYSTEP_ATTRIBUTESENTRY']._serialized_start=1859
+  _globals['_JOURNEYSTEP_ATTRIBUTESENTRY']._serialized_end=1908
+  _globals['_JOURNEYSTEP_STAGE']._serialized_start=1910
+  _globals['_JOURNEYSTEP_STAGE']._serialized_end=2031
+  _globals['_FEATURE']._serialized_start=2034
+  _globals['_FEATURE']._serialized_end=2200
+  _globals['_PORTRAITENTRY']._serialized_start=2202
+  _globals['_PORTRAITENTRY']._serialized_end=2266
 # @@protoc_insertion_point(module_scope)

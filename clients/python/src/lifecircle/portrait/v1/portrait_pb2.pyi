@@ -64,6 +64,7 @@ class Portrait(_message.Message):
     OFFERS_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
     LIFE_CYCLE_FIELD_NUMBER: _builtins.int
+    MARKETING_FIELD_NUMBER: _builtins.int
     customer_key: _builtins.int
     """customer_key is the customer."""
     org_id: _builtins.str
@@ -108,6 +109,10 @@ class Portrait(_message.Message):
     def life_cycle(self) -> Global___LifeCycle:
         """life_cycle is the stage of the customer's life cycle; unset until the run is scored."""
 
+    @_builtins.property
+    def marketing(self) -> Global___Marketing:
+        """marketing is what marketing asks first: preferences, tendency to buy, contribution, cost, contact strategy."""
+
     def __init__(
         self,
         *,
@@ -124,14 +129,61 @@ class Portrait(_message.Message):
         offers: _abc.Iterable[Global___CurrentOffer] | None = ...,
         masked: _builtins.bool = ...,
         life_cycle: Global___LifeCycle | None = ...,
+        marketing: Global___Marketing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["churn", b"churn", "life_cycle", b"life_cycle", "worth", b"worth"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["churn", b"churn", "life_cycle", b"life_cycle", "marketing", b"marketing", "worth", b"worth"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "churn", b"churn", "contacts", b"contacts", "customer_key", b"customer_key", "features", b"features", "interests", b"interests", "life_cycle", b"life_cycle", "masked", b"masked", "offers", b"offers", "org_id", b"org_id", "run_id", b"run_id", "tags", b"tags", "worth", b"worth"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "churn", b"churn", "contacts", b"contacts", "customer_key", b"customer_key", "features", b"features", "interests", b"interests", "life_cycle", b"life_cycle", "marketing", b"marketing", "masked", b"masked", "offers", b"offers", "org_id", b"org_id", "run_id", b"run_id", "tags", b"tags", "worth", b"worth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Portrait: _TypeAlias = Portrait  # noqa: Y015
+
+@_typing.final
+class Marketing(_message.Message):
+    """Marketing is what marketing asks first of a customer (营销视图)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    PURCHASE_TENDENCY_FIELD_NUMBER: _builtins.int
+    CONTRIBUTION_FEN_FIELD_NUMBER: _builtins.int
+    COST_FEN_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    CHANNEL_ANSWER_FIELD_NUMBER: _builtins.int
+    purchase_tendency: _builtins.float
+    """purchase_tendency is the readiness to accept the best of his current offers (购买倾向), 0 to 1; 0 without offers."""
+    contribution_fen: _builtins.int
+    """contribution_fen is what he brings in a month (利润贡献度) before what marketing costs: the average bill of the last three months."""
+    cost_fen: _builtins.int
+    """cost_fen is what the contacts in `contacts` cost (营销成本), by the prices of contact's policy when they were made."""
+    channel: _builtins.str
+    """channel is the channel by which to contact him (接触策略): that of his last contacts with the largest share of answers; empty before
+    any. BatchGetContactTimes gives the times that go with it.
+    """
+    channel_answer: _builtins.float
+    """channel_answer is the estimated share of answers by that channel, 0 to 1."""
+    @_builtins.property
+    def preferences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """preferences are the preference tags that he bears (services, campaigns, channels, content; 偏好) as `IC01=视频`, by code."""
+
+    def __init__(
+        self,
+        *,
+        preferences: _abc.Iterable[_builtins.str] | None = ...,
+        purchase_tendency: _builtins.float = ...,
+        contribution_fen: _builtins.int = ...,
+        cost_fen: _builtins.int = ...,
+        channel: _builtins.str = ...,
+        channel_answer: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "channel_answer", b"channel_answer", "contribution_fen", b"contribution_fen", "cost_fen", b"cost_fen", "preferences", b"preferences", "purchase_tendency", b"purchase_tendency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Marketing: _TypeAlias = Marketing  # noqa: Y015
 
 @_typing.final
 class Interest(_message.Message):
@@ -487,6 +539,7 @@ class Feature(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     REFRESH_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """name is the column's name."""
     type: _builtins.str
@@ -505,6 +558,10 @@ class Feature(_message.Message):
     """refresh is daily, weekly or monthly."""
     unit: _builtins.str
     """unit is what it is counted in."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """path is its place in the tree of features, from the coarsest: type, source, base, window."""
+
     def __init__(
         self,
         *,
@@ -517,11 +574,42 @@ class Feature(_message.Message):
         owner: _builtins.str = ...,
         refresh: _builtins.str = ...,
         unit: _builtins.str = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "derivation", b"derivation", "name", b"name", "owner", b"owner", "raw", b"raw", "refresh", b"refresh", "source", b"source", "type", b"type", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "derivation", b"derivation", "name", b"name", "owner", b"owner", "path", b"path", "raw", b"raw", "refresh", b"refresh", "source", b"source", "type", b"type", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Feature: _TypeAlias = Feature  # noqa: Y015
+
+@_typing.final
+class PortraitEntry(_message.Message):
+    """PortraitEntry says where a field of Portrait comes from: the entry of a catalogue that defines it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    CATALOGUE_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """field is the path of the field, for instance `worth.tier`."""
+    catalogue: _builtins.str
+    """catalogue is which one defines it: `features`, `tags`, `places`, `models`, `contact` or `recommend`."""
+    entry: _builtins.str
+    """entry is the entry there, for instance `VA01`; `*` for a field that holds any of them."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        catalogue: _builtins.str = ...,
+        entry: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "entry", b"entry", "field", b"field"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PortraitEntry: _TypeAlias = PortraitEntry  # noqa: Y015

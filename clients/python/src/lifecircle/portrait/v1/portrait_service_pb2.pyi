@@ -1285,6 +1285,64 @@ class ListPlaceVersionsResponse(_message.Message):
 Global___ListPlaceVersionsResponse: _TypeAlias = ListPlaceVersionsResponse  # noqa: Y015
 
 @_typing.final
+class ListReviewsRequest(_message.Message):
+    """ListReviewsRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    overdue: _builtins.bool
+    """overdue keeps those whose day has passed."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        overdue: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overdue", b"overdue", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReviewsRequest: _TypeAlias = ListReviewsRequest  # noqa: Y015
+
+@_typing.final
+class ListReviewsResponse(_message.Message):
+    """ListReviewsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVIEWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def reviews(self) -> _containers.RepeatedCompositeFieldContainer[_tag_pb2.Review]:
+        """reviews are ordered by the day on which they are due."""
+
+    def __init__(
+        self,
+        *,
+        reviews: _abc.Iterable[_tag_pb2.Review] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "reviews", b"reviews"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReviewsResponse: _TypeAlias = ListReviewsResponse  # noqa: Y015
+
+@_typing.final
 class ListFeaturesRequest(_message.Message):
     """ListFeaturesRequest asks for a page."""
 
@@ -1322,21 +1380,31 @@ class ListFeaturesResponse(_message.Message):
 
     FEATURES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CATALOGUE_VERSION_FIELD_NUMBER: _builtins.int
+    PORTRAIT_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """next_page_token is empty on the last page."""
+    catalogue_version: _builtins.str
+    """catalogue_version is the version of the catalogue."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[_portrait_pb2.Feature]:
         """features are by name."""
+
+    @_builtins.property
+    def portrait(self) -> _containers.RepeatedCompositeFieldContainer[_portrait_pb2.PortraitEntry]:
+        """portrait says of each field of Portrait which entry of which catalogue defines it; on the first page only."""
 
     def __init__(
         self,
         *,
         features: _abc.Iterable[_portrait_pb2.Feature] | None = ...,
         next_page_token: _builtins.str = ...,
+        catalogue_version: _builtins.str = ...,
+        portrait: _abc.Iterable[_portrait_pb2.PortraitEntry] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_version", b"catalogue_version", "features", b"features", "next_page_token", b"next_page_token", "portrait", b"portrait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

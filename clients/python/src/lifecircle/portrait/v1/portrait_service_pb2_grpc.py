@@ -95,6 +95,11 @@ class PortraitServiceStub:
                 request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryResponse.FromString,
                 _registered_method=True)
+        self.ListReviews = channel.unary_unary(
+                '/lifecircle.portrait.v1.PortraitService/ListReviews',
+                request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReviewsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReviewsResponse.FromString,
+                _registered_method=True)
         self.ListRuns = channel.unary_unary(
                 '/lifecircle.portrait.v1.PortraitService/ListRuns',
                 request_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListRunsRequest.SerializeToString,
@@ -482,6 +487,13 @@ class PortraitServiceServicer:
 
     def ListTagHistory(self, request, context):
         """Lists what a customer was tagged as of an earlier day. Sensitive personal data: every call is audited with its purpose.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReviews(self, request, context):
+        """Lists what is in force (tags, models, moment rules) with the day of its next review, that which is due first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -977,6 +989,11 @@ def add_PortraitServiceServicer_to_server(servicer, server):
                     servicer.ListTagHistory,
                     request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryRequest.FromString,
                     response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryResponse.SerializeToString,
+            ),
+            'ListReviews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReviews,
+                    request_deserializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReviewsRequest.FromString,
+                    response_serializer=lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReviewsResponse.SerializeToString,
             ),
             'ListRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRuns,
@@ -1604,6 +1621,33 @@ class PortraitService:
             '/lifecircle.portrait.v1.PortraitService/ListTagHistory',
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryRequest.SerializeToString,
             lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListTagHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReviews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.portrait.v1.PortraitService/ListReviews',
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReviewsRequest.SerializeToString,
+            lifecircle_dot_portrait_dot_v1_dot_portrait__service__pb2.ListReviewsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class PortraitServiceStub:
     """Says what a definition would give over the latest run's facts, and how that differs from what is live; nothing is kept."""
     ListTagHistory: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListTagHistoryRequest, _portrait_service_pb2.ListTagHistoryResponse]
     """Lists what a customer was tagged as of an earlier day. Sensitive personal data: every call is audited with its purpose."""
+    ListReviews: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListReviewsRequest, _portrait_service_pb2.ListReviewsResponse]
+    """Lists what is in force (tags, models, moment rules) with the day of its next review, that which is due first."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ListRunsRequest, _portrait_service_pb2.ListRunsResponse]
     """Lists runs, the latest first, those that are held among them."""
     ReleaseRun: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.ReleaseRunRequest, _portrait_service_pb2.ReleaseRunResponse]
@@ -282,6 +284,14 @@ class PortraitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_portrait_service_pb2.ListTagHistoryRequest, _abc.Awaitable[_portrait_service_pb2.ListTagHistoryResponse]],
     ) -> _abc.Awaitable[_portrait_service_pb2.ListTagHistoryResponse]:
         """Lists what a customer was tagged as of an earlier day. Sensitive personal data: every call is audited with its purpose."""
+
+    @_abc_1.abstractmethod
+    def ListReviews(
+        self,
+        request: _portrait_service_pb2.ListReviewsRequest,
+        context: _aio.ServicerContext[_portrait_service_pb2.ListReviewsRequest, _abc.Awaitable[_portrait_service_pb2.ListReviewsResponse]],
+    ) -> _abc.Awaitable[_portrait_service_pb2.ListReviewsResponse]:
+        """Lists what is in force (tags, models, moment rules) with the day of its next review, that which is due first."""
 
     @_abc_1.abstractmethod
     def ListRuns(

@@ -237,7 +237,9 @@ class TagVersion(_message.Message):
     author: _builtins.str
     """author is who made it."""
     note: _builtins.str
-    """note says why."""
+    """note says why: the common-sense judgement (常识判断) behind the rule. Without it, or with an approval without grounds, the version is
+    not published.
+    """
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___TagApproval]:
         """approvals are those that were given."""
@@ -362,6 +364,81 @@ class TagCount(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TagCount: _TypeAlias = TagCount  # noqa: Y015
+
+@_typing.final
+class Review(_message.Message):
+    """Review says when a definition or model is to be looked at again (定期调整). A version that is published, with the same definition
+    where nothing has to change, is a review.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Review._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Review._Kind.ValueType  # 0
+        """KIND_UNSPECIFIED is never given."""
+        KIND_TAG: Review._Kind.ValueType  # 1
+        """KIND_TAG is a tag of the catalogue in force."""
+        KIND_LATENT_MODEL: Review._Kind.ValueType  # 2
+        """KIND_LATENT_MODEL is a live model of a latent tag."""
+        KIND_MOMENT_RULE: Review._Kind.ValueType  # 3
+        """KIND_MOMENT_RULE is a moment rule that is watched for."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kind is what is to be looked at."""
+
+    KIND_UNSPECIFIED: Review.Kind.ValueType  # 0
+    """KIND_UNSPECIFIED is never given."""
+    KIND_TAG: Review.Kind.ValueType  # 1
+    """KIND_TAG is a tag of the catalogue in force."""
+    KIND_LATENT_MODEL: Review.Kind.ValueType  # 2
+    """KIND_LATENT_MODEL is a live model of a latent tag."""
+    KIND_MOMENT_RULE: Review.Kind.ValueType  # 3
+    """KIND_MOMENT_RULE is a moment rule that is watched for."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    DUE_DATE_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    kind: Global___Review.Kind.ValueType
+    """kind is what is to be looked at."""
+    name: _builtins.str
+    """name is the tag's code, the model's target or the rule's id."""
+    version: _builtins.int
+    """version is the one in force."""
+    overdue: _builtins.bool
+    """overdue says that the day has passed."""
+    @_builtins.property
+    def last_date(self) -> _date_pb2.Date:
+        """last_date is when it was put in force."""
+
+    @_builtins.property
+    def due_date(self) -> _date_pb2.Date:
+        """due_date is the day by which it is to be reviewed."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___Review.Kind.ValueType = ...,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        last_date: _date_pb2.Date | None = ...,
+        due_date: _date_pb2.Date | None = ...,
+        overdue: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_date", b"due_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_date", b"due_date", "kind", b"kind", "last_date", b"last_date", "name", b"name", "overdue", b"overdue", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Review: _TypeAlias = Review  # noqa: Y015
 
 @_typing.final
 class TagPast(_message.Message):

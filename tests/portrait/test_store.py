@@ -10,11 +10,12 @@ from sqlalchemy import text
 
 from services.kit.db import Database
 from services.portrait.domain.pack import Encoded
-from services.portrait.domain.readiness import Delivery
+from services.portrait.domain.readiness import Delivery, ReadinessRule
 from services.portrait.domain.run import TABLES, LakeFile, Run
 from services.portrait.store import Audiences, HotPortraits, Planning, Runs
 from services.portrait.store.planning import Planned
 from services.portrait.store.runs import Published
+from services.portrait.usecases.planning import Plans
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 TAGS = {"A": [1, 2, 3], "B": [2, 3, 4], "B=x": [2, 3], "C": [3]}
@@ -33,6 +34,7 @@ async def clean(db: Database) -> Database:
             "delivery",
             "planned",
             "dwell_audit",
+            "job",
         ):
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.commit()
@@ -141,7 +143,34 @@ async def test_the_newer_delivery_takes_the_place_of_the_older(clean: Database) 
     async with clean.read() as read:
         found = {(each.sequence, each.delivery_id, each.loaded_rows) for each in await planning.deliveries(read)}
         assert found == {(1, "new", 12), (2, "other", 10)}
-        assert await planning.last_planned(read) == Planned(date(2026, 8, 1), date(2026, 8, 30), "k2", "j2")
+        assert await planning.open(read) == [Planned(date(2026, 8, 1), date(2026, 8, 30), "k2", "j2")]
+
+
+async def test_a_window_that_waits_is_planned_anew_though_a_later_one_is_planned_already(clean: Database) -> None:
+    rule = ReadinessRule("signalling", {"bills": 1}, "window", 1)
+    plans = Plans(clean, Planning(), rule, "catalogue", lambda: NOW, (f"j{number}" for number in range(9)).__next__)
+
+    async def learn(*deliveries: Delivery) -> list[tuple[str, str, list[str]]]:
+        async with clean.begin() as tx:
+            for each in deliveries:
+                await plans.learn(tx, each)
+            await tx.commit()
+        query = "SELECT state, spec->>'to_date' AS day, spec->'deliveries'->'bills' AS bills FROM job ORDER BY job_id"
+        async with clean.read() as read:
+            return [(row.state, row.day, row.bills) for row in await read.rows(text(query))]
+
+    first = Delivery("signalling", date(2026, 9, 1), 1, "s1")
+    bills = Delivery("bills", date(2026, 8, 1), 1, "b1")
+    assert await learn(bills, first, Delivery("signalling", date(2026, 9, 2), 1, "s2")) == [
+        ("QUEUED", "2026-09-01", ["b1"]),
+        ("QUEUED", "2026-09-02", ["b1"]),
+    ]
+    assert await learn(Delivery("bills", date(2026, 8, 1), 1, "b2")) == [
+        ("CANCELLED", "2026-09-01", ["b1"]),
+        ("CANCELLED", "2026-09-02", ["b1"]),
+        ("QUEUED", "2026-09-01", ["b2"]),
+        ("QUEUED", "2026-09-02", ["b2"]),
+    ]
 
 
 async def test_many_callers_share_a_round_trip(clean: Database) -> None:

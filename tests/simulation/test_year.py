@@ -35,10 +35,11 @@ STUCK = " UNION ALL ".join(
     f"SELECT '{service}' || ':' || consumer || ':' || error FROM {service}.consumer_cursor WHERE failures > 3"
     for service in ("ingest", "portrait", "recommend", "contact", "points", "admin")
 )
+# By month: a correction within it publishes once more.
 PUBLISHED = {
-    "portrait": "SELECT count(*) FROM portrait.run WHERE publish_time IS NOT NULL",
-    "recommend": "SELECT count(*) FROM recommend.matrix",
-    "contact": "SELECT count(*) FROM contact.plan",
+    "portrait": "SELECT count(DISTINCT to_date) FROM portrait.run WHERE publish_time IS NOT NULL",
+    "recommend": "SELECT count(DISTINCT as_of_date) FROM recommend.matrix",
+    "contact": "SELECT count(DISTINCT plan_date) FROM contact.plan",
 }
 
 

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.kit.db import Read, Write
+from services.kit.jobs import State
+from services.kit.tables import job
 from services.portrait.domain.readiness import Delivery
 from services.portrait.tables import delivery, planned
 
@@ -42,11 +44,19 @@ class Planning:
         rows = await read.rows(select(*columns, delivery.c.loaded_rows))
         return [Delivery(row.feed_id, row.period, row.sequence, row.delivery_id, row.loaded_rows) for row in rows]
 
-    async def last_planned(self, read: Read) -> Planned | None:
-        """The latest planned window."""
+    async def open(self, read: Read) -> list[Planned]:
+        """The windows that newer inputs are planned for, the latest last: the latest, those whose job has not ended,
+        and those whose job found that an input had gone."""
         columns = (planned.c.from_date, planned.c.to_date, planned.c.job_key, planned.c.job_id)
-        row = await read.row(select(*columns).order_by(planned.c.to_date.desc()).limit(1))
-        return Planned(row.from_date, row.to_date, row.job_key, row.job_id) if row is not None else None
+        latest = select(planned.c.to_date).order_by(planned.c.to_date.desc()).limit(1).scalar_subquery()
+        left = or_(
+            job.c.state.in_([State.QUEUED.value, State.RUNNING.value]),
+            and_(job.c.state == State.FAILED.value, job.c.error == "FEEDS_INCOMPLETE"),
+        )
+        there = planned.outerjoin(job, job.c.job_id == planned.c.job_id)
+        query = select(*columns).select_from(there).where(or_(planned.c.to_date == latest, left))
+        rows = await read.rows(query.order_by(planned.c.to_date))
+        return [Planned(row.from_date, row.to_date, row.job_key, row.job_id) for row in rows]
 
     async def put_planned(self, tx: Write, window: Planned) -> None:
         """Keep a window, or the newer job of one that is there."""

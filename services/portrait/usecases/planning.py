@@ -47,10 +47,11 @@ class Plans:
         if delivery.feed_id not in self._rule.reads:
             return
         known = await self._planning.deliveries(tx)
-        last = await self._planning.last_planned(tx)
-        if last is not None and not missing(self._rule, known, last.from_date, last.to_date):
-            await self._plan(tx, inputs_of(self._rule, known, last.from_date, last.to_date), last)
-        window = next_window(self._rule, known, last.to_date if last is not None else None)
+        windows = await self._planning.open(tx)
+        for each in windows:
+            if not missing(self._rule, known, each.from_date, each.to_date):
+                await self._plan(tx, inputs_of(self._rule, known, each.from_date, each.to_date), each)
+        window = next_window(self._rule, known, windows[-1].to_date if windows else None)
         if window is not None:
             await self._plan(tx, inputs_of(self._rule, known, *window), None)
 

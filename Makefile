@@ -14,7 +14,7 @@ DAYS ?= 30
 SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help demo city up down status observe test lint types imports proto proto-check proto-release permissions chart images-test tests clean-tree bench peers chaos lock clean
+.PHONY: help demo city up down status observe console test lint types imports proto proto-check proto-release permissions chart images-test tests clean-tree bench peers chaos lock clean
 
 ##@ Use it
 help: ## list the targets
@@ -38,6 +38,9 @@ status: $(READY) ## what runs, where, and where to look
 observe: $(READY) ## a page with the traces of one machine; run it, then make up with the line it prints
 	@$(PY) -m deploy.observe
 
+console: $(READY) ## the web console, for people; prints its address and how to make a user
+	@$(PY) -m console --state $(STATE)
+
 ##@ Judge it
 test: lint types imports proto-check tests clean-tree ## everything that must hold (this is what CI runs)
 
@@ -46,7 +49,7 @@ lint: $(READY) ## ruff: rules and format
 	$(BIN)/ruff format --check .
 
 types: $(READY) ## mypy --strict
-	$(BIN)/mypy services clients/python/src/lifecircle clients/python/examples city deploy tools benchmarks
+	$(BIN)/mypy services clients/python/src/lifecircle clients/python/examples console city deploy tools benchmarks
 
 imports: $(READY) ## who may import whom
 	$(BIN)/lint-imports

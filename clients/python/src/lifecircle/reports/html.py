@@ -69,11 +69,11 @@ def _table(table: v1.ReportTable) -> list[str]:
     if not table.rows:
         return [*parts, '<p class="note">本期没有数据。</p>']
     for number, chart in enumerate(table.charts):
-        figure = _figure(table, chart)
-        if figure is not None:
+        drawn = figure(table, chart)
+        if drawn is not None:
             config = {"displaylogo": False, "responsive": True}
             identity = f"chart-{table.table_id}-{number}"
-            parts.append(figure.to_html(full_html=False, include_plotlyjs=False, div_id=identity, config=config))
+            parts.append(drawn.to_html(full_html=False, include_plotlyjs=False, div_id=identity, config=config))
     heads = "".join(f'<th class="{_side(column)}">{escape(heading(column))}</th>' for column in table.columns)
     parts.append(f'<div class="wide"><table id="{escape(table.table_id)}"><thead><tr>{heads}</tr></thead><tbody>')
     for row in table.rows:
@@ -97,7 +97,7 @@ def _side(column: v1.ReportColumn) -> str:
     return "t" if column.kind == TEXT else "n"
 
 
-def _figure(table: v1.ReportTable, chart: v1.ReportChart) -> go.Figure | None:
+def figure(table: v1.ReportTable, chart: v1.ReportChart) -> go.Figure | None:
     """The chart over the lines whose figures are told; None when there are none."""
     at = {column.name: place for place, column in enumerate(table.columns)}
     lines = [
@@ -111,17 +111,17 @@ def _figure(table: v1.ReportTable, chart: v1.ReportChart) -> go.Figure | None:
     column = table.columns[at[chart.y[0]]]
     x = list(dict.fromkeys(line[at[chart.x]] for line in lines))
     if chart.kind == v1.ReportChart.KIND_HEAT:
-        figure = _heat(lines, x, at[chart.x], at[chart.series], at[chart.y[0]])
+        drawn = _heat(lines, x, at[chart.x], at[chart.series], at[chart.y[0]])
     else:
-        figure = go.Figure(_bars(table, chart, lines, at))
-        figure.update_layout(barmode="stack" if chart.kind == v1.ReportChart.KIND_STACK else "group")
-        figure.update_yaxes(title=heading(column), tickformat=".0%" if column.kind == SHARE else None)
-    figure.update_layout(
+        drawn = go.Figure(_bars(table, chart, lines, at))
+        drawn.update_layout(barmode="stack" if chart.kind == v1.ReportChart.KIND_STACK else "group")
+        drawn.update_yaxes(title=heading(column), tickformat=".0%" if column.kind == SHARE else None)
+    drawn.update_layout(
         title=chart.title, height=420, margin={"l": 60, "r": 20, "t": 50, "b": 90}, template="plotly_white",
         colorway=_COLOURS,
     )  # fmt: skip
-    figure.update_xaxes(type="category")
-    return figure
+    drawn.update_xaxes(type="category")
+    return drawn
 
 
 def _bars(table: v1.ReportTable, chart: v1.ReportChart, lines: list[list[Value]], at: dict[str, int]) -> list[Any]:

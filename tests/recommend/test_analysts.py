@@ -30,7 +30,7 @@ def step(kind: str, done: bool = True, **changes: str) -> Step:
 
 
 def test_a_step_is_over_with_its_artefacts_and_after_the_steps_before_it() -> None:
-    """R002-057: six steps in their order, each with what it must leave."""
+    """R002-057, R002-011, R002-012: six steps of mining, then three of marketing, each with what it must leave."""
     found = BLANK
     with pytest.raises(Refusal, match="success_criteria"):
         found.reported(Step("BUSINESS_UNDERSTANDING", {"objectives": "x"}, done=True))
@@ -40,7 +40,7 @@ def test_a_step_is_over_with_its_artefacts_and_after_the_steps_before_it() -> No
         found = found.reported(step(kind))
     assert all(each.done for each in found.steps)
     again = found.reported(step("DATA_PREPARATION", done=False))
-    assert [each.done for each in again.steps] == [True, True, False, False, False, False]
+    assert [each.done for each in again.steps] == [True, True, *[False] * 7]
     assert again.steps[5].artefacts == found.steps[5].artefacts
 
 
@@ -73,6 +73,26 @@ async def test_a_project_is_kept_reported_and_listed_by_its_review(stub: Any, ho
     assert (await reason(stub.ListProjects(bad)))[1] == "INVALID_FIELD"
     missing = stub.GetProject(v1.GetProjectRequest(project_id="nope"))
     assert (await reason(missing)) == ("NOT_FOUND", "PROJECT_NOT_FOUND")
+
+
+async def test_the_same_project_goes_from_mining_to_marketing_and_links_what_each_step_left(stub: Any) -> None:
+    """R002-011: goal, data, model, test and opportunity. R002-012: scheme, its implementation and its benefit."""
+    told = v1.Project(name="n", owner="li", goal="g", review_date=Date(year=2026, month=12, day=1))
+    made = (await stub.CreateProject(v1.CreateProjectRequest(project=told, request_id="m0"))).project
+    for kind, names in REQUIRED.items():
+        step_ = v1.ProjectStep(kind=v1.ProjectStep.Kind.Value(f"KIND_{kind}"), done=True)
+        step_.artefacts.update({name: f"lake://{kind}/{name}" for name in names})
+        asked = v1.UpdateProjectStepRequest(project_id=made.project_id, step=step_, request_id=kind)
+        await stub.UpdateProjectStep(asked)
+    kept = (await stub.GetProject(v1.GetProjectRequest(project_id=made.project_id))).project
+    assert all(each.done and not each.missing for each in kept.steps)
+    assert kept.steps[4].artefacts["assessment"] == "lake://EVALUATION/assessment"
+    assert [v1.ProjectStep.Kind.Name(each.kind)[5:] for each in kept.steps[6:]] == [
+        "SCHEME_DESIGN",
+        "SCHEME_IMPLEMENTATION",
+        "BENEFIT_EVALUATION",
+    ]
+    assert kept.steps[7].artefacts["campaign"] == "lake://SCHEME_IMPLEMENTATION/campaign"
 
 
 def test_the_stated_error_holds_as_often_as_it_says() -> None:

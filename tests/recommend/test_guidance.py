@@ -165,8 +165,38 @@ async def test_terms_hold_from_the_next_answer_on(api: Any, house: House) -> Non
     assert await reason(api.UpdateProductTerms(asked)) == ("NOT_FOUND", "PRODUCT_NOT_FOUND")
 
 
-async def test_an_experts_list_is_kept_and_makes_the_shortlist(api: Any, house: House) -> None:
+async def test_how_a_product_is_sold_is_kept_and_judged(stub: Any, house: House) -> None:
+    """R002-048: for whom, 10 yuan a month, one issue a day, three days free, by text message or on the pages."""
     await house.learn()
+    terms = v1.ProductTerms(
+        target="每天坐车上班的人",
+        frequency=v1.ProductTerms.FREQUENCY_MONTHLY,
+        issues_per_day=1,
+        free_trial_days=3,
+        how_to_order="发送KTSJB到10086",
+        order_ways=[v1.ProductTerms.ORDER_WAY_SMS, v1.ProductTerms.ORDER_WAY_INTERNET],
+    )
+    asked = v1.UpdateProductTermsRequest(product_id="A1", terms=terms, request_id="s1")
+    assert (await stub.UpdateProductTerms(asked)).product.terms == terms
+    kept = (await stub.GetProduct(v1.GetProductRequest(product_id="A1"))).product
+    assert (kept.terms, kept.fee_fen) == (terms, CATALOGUE.products[CATALOGUE.index["A1"]].fee_fen)
+    sms = v1.ProductTerms.ORDER_WAY_SMS
+    for wrong in (
+        {"free_trial_days": -1},
+        {"issues_per_day": 1441},
+        {"order_ways": [sms, sms]},
+        {"order_ways": [0]},
+        {"frequency": 9},
+    ):
+        asked = v1.UpdateProductTermsRequest(product_id="A1", terms=v1.ProductTerms(**wrong), request_id="s2")
+        assert await reason(stub.UpdateProductTerms(asked)) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+
+
+async def test_an_experts_list_is_kept_and_makes_the_shortlist(api: Any, house: House) -> None:
+    """R001-021: the shortlist of a circle names the bundle that each of its products is sold in."""
+    await house.learn()
+    bundle = v1.ProductTerms(bundled_product_ids=["A1", "B1"])
+    await api.UpdateProductTerms(v1.UpdateProductTermsRequest(product_id="C1", terms=bundle, request_id="b1"))
     for number, products in enumerate((["A1"], ["C1", "B1"])):
         given = v1.ExpertList(circle="HU01", product_ids=products, author="王专家")
         made = await api.CreateExpertList(v1.CreateExpertListRequest(list=given, request_id=f"e{number}"))
@@ -182,6 +212,8 @@ async def test_an_experts_list_is_kept_and_makes_the_shortlist(api: Any, house: 
         await tx.commit()
     told = await api.GetShortlist(v1.GetShortlistRequest(circle="HU01", weights=v1.Weights(expert=1, opened=3)))
     assert len(told.entries) == len(CATALOGUE)
+    bundles = {each.product_id: list(each.bundled_product_ids) for each in told.entries if each.bundled_product_ids}
+    assert bundles == {"C1": ["A1", "B1"]}
     assert (told.weights.expert, told.weights.opened) == (0.25, 0.75)
     members = int((PLACE.profile[:, 3] > 0.5).sum())
     assert {each.members for each in told.entries} == {members}

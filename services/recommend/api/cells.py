@@ -14,6 +14,7 @@ from services.recommend.domain.product import Held, Terms
 from services.recommend.domain.shortlist import Entry, ExpertList, Weights
 
 _FREQUENCIES = ("", "MONTHLY", "ONCE", "PER_USE", "YEARLY")
+_ORDER_WAYS = ("", "SMS", "INTERNET", "HOTLINE", "SHOP")
 
 
 def place(token: str, matrix_id: str) -> tuple[str, int]:
@@ -72,6 +73,9 @@ def terms_of(told: v1.ProductTerms) -> Terms:
         tuple(told.excluded_product_ids),
         told.cool_down_days,
         told.withdrawn,
+        tuple(_ORDER_WAYS[each] for each in told.order_ways),
+        told.issues_per_day,
+        told.target,
     )
 
 
@@ -79,7 +83,8 @@ def terms(told: Terms) -> v1.ProductTerms:
     """Terms as they are kept."""
     plain = asdict(told)
     frequency = v1.ProductTerms.Frequency.Name(_FREQUENCIES.index(plain.pop("frequency")))  # type: ignore[arg-type]
-    return v1.ProductTerms(frequency=frequency, **plain)  # type: ignore[arg-type]
+    ways = [_ORDER_WAYS.index(each) for each in plain.pop("order_ways")]
+    return v1.ProductTerms(frequency=frequency, order_ways=ways, **plain)  # type: ignore[arg-type]
 
 
 def list_of(told: v1.ExpertList) -> ExpertList:

@@ -47,6 +47,9 @@ class Terms:
     excluded_product_ids: tuple[str, ...] = ()
     cool_down_days: int = 0
     withdrawn: bool = False
+    order_ways: tuple[str, ...] = ()
+    issues_per_day: int = 0
+    target: str = ""
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> "Terms":

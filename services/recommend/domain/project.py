@@ -1,4 +1,6 @@
-"""A mining project by the six steps of CRISP-DM, and what each must leave (Chapman et al. 2000; R002-057)."""
+"""A mining project by the six steps of CRISP-DM (Chapman et al. 2000; R002-057, R002-011), the three of the marketing
+that follows (R002-012), and what each must leave.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +15,9 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "MODELLING": ("model", "test_design"),
     "EVALUATION": ("assessment", "decision"),
     "DEPLOYMENT": ("deployment_plan", "monitoring_plan"),
+    "SCHEME_DESIGN": ("opportunities", "scheme"),
+    "SCHEME_IMPLEMENTATION": ("campaign",),
+    "BENEFIT_EVALUATION": ("benefit",),
 }
 """The steps in their order, each with the artefacts without which it is not over."""
 
@@ -36,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Project:
-    """A project with all six steps, in their order."""
+    """A project with all its steps, in their order."""
 
     project_id: str
     name: str
@@ -65,5 +70,5 @@ class Project:
 
 
 def blank_steps() -> tuple[Step, ...]:
-    """Six steps of which nothing is known."""
+    """All steps, of which nothing is known."""
     return tuple(Step(kind) for kind in REQUIRED)

@@ -66,6 +66,7 @@ class Entry:
     accepted_rate: float
     opened_rate: float
     used_rate: float
+    bundled_product_ids: tuple[str, ...] = ()
 
 
 def counts(

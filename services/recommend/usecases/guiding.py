@@ -74,10 +74,12 @@ class Guiding:
             counted = await self._guidance.counts(read, circle)
             served = await self._inputs.served(read)
             counted = await self._alive(read, circle, counted, served)
+            bundled = {each: terms.bundled_product_ids for each, terms in (await self._guidance.terms(read)).items()}
         if not latest and not counted:
             raise refusals.circle_not_found(circle)
-        expert = latest[0][1] if latest else None
-        return shortlist(expert, counted, weights), weights.shared(), served.run_id if served else ""
+        found = shortlist(latest[0][1] if latest else None, counted, weights)
+        found = [replace(each, bundled_product_ids=bundled.get(each.product_id, ())) for each in found]
+        return found, weights.shared(), served.run_id if served else ""
 
     async def circle(self, read: Read, name: str) -> Circle:
         """What is known of one circle: the list in force, and what its members did up to now."""

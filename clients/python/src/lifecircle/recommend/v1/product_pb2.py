@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%lifecircle/recommend/v1/product.proto\x12\x17lifecircle.recommend.v1\x1a\x1b\x62uf/validate/validate.proto\"\xdd\x01\n\x07Product\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12\x0f\n\x07\x66\x65\x65_fen\x18\x04 \x01(\x03\x12\x11\n\tworth_fen\x18\x05 \x01(\x03\x12\x1b\n\x13requires_product_id\x18\x06 \x01(\t\x12\x17\n\x0f\x65xclusive_group\x18\x07 \x01(\t\x12\x0e\n\x06owners\x18\x08 \x01(\x03\x12\x34\n\x05terms\x18\t \x01(\x0b\x32%.lifecircle.recommend.v1.ProductTerms\"\x8b\x04\n\x0cProductTerms\x12L\n\tfrequency\x18\x01 \x01(\x0e\x32/.lifecircle.recommend.v1.ProductTerms.FrequencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12#\n\x0f\x66ree_trial_days\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xee\x02(\x00\x12\x1e\n\x0chow_to_order\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1e\n\x04tags\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@\x12-\n\x13\x62undled_product_ids\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@\x12\x32\n\x18prerequisite_product_ids\x18\x06 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x08\"\x06r\x04\x10\x01\x18@\x12.\n\x14\x65xcluded_product_ids\x18\x07 \x03(\tB\x10\xbaH\r\x92\x01\n\x10@\"\x06r\x04\x10\x01\x18@\x12\"\n\x0e\x63ool_down_days\x18\x08 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x11\n\twithdrawn\x18\t \x01(\x08\"~\n\tFrequency\x12\x19\n\x15\x46REQUENCY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46REQUENCY_MONTHLY\x10\x01\x12\x12\n\x0e\x46REQUENCY_ONCE\x10\x02\x12\x15\n\x11\x46REQUENCY_PER_USE\x10\x03\x12\x14\n\x10\x46REQUENCY_YEARLY\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%lifecircle/recommend/v1/product.proto\x12\x17lifecircle.recommend.v1\x1a\x1b\x62uf/validate/validate.proto\"\xdd\x01\n\x07Product\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12\x0f\n\x07\x66\x65\x65_fen\x18\x04 \x01(\x03\x12\x11\n\tworth_fen\x18\x05 \x01(\x03\x12\x1b\n\x13requires_product_id\x18\x06 \x01(\t\x12\x17\n\x0f\x65xclusive_group\x18\x07 \x01(\t\x12\x0e\n\x06owners\x18\x08 \x01(\x03\x12\x34\n\x05terms\x18\t \x01(\x0b\x32%.lifecircle.recommend.v1.ProductTerms\"\x9f\x06\n\x0cProductTerms\x12L\n\tfrequency\x18\x01 \x01(\x0e\x32/.lifecircle.recommend.v1.ProductTerms.FrequencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12#\n\x0f\x66ree_trial_days\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xee\x02(\x00\x12\x1e\n\x0chow_to_order\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1e\n\x04tags\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@\x12-\n\x13\x62undled_product_ids\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@\x12\x32\n\x18prerequisite_product_ids\x18\x06 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x08\"\x06r\x04\x10\x01\x18@\x12.\n\x14\x65xcluded_product_ids\x18\x07 \x03(\tB\x10\xbaH\r\x92\x01\n\x10@\"\x06r\x04\x10\x01\x18@\x12\"\n\x0e\x63ool_down_days\x18\x08 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x11\n\twithdrawn\x18\t \x01(\x08\x12W\n\norder_ways\x18\n \x03(\x0e\x32..lifecircle.recommend.v1.ProductTerms.OrderWayB\x13\xbaH\x10\x92\x01\r\x10\x08\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\"\n\x0eissues_per_day\x18\x0b \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xa0\x0b(\x00\x12\x18\n\x06target\x18\x0c \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"~\n\tFrequency\x12\x19\n\x15\x46REQUENCY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46REQUENCY_MONTHLY\x10\x01\x12\x12\n\x0e\x46REQUENCY_ONCE\x10\x02\x12\x15\n\x11\x46REQUENCY_PER_USE\x10\x03\x12\x14\n\x10\x46REQUENCY_YEARLY\x10\x04\"{\n\x08OrderWay\x12\x19\n\x15ORDER_WAY_UNSPECIFIED\x10\x00\x12\x11\n\rORDER_WAY_SMS\x10\x01\x12\x16\n\x12ORDER_WAY_INTERNET\x10\x02\x12\x15\n\x11ORDER_WAY_HOTLINE\x10\x03\x12\x12\n\x0eORDER_WAY_SHOP\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,10 +48,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRODUCTTERMS'].fields_by_name['excluded_product_ids']._serialized_options = b'\272H\r\222\001\n\020@\"\006r\004\020\001\030@'
   _globals['_PRODUCTTERMS'].fields_by_name['cool_down_days']._loaded_options = None
   _globals['_PRODUCTTERMS'].fields_by_name['cool_down_days']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_PRODUCTTERMS'].fields_by_name['order_ways']._loaded_options = None
+  _globals['_PRODUCTTERMS'].fields_by_name['order_ways']._serialized_options = b'\272H\020\222\001\r\020\010\030\001\"\007\202\001\004\020\001 \000'
+  _globals['_PRODUCTTERMS'].fields_by_name['issues_per_day']._loaded_options = None
+  _globals['_PRODUCTTERMS'].fields_by_name['issues_per_day']._serialized_options = b'\272H\007\032\005\030\240\013(\000'
+  _globals['_PRODUCTTERMS'].fields_by_name['target']._loaded_options = None
+  _globals['_PRODUCTTERMS'].fields_by_name['target']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_PRODUCT']._serialized_start=96
   _globals['_PRODUCT']._serialized_end=317
   _globals['_PRODUCTTERMS']._serialized_start=320
-  _globals['_PRODUCTTERMS']._serialized_end=843
-  _globals['_PRODUCTTERMS_FREQUENCY']._serialized_start=717
-  _globals['_PRODUCTTERMS_FREQUENCY']._serialized_end=843
+  _globals['_PRODUCTTERMS']._serialized_end=1119
+  _globals['_PRODUCTTERMS_FREQUENCY']._serialized_start=868
+  _globals['_PRODUCTTERMS_FREQUENCY']._serialized_end=994
+  _globals['_PRODUCTTERMS_ORDERWAY']._serialized_start=996
+  _globals['_PRODUCTTERMS_ORDERWAY']._serialized_end=1119
 # @@protoc_insertion_point(module_scope)

@@ -112,6 +112,37 @@ class ProductTerms(_message.Message):
     FREQUENCY_YEARLY: ProductTerms.Frequency.ValueType  # 4
     """FREQUENCY_YEARLY means every year."""
 
+    class _OrderWay:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OrderWayEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ProductTerms._OrderWay.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ORDER_WAY_UNSPECIFIED: ProductTerms._OrderWay.ValueType  # 0
+        """ORDER_WAY_UNSPECIFIED is never stored."""
+        ORDER_WAY_SMS: ProductTerms._OrderWay.ValueType  # 1
+        """ORDER_WAY_SMS means by a text message."""
+        ORDER_WAY_INTERNET: ProductTerms._OrderWay.ValueType  # 2
+        """ORDER_WAY_INTERNET means on the operator's pages or in its app."""
+        ORDER_WAY_HOTLINE: ProductTerms._OrderWay.ValueType  # 3
+        """ORDER_WAY_HOTLINE means by a call to the hotline."""
+        ORDER_WAY_SHOP: ProductTerms._OrderWay.ValueType  # 4
+        """ORDER_WAY_SHOP means at a shop's counter."""
+
+    class OrderWay(_OrderWay, metaclass=_OrderWayEnumTypeWrapper):
+        """OrderWay is a way by which a customer orders it."""
+
+    ORDER_WAY_UNSPECIFIED: ProductTerms.OrderWay.ValueType  # 0
+    """ORDER_WAY_UNSPECIFIED is never stored."""
+    ORDER_WAY_SMS: ProductTerms.OrderWay.ValueType  # 1
+    """ORDER_WAY_SMS means by a text message."""
+    ORDER_WAY_INTERNET: ProductTerms.OrderWay.ValueType  # 2
+    """ORDER_WAY_INTERNET means on the operator's pages or in its app."""
+    ORDER_WAY_HOTLINE: ProductTerms.OrderWay.ValueType  # 3
+    """ORDER_WAY_HOTLINE means by a call to the hotline."""
+    ORDER_WAY_SHOP: ProductTerms.OrderWay.ValueType  # 4
+    """ORDER_WAY_SHOP means at a shop's counter."""
+
     FREQUENCY_FIELD_NUMBER: _builtins.int
     FREE_TRIAL_DAYS_FIELD_NUMBER: _builtins.int
     HOW_TO_ORDER_FIELD_NUMBER: _builtins.int
@@ -121,6 +152,9 @@ class ProductTerms(_message.Message):
     EXCLUDED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     COOL_DOWN_DAYS_FIELD_NUMBER: _builtins.int
     WITHDRAWN_FIELD_NUMBER: _builtins.int
+    ORDER_WAYS_FIELD_NUMBER: _builtins.int
+    ISSUES_PER_DAY_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
     frequency: Global___ProductTerms.Frequency.ValueType
     """frequency is how often the fee is due."""
     free_trial_days: _builtins.int
@@ -131,6 +165,10 @@ class ProductTerms(_message.Message):
     """cool_down_days is how long after its cancellation it is not offered again: 0 to 1,000."""
     withdrawn: _builtins.bool
     """withdrawn takes it out of every recommendation."""
+    issues_per_day: _builtins.int
+    """issues_per_day is how often a day it is sent, such as 1 for a daily paper; 0 when it is not sent by itself. At most 1,440."""
+    target: _builtins.str
+    """target says for whom it is made. At most 200 characters."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """tags are free words for content-based matching. At most 32, each at most 64 characters."""
@@ -147,6 +185,10 @@ class ProductTerms(_message.Message):
     def excluded_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """excluded_product_ids rule it out when one of them is owned, beside the operator's exclusive_group. At most 64."""
 
+    @_builtins.property
+    def order_ways(self) -> _containers.RepeatedScalarFieldContainer[Global___ProductTerms.OrderWay.ValueType]:
+        """order_ways are the ways by which it can be ordered (定制方法). Each at most once."""
+
     def __init__(
         self,
         *,
@@ -159,10 +201,13 @@ class ProductTerms(_message.Message):
         excluded_product_ids: _abc.Iterable[_builtins.str] | None = ...,
         cool_down_days: _builtins.int = ...,
         withdrawn: _builtins.bool = ...,
+        order_ways: _abc.Iterable[Global___ProductTerms.OrderWay.ValueType] | None = ...,
+        issues_per_day: _builtins.int = ...,
+        target: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundled_product_ids", b"bundled_product_ids", "cool_down_days", b"cool_down_days", "excluded_product_ids", b"excluded_product_ids", "free_trial_days", b"free_trial_days", "frequency", b"frequency", "how_to_order", b"how_to_order", "prerequisite_product_ids", b"prerequisite_product_ids", "tags", b"tags", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundled_product_ids", b"bundled_product_ids", "cool_down_days", b"cool_down_days", "excluded_product_ids", b"excluded_product_ids", "free_trial_days", b"free_trial_days", "frequency", b"frequency", "how_to_order", b"how_to_order", "issues_per_day", b"issues_per_day", "order_ways", b"order_ways", "prerequisite_product_ids", b"prerequisite_product_ids", "tags", b"tags", "target", b"target", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

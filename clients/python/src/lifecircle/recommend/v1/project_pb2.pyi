@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Project(_message.Message):
-    """Project is the record of a mining project, by the six steps of CRISP-DM (Chapman et al. 2000), with the artefacts that each step must leave."""
+    """Project is the record of a mining project, by the six steps of CRISP-DM (Chapman et al. 2000) and the three of the marketing that follows, with the artefacts that each step must leave."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -53,7 +53,7 @@ class Project(_message.Message):
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectStep]:
-        """steps are all six, in their order. Output only."""
+        """steps are all nine, in their order. Output only."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -105,9 +105,15 @@ class ProjectStep(_message.Message):
         """KIND_EVALUATION needs `assessment` and `decision` (评估)."""
         KIND_DEPLOYMENT: ProjectStep._Kind.ValueType  # 6
         """KIND_DEPLOYMENT needs `deployment_plan` and `monitoring_plan` (部署)."""
+        KIND_SCHEME_DESIGN: ProjectStep._Kind.ValueType  # 7
+        """KIND_SCHEME_DESIGN needs `opportunities`, such as a matrix, and `scheme` (方案设计)."""
+        KIND_SCHEME_IMPLEMENTATION: ProjectStep._Kind.ValueType  # 8
+        """KIND_SCHEME_IMPLEMENTATION needs `campaign` (实施方案)."""
+        KIND_BENEFIT_EVALUATION: ProjectStep._Kind.ValueType  # 9
+        """KIND_BENEFIT_EVALUATION needs `benefit` (效益评估)."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
-        """Kind is the step of CRISP-DM."""
+        """Kind is the step: six of CRISP-DM, by which opportunities are found, then three of marketing, by which they are used."""
 
     KIND_UNSPECIFIED: ProjectStep.Kind.ValueType  # 0
     """KIND_UNSPECIFIED is never stored."""
@@ -123,6 +129,12 @@ class ProjectStep(_message.Message):
     """KIND_EVALUATION needs `assessment` and `decision` (评估)."""
     KIND_DEPLOYMENT: ProjectStep.Kind.ValueType  # 6
     """KIND_DEPLOYMENT needs `deployment_plan` and `monitoring_plan` (部署)."""
+    KIND_SCHEME_DESIGN: ProjectStep.Kind.ValueType  # 7
+    """KIND_SCHEME_DESIGN needs `opportunities`, such as a matrix, and `scheme` (方案设计)."""
+    KIND_SCHEME_IMPLEMENTATION: ProjectStep.Kind.ValueType  # 8
+    """KIND_SCHEME_IMPLEMENTATION needs `campaign` (实施方案)."""
+    KIND_BENEFIT_EVALUATION: ProjectStep.Kind.ValueType  # 9
+    """KIND_BENEFIT_EVALUATION needs `benefit` (效益评估)."""
 
     @_typing.final
     class ArtefactsEntry(_message.Message):

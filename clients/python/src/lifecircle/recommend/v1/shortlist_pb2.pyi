@@ -110,6 +110,7 @@ class ShortlistEntry(_message.Message):
     ACCEPTED_RATE_FIELD_NUMBER: _builtins.int
     OPENED_RATE_FIELD_NUMBER: _builtins.int
     USED_RATE_FIELD_NUMBER: _builtins.int
+    BUNDLED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """product_id is the product."""
     rank: _builtins.int
@@ -128,6 +129,10 @@ class ShortlistEntry(_message.Message):
     """opened_rate is the share of the members who opened it at any time."""
     used_rate: _builtins.float
     """used_rate is the share of those who opened it that still hold it."""
+    @_builtins.property
+    def bundled_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """bundled_product_ids are sold together with it by its terms: the bundle to offer the circle."""
+
     def __init__(
         self,
         *,
@@ -140,10 +145,11 @@ class ShortlistEntry(_message.Message):
         accepted_rate: _builtins.float = ...,
         opened_rate: _builtins.float = ...,
         used_rate: _builtins.float = ...,
+        bundled_product_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_rate", b"accepted_rate", "contacted", b"contacted", "expert_rank", b"expert_rank", "members", b"members", "opened_rate", b"opened_rate", "product_id", b"product_id", "rank", b"rank", "score", b"score", "used_rate", b"used_rate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_rate", b"accepted_rate", "bundled_product_ids", b"bundled_product_ids", "contacted", b"contacted", "expert_rank", b"expert_rank", "members", b"members", "opened_rate", b"opened_rate", "product_id", b"product_id", "rank", b"rank", "score", b"score", "used_rate", b"used_rate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from services.kit.errors import Refusal
-from services.recommend.domain import rf_cf
+from services.recommend.domain import reason, rf_cf
 from services.recommend.domain.evaluation import auc
 from services.recommend.lake import workbench
-from services.recommend.training import fit, program
+from services.recommend.training import export, fit, program
 from services.recommend.training.fit import Data
 from services.recommend.usecases.learning import worthy
 from tests.fixtures.counts import FULL
@@ -81,12 +81,15 @@ def test_the_report_says_what_was_dropped(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_it_beats_the_baselines_and_its_scores_mean_what_they_say() -> None:
+    """R000-038, R001-075: without holdings, circles or attributes it ranks worse, and reasons name both kinds."""
     place = town(2500)
-    data = Data(place.profile, place.owned, CATALOGUE)
+    data = Data(place.profile, place.owned, CATALOGUE, np.array([name.startswith("tag_") for name in FEATURES]))
     found = fit.fit(data, seed=3, trees=40, threads=2, say=lambda _: None)
     for baseline in ("popularity", "item_knn", "ease", "user_knn"):
         assert found.metrics["ndcg@5"] > found.metrics[f"{baseline}_ndcg@5"] + 0.02
     assert found.metrics["cold_start_ndcg@5"] > found.metrics["cold_start_popularity_ndcg@5"] + 0.02
+    for kind in ("holdings", "portrait", "circles", "attributes"):
+        assert found.metrics[f"ndcg@5_loss_without_{kind}"] > 0.0, kind
     assert found.metrics["calibration_error"] < 0.05
     owns = np.asarray(place.owned.any(axis=1))
     scores = found.calibration.apply(found.ensemble.odds(place.profile, place.owned), owns)
@@ -96,6 +99,10 @@ def test_it_beats_the_baselines_and_its_scores_mean_what_they_say() -> None:
     popular = auc(np.broadcast_to(place.owned.mean(axis=0), scores.shape)[free], drawn[free])
     assert auc(scores[free], drawn[free]) > planted - 0.05
     assert auc(scores[free], drawn[free]) > popular + 0.05
+    forest, best = export.forest_of(found.ensemble.forests, len(FEATURES)), scores.argmax(axis=1)[:, None]
+    told = reason.evidence(forest, rf_cf.inputs(place.profile, place.owned), best, owns).inputs
+    assert (told[told >= 0] < len(FEATURES)).any()
+    assert (told >= len(FEATURES)).any()
 
 
 def test_a_model_is_worthy_unless_it_is_worse_than_popularity_beyond_chance() -> None:

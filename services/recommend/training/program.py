@@ -43,6 +43,7 @@ def _train(folder: Path, task: workbench.Task) -> dict[str, Any]:
         np.ascontiguousarray(values[np.ix_(who, np.array(choice.kept, dtype=np.int64))]),
         task.owned[who],
         task.catalogue,
+        np.array([task.features[number].startswith("tag_") for number in choice.kept], dtype=bool),
     )
     fitted = fit(data, seed=task.seed, trees=task.trees, threads=task.threads, say=_say, algorithm=task.algorithm)
     _say("exporting")

@@ -10,7 +10,6 @@ from typing import Any
 import grpc.aio
 import polars as pl
 import pytest
-import structlog
 from google.type.date_pb2 import Date
 from sqlalchemy import text
 
@@ -340,46 +339,6 @@ async def test_the_map_says_what_it_lacks_and_a_class_is_given_by_hand(
     places = computed[0].base.places
     known = dict(zip(places.place_id, places.class_code, strict=True))
     assert known.get("PL00001", "lei.green.park") == "lei.green.park"
-
-
-async def test_the_feature_catalogue_is_listed_page_by_page(stub: Any, published: PublishedRun) -> None:
-    """R000-034: with its version, and whatever number a portrait shows is an entry of it."""
-    request, names = v1.ListFeaturesRequest(page_size=500), []
-    first = await stub("ann").ListFeatures(request)
-    assert first.catalogue_version
-    assert {"worth.tier", "anchors"} <= {each.field for each in first.portrait}
-    assert first.features[0].path[0] == first.features[0].type
-    while True:
-        page = await stub("ann").ListFeatures(request)
-        names += [each.name for each in page.features]
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
-    assert len(names) == len(set(names)) >= 833
-    shown = {name for name in published.table("features").columns if not name.startswith("tag_")}
-    assert shown <= set(names)
-
-
-async def test_what_is_in_force_is_due_for_review_and_reminded_of(stub: Any, served: Served, db: Database) -> None:
-    """R001-024: tags have a day of review; one whose day has passed is told as overdue, in the list and in the log."""
-    ann = stub("ann")
-    every = (await ann.ListReviews(v1.ListReviewsRequest(page_size=1000))).reviews
-    codes = {each.name for each in every if each.kind == v1.Review.KIND_TAG}
-    assert {"HU01", "VA01"} <= codes
-    assert not any(each.overdue for each in every)
-    assert list((await ann.ListReviews(v1.ListReviewsRequest(overdue=True))).reviews) == []
-    page = await ann.ListReviews(v1.ListReviewsRequest(page_size=3))
-    rest = await ann.ListReviews(v1.ListReviewsRequest(page_size=1000, page_token=page.next_page_token))
-    assert [*page.reviews, *rest.reviews] == list(every)
-    later = ReviewDesk(
-        db, Tags(), Latent(), Moments(), shelf(db, lambda: NOW), lambda: NOW.replace(year=2028, tzinfo=UTC)
-    )
-    found, _ = await later.page(0, 1000, overdue=True)
-    assert {each.name for each in found} == codes
-    with structlog.testing.capture_logs() as told:
-        await later.remind()
-        await later.remind()
-    assert sorted(each["name"] for each in told if each["event"] == "review_overdue") == sorted(codes), "once a day"
 
 
 async def test_one_customers_track_is_not_for_everybody(served: Served) -> None:

@@ -232,13 +232,19 @@ async def test_segments_are_made_by_brand_with_figures_and_stay_the_same_in_the_
     assert next(each.stability for each in second.brands if each.brand == "动感地带") == 1.0
 
 
-async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(work: Work, stub: Any) -> None:
-    """R000-031, R004-017, R004-019, R004-021, R002-007, R004-014, R000-004: four eyes, warnings, matrix, inferences.
+async def scored_again(work: Work) -> None:
+    """Scores the run with the live models, as if it had not been."""
+    async with work.db.begin() as tx:
+        await tx.execute(text("DELETE FROM latent_score"))
+        await tx.execute(text("DELETE FROM job WHERE kind = :kind"), {"kind": SCORE})
+        await tx.commit()
+    await work.learning.plan()
+    await work.drain()
 
-    R002-060, R002-064: who names the labels gets a model with its figures; each customer gets a value.
-    """
-    ann, bob = stub("ann"), stub("bob")
-    value, churn = v1.LATENT_TARGET_VALUE, v1.LATENT_TARGET_CHURN
+
+async def labelled(ann: Any) -> None:
+    """Labels of who leaves: those of one group, and customer 1, who does not belong to it."""
+    churn = v1.LATENT_TARGET_CHURN
     labels = [v1.CustomerLabel(customer_key=key, label="leaves" if GROUP[key - 1] == 5 else "stays")
               for key in range(1, COUNT + 1)]  # fmt: skip
     labels[0].label = "leaves"
@@ -248,6 +254,16 @@ async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(wor
     assert (told.labels, told.unknown) == (COUNT, 1)
     bare = v1.CreateLatentModelRequest(request_id="c0", target=churn, algorithm=v1.LATENT_ALGORITHM_SVM)
     assert await refusal(ann.CreateLatentModel(bare)) == "LATENT_OVERRIDE_UNEXPLAINED"
+
+
+async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(work: Work, stub: Any) -> None:
+    """R000-031, R004-017, R004-019, R004-021, R002-007, R004-014, R000-004: four eyes, warnings, matrix, inferences.
+
+    R002-060, R002-064: who names the labels gets a model with its figures; each customer gets a value.
+    """
+    ann, bob = stub("ann"), stub("bob")
+    value, churn = v1.LATENT_TARGET_VALUE, v1.LATENT_TARGET_CHURN
+    await labelled(ann)
     learn = [
         v1.CreateLatentModelRequest(request_id="c1", target=churn, algorithm=v1.LATENT_ALGORITHM_SVM, reason="a trial"),
         v1.CreateLatentModelRequest(request_id="c2", target=value, label_tag="VA01"),
@@ -273,12 +289,7 @@ async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(wor
     assert all(each.run_id and 0 < each.probability <= 1 for each in one.values), "as of which run, and how likely"
     assert all(each.model_version == 1 and each.score_time.seconds for each in one.values)
     assert all(0 <= each.calibration_error < 0.2 for each in one.values)
-    async with work.db.begin() as tx:
-        await tx.execute(text("DELETE FROM latent_score"))
-        await tx.execute(text("DELETE FROM job WHERE kind = :kind"), {"kind": SCORE})
-        await tx.commit()
-    await work.learning.plan()
-    await work.drain()
+    await scored_again(work)
     again = await ann.GetLatentValues(v1.GetLatentValuesRequest(customer_key=COUNT))
     assert [(each.value, each.probability) for each in again.values] == [
         (each.value, each.probability) for each in one.values

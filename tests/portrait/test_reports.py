@@ -9,8 +9,6 @@ import grpc.aio
 import polars as pl
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sqlalchemy import text
 
 from lifecircle.portrait import v1
@@ -19,7 +17,7 @@ from services.kit.domains import Directory, Known
 from services.kit.ids import system_ids
 from services.portrait.api import RIGHTS, PortraitApi
 from services.portrait.domain.calendar import Window, WorkCalendar
-from services.portrait.domain.report import ReportInvalid, parse_reports, suppressed
+from services.portrait.domain.report import parse_reports
 from services.portrait.domain.run import Run
 from services.portrait.domain.tag import Catalogue
 from services.portrait.lake import Lake, read_base
@@ -388,33 +386,3 @@ async def test_periods_and_what_is_not_there(served: Served) -> None:
     listed = (await stub.ListReports(v1.ListReportsRequest())).reports
     assert len(listed) == 9
     assert all(table.columns and not table.rows for report in listed for table in report.tables)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.tuples(st.sampled_from("abc"), st.sampled_from("uvwx")), st.integers(0, 40), min_size=1))
-def test_no_withheld_count_can_be_had_from_totals(cells: dict[tuple[str, str], int]) -> None:
-    """Whatever the counts: in each part with a known total, nothing small is shown, and what is withheld is two lines
-    or more that stand for k customers together, or all there is."""
-    keys, people = list(cells), [(count,) for count in cells.values()]
-    within = [(), (0,), (1,)]
-    hidden = suppressed(keys, people, within, K)
-    for at, kept in ((at, kept) for at in range(len(keys)) for kept in within):
-        part = [line for line, key in enumerate(keys) if all(key[p] == keys[at][p] for p in kept)]
-        gone = [line for line in part if hidden[line]]
-        assert all(hidden[line] or not 0 < people[line][0] < K for line in part)
-        left = [line for line in part if not hidden[line] and people[line][0]]
-        assert not gone or not left or (len(gone) > 1 and sum(people[line][0] for line in gone) >= K)
-
-
-@pytest.mark.parametrize(
-    ("change", "where"),
-    [
-        ({"smallest_group": 1}, "smallest_group"),
-        ({"format": "reports/2"}, "format"),
-        ({"reports": [{"id": "a", "zh": "a", "purpose": "a", "parts": ["b"]}]}, "a.parts"),
-        ({"reports": [{"id": "a", "zh": "a", "purpose": "a", "colour": 1}]}, "colour"),
-    ],
-)
-def test_a_definition_that_is_wrong_is_refused(change: dict[str, Any], where: str) -> None:
-    with pytest.raises(ReportInvalid, match=where):
-        parse_reports({**DOCUMENT, **change})

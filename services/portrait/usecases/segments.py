@@ -23,7 +23,7 @@ from services.portrait.lake import segments as lake
 from services.portrait.refusals import run_not_found, segment_not_found, segmentation_unfit
 from services.portrait.store import Runs
 from services.portrait.store.segments import Segmentation, Segments
-from services.portrait.usecases.compute import Snapshot
+from services.portrait.usecases.inputs import Snapshot
 
 SEGMENT = "segment"
 FEATURES = (

@@ -146,7 +146,7 @@ def another_kind(dice: random.Random, rows_of: list[bytes]) -> bytes:
     return dice.randbytes(5000).replace(b"\0", b"\1")
 
 
-BIG = 100 << 20 if FULL else 8 << 20
+ENDLESS = b"1" * (100 << 20 if FULL else 8 << 20)
 KINDS: dict[str, Callable[..., Case]] = {
     "byte order mark and CR LF": whole_with,
     "late control file": late_control,
@@ -175,7 +175,7 @@ KINDS: dict[str, Callable[..., Case]] = {
     "CR alone": held("LINE_TOO_LONG" if FULL else "REJECTS_OVER_THRESHOLD",
                      lambda dice, lines: b"\r".join(lines * (200 if FULL else 1)) + b"\n"),
     "another month": held("REJECTS_OVER_THRESHOLD", lambda dice, lines: text(lines).replace(b"|20", b"|19")),
-    "a line without end": held("LINE_TOO_LONG", lambda dice, lines: b"1" * BIG),
+    "a line without end": held("LINE_TOO_LONG", lambda dice, lines: ENDLESS),
     "cut in transfer": cut,
     "grown after sending": grown,
     "wrong checksum": controlled({"CHECKSUM_WRONG"}, md5="0" * 32),

@@ -129,7 +129,7 @@ async def segments(asked: Asked) -> Sequence[Block]:
         "特征画像（偏离品牌均值的标准差数）",
         ("name 客户群, feature 特征 id, mean 群均值 decimal, brand 品牌均值 decimal, deviation 偏离 decimal"),
         [
-            (each.name, one.feature, one.mean, one.brand_mean, one.deviation)
+            (f"{each.brand} {each.name}", one.feature, one.mean, one.brand_mean, one.deviation)
             for each in told.segments
             for one in each.profile
         ],

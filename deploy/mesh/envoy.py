@@ -29,7 +29,7 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.rpc import error_details_pb2, status_pb2
 
-from deploy.mesh import limits, traces
+from deploy.mesh import limits, traces, wall
 from deploy.mesh.limits import Limits
 from deploy.mesh.traces import Traces
 
@@ -170,13 +170,11 @@ def _listener(
 ) -> Node:
     rpcs = [(service, rpc, streams) for service, rpc, streams in _methods(files) if service in replicas]
     routes = [_stream(service, {"path": rpc}) for service, rpc, streams in rpcs if streams]
-    routes += [_call(service, {"prefix": f"/lifecircle.{service}."}) for service in replicas]
+    routes += [_call(*each) for each in sorted({(service, f"{rpc.rpartition('/')[0]}/") for service, rpc, _ in rpcs})]
     routes += _common(list(replicas))
     filters = [_transcoder(sorted({rpc.split("/")[1] for _, rpc, _ in rpcs}), described), _router()]
     host: Node = {"name": "lifecircle", "domains": ["*"], "routes": routes}
-    if most is not None:
-        limits.keep(host, filters, most)
-    manager = {
+    manager: Node = {
         "@type": f"{_API}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
         "use_remote_address": True,
@@ -189,6 +187,9 @@ def _listener(
         },
         "http_filters": filters,
     }
+    if most is not None:
+        limits.keep(host, filters, most)
+        wall.build(manager, host)
     chain = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     return {
         "name": name,
@@ -212,7 +213,7 @@ def _methods(files: FileDescriptorSet) -> Iterator[tuple[str, str, bool]]:
                 yield parts[1], f"/{file.package}.{service.name}/{method.name}", streams
 
 
-def _call(service: str, match: Node) -> Node:
+def _call(service: str, prefix: str) -> Node:
     """The route of calls that end: 60 seconds, or as long as the caller gives in `grpc-timeout`."""
     action = {
         "cluster": service,
@@ -223,7 +224,7 @@ def _call(service: str, match: Node) -> Node:
         # connection that ends under a call without any answer is the same case once more: asking again is harmless.
         "retry_policy": _retries("unavailable,cancelled,connect-failure,refused-stream,reset"),
     }
-    return {"match": match, "route": action}
+    return {"match": {"prefix": prefix}, "route": action}
 
 
 def _stream(service: str, match: Node) -> Node:

@@ -1,7 +1,8 @@
-"""The front door's rate limits: who asks too often is refused at once and told when to ask again; nobody else is."""
+"""The front door's limits: who asks too often, or what no client asks, is refused at once; nobody else is."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -130,9 +131,53 @@ def test_tokens_are_issued_at_a_pace_that_finds_no_password(tmp_path: Path) -> N
     front, mesh = (
         each["filter_chains"][0]["filters"][0]["typed_config"] for each in made["static_resources"]["listeners"]
     )
-    first = front["route_config"]["virtual_hosts"][0]["routes"][0]
+    first = front["route_config"]["virtual_hosts"][0]["routes"][1]  # behind the one that refuses odd methods
     assert first["match"] == {"path": "/lifecircle.admin.v1.AdminService/IssueToken"}
     (limit,) = first["typed_per_filter_config"].values()
     assert limit["token_bucket"] == {"max_tokens": 4, "tokens_per_fill": 2, "fill_interval": "1s"}
     assert "ratelimit" in json.dumps(front["http_filters"])
     assert "ratelimit" not in json.dumps(mesh)
+
+
+def raw(door: Door, method: str, path: str, body: bytes = b"{}", **headers: str) -> int:
+    """The status of a request as it is written, which no client would tidy up first."""
+    connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=30)
+    try:
+        connection.putrequest(method, path)
+        told = {"content-type": "application/json", "authorization": f"Bearer {path}", "content-length": str(len(body))}
+        for name, value in (told | headers).items():
+            if value:
+                connection.putheader(name, value)
+        connection.endheaders(body)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_methods_that_the_contract_does_not_have_are_refused(door: Door, method: str) -> None:
+    """R002-100: what is not GET or POST comes no further than the door, whatever its path."""
+    assert raw(door, method, f"/{SERVICE}/Say", b"") == 405
+    assert raw(door, method, "/anything", b"") == 405
+
+
+def test_a_path_is_one_path_however_it_is_written(door: Door) -> None:
+    """R002-100: normalised before any rule looks; refused with escaped slashes, unknown where it is not ours."""
+    assert raw(door, "POST", f"//nowhere/..//{SERVICE}/./Say") == 200
+    assert raw(door, "POST", f"/{SERVICE}%2FSay") == 400
+    assert raw(door, "POST", f"/{SERVICE}%5cSay") == 400
+    for path in ("/.git/config", "/../../etc/passwd", f"/{SERVICE}x/Say", "/"):
+        assert raw(door, "GET", path, b"") == 404, path
+
+
+def test_headers_that_no_client_sends_are_refused(door: Door) -> None:
+    """R002-100: names that may be taken for others, and more than any call has."""
+    say = f"/{SERVICE}/Say"
+    assert raw(door, "POST", say, x_forwarded_user="root") == 400
+    assert raw(door, "POST", say, **{"x-large": "a" * 40_000}) == 431
+    assert raw(door, "POST", say, **{f"x-many-{number}": "1" for number in range(80)}) == 431
+
+
+def test_a_body_larger_than_any_call_is_refused(door: Door) -> None:
+    """R002-100: JSON that says it is of five mebibytes reaches nobody, and is not waited for."""
+    assert raw(door, "POST", f"/{SERVICE}/Say", **{"content-length": str(5 << 20)}) == 403

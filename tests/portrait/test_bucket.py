@@ -89,6 +89,20 @@ def test_the_same_bucket_is_the_same_file(
         assert Outcome.of_json(new.bucket, new.to_json()) == new
 
 
+def test_how_complete_the_map_is_follows_from_the_cells_that_were_heard(town: Town, outcomes: list[Outcome]) -> None:
+    """R001-103: of the rows of tracks, the share whose cell serves a place, counted again from the files."""
+    heard, served = (
+        pl.concat([pl.read_parquet(file.uri.removeprefix("file://")) for file in town.manifest[feed]])
+        for feed in ("signalling", "cell_places")
+    )
+    rows = sum(each.signalling_rows for each in outcomes)
+    assert rows == heard.height
+    share = heard["cell_id"].is_in(served["cell_id"].implode()).mean()
+    assert share is not None
+    assert 0.5 < share < 1, "roads have cells that serve no place"
+    assert sum(each.mapped_rows for each in outcomes) / rows == pytest.approx(share, abs=0.02), "flicker aside"
+
+
 def test_homes_works_and_tags_are_those_that_were_planted(town: Town, outcomes: list[Outcome]) -> None:
     """R001-139, R001-140, R002-075: from behaviour to attributes and tags, life circles and static ones, which are
     those of the city's files of truth.

@@ -41,13 +41,18 @@ def test_a_cell_is_the_place_that_it_serves_that_day_or_undecided_among_several(
                 assert [(-float(weight), int(place)) for weight, place in kept] == valid
 
 
-def decided(rows: list[tuple[int, int]], weights: tuple[float, float] = (0.6, 0.4)) -> list[int]:
-    """Rows (minute, place) of one customer; place 2 is a cell that serves the places 0 and 1."""
+def decided(
+    rows: list[tuple[int, int]], weights: tuple[float, float] = (0.6, 0.4), lived_at: tuple[bool, bool] = (False, True)
+) -> list[int]:
+    """Rows (minute, place) of one customer from noon on; place 2 is a cell that serves the places 0 and 1."""
     time = np.array([minute * 60_000 for minute, _ in rows], dtype=np.int64)
     place = np.array([at for _, at in rows], dtype=np.int32)
     first, candidates = np.array([0, 2], np.int64), np.array([0, 1], np.int32)
     heard = np.ones(len(rows), dtype=np.int32)
-    decide(time, time, heard, place, 5 * 60_000, 2, (first, candidates, np.array(weights)))
+    midnight = np.int64(-12 * 3_600_000)
+    decide(
+        time, time, heard, place, 5 * 60_000, 2, (first, candidates, np.array(weights), np.array(lived_at), midnight)
+    )
     found: list[int] = place.tolist()
     return found
 
@@ -58,6 +63,14 @@ def test_an_undecided_row_is_at_the_heavier_place_when_nothing_else_is_known() -
 
 def test_a_customer_who_is_heard_at_one_of_the_places_is_there() -> None:
     assert decided([(0, 2), (30, 2), (500, 1)]) == [1, 1, 1]
+
+
+def test_who_spends_three_nights_in_the_cell_is_where_people_live() -> None:
+    nights = [(14 * 60 + 24 * 60 * day, 2) for day in range(3)]
+    assert decided(nights) == [1, 1, 1]
+    assert decided(nights[:2]) == [0, 0]
+    assert decided(nights, lived_at=(True, True)) == [0, 0, 0]
+    assert decided([*nights, *((7000 + minute, 0) for minute in range(20))])[:3] == [0, 0, 0], "he works there by night"
 
 
 def test_a_hop_to_a_cell_of_one_of_the_places_within_minutes_decides_before_habit() -> None:

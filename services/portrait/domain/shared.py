@@ -8,6 +8,8 @@ each place, and tags count days. For one customer, in this order:
 2. Otherwise the place with the largest weight × (1 + rows of this customer in cells of that place alone), the smaller
    place number of two: how often he is known to be there, and how much of the cell's traffic belongs to it.
 
+Who is in the cell in the dead of three nights sleeps there: for him a place where people live weighs eight times.
+
 The weights are the map's, or what `domain/quality.py` makes of them.
 """
 
@@ -35,13 +37,17 @@ def nothing_shared(places: int) -> Shared:
 
 
 _NEIGHBOUR = 1e9
+_HOUR = 3_600_000
+_NIGHT_HOURS, _NIGHTS, _SLEEPS = 5, 3, 8.0
+"""Midnight to five; of eight who spend such nights in a cell of a home and of something else, one works there."""
 
 
 @njit(cache=True, nogil=True)
 def decide(opens: Any, ends: Any, heard: Any, place: Any, near: Any, places: Any, shared: Any) -> None:
     """Decide one customer's undecided stays in place: from `opens` to `ends`, made of `heard` rows, in order of time.
-    `shared` are first, place and weight of the undecided cells."""
-    first, candidate, weight = shared
+    `shared` are first, place and weight of the undecided cells, whether people live at the places, and a local
+    midnight."""
+    first, candidate, weight, lived_at, midnight = shared
     rows = len(place)
     undecided = False
     for row in range(rows):
@@ -61,6 +67,12 @@ def decide(opens: Any, ends: Any, heard: Any, place: Any, near: Any, places: Any
                 for row in range(rows):
                     if place[row] == candidate[each]:
                         evidence[each] += heard[row]
+    nights = np.zeros(len(first) - 1, np.int64)
+    for row in range(rows):
+        if place[row] >= places:
+            since = (opens[row] - midnight) % (24 * _HOUR)
+            if since < _NIGHT_HOURS * _HOUR or since + ends[row] - opens[row] >= 24 * _HOUR:
+                nights[place[row] - places] += 1
     begin = 0
     while begin < rows:
         which = place[begin] - places
@@ -73,6 +85,8 @@ def decide(opens: Any, ends: Any, heard: Any, place: Any, near: Any, places: Any
             chosen, best = np.int32(-1), -1.0
             for each in range(first[which], first[which + 1]):
                 score = weight[each] * (1.0 + evidence[each])
+                if lived_at[each] and nights[which] >= _NIGHTS:
+                    score *= _SLEEPS
                 if candidate[each] == before or candidate[each] == after:
                     score += _NEIGHBOUR
                 if score > best:

@@ -119,14 +119,21 @@ def joined(days: Sequence[Stays], customers: int) -> Stays:
 
 
 def lived(
-    found: Stays, customers: int, borders: Longs, rules: Rules, shared: Shared | None = None
+    found: Stays,
+    customers: int,
+    borders: Longs,
+    rules: Rules,
+    shared: Shared | None = None,
+    lived_at: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Visits, DwellDays]:
-    """Visits, and dwell within the window of `borders`, of `customers` customers by their stays."""
+    """Visits, and dwell within the window of `borders`, of `customers` customers by their stays; `lived_at` says of the
+    places whether people live there."""
     first = np.searchsorted(found.customer, np.arange(customers + 1)).astype(np.int64)
     shared = shared or nothing_shared(np.iinfo(np.int32).max)
     minutes = (rules.gap_minutes, rules.silent_minutes, rules.pingpong_minutes)
     millis = tuple(np.int64(each * 60_000) for each in minutes)
-    undecided = (shared.first, shared.place, shared.weight)
+    homes = np.zeros(len(shared.place), np.bool_) if lived_at is None else lived_at[shared.place]
+    undecided = (shared.first, shared.place, shared.weight, homes, np.int64(borders[0]))
     visits, dwell = _live(
         first, found.place, found.first, found.last, found.rows, borders, millis, np.int64(shared.places), undecided
     )

@@ -32,6 +32,8 @@ class Outcome:
     checksum: dwell.Checksum
     days_followed: int = 0
     """Days of signalling that were followed for it; the others were kept from earlier runs."""
+    mapped_rows: int = 0
+    """Rows of signalling, flicker aside, whose cell serves a place: how complete the map is (映射完整率)."""
     days: Days = field(default=Days((), ()), compare=False, repr=False)
     """The days that it was computed from, to be kept; none in an outcome that is read from a checkpoint."""
 
@@ -42,14 +44,14 @@ class Outcome:
         ]
         return {
             "files": {name: [file.uri, file.rows, file.sha256] for name, file in self.files.items()},
-            "counts": [self.customers, self.signalling_rows, self.visits, self.days_followed],
+            "counts": [self.customers, self.signalling_rows, self.visits, self.days_followed, self.mapped_rows],
             "checksum": sums,
         }
 
     @staticmethod
     def of_json(bucket: int, kept: dict[str, Any]) -> "Outcome":
         """What to_json() kept."""
-        customers, signalling_rows, visits, days_followed = (int(each) for each in kept["counts"])
+        customers, signalling_rows, visits, *others = (int(each) for each in kept["counts"])
         return Outcome(
             bucket,
             {name: LakeFile(uri, rows, sha256, bucket) for name, (uri, rows, sha256) in kept["files"].items()},
@@ -57,7 +59,7 @@ class Outcome:
             signalling_rows,
             visits,
             dwell.Checksum(*(int(each) for each in kept["checksum"])),
-            days_followed,
+            *others,
         )
 
 
@@ -99,7 +101,8 @@ def compute(
     }
     files = write_bucket(lake, work.run_id, found, base.places, work.window, workdays, city)
     checksum = dwell.checksum(found.dwell, keys, base.places)
-    return Outcome(bucket, files, customers, days.rows, len(visits.place), checksum, len(days.fresh), days)
+    mapped = int(stays.rows[stays.place >= 0].sum())
+    return Outcome(bucket, files, customers, days.rows, len(visits.place), checksum, len(days.fresh), mapped, days)
 
 
 def events_of(work: Work) -> list[Event]:
@@ -115,7 +118,10 @@ def lives(
     base, window, catalogue = work.base, work.window, work.catalogue
     customers = len(at)
     workdays = window.workdays(work.calendar)
-    visits, dwelt = track.lived(stays, customers, window.borders(), catalogue.track, base.cells.cells.shared)
+    home = next((rule for rule in catalogue.anchors if rule.role == anchor.ROLES[0]), None)
+    lived_at = base.places.of_class(home.candidates if home is not None else ())
+    shared = base.cells.cells.shared
+    visits, dwelt = track.lived(stays, customers, window.borders(), catalogue.track, shared, lived_at)
     asked = plan(catalogue, window.days)
     time = place_time(dwelt, customers)
     anchors = anchor.find(catalogue.anchors, time, base.places, customers)

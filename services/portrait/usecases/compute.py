@@ -299,6 +299,7 @@ class Computing:
                 signalling_rows=run.signalling_rows,
                 visits=run.visits,
                 days_followed=sum(each.days_followed for each in outcomes),
+                mapped_rows=sum(each.mapped_rows for each in outcomes),
             )
             await tx.commit()
 

@@ -68,6 +68,22 @@ def test_user_knn_skips_neighbours_who_hold_nothing_new(owned: Any, neighbours: 
     assert np.allclose(whole, expected + 1e-9 * owned.sum(axis=0))
 
 
+def test_with_segments_on_neighbours_come_from_the_customers_own_segment_alone() -> None:
+    """R000-036: what other segments hold changes nothing but ties."""
+    rng = np.random.default_rng(2)
+    owned, rest = rng.random((60, 6)) < 0.5, rng.random((10, 6)) < 0.3
+    segment, asked = np.arange(60) % 3, np.arange(10) % 3
+    found = baseline.segment_votes(owned, segment, rest, asked, [5])[0]
+    for each in range(3):
+        mine = asked == each
+        alone = baseline.user_knn_curve(owned[segment == each], rest[mine], [5])[0]
+        assert found[mine] == pytest.approx(alone, abs=1e-6)
+    others = np.where((segment == 0)[:, None], owned, rng.random(owned.shape) < 0.5)
+    again = baseline.segment_votes(others, segment, rest, asked, [5])[0]
+    assert found[asked == 0] == pytest.approx(again[asked == 0], abs=1e-6)
+    assert found[asked == 1] != pytest.approx(again[asked == 1], abs=1e-6)
+
+
 def test_item_knn_and_ease_find_the_companion() -> None:
     owned = np.array([[1, 1, 0, 0]] * 20 + [[0, 0, 1, 1]] * 30, dtype=bool)
     rest = np.array([[True, False, False, False]])

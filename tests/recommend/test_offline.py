@@ -59,7 +59,7 @@ def evaluate(folder: Path, owned: Path, customers: Path, *more: str) -> tuple[in
 
 @pytest.mark.slow
 def test_every_protocol_reports_every_algorithm_on_the_same_questions(tmp_path: Path) -> None:
-    """R000-037, R000-040, R000-041, R000-042, R001-022, R002-076, R002-077: one split, K curve, ablation."""
+    """R000-036, R000-037, R000-040, R000-041, R000-042, R001-022, R002-076, R002-077: one split, K curve, ablation."""
     status, report = evaluate(tmp_path, *files(tmp_path, dated=True), "--seed", "3")
     assert status == 0
     assert set(report["protocols"]) == {"leave_one_out", "temporal", "cold_start"}
@@ -78,6 +78,11 @@ def test_every_protocol_reports_every_algorithm_on_the_same_questions(tmp_path: 
         assert part["models"]["user_knn"]["best_k"] is not None
         assert set(part["ablation"]) == {"forest_only", "cf_only", "both"}
         assert part["pairs"]["rf_cf"] > 0
+        for fold in part["models"]["cluster_cf"]["segments"]:
+            assert len(fold) > 1
+            assert all(
+                0.0 <= each["precision@5"] <= each["recall@5"] <= 1.0 or name != "leave_one_out" for each in fold
+            )
     whole = report["protocols"]["leave_one_out"]
     assert whole["models"]["rf_cf"]["ndcg@5"] > whole["models"]["popularity"]["ndcg@5"] + 0.02
     cold = report["protocols"]["cold_start"]["models"]

@@ -65,13 +65,13 @@ def grow(
     most_rows: int = MOST_ROWS,
     worth: Floats | None = None,
     columns: str | float = "sqrt",
-    cold_only: bool = False,
+    unasked: str = "",
 ) -> Forests:
     """Learn from customers: `profile` (n, f) with NaN for missing, `owned` (n, p).
 
     Of more than `most_rows` questions each tree draws so many, so that a million customers cost what many cost. With
     `worth` (n,) the cold forest learns what each holding is worth instead of that it is one; it looks at `columns` of
-    the columns at each split. With `cold_only` the other forest is one tree, which nobody asks.
+    the columns at each split. The forest that nobody will ask, "warm" or "cold", is one tree.
     """
     asked = joined(rf_cf.hide_each(owned, catalogue), rf_cf.hide_nothing(owned))
     recipe: dict[str, Any] = {
@@ -82,10 +82,12 @@ def grow(
         "n_jobs": threads,
     }
     drawn = [most_rows if rows > most_rows else None for rows in (len(asked.row), len(owned))]
-    warm = RandomForestClassifier(max_samples=drawn[0], **{**recipe, "n_estimators": 1 if cold_only else trees})
+    one = {"n_estimators": 1}
+    warm = RandomForestClassifier(max_samples=drawn[0], **recipe | (one if unasked == "warm" else {}))
     warm.fit(np.hstack([profile[asked.row], asked.rest]), asked.hidden)
     told = owned.astype(np.float64) if worth is None else owned * worth[:, None]
-    cold = RandomForestRegressor(max_samples=drawn[1], **{**recipe, "max_features": columns}).fit(profile, told)
+    recipe |= {"max_features": columns, **(one if unasked == "cold" else {})}
+    cold = RandomForestRegressor(max_samples=drawn[1], **recipe).fit(profile, told)
     for forest in (warm, cold):  # threads add up in any order, and the order shows in the last bit
         forest.set_params(n_jobs=1)
     return Forests(warm, cold, owned.shape[1])

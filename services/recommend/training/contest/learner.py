@@ -7,7 +7,7 @@ re-ranker) can learn on the inner answers, which no part has seen, how much to t
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from sklearn.neural_network import MLPRegressor
 from services.recommend.domain import baseline
 from services.recommend.domain.acceptance import SMOOTHING
 from services.recommend.domain.log_linear import basis_of
-from services.recommend.domain.product import Catalogue, Flags, Floats, Singles
+from services.recommend.domain.product import Catalogue, Flags, Floats, Ints, Singles
 from services.recommend.training import boosting, linear
 from services.recommend.training.contest import measure
 from services.recommend.training.contest.protocol import Asked, Split
@@ -55,6 +55,7 @@ class Answer:
     curve: dict[int, Floats] = field(default_factory=dict)
     pairs: int | None = None
     chosen: dict[str, float] = field(default_factory=dict)
+    segments: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def user_knn_profile(bench: Bench) -> Answer:
 def cluster_cf(bench: Bench) -> Answer:
     """UserKNN within segments of the profile (of ownership where there is none): segments and K tuned."""
     found: list[Answer] = []
+    asked: list[Ints] = []
     for segments in _SEGMENTS:
 
         def curve(split: Split, sizes: Sequence[int], segments: int = segments) -> list[Floats]:
@@ -166,13 +168,15 @@ def cluster_cf(bench: Bench) -> Answer:
             else:
                 left, right = split.owned[split.learn].astype(float), split.asked.rest.astype(float)
             means = KMeans(min(segments, len(left)), n_init=2, random_state=bench.seed % 2**32).fit(left)
-            owned = split.owned[split.learn]
-            return baseline.segment_votes(owned, means.labels_, split.asked.rest, means.predict(right), sizes)
+            owned, mine = split.owned[split.learn], means.predict(right)
+            if split is bench.split:
+                asked.append(mine)
+            return baseline.segment_votes(owned, means.labels_, split.asked.rest, mine, sizes)
 
         found.append(neighbours(bench, curve))
-    best = max(found, key=lambda each: measure.ndcg(each.inner, bench.inner.asked))
-    spent = sum(each.fit_seconds for each in found)
-    return Answer(best.scores, best.inner, spent, best.score_seconds, best.best_k, best.curve)
+    best = max(range(len(found)), key=lambda number: measure.ndcg(found[number].inner, bench.inner.asked))
+    told = measure.by_segment(found[best].scores, bench.split.asked, asked[best])
+    return replace(found[best], fit_seconds=sum(each.fit_seconds for each in found), segments=told)
 
 
 def forest(bench: Bench) -> tuple[Answer, Forests]:
@@ -183,9 +187,11 @@ def forest(bench: Bench) -> tuple[Answer, Forests]:
         owned, profile = split.owned[split.learn], bench.profile[split.learn]
         recipe: dict[str, Any] = {"leaf": leaf, "trees": trees, "seed": bench.seed, "threads": bench.threads}
         worth = _worth(split, owned)
-        return grow(profile, owned, bench.catalogue, worth=worth, columns=columns, cold_only=cold, **recipe)
+        return grow(profile, owned, bench.catalogue, worth=worth, columns=columns, unasked=unasked, **recipe)
 
     told, cold = {}, not bench.split.asked.rest.any()
+    all_own = all(each.asked.rest.any(axis=1).all() for each in (bench.split, bench.inner))
+    unasked = "warm" if cold else "cold" if all_own else ""
     for leaf in LEAVES:
         for columns in COLUMNS if cold else ("sqrt",):
             forests = learned(bench.inner, leaf, columns, TREES if cold else _TUNING_TREES)

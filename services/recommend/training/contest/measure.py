@@ -54,6 +54,22 @@ def shown(scores: Floats, asked: Asked) -> Ints:
     return np.unique(order[np.take_along_axis(asked.allowed, order, axis=1)])
 
 
+def by_segment(scores: Floats, asked: Asked, segment: Ints) -> list[dict[str, float]]:
+    """Precision and recall at 5 of the questions of each segment (R000-036); `segment` (m,) numbers them."""
+    order = top(scores, asked, _SHOWN)
+    hits = np.take_along_axis(asked.relevant & asked.allowed, order, axis=1).sum(axis=1)
+    wanted = np.maximum(asked.relevant.sum(axis=1), 1)
+    return [
+        {
+            "segment": float(each),
+            "queries": float((segment == each).sum()),
+            "precision@5": round(float(hits[segment == each].mean() / _SHOWN), 6),
+            "recall@5": round(float((hits / wanted)[segment == each].mean()), 6),
+        }
+        for each in np.unique(segment).tolist()
+    ]
+
+
 def ndcg(scores: Floats, asked: Asked) -> float:
     """Mean NDCG@5 per customer."""
     return float(per_customer(per_question(scores, asked)["ndcg@5"], asked.row).mean())

@@ -167,6 +167,8 @@ def _model(parts: list[Told], products: int) -> dict[str, Any]:
     made["curve"] = [[size, round(value, 6)] for size, value in curve.items()]
     if parts[0].answer.chosen:
         made["chosen"] = [each.answer.chosen for each in parts]
+    if parts[0].answer.segments:
+        made["segments"] = [each.answer.segments for each in parts]  # by fold, whose segments are its own
     return made
 
 

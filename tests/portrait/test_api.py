@@ -157,6 +157,17 @@ async def test_a_portrait_comes_back_whole(served: Served, db: Database) -> None
     assert dict(portrait.features) == {"age": 34.0}
 
 
+async def test_a_portrait_for_json_comes_in_one_piece(served: Served, db: Database) -> None:
+    """Envoy's transcoder refuses the parts that gRPC merges; its header says that it makes JSON of the answer."""
+    await publish(db)
+    call = served.channel(roles={"operator"}).unary_unary("/lifecircle.portrait.v1.PortraitService/GetPortrait")
+    asked = v1.GetPortraitRequest(customer_key=7).SerializeToString()
+    parts, whole = await call(asked), await call(asked, metadata=(("x-envoy-original-path", "/any"),))
+    told = v1.GetPortraitResponse.FromString(parts)
+    assert whole == told.SerializeToString(deterministic=True)
+    assert whole != parts
+
+
 async def test_an_unknown_customer_is_not_found(served: Served, db: Database) -> None:
     await publish(db)
     told = await refusal(stub(served).GetPortrait(v1.GetPortraitRequest(customer_key=99)))

@@ -51,7 +51,8 @@ class Outcome:
     @staticmethod
     def of_json(bucket: int, kept: dict[str, Any]) -> "Outcome":
         """What to_json() kept."""
-        customers, signalling_rows, visits, *others = (int(each) for each in kept["counts"])
+        counts = [*map(int, kept["counts"]), 0]  # a checkpoint of before the map was counted has one less
+        customers, signalling_rows, visits, days_followed, mapped_rows = counts[:5]
         return Outcome(
             bucket,
             {name: LakeFile(uri, rows, sha256, bucket) for name, (uri, rows, sha256) in kept["files"].items()},
@@ -59,7 +60,8 @@ class Outcome:
             signalling_rows,
             visits,
             dwell.Checksum(*(int(each) for each in kept["checksum"])),
-            *others,
+            days_followed,
+            mapped_rows,
         )
 
 

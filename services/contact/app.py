@@ -92,7 +92,7 @@ def build(
     portrait = Portrait(portrait_channel)
     audiences = Audiences(db, store, portrait.members)
     auctions = Auctions(db, store, clock, ids, zone, recommend.matrix_files, lake.matrix, audiences, portrait.hours)
-    handovers = Handovers(db, store, clock, ids, zone, ingest.reveal, lake.Folder(folder))
+    handovers = Handovers(db, store, clock, ids, zone, ingest.reveal, portrait.tags, lake.Folder(folder))
     orders = Orders(db, store, clock, ids, Points(points_channel, clock).responsible)
     slots = Slots(db, store, clock, ids, Registry(db, store, clock))
     decisions = Decisions(db, store, clock, zone, slots.showings, recommend.matrix_files, lake.matrix)
@@ -137,7 +137,12 @@ def build(
 
 def gateways(settings: Config) -> dict[str, Gateway]:
     """The gateways of the channels that are set; messages of the others wait."""
-    urls = {"sms": settings.gateway_sms, "app": settings.gateway_app, "web": settings.gateway_web}
+    urls = {
+        "sms": settings.gateway_sms,
+        "app": settings.gateway_app,
+        "web": settings.gateway_web,
+        "mall": settings.gateway_mall,
+    }
     found = {channel: http_gateway(url) for channel, url in urls.items() if url}
     if settings.gateway_lists:
         found |= {one: folder_gateway(Path(settings.gateway_lists) / one) for one in ("call", "store")}

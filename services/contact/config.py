@@ -33,4 +33,5 @@ class Config:
     gateway_sms: str = field(default="", metadata={"help": "URL of the SMS gateway; without it recurring SMS wait"})
     gateway_app: str = field(default="", metadata={"help": "URL of the app's gateway"})
     gateway_web: str = field(default="", metadata={"help": "URL of the web hall's gateway"})
+    gateway_mall: str = field(default="", metadata={"help": "URL of the online mall's gateway"})
     gateway_lists: str = field(default="", metadata={"help": "folder in which call centre and stores find their lists"})

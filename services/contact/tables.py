@@ -165,6 +165,7 @@ handover_file = Table(
     Column("plan_id", Text, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("md5", Text, nullable=False),
+    Column("tagged", BigInteger, nullable=False),
     Column("write_time", _Time, nullable=False),
 )
 

@@ -16,13 +16,13 @@ def hand_over(folder: Path, rows: list[tuple[str, str, str]], sequence: int = 1)
     folder.mkdir(exist_ok=True)
     name = f"OCRM_CONTACT_20261001_{sequence:03d}"
     text = "".join(
-        f"K{sequence}-{number}|{msisdn}|CMP1|OFF1|{product}|{channel}|尊敬的客户|20261001100000|token\n"
+        f"K{sequence}-{number}|{msisdn}|CMP1|OFF1|{product}|{channel}|尊敬的客户|20261001100000|token|LC01=成长;HU05\n"
         for number, (msisdn, product, channel) in enumerate(rows)
     )
     data = text.encode("gb18030")
     (folder / f"{name}.TXT").write_bytes(data)
     digest = hashlib.md5(data).hexdigest()
-    (folder / f"{name}.CHK").write_text(f"{name}.TXT|{len(rows)}|{digest}|{len(data)}\n")
+    (folder / f"{name}.CHK").write_text(f"{name}.TXT|{len(rows)}|{digest}|{len(data)}|{len(rows)}\n")
     return folder
 
 

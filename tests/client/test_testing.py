@@ -20,6 +20,7 @@ from lifecircle.contact.v1 import (
     RecordOutcomesResponse,
 )
 from lifecircle.ingest.v1 import RevealIdentitiesRequest, RevealIdentitiesResponse, WatchDeliveriesRequest
+from lifecircle.portrait.v1 import BatchGetPortraitsResponse, ListTagsResponse, Portrait, Tag, TagValue
 from lifecircle.retry import SERVICES
 from lifecircle.testing import FakePlatform
 
@@ -79,16 +80,26 @@ async def test_what_breaks_the_contract_is_refused_as_the_platform_would(fake: F
 
 
 async def test_the_integration_takes_lists_and_returns_outcomes(fake: FakePlatform, tmp_path: Path) -> None:
+    """R001-148: number, tags, recommended product, channel (a file each) and time."""
     listed = [contact(1), contact(2), contact(3, Contact.STATE_CONTROL)]
     fake.answer("contact.ListContacts", ListContactsResponse(contacts=listed))
     fake.answer("ingest.RevealIdentities", revealed)
+    catalogue = {"LC_CAMPUS": "normal", "LC01": "personal", "HEALTH": "sensitive"}
+    fake.answer("portrait.ListTags", ListTagsResponse(tags=[Tag(code=k, sensitivity=v) for k, v in catalogue.items()]))
+    tags = [TagValue(code="LC01", value="成长"), TagValue(code="LC_CAMPUS"), TagValue(code="HEALTH")]
+    fake.answer(
+        "portrait.BatchGetPortraits", BatchGetPortraitsResponse(portraits=[Portrait(customer_key=1, tags=tags)])
+    )
     assert await ocrm.take(fake, "PLAN", tmp_path) == {"sms": 2}
     with (tmp_path / "sms.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["contact_id"], row["msisdn"], row["attribution_token"]) for row in rows] == [
-        ("C1", "13900000001", "T1"),
-        ("C2", "13900000002", "T2"),
+    assert [(row["contact_id"], row["msisdn"], row["attribution_token"], row["tags"]) for row in rows] == [
+        ("C1", "13900000001", "T1", "LC01=成长;LC_CAMPUS"),
+        ("C2", "13900000002", "T2", ""),
     ]
+    fake.refuse("portrait.ListTags", "CUSTOMER_NOT_FOUND", grpc.StatusCode.UNAVAILABLE)
+    assert await ocrm.take(fake, "PLAN", tmp_path) == {"sms": 2}, "without tags rather than not at all"
+    assert "LC_CAMPUS" not in (tmp_path / "sms.csv").read_text("utf-8")
     assert fake.calls("ingest.RevealIdentities")[0].purpose == "ocrm list of plan PLAN"
 
     fake.answer("contact.RecordOutcomes", RecordOutcomesResponse(recorded=1, unmatched_contact_ids=["C9"]))

@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifecircle.contact import v1 as proto
+from services.contact import app
+from services.contact.config import Config
 from services.contact.domain.auction import Customer
 from services.contact.domain.benefit import Subscription, next_send
 from services.contact.domain.fact import ConsentChange, Opening
-from services.contact.peers import folder_gateway, http_gateway
+from services.contact.peers import http_gateway
 from services.contact.store import Store
 from services.contact.usecases import Orders, Sender
 from services.kit.ids import system_ids
@@ -50,10 +52,10 @@ class Shop:
 
     async def campaign(self, type_: str = "", name: str = "秋季") -> str:
         async with self.quiet.db.begin() as tx:
-            limits = [limit(one, quiet_from_hour=0, quiet_to_hour=0) for one in ("sms", "call", "store", "order")]
+            channels = ("sms", "call", "app", "web", "mall", "store", "order")
+            limits = [limit(one, quiet_from_hour=0, quiet_to_hour=0) for one in channels]
             await STORE.policies.add(tx, policy(*limits, most=None), NOW)
             await STORE.customers.put(tx, [(key, Customer("G01", "A", "active")) for key in range(1, 51)])
-            channels = ("sms", "call", "store", "order")
             agreed = [ConsentChange(key, one, "marketing", True, NOW) for key in range(1, 51) for one in channels]
             await STORE.customers.put_consents(tx, agreed)
             await tx.commit()
@@ -214,22 +216,31 @@ async def test_what_a_gateway_refuses_has_failed_and_what_it_does_not_answer_wai
     }
 
 
-async def test_one_campaign_goes_out_through_a_list_a_store_and_work_orders_alike(shop: Shop, tmp_path: Path) -> None:
-    """R000-046, R002-040: offline channels are behind the same port as the online ones."""
+async def test_one_campaign_goes_out_through_the_halls_a_list_a_store_and_work_orders_alike(
+    shop: Shop, gateway: gateways.Gateway, tmp_path: Path
+) -> None:
+    """R000-046, R002-040: offline channels are behind the same port as the online ones.
+
+    R003-003: SMS, palm hall, web hall, mall, call list and store each have their adapter.
+    """
     campaign_id = await shop.campaign("recurring")
-    for customer, channel in ((1, "CALL"), (2, "STORE"), (3, "ORDER")):
+    online = dict(enumerate(("sms", "app", "web", "mall"), start=4))
+    channels = {1: "CALL", 2: "STORE", 3: "ORDER", **{customer: name.upper() for customer, name in online.items()}}
+    for customer, channel in channels.items():
         await shop.subscribe(campaign_id, customer, channel)
 
     async def nobody(customer_key: int) -> str:
         return ""
 
     orders = Orders(shop.quiet.db, STORE, shop.quiet.clock, system_ids, nobody)
-    sender = shop.sender(
-        call=folder_gateway(tmp_path / "call"), store=folder_gateway(tmp_path / "store"), order=orders.take
-    )
+    urls: Any = {f"gateway_{one}": gateway.url for one in online.values()}
+    server: Any = None  # gateways alone are asked for
+    set_up = Config(server, "", "", tmp_path, **urls, gateway_lists=str(tmp_path))
+    sender = shop.sender(**app.gateways(set_up), order=orders.take)
     shop.quiet.clock.advance(hours=3)
     await sender.queue()
-    assert await sender.send() == 3
+    assert await sender.send() == 7
+    assert {customer for _, customer, _ in gateway.delivered} == online.keys()
     assert [len(list((tmp_path / name).iterdir())) for name in ("call", "store")] == [1, 1]
     listed = (await shop.stub.ListOrders(proto.ListOrdersRequest(campaign_id=campaign_id))).orders
     assert [(one.customer_key, one.content) for one in listed] == [(3, "P01首月半价")]

@@ -21,7 +21,17 @@ def screen(quiet: Quiet) -> Screen:
 
 
 async def test_all_channels_are_in_one_registry_with_their_state(screen: Screen) -> None:
-    """R003-054: every channel is listed, the one that was switched off as such, with since when."""
+    """R003-054: every channel is listed, the one that was switched off as such, with since when.
+
+    R003-001: in this one place, and what a slot shows comes out of it alone: of a slot that is not registered nothing.
+    """
+    nowhere, draft = "nowhere", await screen.slot("page", channel=proto.CHANNEL_MALL)
+    await screen.content("未审", draft.slot_id, approve=False)
+    shown = await screen.shows(nowhere, draft.slot_id)
+    assert [(one.content_id, one.pitch, one.reason) for one in shown] == [
+        ("", "", "slot unknown"),
+        ("", "欢迎", "nothing due"),
+    ]
     told = proto.ChannelRegistration(channel=proto.CHANNEL_WEB, valid=False)
     await screen.li.UpdateChannel(proto.UpdateChannelRequest(channel=told, request_id=rid()))
     listed = (await screen.li.ListChannels(proto.ListChannelsRequest())).channels

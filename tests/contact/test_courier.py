@@ -119,7 +119,7 @@ async def test_what_waits_is_carried_once_when_the_server_is_back(db: Database, 
                 " ('p', '2026-10-01', 1, 'HANDED_OVER', 'm', 1, 0, 0, 0, 0, 0, 0, '[]', '', now())"
             )
         )
-        await tx.execute(text(f"INSERT INTO handover_file VALUES ('{NAMES[0]}', 'p', 1, 'md5', now())"))
+        await tx.execute(text(f"INSERT INTO handover_file VALUES ('{NAMES[0]}', 'p', 1, 'md5', now(), NULL, 0)"))
         await tx.commit()
     carrying = Remembering()
     courier = Courier(db, Store(), lambda: NOW, Folder(tmp_path), carrying)

@@ -63,6 +63,20 @@ async def test_places_get_the_best_offers_each_once_and_the_last_its_default_wit
     assert all(answer.attribution_token for answer in answers if answer.decided.offer_id)
 
 
+async def test_a_portals_columns_come_ranked_by_bid_and_the_first_column_is_the_best(db: Database) -> None:
+    """R002-054: for each customer his own ranking, whatever the columns are called."""
+    await furnish(db, rule=rules(most=9))
+    for customer, scores in ((1, {"P01": 0.1, "P02": 0.3, "P03": 0.2}), (2, {"P01": 0.3, "P02": 0.1, "P03": 0.2})):
+        deciding = await replica(db, scores=scores)
+        answers = await deciding.decide(ask(customer, "z", "=sms", "m", "a"))
+        columns = [answer.decided for answer in answers if answer.decided.kind.channel == "app"]
+        assert [one.kind.slot_id for one in columns] == ["z", "m", "a"]
+        bids = [one.bid_fen for one in columns]
+        assert bids == sorted(bids, reverse=True)
+        best = sorted(scores, key=lambda product: -scores[product])
+        assert answers[0].decided.kind.product_id == best[0]
+
+
 async def test_asking_again_gives_the_same_answer_and_takes_nothing_also_in_another_process(db: Database) -> None:
     """Invariant 3."""
     await furnish(db, rule=rules(most=5))

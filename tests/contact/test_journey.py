@@ -87,17 +87,18 @@ async def test_the_handover_file_is_written_once_with_its_control_file(running: 
     assert done.state == proto.Plan.STATE_HANDED_OVER
     data = (running.out / file.file_name).read_bytes()
     control = (running.out / "OCRM_CONTACT_20261001_001.CHK").read_text()
-    assert control == f"{file.file_name}|{file.rows}|{hashlib.md5(data).hexdigest()}|{len(data)}\n"
+    assert control == f"{file.file_name}|{file.rows}|{hashlib.md5(data).hexdigest()}|{len(data)}|0\n"
+    assert file.tagged_rows == 0  # nobody is there who knows tags, and the control file says so
     assert sorted(path.suffix for path in running.out.iterdir()) == [".CHK", ".TXT"]
     contacts = {one.contact_id: one for one in await running.desk.contacts(plan.plan_id)}
     rows = written(running.out, file.file_name)
     assert len(rows) == plan.contacts == file.rows
-    for contact_id, msisdn, campaign_id, offer_id, product, channel, content, time, token in rows:
+    for contact_id, msisdn, campaign_id, offer_id, product, channel, content, time, token, tags in rows:
         one = contacts[contact_id]
         assert (one.state, one.control) == (proto.Contact.STATE_HANDED_OVER, False)
         assert msisdn == number(one.customer_key)
         assert (campaign_id, offer_id, product) == (campaign.campaign_id, one.offer_id, "P01")
-        assert (channel, content, token) == ("sms", "P01首月半价", one.attribution_token)
+        assert (channel, content, token, tags) == ("sms", "P01首月半价", one.attribution_token, "")
         assert "20261001090000" <= time < "20261001210000"
     again = await running.desk.hand_over(plan.plan_id)
     assert again.state == proto.Job.STATE_SUCCEEDED

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ LIMITS: dict[str, Any] = {
 }
 
 
-def files(folder: Path, limits: dict[str, Any] = LIMITS) -> list[str]:
+def files(folder: Path, limits: dict[str, Any] = LIMITS, people: int = 300) -> list[str]:
     dice = np.random.default_rng(3)
-    there = np.argwhere(dice.random((300, 6, 3)) < 0.4)
+    there = np.argwhere(dice.random((people, 6, 3)) < 0.4)
     candidates = pa.table(
         {
             "customer_id": [f"p{row[0]}" for row in there],
@@ -38,9 +39,9 @@ def files(folder: Path, limits: dict[str, Any] = LIMITS) -> list[str]:
     )
     customers = pa.table(
         {
-            "customer_id": [f"p{index}" for index in range(300)],
-            "cap": [None if index % 5 == 0 else index % 3 for index in range(300)],
-            "tier": ["gold" if index % 2 else "" for index in range(300)],
+            "customer_id": [f"p{index}" for index in range(people)],
+            "cap": [None if index % 5 == 0 else index % 3 for index in range(people)],
+            "tier": ["gold" if index % 2 else "" for index in range(people)],
         }
     )
     pq.write_table(candidates, folder / "candidates.parquet")
@@ -72,6 +73,22 @@ def test_a_plan_over_files_keeps_every_limit_and_proves_its_gap(tmp_path: Path) 
         assert sum(offer in ("o0", "o3", "o4") for offer in mine) <= 1
         index = int(customer[1:])
         assert len(mine) <= (index % 3 if index % 5 else 2 if index % 2 else 99)
+
+
+def test_the_list_of_twenty_thousand_customers_is_there_in_less_than_a_minute(tmp_path: Path) -> None:
+    """R001-020: customers matched with products and channels and listed, by the seconds that the report states.
+
+    The same verb does ten million in the benchmark of arbitration.
+    """
+    began = time.perf_counter()
+    words = files(tmp_path, {"channels": {"sms": {"capacity": 9_000}}}, 20_000)
+    assert offline.arbitrate([*words, "--engine", "greedy"]) == 0
+    greedy = json.loads((tmp_path / "report.json").read_text())
+    assert offline.arbitrate(words) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert 0 < report["wall_seconds"] < time.perf_counter() - began < 60
+    assert (report["customers"], pq.read_table(tmp_path / "plan.parquet").num_rows) == (20_000, report["contacts"])
+    assert greedy["objective"] <= report["objective"] <= report["bound"] == pytest.approx(greedy["bound"])
 
 
 def test_it_is_the_same_to_the_byte_each_time_and_whatever_the_order_of_the_rows(tmp_path: Path) -> None:

@@ -75,6 +75,40 @@ async def test_the_effect_report_has_its_columns_and_is_the_raw_counts(quiet: Qu
     assert [one.text for one in (await stub.ListAssessments(listed)).assessments] == ["海报", "有人说短信太多"]
 
 
+SLOT_WITH_CLICKS = """
+INSERT INTO slot VALUES ('top', '', '首页', 'web', 0, 0, 'DATA', 'ROTATE', 'VALID', '', now());
+INSERT INTO content SELECT name, 'top', '', name, 1, 'APPROVED', '', '', 'CAMPAIGN', 'P01', 'li'
+    FROM unnest(ARRAY['a', 'b']) AS told (name);
+INSERT INTO slot_event SELECT 'top', 'shown' || n, '', 'EXPOSURE', 'a', 0, now(), 0, ''
+    FROM generate_series(1, 40) AS n;
+INSERT INTO slot_event SELECT 'top', 'click' || n, '', 'CLICK', 'a', 0, now(), 0, '' FROM generate_series(1, 7) AS n;
+INSERT INTO suggestion VALUES ('s', 'top', '', 'b', 'a', 'show b less than a', 0.1, now())
+"""
+
+
+async def test_an_evaluation_has_its_four_parts_out_of_clicks_cost_comments_and_resources(quiet: Quiet) -> None:
+    """R002-084: data, analysis, effect, measures. R003-081: clicks of the halls with cost, opinions and resources."""
+    campaign, stub = await made(quiet), quiet.stub("li")
+    asked = proto.GetEvaluationRequest(campaign_id=campaign.campaign_id)
+    kinds = {proto.Assessment.KIND_COST: 550, proto.Assessment.KIND_OPINION: 0, proto.Assessment.KIND_RESOURCE: 0}
+    for kind, cost in kinds.items():
+        told = proto.Assessment(kind=kind, text=f"说{kind}", cost_fen=cost)
+        request = proto.RecordAssessmentRequest(campaign_id=campaign.campaign_id, assessment=told, request_id=told.text)
+        await stub.RecordAssessment(request)
+    async with quiet.db.begin() as tx:
+        for statement in SLOT_WITH_CLICKS.split(";\n"):
+            await tx.execute(text(statement.replace("CAMPAIGN", campaign.campaign_id)))
+        await tx.commit()
+    found = (await stub.GetEvaluation(asked)).evaluation
+    gathered = found.gathered
+    assert (gathered.exposures, gathered.clicks, gathered.contacts, gathered.responses) == (40, 7, 90, 3)
+    assert gathered.cost_fen == 450 + 550
+    assert [[one.text for one in told] for told in (gathered.opinions, gathered.resources)] == [["说2"], ["说3"]]
+    assert [(one.group, one.sent) for one in found.analysis] == [("sms", 90)]
+    assert found.effect == (await stub.ListEffectReports(proto.ListEffectReportsRequest())).lines[0]
+    assert list(found.measures) == ["show b less than a"]
+
+
 async def test_what_went_out_online_is_counted_beside_the_comparison_and_never_in_it(quiet: Quiet) -> None:
     """R001-111, R002-091, R003-004: confirmed grants are in the report beside the plan's, in KPIs and complaints."""
     campaign, stub = await made(quiet), quiet.stub("li")
@@ -98,8 +132,18 @@ async def test_what_went_out_online_is_counted_beside_the_comparison_and_never_i
         ]
         await Inflow(Store(), quiet.clock, Folder(Path())).told(tx, told)
         await tx.commit()
-    answered = proto.Outcome(contact_id="g2", result=proto.Outcome.RESULT_RESPONDED)
-    await stub.RecordOutcomes(proto.RecordOutcomesRequest(outcomes=[answered], request_id=f"o{next(numbers)}"))
+    answered = [proto.Outcome(contact_id=grant, result=proto.Outcome.RESULT_RESPONDED) for grant in ("g2", "g4")]
+    done = await stub.RecordOutcomes(proto.RecordOutcomesRequest(outcomes=answered, request_id=f"o{next(numbers)}"))
+    listed = [
+        (await stub.ListOutcomes(proto.ListOutcomesRequest(**asked))).outcomes
+        for asked in ({"unmatched": True}, {"contact_id": "g2"}, {"contact_id": "g3"})
+    ]
+    assert [[(one.outcome.contact_id, one.matched) for one in told] for told in listed] == [
+        [("g4", False)],
+        [("g2", True)],
+        [],
+    ], "a grant that was confirmed matches, one that expired does not, and of a third nothing is told yet"
+    assert list(done.unmatched_contact_ids) == ["g4"]
     (line,) = (await stub.ListEffectReports(proto.ListEffectReportsRequest())).lines
     assert (line.sent, line.opening.successes, line.cost_fen, line.income_fen) == (90, 9, 450, 90_000)
     online = line.online

@@ -25,6 +25,22 @@ async def test_a_trial_tells_what_less_capacity_would_cost_and_changes_nothing(r
     assert (await running.desk.plan()).plan_id == plan.plan_id
 
 
+async def test_an_engine_is_chosen_and_its_objective_is_compared_with_the_others(running: Running) -> None:
+    """R003-048: by dual prices or the most valuable first; each within all limits, told against one bound."""
+    _, plan = await planned(running, products=("P01", "P02"), policy={"most": 1, "capacity": 20})
+    engines = (proto.ENGINE_DUAL_PRICES, proto.ENGINE_GREEDY)
+    asked = proto.GetTrialsRequest(plan_date=PLAN_DAY, changes=[proto.Change(engine=one) for one in engines])
+    found = await running.desk.stub.GetTrials(asked)
+    dual, greedy = found.trials
+    assert dual.objective_fen == found.current.objective_fen == plan.objective_fen
+    assert 0 < greedy.objective_fen <= dual.objective_fen <= dual.bound_fen == greedy.bound_fen
+    job = await running.desk.end_of((await running.desk.arbitrate(engine=proto.ENGINE_GREEDY)).job_id)
+    assert (job.state, job.arbitrate.engine) == (proto.Job.STATE_SUCCEEDED, proto.ENGINE_GREEDY)
+    simple = await running.desk.plan(job.result_id)
+    assert simple.plan_id != plan.plan_id
+    assert (simple.objective_fen, simple.bound_fen) == (greedy.objective_fen, greedy.bound_fen)
+
+
 async def test_each_bid_of_a_customer_tells_why_it_won_or_lost(running: Running) -> None:
     """R001-055, R003-010, R003-049: all bids of a customer, the winner, each loser with its reason and its rival."""
     _, plan = await planned(running, products=("P01", "P02"), policy={"most": 1, "capacity": 20})

@@ -125,6 +125,7 @@ class Town(ingest.IngestServiceServicer, recommend.RecommendServiceServicer):  #
                 type=kind,
                 customer_key=customer_key,
                 occur_time=stamp(moment),
+                receive_time=stamp(datetime.now(UTC)),
             )
             event.attributes.update(attributes)
             made.append(event)
@@ -135,7 +136,7 @@ class Town(ingest.IngestServiceServicer, recommend.RecommendServiceServicer):  #
         while True:
             part = await self.events.some(at, request.batch_size)
             at += len(part)
-            wanted = [event for event in part if event.type.startswith(tuple(request.type_prefixes))]
+            wanted = [event for event in part if event.type.startswith(tuple(request.type_prefixes) or "")]
             yield ingest.WatchEventsResponse(cursor=str(at), events=wanted)
 
     async def WatchDeliveries(self, request: ingest.WatchDeliveriesRequest, context: Context) -> Any:

@@ -4,8 +4,10 @@
     python clients/python/examples/ocrm.py report FOLDER/outcomes.csv
 
 LIFECIRCLE_TARGET and LIFECIRCLE_TOKEN_FILE say where to and as whom; the token needs the roles operator and privacy.
-`take` writes one CSV per channel, whole or not at all; taken again it writes the same. `report` sends a file of
-`contact_id,result[,opened]` (result: responded, refused, unreached); sent again it changes nothing.
+`take` writes one CSV per channel, whole or not at all, with the customers' tags (`CODE` or `CODE=value`, joined by
+semicolons; none that is sensitive, and none at all while portraits cannot be had); taken again it writes the same.
+`report` sends a file of `contact_id,result[,opened]` (result: responded, refused, unreached); sent again it changes
+nothing.
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ from lifecircle.contact.v1 import (
     RecordOutcomesRequest,
 )
 from lifecircle.ingest.v1 import IngestServiceStub, RevealIdentitiesRequest
+from lifecircle.portrait.v1 import BatchGetPortraitsRequest, ListTagsRequest, PortraitServiceStub, Tag
 
 AT_ONCE = 5000
-COLUMNS = ("contact_id", "msisdn", "product_id", "offer_id", "campaign_id", "contact_time", "attribution_token")
+PORTRAITS_AT_ONCE = 200
+COLUMNS = ("contact_id", "msisdn", "product_id", "offer_id", "campaign_id", "contact_time", "attribution_token", "tags")
 RESULTS = {
     "responded": Outcome.RESULT_RESPONDED,
     "refused": Outcome.RESULT_REFUSED,
@@ -47,6 +51,7 @@ class Platform(Protocol):
 
     contact: ContactServiceStub
     ingest: IngestServiceStub
+    portrait: PortraitServiceStub
 
 
 class BadFile(Exception):
@@ -90,11 +95,12 @@ async def _write(platform: Platform, plan_id: str, file: Path, contacts: Sequenc
         rows.writerow(COLUMNS)
         for start in range(0, len(contacts), AT_ONCE):
             part = contacts[start : start + AT_ONCE]
-            numbers = await _numbers(platform, plan_id, [contact.customer_key for contact in part])
+            keys = [contact.customer_key for contact in part]
+            numbers, tags = await _numbers(platform, plan_id, keys), await _tags(platform, keys)
             for each in (contact for contact in part if contact.customer_key in numbers):
                 moment = each.contact_time.ToDatetime().isoformat(timespec="seconds") + "Z"
                 row = (each.contact_id, numbers[each.customer_key], each.product_id, each.offer_id, each.campaign_id)
-                rows.writerow((*row, moment, each.attribution_token))
+                rows.writerow((*row, moment, each.attribution_token, tags.get(each.customer_key, "")))
                 count += 1
     fresh.replace(file)
     return count
@@ -106,6 +112,26 @@ async def _numbers(platform: Platform, plan_id: str, customer_keys: Sequence[int
     async for answer in platform.ingest.RevealIdentities(asked):
         found.update({each.customer_key: each.msisdn for each in answer.identities})
     return found
+
+
+async def _tags(platform: Platform, customer_keys: Sequence[int]) -> dict[int, str]:
+    """Gives each customer's tags that are not sensitive; nobody's while portraits cannot be had."""
+    found: dict[int, str] = {}
+    try:
+        plain = {tag.code async for tag in items(platform.portrait.ListTags, ListTagsRequest()) if _may_leave(tag)}
+        for start in range(0, len(customer_keys), PORTRAITS_AT_ONCE):
+            asked = BatchGetPortraitsRequest(customer_keys=customer_keys[start : start + PORTRAITS_AT_ONCE])
+            for each in (await platform.portrait.BatchGetPortraits(asked)).portraits:
+                told = [f"{tag.code}={tag.value}".rstrip("=") for tag in each.tags if tag.code in plain]
+                found[each.customer_key] = ";".join(told)
+    except grpc.aio.AioRpcError as error:
+        print(f"ocrm: lists go without tags: {error.code().name}: {error.details()}", file=sys.stderr)
+        return {}
+    return found
+
+
+def _may_leave(tag: Tag) -> bool:
+    return tag.sensitivity in ("normal", "personal")
 
 
 def _outcomes(text: str, name: str) -> list[Outcome]:

@@ -32,17 +32,9 @@ class DecisionsApi:
 
     async def Decide(self, request: proto.DecideRequest, context: Context) -> proto.DecideResponse:
         """Decides what may be shown or sent."""
-        who = caller()
-        ask = Ask(
-            caller=who.subject,
-            request_id=request.request_id,
-            customer_key=request.customer_key,
-            places=tuple(_place(place, at) for at, place in enumerate(request.places)),
-            moment=request.moment,
-            no_profile=request.no_profile,
-            domain=who.domain,
-        )
-        answers = await self._decisions.decide(ask)
+        ask = _ask(request)
+        within = request.answer_within.ToTimedelta().total_seconds()
+        answers = await (self._decisions.decide_within(ask, within) if within else self._decisions.decide(ask))
         return proto.DecideResponse(decisions=[_decision(one) for one in answers])
 
     async def ConfirmGrant(self, request: proto.ConfirmGrantRequest, context: Context) -> proto.ConfirmGrantResponse:
@@ -68,12 +60,29 @@ class DecisionsApi:
     async def GetTrials(self, request: proto.GetTrialsRequest, context: Context) -> proto.GetTrialsResponse:
         """Gives what changes would come to."""
         changes = [
-            Change(incoming.policy(one.policy) if one.HasField("policy") else None, tuple(one.campaign_ids))
+            Change(
+                incoming.policy(one.policy) if one.HasField("policy") else None,
+                tuple(one.campaign_ids),
+                incoming.engine(one.engine),
+            )
             for one in request.changes
         ]
         on = incoming.day(request.plan_date, "plan_date")
         current, *tried = await self._trials.trials(on, request.matrix_id, changes)
         return proto.GetTrialsResponse(current=_trial(current), trials=[_trial(one) for one in tried])
+
+
+def _ask(request: proto.DecideRequest) -> Ask:
+    who = caller()
+    return Ask(
+        caller=who.subject,
+        request_id=request.request_id,
+        customer_key=request.customer_key,
+        places=tuple(_place(place, at) for at, place in enumerate(request.places)),
+        moment=request.moment,
+        no_profile=request.no_profile,
+        domain=who.domain,
+    )
 
 
 def _place(place: proto.Place, at: int) -> tuple[str, str]:

@@ -44,6 +44,11 @@ def channel(value: proto.Channel.ValueType) -> str:
     return proto.Channel.Name(value).removeprefix("CHANNEL_").lower()
 
 
+def engine(value: proto.Engine.ValueType) -> str:
+    """An engine's name; that of dual prices when none is asked for."""
+    return proto.Engine.Name(value or proto.ENGINE_DUAL_PRICES).removeprefix("ENGINE_")
+
+
 def purpose(value: proto.Purpose.ValueType) -> str:
     """The purpose of a contact; marketing when nothing is said."""
     return proto.Purpose.Name(value or proto.PURPOSE_MARKETING).removeprefix("PURPOSE_").lower()

@@ -97,6 +97,7 @@ def job(value: Job) -> proto.Job:
         message.arbitrate.campaign_ids.extend(campaign_id for campaign_id, _ in spec["campaigns"])
         message.arbitrate.matrix_id = spec["matrix_id"]
         message.arbitrate.plan_date.CopyFrom(day(date.fromisoformat(spec["plan_date"])))
+        message.arbitrate.engine = proto.Engine.Value(f"ENGINE_{spec.get('engine', 'UNSPECIFIED')}")
         message.result_id = value.job_id if succeeded else ""
     elif value.kind == REPRICE:
         message.reprice.matrix_id = spec["matrix_id"]
@@ -128,7 +129,8 @@ def plan(value: Plan) -> proto.Plan:
         ],
         sha256=value.sha256,
         handover_files=[
-            proto.Plan.HandoverFile(file_name=file.file_name, rows=file.rows, md5=file.md5) for file in value.files
+            proto.Plan.HandoverFile(file_name=file.file_name, rows=file.rows, md5=file.md5, tagged_rows=file.tagged)
+            for file in value.files
         ],
         create_time=moment(value.create_time),
     )

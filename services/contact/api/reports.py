@@ -1,12 +1,13 @@
-"""Reports: effect, assessments, quartiles, KPIs, time and space, cohorts, complaints."""
+"""Reports: effect, assessments, quartiles, KPIs, time and space, cohorts, complaints, touch points, traces."""
 
 import dataclasses
 
 from lifecircle.contact import v1 as proto
-from services.contact.api import outgoing
+from services.contact.api import incoming, outgoing
 from services.contact.api.pages import READ, WRITE, Context, number, request_key, texts, timed, timed_token
-from services.contact.domain.effect import Assessment, Report
+from services.contact.domain.effect import Assessment, Evaluation, Report
 from services.contact.domain.kpi import KpiValue
+from services.contact.domain.touchpoint import Step
 from services.contact.usecases import Reports
 from services.kit import paging
 from services.kit.errors import invalid_field
@@ -22,6 +23,9 @@ RIGHTS: Rights = {
     "ListTimeSpace": READ,
     "ListCohorts": READ,
     "ListComplaints": READ,
+    "GetEvaluation": READ,
+    "ListTouchPoints": READ,
+    "GetTrace": READ,
 }
 
 _Kind = proto.Assessment.Kind
@@ -120,6 +124,59 @@ class ReportsApi:
             proto.Complaint(**{**dataclasses.asdict(one), "open_time": outgoing.moment(one.open_time)}) for one in found
         ]
         return proto.ListComplaintsResponse(complaints=complaints, next_page_token=token)
+
+    async def GetEvaluation(self, request: proto.GetEvaluationRequest, context: Context) -> proto.GetEvaluationResponse:
+        """Gives a campaign as a whole."""
+        incoming.check(request)
+        found = await self._reports.evaluation(request.campaign_id)
+        return proto.GetEvaluationResponse(evaluation=_evaluation(found))
+
+    async def ListTouchPoints(
+        self, request: proto.ListTouchPointsRequest, context: Context
+    ) -> proto.ListTouchPointsResponse:
+        """Lists how well channels and slots are used."""
+        size, after = paging.clamp(request.page_size), (texts(request.page_token, "name") or [""])[0]
+        days = incoming.day(request.first_date, "first_date"), incoming.day(request.last_date, "last_date")
+        found = await self._reports.touch_points(*days, after, size)
+        token = paging.encode({"name": found[-1].name} if len(found) == size else {})
+        points = [proto.TouchPoint(**dataclasses.asdict(one), fill_rate=one.fill_rate) for one in found]
+        return proto.ListTouchPointsResponse(touch_points=points, next_page_token=token)
+
+    async def GetTrace(self, request: proto.GetTraceRequest, context: Context) -> proto.GetTraceResponse:
+        """Follows a grant through the loop."""
+        incoming.check(request)
+        steps = await self._reports.trace(request.grant_id)
+        return proto.GetTraceResponse(steps=[_step(one) for one in steps])
+
+
+def _evaluation(value: Evaluation) -> proto.Evaluation:
+    line = value.effect.line if value.effect else None
+    kinds: dict[str, list[proto.Assessment]] = {}
+    for one in value.assessments:
+        kinds.setdefault(one.kind, []).append(_assessment(one))
+    return proto.Evaluation(
+        gathered=proto.Evaluation.Gathered(
+            exposures=value.exposures,
+            clicks=value.clicks,
+            contacts=line.sent + line.online_sent if line else 0,
+            responses=line.responded + line.online_responded if line else 0,
+            cost_fen=line.cost_fen + line.online_cost_fen + line.other_cost_fen
+            if line
+            else sum(one.cost_fen for one in value.assessments),
+            opinions=kinds.get("OPINION", []),
+            resources=kinds.get("RESOURCE", []),
+        ),
+        analysis=[_report(one) for one in value.analysis],
+        effect=_report(value.effect) if value.effect else None,
+        measures=value.measures,
+    )
+
+
+def _step(value: Step) -> proto.TraceStep:
+    stage, time = proto.TraceStep.Stage.Value(f"STAGE_{value.stage}"), value.time
+    return proto.TraceStep(
+        stage=stage, ref=value.ref, text=value.text, time=None if time is None else outgoing.moment(time)
+    )
 
 
 def _report(found: Report) -> proto.EffectReport:

@@ -49,7 +49,8 @@ class ContactApi:
             job = await self._handovers.begin(key, request.handover.plan_id)
         else:
             on = incoming.day(asked.plan_date, "arbitrate.plan_date")
-            job = await self._auctions.begin(key, asked.campaign_ids, asked.matrix_id, on)
+            engine = incoming.engine(asked.engine)
+            job = await self._auctions.begin(key, asked.campaign_ids, asked.matrix_id, on, engine)
         return proto.CreateJobResponse(job=outgoing.job(job))
 
     async def GetJob(self, request: proto.GetJobRequest, context: Context) -> proto.GetJobResponse:

@@ -165,6 +165,7 @@ def event(message: proto.SlotEvent, at: int) -> SlotEvent:
         event_time=_moment(message.event_time, f"events[{at}].event_time"),
         worth_fen=message.worth_fen,
         page=message.page,
+        grant_id=message.grant_id,
     )
 
 

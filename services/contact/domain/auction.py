@@ -298,9 +298,9 @@ def _value(score: Floats, offer: Offer, limit: ChannelLimit, purpose: str) -> Fl
     return value
 
 
-def auction(bid: Bids) -> arbitration.Solution:
+def auction(bid: Bids, engine: str = arbitration.DUAL_PRICES) -> arbitration.Solution:
     """The best plan, looked at once more by the independent checker. Raises plan_infeasible."""
-    solution = budget.solve(bid.problem, bid.cost, bid.budget)
+    solution = budget.solve(bid.problem, bid.cost, bid.budget, engine)
     found = violations(_won(bid, solution.picked), _limits(bid))
     found |= {row.name: row.used for row in solution.rows if row.name.startswith("budget ") and row.used > row.bound}
     if any(found.values()):

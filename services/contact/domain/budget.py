@@ -20,17 +20,17 @@ _SAMPLE = 20_000
 _HALVINGS = 14
 
 
-def solve(problem: Problem, cost: Ints, budget: Ints) -> Solution:
+def solve(problem: Problem, cost: Ints, budget: Ints, engine: str = arbitration.DUAL_PRICES) -> Solution:
     """The plan within the budgets [K] in fen (−1: none), where a contact of each kind costs `cost` [T] fen.
 
     Raises plan_infeasible, also when a campaign's minimum costs more than its budget.
     """
-    solution = arbitration.solve(problem)
+    solution = arbitration.solve(problem, engine)
     spent = _spent(problem, cost, solution.picked)
     if not np.any((budget >= 0) & (spent > budget)):
         return _told(problem, solution, np.zeros(len(budget)), spent, budget)
     price = _price(problem, cost, budget)
-    priced = arbitration.solve(_charged(problem, cost, price))
+    priced = arbitration.solve(_charged(problem, cost, price), engine)
     picked = _within(problem, cost, budget, priced.picked)
     objective = math.fsum(problem.value[picked])
     bound = max(priced.bound + float(price @ np.maximum(budget, 0)), objective)

@@ -263,8 +263,9 @@ def merged(rankings: Mapping[str, Ranking], customer: int, places: Sequence[Plac
     return found[0] if len(found) == 1 else heapq.merge(*found, key=_order)
 
 
-def _order(bid: Bid) -> tuple[int, float, str, str, str, int]:
-    return URGENCY[bid.campaign.purpose], -bid.fen, bid.offer.offer_id, bid.place.slot_id, bid.place.channel, bid.at
+def _order(bid: Bid) -> tuple[int, float, str, int]:
+    """The highest first; of places that are alike the one that was asked for first gets it."""
+    return URGENCY[bid.campaign.purpose], -bid.fen, bid.offer.offer_id, bid.at
 
 
 def lasting(reason: str, purpose: str) -> bool:

@@ -109,6 +109,18 @@ class Quartiles:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """A campaign as a whole: what was gathered, its effect by channel and in all, what to do better."""
+
+    exposures: int
+    clicks: int
+    assessments: tuple[Assessment, ...]
+    analysis: tuple[Report, ...]
+    effect: Report | None
+    measures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TimeSpace:
     """Contacts of a weekday (1 Monday … 7 Sunday), hour, organisation and channel, business time."""
 

@@ -60,11 +60,12 @@ class Price:
 
 @dataclass(frozen=True)
 class File:
-    """One file written for OCRM."""
+    """One file written for OCRM; `tagged` of its rows tell the customer's tags."""
 
     file_name: str
     rows: int
     md5: str
+    tagged: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import NamedTuple, cast
 
 from services.contact.refusals import policy_invalid
 
-SMS, CALL, APP, WEB, STORE, ORDER = "sms", "call", "app", "web", "store", "order"
-CHANNELS = (SMS, CALL, APP, WEB, STORE, ORDER)
+SMS, CALL, APP, WEB, STORE, ORDER, MALL = "sms", "call", "app", "web", "store", "order", "mall"
+CHANNELS = (SMS, CALL, APP, WEB, STORE, ORDER, MALL)
 """The channels by which a customer is reached, as they are written in files and tables."""
 
 MARKETING, SERVICE, CARE = "marketing", "service", "care"

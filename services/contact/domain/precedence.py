@@ -20,7 +20,12 @@ class Stage:
 
 
 def held(
-    matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience: Audience, on: date
+    matrix: Matrix,
+    campaigns: Sequence[Campaign],
+    policy: Policy,
+    audience: Audience,
+    on: date,
+    engine: str = arbitration.DUAL_PRICES,
 ) -> tuple[Stage, ...]:
     """The stages of a day; marketing is always one, the others when a campaign is for them. Raises plan_infeasible."""
     used = Counter(audience.used)
@@ -29,7 +34,7 @@ def held(
         if purpose != MARKETING and not any(one.purpose == purpose for one in campaigns):
             continue
         bid = auction.bids(matrix, campaigns, policy, replace(audience, used=used), on, purpose)
-        solution = auction.auction(bid)
+        solution = auction.auction(bid, engine)
         taken = bid.problem.usage(solution.picked)[0].tolist()
         used.update(dict(zip(bid.problem.channels, taken, strict=True)))
         stages.append(Stage(bid, solution))

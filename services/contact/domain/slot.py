@@ -117,7 +117,7 @@ class Push:
 
 @dataclass(frozen=True)
 class SlotEvent:
-    """Something that a customer did at a slot; customer_key 0 is nobody known."""
+    """Something that a customer did at a slot; customer_key 0 is nobody known, grant_id names what was decided."""
 
     event_id: str
     kind: str
@@ -127,6 +127,7 @@ class SlotEvent:
     event_time: datetime
     worth_fen: int
     page: str
+    grant_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from services.contact.domain.handover import control, control_name
+from services.contact.domain.handover import control, control_name, tagged
 
 
 @dataclass(frozen=True)
 class Written:
-    """A data file with its control file: rows, MD5 (hex), and the first column of its rows."""
+    """A data file with its control file: rows, MD5 (hex), the rows with tags, and the first column of its rows."""
 
     file_name: str
     rows: int
     md5: str
+    tagged: int
     contact_ids: frozenset[str]
 
 
@@ -39,10 +40,11 @@ class Folder:
             return None
         lines = data.splitlines()
         digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        if told != control(name, len(lines), digest, len(data)):
+        with_tags = sum(map(tagged, lines))
+        if told != control(name, len(lines), digest, len(data), with_tags):
             return None
         ids = frozenset(line.split(b"|", 1)[0].decode("ascii") for line in lines)
-        return Written(name, len(lines), digest, ids)
+        return Written(name, len(lines), digest, with_tags, ids)
 
     def strike(self, name: str, contact_ids: frozenset[str]) -> Written | None:
         """Write the file anew without the rows of these contacts; None when it is not there any more.
@@ -80,6 +82,7 @@ class Writing:
         self._part = folder / f".{name}.{turn}.part"
         self._digest = hashlib.md5(usedforsecurity=False)
         self._bytes = 0
+        self._tagged = 0
         self._ids: list[str] = []
 
     def __enter__(self) -> "Writing":
@@ -96,6 +99,7 @@ class Writing:
         self._file.write(row)
         self._digest.update(row)
         self._bytes += len(row)
+        self._tagged += tagged(row)
         self._ids.append(contact_id)
 
     def publish(self) -> Written:
@@ -105,7 +109,7 @@ class Writing:
         os.replace(self._part, self._folder / self._name)
         self._file.close()
         self._file = self._part.open("wb")
-        self._file.write(control(self._name, len(self._ids), digest, self._bytes))
+        self._file.write(control(self._name, len(self._ids), digest, self._bytes, self._tagged))
         self._settle()
         os.replace(self._part, self._folder / control_name(self._name))
         folder = os.open(self._folder, os.O_RDONLY)
@@ -113,7 +117,7 @@ class Writing:
             os.fsync(folder)
         finally:
             os.close(folder)
-        return Written(self._name, len(self._ids), digest, frozenset(self._ids))
+        return Written(self._name, len(self._ids), digest, self._tagged, frozenset(self._ids))
 
     def _settle(self) -> None:
         self._file.flush()

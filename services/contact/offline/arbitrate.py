@@ -103,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--report", type=Path)
     parser.add_argument("--losers", type=Path, help="every bid that lost, with its reason")
+    engines = [arbitration.DUAL_PRICES.lower(), arbitration.GREEDY.lower()]
+    parser.add_argument("--engine", choices=engines, default=engines[0], help="how the plan is found; the bound is one")
     parser.add_argument("--seed", type=int, default=0, help="kept in the report; nothing in the auction is random")
     return parser
 
@@ -136,7 +138,7 @@ def _held(told: argparse.Namespace, progress: Progress) -> tuple[Instance, arbit
 
     instance = instances.read(told.candidates, told.customers, limits.read(told.limits), read)
     progress.update(task, description="holds the auction", total=None)
-    solution = arbitration.solve(instance.problem)
+    solution = arbitration.solve(instance.problem, told.engine.upper())
     progress.update(task, description="writes the plan", completed=1, total=1)
     return instance, solution
 

@@ -21,8 +21,10 @@ from lifecircle.ingest.v1 import (
 from lifecircle.points.v1 import ListAssignmentsRequest, PointsServiceStub
 from lifecircle.portrait.v1 import (
     BatchGetContactTimesRequest,
+    BatchGetPortraitsRequest,
     CountAudienceRequest,
     ListAudienceMembersRequest,
+    ListTagsRequest,
     PortraitServiceStub,
     WatchMomentsRequest,
     WatchRunsRequest,
@@ -56,7 +58,9 @@ _CUSTOMERS_FEED = "customers"
 _SCHEMA = 1
 _MOST = 500
 _PAGE = 1_000
+_OPEN = ("normal", "personal")
 _TIMED = 100
+_PORTRAITS = 200
 _REVEAL_SECONDS = 120.0
 _MANIFEST_SECONDS = 30.0
 
@@ -128,6 +132,34 @@ class Portrait:
             _log.warning("hours_not_told", code=error.code().name)
             return {}
         return found
+
+    async def tags(self, customer_keys: Sequence[int]) -> dict[int, list[tuple[str, str]]]:
+        """Customer → his tags (code, value or ""), none of them sensitive. Raises OSError when portrait is away."""
+        if self._stub is None:
+            raise OSError("portrait is not set")
+        found: dict[int, list[tuple[str, str]]] = {}
+        keys = sorted(set(customer_keys))
+        try:
+            plain = await self._plain_tags(self._stub) if keys else set()
+            for at in range(0, len(keys), _PORTRAITS):
+                request = BatchGetPortraitsRequest(customer_keys=keys[at : at + _PORTRAITS])
+                told = await self._stub.BatchGetPortraits(request, timeout=_MANIFEST_SECONDS)
+                for one in told.portraits:
+                    found[one.customer_key] = [(tag.code, tag.value) for tag in one.tags if tag.code in plain]
+        except grpc.aio.AioRpcError as error:
+            raise OSError(f"portrait says {error.code().name}: {error.details()}") from error
+        return found
+
+    async def _plain_tags(self, stub: PortraitServiceStub) -> set[str]:
+        """The codes of tags that are not sensitive."""
+        plain: set[str] = set()
+        token = ""
+        while True:
+            told = await stub.ListTags(ListTagsRequest(page_size=_PAGE, page_token=token), timeout=_MANIFEST_SECONDS)
+            plain |= {tag.code for tag in told.tags if tag.sensitivity in _OPEN}
+            token = told.next_page_token
+            if not token:
+                return plain
 
     async def wrong(self, expression: str) -> str:
         """What is wrong with an expression over tags; "" for nothing, or when nobody is there who could say."""

@@ -21,6 +21,7 @@ from services.contact.store.projections import Customers, Matrices
 from services.contact.store.reach import Audiences, Moments
 from services.contact.store.reports import Reports
 from services.contact.store.slots import Pushes, SlotEvents, Slots
+from services.contact.store.touchpoints import TouchPoints
 from services.kit.db import Read
 
 
@@ -51,6 +52,7 @@ class Store:
     audiences: Audiences = field(default_factory=Audiences)
     moments: Moments = field(default_factory=Moments)
     prices: Prices = field(default_factory=Prices)
+    touch_points: TouchPoints = field(default_factory=TouchPoints)
 
     async def audience(
         self,

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 import numpy as np
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import column, select, table, text, true, tuple_, union_all
 
 from services.contact import tables
 from services.contact.domain import answering
 from services.contact.domain.outcome import ATTRIBUTION, Kept, Outcome, Tally, merged
 from services.contact.domain.plan import SENT
+from services.contact.domain.reservation import CONFIRMED
 from services.kit.db import Read, Write
 
 _outcome, _contact, _campaign = tables.outcome, tables.contact, tables.campaign
+_decision = table("decision", column("grant_id"), column("state"))
 
 _UPSERT = text(
     """
@@ -141,8 +143,10 @@ class Outcomes:
         self, read: Read, *, contact_id: str = "", unmatched: bool = False, after: str = "", size: int
     ) -> list[Kept]:
         """Outcomes by contact, those after the contact `after`; of one contact, or only the unmatched."""
-        sent = select(_contact.c.contact_id).where(
-            _contact.c.contact_id == _outcome.c.contact_id, _contact.c.state == SENT
+        named = _outcome.c.contact_id
+        sent = union_all(
+            select(true()).where(_contact.c.contact_id == named, _contact.c.state == SENT).correlate(_outcome),
+            select(true()).where(_decision.c.grant_id == named, _decision.c.state == CONFIRMED).correlate(_outcome),
         )
         stmt = select(_outcome, sent.exists().label("matched")).where(_outcome.c.contact_id > after)
         if contact_id:
@@ -159,8 +163,10 @@ class Outcomes:
         return kept
 
     async def known_contact(self, read: Read, contact_id: str) -> bool:
-        """Whether a contact has this id."""
-        return bool(await read.value(select(select(_contact).where(_contact.c.contact_id == contact_id).exists())))
+        """Whether a contact has this id, or what was granted online."""
+        planned = select(_contact).where(_contact.c.contact_id == contact_id).exists()
+        granted = select(_decision).where(_decision.c.grant_id == contact_id).exists()
+        return bool(await read.value(select(planned | granted)))
 
     async def tallies(
         self, read: Read, *, campaign_id: str = "", after: tuple[str, str] | None = None, size: int

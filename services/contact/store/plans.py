@@ -125,7 +125,7 @@ class Plans:
         files: dict[str, list[File]] = {plan_id: [] for plan_id in wanted}
         stmt = select(_file).where(_file.c.plan_id.in_(wanted)).order_by(_file.c.file_name)
         for row in await read.rows(stmt) if wanted else []:
-            files[row.plan_id].append(File(row.file_name, row.rows, row.md5))
+            files[row.plan_id].append(File(row.file_name, row.rows, row.md5, row.tagged))
         plans = []
         for row in rows:
             values = row._asdict()

@@ -27,13 +27,14 @@ _slot, _content, _schedule, _push = tables.slot, tables.content, tables.schedule
 
 _EVENTS = text(
     """
-    INSERT INTO slot_event (slot_id, event_id, org_id, kind, content_id, customer_key, event_time, worth_fen, page)
+    INSERT INTO slot_event (slot_id, event_id, org_id, kind, content_id, customer_key, event_time, worth_fen, page,
+        grant_id)
     SELECT told.slot_id, told.event_id, :org_id, told.kind, told.content_id, told.customer_key, told.event_time,
-        told.worth_fen, told.page
+        told.worth_fen, told.page, told.grant_id
     FROM unnest(CAST(:slot_id AS text[]), CAST(:event_id AS text[]), CAST(:kind AS text[]),
         CAST(:content_id AS text[]), CAST(:customer_key AS bigint[]), CAST(:event_time AS timestamptz[]),
-        CAST(:worth_fen AS bigint[]), CAST(:page AS text[]))
-        AS told (slot_id, event_id, kind, content_id, customer_key, event_time, worth_fen, page)
+        CAST(:worth_fen AS bigint[]), CAST(:page AS text[]), CAST(:grant_id AS text[]))
+        AS told (slot_id, event_id, kind, content_id, customer_key, event_time, worth_fen, page, grant_id)
     ORDER BY told.slot_id, told.event_id
     ON CONFLICT DO NOTHING
     """

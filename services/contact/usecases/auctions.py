@@ -9,6 +9,7 @@ from datetime import date, datetime, tzinfo
 from functools import partial
 
 from services.contact.domain import answering, arbitration, auction, precedence, timing
+from services.contact.domain.arbitration import DUAL_PRICES
 from services.contact.domain.auction import Audience
 from services.contact.domain.campaign import ACTIVE, Campaign, auction_day
 from services.contact.domain.fact import Matrix
@@ -83,7 +84,9 @@ class Auctions:
         key, spec = _asked(matrix, policy, bidding, on)
         await jobs.create(tx, job_id=self._ids(), kind=ARBITRATE, key=key, spec=spec, now=self._clock())
 
-    async def begin(self, key: RequestKey, campaign_ids: Sequence[str], matrix_id: str, on: date) -> Job:
+    async def begin(
+        self, key: RequestKey, campaign_ids: Sequence[str], matrix_id: str, on: date, engine: str = DUAL_PRICES
+    ) -> Job:
         """Ask for a plan; the same inputs give the job that is there, unless it failed or was cancelled.
 
         Raises inputs_incomplete, campaign_not_found, campaign_state.
@@ -96,7 +99,7 @@ class Auctions:
             matrix = await self._store.matrices.get(tx, matrix_id)
             if policy is None or matrix is None:
                 raise inputs_incomplete("policy" if policy is None else f"matrix {matrix_id}".strip())
-            name, spec = _asked(matrix, policy, await self._bidding(tx, campaign_ids, on), on)
+            name, spec = _asked(matrix, policy, await self._bidding(tx, campaign_ids, on), on, engine)
             job = await asked_again(tx, kind=ARBITRATE, key=name, spec=spec, ids=self._ids, clock=self._clock)
             await idempotency.answer(tx, key, {"job_id": job.job_id})
             await tx.commit()
@@ -105,7 +108,7 @@ class Auctions:
     async def arbitrate(self, running: Running) -> None:
         """Hold the auction and publish its plan, whose id is the job's. Raises inputs_incomplete, plan_infeasible."""
         spec = running.job.spec
-        on = date.fromisoformat(spec["plan_date"])
+        on, engine = date.fromisoformat(spec["plan_date"]), spec.get("engine", DUAL_PRICES)
         async with self._db.read() as read:
             policy = await self._store.policies.version(read, spec["policy_version"])
             named = await self._store.campaigns.of_ids(read, [campaign_id for campaign_id, _ in spec["campaigns"]])
@@ -120,7 +123,7 @@ class Auctions:
         files = await self._matrix_files(spec["matrix_id"])
         matrix = await asyncio.to_thread(self._read_matrix, files)
         await running.progress(2, _STEPS, message="holds the auction")
-        stages = await asyncio.to_thread(precedence.held, matrix, campaigns, policy, audience, on)
+        stages = await asyncio.to_thread(precedence.held, matrix, campaigns, policy, audience, on, engine)
         counts = stages[-1].bid.counts
         won = sum(int(one.solution.picked.sum()) for one in stages)
         await running.progress(3, _STEPS, message="publishes the plan", **counts, contacts=won)
@@ -249,7 +252,9 @@ class Auctions:
         return plan, won
 
 
-def _asked(matrix: Matrix, policy: Policy, campaigns: Sequence[Campaign], on: date) -> tuple[str, dict[str, object]]:
+def _asked(
+    matrix: Matrix, policy: Policy, campaigns: Sequence[Campaign], on: date, engine: str = DUAL_PRICES
+) -> tuple[str, dict[str, object]]:
     """Key and spec of an auction's job: all that decides it but consents, levels and earlier contacts as they stand."""
     spec: dict[str, object] = {
         "matrix_id": matrix.matrix_id,
@@ -257,6 +262,8 @@ def _asked(matrix: Matrix, policy: Policy, campaigns: Sequence[Campaign], on: da
         "campaigns": sorted([campaign.campaign_id, campaign.revision] for campaign in campaigns),
         "plan_date": str(on),
     }
+    if engine != DUAL_PRICES:
+        spec["engine"] = engine
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest(), spec
 
 

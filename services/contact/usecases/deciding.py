@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from services.contact.domain.plan import attribution_token
 from services.contact.domain.policy import MARKETING
 from services.contact.domain.reservation import LIFE, RESERVED, SHOWN, Blocks, Decided, Kind, grant_id, quotas
 from services.contact.domain.standing import Era, Standing
+
+LATE = "late"
+"""The reason of a default that is shown since the decision was not there in time."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,12 @@ class Answer:
     def attribution_token(self) -> str:
         """What outcomes carry back; "" for a default."""
         return attribution_token(self.decided.grant_id) if self.decided.offer_id else ""
+
+
+def late(ask: Ask, at: int, channel: str, default: str) -> Decided:
+    """What the place number `at` of a request shows when the decision takes too long; nothing of it is kept."""
+    kind = Kind("", SHOWN, ask.places[at][0], channel, MARKETING, "", "", "", "", default, LATE, ())
+    return Decided("", ask.fingerprint, ask.customer_key, 0.0, kind, date.min, _NEVER, _NEVER, 0)
 
 
 @dataclass(slots=True, eq=False)

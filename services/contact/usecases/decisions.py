@@ -16,7 +16,7 @@ from services.contact.lake import LakeFile
 from services.contact.refusals import grant_not_found, grant_state
 from services.contact.store import Store
 from services.contact.store.decisions import LeaseLost
-from services.contact.usecases.deciding import Answer, Ask, Batch, Waiting
+from services.contact.usecases.deciding import Answer, Ask, Batch, Waiting, late
 from services.contact.usecases.rulebook import Rulebook
 from services.contact.usecases.supply import Supply
 from services.kit.clock import Clock
@@ -64,7 +64,24 @@ class Decisions:
         self._gatherer: asyncio.Task[None] | None = None
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._busy: set[int] = set()
+        self._shown: dict[str, tuple[str, str]] = {}
+        """Slot → its channel and what it shows by default, as of the last look."""
         self._plain: dict[tuple[tuple[str, str], ...], tuple[tuple[Place, ...], tuple[str, ...]]] = {}
+
+    async def decide_within(self, ask: Ask, seconds: float) -> list[Answer]:
+        """As decide(), but after so many seconds what each place shows by default, with the reason `late`.
+
+        What is granted later all the same is the answer to the same request when it comes again, or expires by itself.
+        """
+        deciding = asyncio.ensure_future(self.decide(ask))
+        done, _ = await asyncio.wait([deciding], timeout=seconds)
+        if done:
+            return deciding.result()
+        deciding.add_done_callback(lambda one: one.cancelled() or one.exception())  # nobody waits for it any more
+        return [
+            Answer(late(ask, at, *self._shown.get(slot_id, (channel, ""))))
+            for at, (slot_id, channel) in enumerate(ask.places)
+        ]
 
     async def decide(self, ask: Ask) -> list[Answer]:
         """What each place shows or sends, in the order of the places. Raises request_id_reused, inputs_incomplete."""
@@ -82,8 +99,9 @@ class Decisions:
             self._gatherer = asyncio.create_task(self._gather(), context=contextvars.Context())
 
     async def ready(self) -> None:
-        """Have rules and scores in memory. Raises inputs_incomplete."""
-        await self._rulebook.ready()
+        """Have rules and scores in memory; scores that are replaced meanwhile will do. Raises inputs_incomplete."""
+        if not self._rulebook.scored:
+            await self._rulebook.ready()
 
     async def confirm(self, grant: str) -> Decided:
         """The contact is made now: consent and the campaign's state are looked at once more. Raises grant_not_found,
@@ -163,6 +181,8 @@ class Decisions:
             places.append(Place(slot_id, slot.channel if slot is not None and usable else ""))
             default = showing.content.pitch if showing.content else slot.default_content if slot else ""
             defaults.append(default)
+            if slot is not None:
+                self._shown[slot_id] = places[-1].channel, default
         return tuple(places), tuple(defaults)
 
     async def _gather(self) -> None:

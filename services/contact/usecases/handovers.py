@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
+
+import structlog
 
 from services.contact.domain.handover import file_name, row
 from services.contact.domain.plan import (
@@ -36,7 +38,12 @@ from services.kit.jobs import Job, Running
 Reveal = Callable[[Sequence[int], str], AsyncIterator[Sequence[tuple[int, str]]]]
 """(customer keys, purpose) → (customer key, clear number) in parts; who is not known is left out."""
 
+Tagged = Callable[[Sequence[int]], Awaitable[Mapping[int, Sequence[tuple[str, str]]]]]
+"""Customer keys → the tags (code, value or "") of those that bear any; raises OSError when nobody says."""
+
 _STEPS = 2
+
+_log = structlog.get_logger(__name__)
 
 _told = telemetry.counter("lifecircle.contact.handover.contacts", "{contact}", "Contacts of plans, by what became.")
 
@@ -48,7 +55,15 @@ class Handovers:
     """Hands plans over."""
 
     def __init__(
-        self, db: Database, store: Store, clock: Clock, ids: Ids, zone: tzinfo, reveal: Reveal, folder: Folder
+        self,
+        db: Database,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        zone: tzinfo,
+        reveal: Reveal,
+        tagged: Tagged,
+        folder: Folder,
     ) -> None:
         self._db = db
         self._store = store
@@ -56,6 +71,7 @@ class Handovers:
         self._ids = ids
         self._zone = zone
         self._reveal = reveal
+        self._tagged = tagged
         self._folder = folder
 
     async def begin(self, key: RequestKey, plan_id: str) -> Job:
@@ -167,19 +183,30 @@ class Handovers:
         """The rows, contact by contact; a customer without a known number is left out.
 
         Gives the contacts of the control for which no number is known: their numbers are asked for as well, since
-        otherwise only the control would hold customers who cannot be reached. They are written nowhere.
+        otherwise only the control would hold customers who cannot be reached. They are written nowhere. Whoever knows
+        the tags may be away: the rest of the file goes out without them.
         """
         unknown: set[str] = set()
+        tagged: Tagged | None = self._tagged
         async with self._db.read() as read:
             contents = await self._store.campaigns.contents(read, plan.plan_id)
         after: tuple[int, str] | None = None
         while part := await self._chosen(plan, after):
             unknown |= {contact.contact_id for contact in part if contact.control}
+            tags: Mapping[int, Sequence[tuple[str, str]]] = {}
+            if tagged is not None:
+                try:
+                    tags = await tagged([contact.customer_key for contact in part if not contact.control])
+                except OSError as error:
+                    _log.warning("tags_not_told", plan_id=plan.plan_id, error=str(error))
+                    tagged = None
             async for contact, number in self._numbers(plan, part):
                 if contact.control:
                     unknown.discard(contact.contact_id)
                 else:
-                    writing.write(contact.contact_id, row(contact, number, contents[contact.offer_id], self._zone))
+                    told = tags.get(contact.customer_key, ())
+                    line = row(contact, number, contents[contact.offer_id], told, self._zone)
+                    writing.write(contact.contact_id, line)
             after = (part[-1].customer_key, part[-1].offer_id)
         return sorted(unknown)
 
@@ -205,12 +232,12 @@ class Handovers:
         async with self._db.begin() as tx:
             async for part in self._store.plans.all_contacts(tx, plan.plan_id):
                 await self._store.plans.move(tx, _as_written(part, written))
-            file = File(written.file_name, written.rows, written.md5)
+            file = File(written.file_name, written.rows, written.md5, written.tagged)
             now: datetime = self._clock()
             withheld = await self._store.plans.hand_over(tx, plan.plan_id, file, now)
             fact = {"plan_id": plan.plan_id, "file_name": file.file_name, "rows": file.rows, "md5": file.md5}
             await outbox.put(tx, "plan.handed_over", plan.plan_id, fact)
-            await running.succeed(tx, message=file.file_name, rows=file.rows, withheld=withheld)
+            await running.succeed(tx, message=file.file_name, rows=file.rows, tagged=file.tagged, withheld=withheld)
             await tx.commit()
 
 

@@ -12,7 +12,7 @@ from services.contact.domain.campaign import APPROVED, PAUSED, Campaign
 from services.contact.domain.experiment import Ints
 from services.contact.domain.fact import Moment
 from services.contact.domain.membership import members
-from services.contact.domain.policy import ORDER, STORE, WEB
+from services.contact.domain.policy import MALL, ORDER, STORE, WEB
 from services.contact.refusals import inputs_incomplete
 from services.contact.store import Store
 from services.contact.usecases.deciding import Ask
@@ -110,6 +110,7 @@ class Moments:
         """Ask for each new moment whether a campaign that waits for it sends, and queue what is granted.
 
         The moment's id is the request's, so that whoever dies in between finds the same grant and the same message.
+        Raises inputs_incomplete, and what reading the scores raises; the moments wait.
         """
         now = self._clock()
         async with self._db.begin() as tx:
@@ -117,6 +118,8 @@ class Moments:
             campaigns = await self._store.campaigns.active(tx)
             policy = await self._store.policies.latest(tx)
         told = [(moment, _channels(campaigns, moment.pattern_id)) for moment in waiting if policy is not None]
+        if any(channels for _, channels in told):
+            await self._decisions.ready()  # a process that has no scores yet would find nothing to offer
         sent = await asyncio.gather(*(self._decided(moment, channels) for moment, channels in told if channels))
         async with self._db.begin() as tx:
             await self._store.sends.queue(tx, [message for messages in sent for message in messages], now)
@@ -158,4 +161,4 @@ def _channels(campaigns: Sequence[Campaign], moment: str) -> list[str]:
     found = {
         channel for one in campaigns if moment in one.moments for offer in one.offers for channel in offer.channels
     }
-    return sorted(found - {WEB, STORE, ORDER})
+    return sorted(found - {WEB, MALL, STORE, ORDER})

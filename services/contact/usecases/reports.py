@@ -9,6 +9,7 @@ from services.contact.domain.effect import (
     Assessment,
     Cohort,
     Complaint,
+    Evaluation,
     Quartiles,
     Report,
     TimeSpace,
@@ -16,12 +17,15 @@ from services.contact.domain.effect import (
     report,
 )
 from services.contact.domain.kpi import CATALOGUE, Kpi, KpiValue, values
-from services.contact.refusals import campaign_invalid, campaign_not_found, kpi_not_found
+from services.contact.domain.touchpoint import Step, TouchPoint
+from services.contact.refusals import campaign_invalid, campaign_not_found, grant_not_found, kpi_not_found
 from services.contact.store import Store
 from services.kit import idempotency
 from services.kit.clock import Clock
 from services.kit.db import Database, Read
 from services.kit.idempotency import RequestKey
+
+_MOST = 1_000
 
 
 class Reports:
@@ -103,6 +107,33 @@ class Reports:
             return await self._store.reports.complaints(
                 read, campaign_id=campaign_id, linked=linked, after=after, size=size
             )
+
+    async def evaluation(self, campaign_id: str) -> Evaluation:
+        """A campaign as a whole, as of now. Raises campaign_not_found."""
+        async with self._db.read() as read:
+            await self._known(read, campaign_id)
+            assessments = await self._store.reports.assessments(read, campaign_id, 0, _MOST)
+            seen = await self._store.touch_points.seen(read, campaign_id)
+            measures = await self._store.touch_points.measures(read, campaign_id)
+            analysis, whole = [
+                await self._store.reports.lines(read, split=split, campaign_id=campaign_id, after=None, size=_MOST)
+                for split in ("channel", "")
+            ]
+        effect = report(whole[0]) if whole else None
+        return Evaluation(*seen, tuple(assessments), tuple(map(report, analysis)), effect, tuple(measures))
+
+    async def touch_points(self, first: date, last: date, after: str, size: int) -> list[TouchPoint]:
+        """How well channels and slots were used on these business days, by name, those after `after`."""
+        async with self._db.read() as read:
+            return await self._store.touch_points.page(read, first, last, str(self._zone), after=after, size=size)
+
+    async def trace(self, grant: str) -> Sequence[Step]:
+        """The loop that a grant went through. Raises grant_not_found."""
+        async with self._db.read() as read:
+            steps = await self._store.touch_points.steps(read, grant)
+        if not steps:
+            raise grant_not_found(grant)
+        return steps
 
     def _months(self, seen: Sequence[date]) -> list[tuple[date, datetime]]:
         """The months from the first one seen to this one: (first day, end), the last one's end being now."""

@@ -57,6 +57,11 @@ class Rulebook:
         await self.book()
 
     @property
+    def scored(self) -> bool:
+        """Whether scores are in memory, or none were ever published that could be."""
+        return bool(self._scored) or (self._book is not None and self._loading is None)
+
+    @property
     def stale(self) -> bool:
         """Whether the book in hand is too old, or none is."""
         return self._book is None or time.monotonic() >= self._until

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from services.contact.domain import auction, budget
+from services.contact.domain.arbitration import DUAL_PRICES
 from services.contact.domain.auction import Audience, Matrix
 from services.contact.domain.campaign import Campaign
 from services.contact.domain.policy import Policy
@@ -19,10 +20,11 @@ from services.kit.errors import Refusal
 
 @dataclass(frozen=True)
 class Change:
-    """What to try: another policy (None: the one in force), and these campaigns alone (empty: all)."""
+    """What to try: another policy (None: the one in force), these campaigns alone (empty: all), another engine."""
 
     policy: Policy | None
     campaign_ids: tuple[str, ...]
+    engine: str = DUAL_PRICES
 
 
 class Trials:
@@ -51,10 +53,11 @@ class Trials:
             window = max([policy.widest_window(), *(one.policy.widest_window() for one in changes if one.policy)])
             audience = await self._store.audience(read, on, window, campaigns)
         matrix = await self._matrix(known.matrix_id)
-        tried = [await asyncio.to_thread(_tried, matrix, campaigns, policy, audience, on)]
+        tried = [await asyncio.to_thread(_tried, matrix, campaigns, policy, audience, on, DUAL_PRICES)]
         for change in changes:
             chosen = [one for one in campaigns if not change.campaign_ids or one.campaign_id in change.campaign_ids]
-            tried.append(await asyncio.to_thread(_tried, matrix, chosen, change.policy or policy, audience, on))
+            rules = change.policy or policy
+            tried.append(await asyncio.to_thread(_tried, matrix, chosen, rules, audience, on, change.engine))
         return tried
 
     async def fates(self, plan_id: str, customer_key: int) -> tuple[str, list[Fate]]:
@@ -81,9 +84,11 @@ class Trials:
         return await asyncio.to_thread(self._read_matrix, files)
 
 
-def _tried(matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience: Audience, on: date) -> Trial:
+def _tried(
+    matrix: Matrix, campaigns: Sequence[Campaign], policy: Policy, audience: Audience, on: date, engine: str
+) -> Trial:
     bid = auction.bids(matrix, campaigns, policy, audience, on)
     try:
-        return trial(bid, budget.solve(bid.problem, bid.cost, bid.budget))
+        return trial(bid, budget.solve(bid.problem, bid.cost, bid.budget, engine))
     except Refusal as refusal:
         return Trial(candidates=bid.problem.candidates, infeasible=tuple(refusal.metadata["rows"].split(", ")))

@@ -16,6 +16,9 @@ from services.contact.domain.arbitration.reduction import reduce
 from services.contact.domain.arbitration.repair import repair
 from services.contact.refusals import plan_infeasible
 
+DUAL_PRICES, GREEDY = "DUAL_PRICES", "GREEDY"
+"""Engines: by dual prices, or the most valuable bids first. Their plans are measured against the same bound."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -53,10 +56,10 @@ def gap(objective: float, bound: float) -> float:
     return short / abs(bound) if bound else math.inf
 
 
-def solve(problem: Problem) -> Solution:
-    """The plan for a problem, the same to the bit for the same problem. Raises plan_infeasible."""
+def solve(problem: Problem, engine: str = DUAL_PRICES) -> Solution:
+    """The plan for a problem, the same to the bit for the same problem and engine. Raises plan_infeasible."""
     priced = dual.solve(problem)
-    picked, bound = _plan(problem, priced)
+    picked, bound = _greedy(problem, priced) if engine == GREEDY else _plan(problem, priced)
     _, volumes = problem.usage(picked)
     if np.any(volumes < problem.least):
         picked = _last_resort(problem, volumes)
@@ -98,6 +101,12 @@ def _plan(problem: Problem, priced: dual.Priced) -> tuple[Flags, float]:
     best = np.zeros(problem.candidates, np.bool_)
     bound = dual.look(problem, prices, best).bound
     return repair(problem, prices, best), bound
+
+
+def _greedy(problem: Problem, priced: dual.Priced) -> tuple[Flags, float]:
+    """What bids without prices fill from nothing, the most valuable first, and the bound that the prices prove."""
+    free, nothing = np.zeros_like(priced.prices), np.zeros(problem.candidates, np.bool_)
+    return repair(problem, free, nothing), dual.look(problem, priced.prices).bound
 
 
 def _within(problem: Problem, picked: Flags) -> bool:

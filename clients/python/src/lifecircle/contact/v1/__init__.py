@@ -16,6 +16,7 @@ from .campaign_pb2 import Lesson as Lesson
 from .campaign_pb2 import Offer as Offer
 from .campaign_pb2 import CHANNEL_APP as CHANNEL_APP
 from .campaign_pb2 import CHANNEL_CALL as CHANNEL_CALL
+from .campaign_pb2 import CHANNEL_MALL as CHANNEL_MALL
 from .campaign_pb2 import CHANNEL_ORDER as CHANNEL_ORDER
 from .campaign_pb2 import CHANNEL_SMS as CHANNEL_SMS
 from .campaign_pb2 import CHANNEL_STORE as CHANNEL_STORE
@@ -53,6 +54,8 @@ from .contact_service_pb2 import EndSubscriptionRequest as EndSubscriptionReques
 from .contact_service_pb2 import EndSubscriptionResponse as EndSubscriptionResponse
 from .contact_service_pb2 import GetCampaignRequest as GetCampaignRequest
 from .contact_service_pb2 import GetCampaignResponse as GetCampaignResponse
+from .contact_service_pb2 import GetEvaluationRequest as GetEvaluationRequest
+from .contact_service_pb2 import GetEvaluationResponse as GetEvaluationResponse
 from .contact_service_pb2 import GetJobRequest as GetJobRequest
 from .contact_service_pb2 import GetJobResponse as GetJobResponse
 from .contact_service_pb2 import GetOrderRequest as GetOrderRequest
@@ -71,6 +74,8 @@ from .contact_service_pb2 import GetSampleSizeRequest as GetSampleSizeRequest
 from .contact_service_pb2 import GetSampleSizeResponse as GetSampleSizeResponse
 from .contact_service_pb2 import GetShowingsRequest as GetShowingsRequest
 from .contact_service_pb2 import GetShowingsResponse as GetShowingsResponse
+from .contact_service_pb2 import GetTraceRequest as GetTraceRequest
+from .contact_service_pb2 import GetTraceResponse as GetTraceResponse
 from .contact_service_pb2 import IssueBenefitRequest as IssueBenefitRequest
 from .contact_service_pb2 import IssueBenefitResponse as IssueBenefitResponse
 from .contact_service_pb2 import ListAssessmentsRequest as ListAssessmentsRequest
@@ -133,6 +138,8 @@ from .contact_service_pb2 import ListSyncStatusRequest as ListSyncStatusRequest
 from .contact_service_pb2 import ListSyncStatusResponse as ListSyncStatusResponse
 from .contact_service_pb2 import ListTimeSpaceRequest as ListTimeSpaceRequest
 from .contact_service_pb2 import ListTimeSpaceResponse as ListTimeSpaceResponse
+from .contact_service_pb2 import ListTouchPointsRequest as ListTouchPointsRequest
+from .contact_service_pb2 import ListTouchPointsResponse as ListTouchPointsResponse
 from .contact_service_pb2 import MoveCampaignRequest as MoveCampaignRequest
 from .contact_service_pb2 import MoveCampaignResponse as MoveCampaignResponse
 from .contact_service_pb2 import MoveContentRequest as MoveContentRequest
@@ -219,6 +226,7 @@ from .error_reason_pb2 import ERROR_REASON_STORE_UNAVAILABLE as ERROR_REASON_STO
 from .error_reason_pb2 import ERROR_REASON_STRANGER as ERROR_REASON_STRANGER
 from .error_reason_pb2 import ERROR_REASON_THING_NOT_FOUND as ERROR_REASON_THING_NOT_FOUND
 from .error_reason_pb2 import ERROR_REASON_UNSPECIFIED as ERROR_REASON_UNSPECIFIED
+from .evaluation_pb2 import Evaluation as Evaluation
 from .experiment_pb2 import Pilot as Pilot
 from .experiment_pb2 import PilotFinding as PilotFinding
 from .experiment_pb2 import Round as Round
@@ -245,7 +253,11 @@ from .outcome_pb2 import OutcomeFact as OutcomeFact
 from .outcome_pb2 import OutcomeRecord as OutcomeRecord
 from .outcome_pb2 import Rate as Rate
 from .plan_pb2 import Contact as Contact
+from .plan_pb2 import Engine as Engine
 from .plan_pb2 import Plan as Plan
+from .plan_pb2 import ENGINE_DUAL_PRICES as ENGINE_DUAL_PRICES
+from .plan_pb2 import ENGINE_GREEDY as ENGINE_GREEDY
+from .plan_pb2 import ENGINE_UNSPECIFIED as ENGINE_UNSPECIFIED
 from .policy_pb2 import Policy as Policy
 from .purpose_pb2 import Purpose as Purpose
 from .purpose_pb2 import PURPOSE_CARE as PURPOSE_CARE
@@ -266,6 +278,8 @@ from .slot_pb2 import SyncStatus as SyncStatus
 from .tmf681_service_pb2 import CommunicationMessage as CommunicationMessage
 from .tmf681_service_pb2 import ListCommunicationMessagesRequest as ListCommunicationMessagesRequest
 from .tmf681_service_pb2 import ListCommunicationMessagesResponse as ListCommunicationMessagesResponse
+from .touchpoint_pb2 import TouchPoint as TouchPoint
+from .touchpoint_pb2 import TraceStep as TraceStep
 from .contact_service_pb2_grpc import ContactServiceStub as ContactServiceStub
 from .contact_service_pb2_grpc import ContactServiceServicer as ContactServiceServicer
 from .contact_service_pb2_grpc import add_ContactServiceServicer_to_server as add_ContactServiceServicer_to_server
@@ -282,6 +296,7 @@ __all__ = [
     "BenefitPool",
     "CHANNEL_APP",
     "CHANNEL_CALL",
+    "CHANNEL_MALL",
     "CHANNEL_ORDER",
     "CHANNEL_SMS",
     "CHANNEL_STORE",
@@ -334,6 +349,9 @@ __all__ = [
     "DecideRequest",
     "DecideResponse",
     "Decision",
+    "ENGINE_DUAL_PRICES",
+    "ENGINE_GREEDY",
+    "ENGINE_UNSPECIFIED",
     "ERROR_REASON_BAD_PAGE_TOKEN",
     "ERROR_REASON_BENEFITS_EXHAUSTED",
     "ERROR_REASON_BENEFIT_STATE",
@@ -377,12 +395,16 @@ __all__ = [
     "EffectReport",
     "EndSubscriptionRequest",
     "EndSubscriptionResponse",
+    "Engine",
     "ErrorReason",
+    "Evaluation",
     "EventGuest",
     "ExplainPlanRequest",
     "ExplainPlanResponse",
     "GetCampaignRequest",
     "GetCampaignResponse",
+    "GetEvaluationRequest",
+    "GetEvaluationResponse",
     "GetJobRequest",
     "GetJobResponse",
     "GetOrderRequest",
@@ -401,6 +423,8 @@ __all__ = [
     "GetSampleSizeResponse",
     "GetShowingsRequest",
     "GetShowingsResponse",
+    "GetTraceRequest",
+    "GetTraceResponse",
     "GetTrialsRequest",
     "GetTrialsResponse",
     "Grant",
@@ -474,6 +498,8 @@ __all__ = [
     "ListSyncStatusResponse",
     "ListTimeSpaceRequest",
     "ListTimeSpaceResponse",
+    "ListTouchPointsRequest",
+    "ListTouchPointsResponse",
     "Loss",
     "MarketingOrder",
     "MoveCampaignRequest",
@@ -533,6 +559,8 @@ __all__ = [
     "TimeSpaceLine",
     "Tmf681ServiceServicer",
     "Tmf681ServiceStub",
+    "TouchPoint",
+    "TraceStep",
     "Trial",
     "UpdateChannelRequest",
     "UpdateChannelResponse",

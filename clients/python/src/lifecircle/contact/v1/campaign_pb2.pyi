@@ -44,6 +44,8 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """CHANNEL_STORE is a store's counter."""
     CHANNEL_ORDER: _Channel.ValueType  # 6
     """CHANNEL_ORDER is a work order to an account manager."""
+    CHANNEL_MALL: _Channel.ValueType  # 7
+    """CHANNEL_MALL is the operator's online mall (移动商城)."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """Channel is the way by which a customer is reached."""
@@ -62,6 +64,8 @@ CHANNEL_STORE: Channel.ValueType  # 5
 """CHANNEL_STORE is a store's counter."""
 CHANNEL_ORDER: Channel.ValueType  # 6
 """CHANNEL_ORDER is a work order to an account manager."""
+CHANNEL_MALL: Channel.ValueType  # 7
+"""CHANNEL_MALL is the operator's online mall (移动商城)."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 @_typing.final

@@ -332,6 +332,21 @@ class ContactServiceStub:
                 request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsResponse.FromString,
                 _registered_method=True)
+        self.GetEvaluation = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/GetEvaluation',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetEvaluationRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetEvaluationResponse.FromString,
+                _registered_method=True)
+        self.ListTouchPoints = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/ListTouchPoints',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTouchPointsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTouchPointsResponse.FromString,
+                _registered_method=True)
+        self.GetTrace = channel.unary_unary(
+                '/lifecircle.contact.v1.ContactService/GetTrace',
+                request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetTraceRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetTraceResponse.FromString,
+                _registered_method=True)
         self.ListComplaints = channel.unary_unary(
                 '/lifecircle.contact.v1.ContactService/ListComplaints',
                 request_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListComplaintsRequest.SerializeToString,
@@ -842,6 +857,27 @@ class ContactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEvaluation(self, request, context):
+        """Gives a campaign's evaluation in four parts: what was gathered, its analysis, its effect, what to do better.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTouchPoints(self, request, context):
+        """Lists touch points with how well they are used and what conflicts there: channels, then slots.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrace(self, request, context):
+        """Follows one grant through the closed loop: event, decision, message, what happened at the slot, outcome, report, changed rule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListComplaints(self, request, context):
         """Lists complaints with the contacts that they follow, the latest first.
         """
@@ -1259,6 +1295,21 @@ def add_ContactServiceServicer_to_server(servicer, server):
                     servicer.ListCohorts,
                     request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsRequest.FromString,
                     response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsResponse.SerializeToString,
+            ),
+            'GetEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvaluation,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetEvaluationRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetEvaluationResponse.SerializeToString,
+            ),
+            'ListTouchPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTouchPoints,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTouchPointsRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTouchPointsResponse.SerializeToString,
+            ),
+            'GetTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrace,
+                    request_deserializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetTraceRequest.FromString,
+                    response_serializer=lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetTraceResponse.SerializeToString,
             ),
             'ListComplaints': grpc.unary_unary_rpc_method_handler(
                     servicer.ListComplaints,
@@ -2941,6 +2992,87 @@ class ContactService:
             '/lifecircle.contact.v1.ContactService/ListCohorts',
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsRequest.SerializeToString,
             lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListCohortsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/GetEvaluation',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetEvaluationRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetEvaluationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTouchPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/ListTouchPoints',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTouchPointsRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.ListTouchPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.contact.v1.ContactService/GetTrace',
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetTraceRequest.SerializeToString,
+            lifecircle_dot_contact_dot_v1_dot_contact__service__pb2.GetTraceResponse.FromString,
             options,
             channel_credentials,
             insecure,

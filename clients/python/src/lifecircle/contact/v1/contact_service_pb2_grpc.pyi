@@ -147,6 +147,12 @@ class ContactServiceStub:
     """Lists contacts by weekday, hour, organisation and channel: the report of marketing in time and space."""
     ListCohorts: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListCohortsRequest, _contact_service_pb2.ListCohortsResponse]
     """Lists who opened a product by month, and who kept it."""
+    GetEvaluation: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.GetEvaluationRequest, _contact_service_pb2.GetEvaluationResponse]
+    """Gives a campaign's evaluation in four parts: what was gathered, its analysis, its effect, what to do better."""
+    ListTouchPoints: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListTouchPointsRequest, _contact_service_pb2.ListTouchPointsResponse]
+    """Lists touch points with how well they are used and what conflicts there: channels, then slots."""
+    GetTrace: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.GetTraceRequest, _contact_service_pb2.GetTraceResponse]
+    """Follows one grant through the closed loop: event, decision, message, what happened at the slot, outcome, report, changed rule."""
     ListComplaints: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.ListComplaintsRequest, _contact_service_pb2.ListComplaintsResponse]
     """Lists complaints with the contacts that they follow, the latest first."""
     Decide: _aio.UnaryUnaryMultiCallable[_decision_pb2.DecideRequest, _decision_pb2.DecideResponse]
@@ -670,6 +676,30 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_contact_service_pb2.ListCohortsRequest, _abc.Awaitable[_contact_service_pb2.ListCohortsResponse]],
     ) -> _abc.Awaitable[_contact_service_pb2.ListCohortsResponse]:
         """Lists who opened a product by month, and who kept it."""
+
+    @_abc_1.abstractmethod
+    def GetEvaluation(
+        self,
+        request: _contact_service_pb2.GetEvaluationRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.GetEvaluationRequest, _abc.Awaitable[_contact_service_pb2.GetEvaluationResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.GetEvaluationResponse]:
+        """Gives a campaign's evaluation in four parts: what was gathered, its analysis, its effect, what to do better."""
+
+    @_abc_1.abstractmethod
+    def ListTouchPoints(
+        self,
+        request: _contact_service_pb2.ListTouchPointsRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.ListTouchPointsRequest, _abc.Awaitable[_contact_service_pb2.ListTouchPointsResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.ListTouchPointsResponse]:
+        """Lists touch points with how well they are used and what conflicts there: channels, then slots."""
+
+    @_abc_1.abstractmethod
+    def GetTrace(
+        self,
+        request: _contact_service_pb2.GetTraceRequest,
+        context: _aio.ServicerContext[_contact_service_pb2.GetTraceRequest, _abc.Awaitable[_contact_service_pb2.GetTraceResponse]],
+    ) -> _abc.Awaitable[_contact_service_pb2.GetTraceResponse]:
+        """Follows one grant through the closed loop: event, decision, message, what happened at the slot, outcome, report, changed rule."""
 
     @_abc_1.abstractmethod
     def ListComplaints(

@@ -23,14 +23,16 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from lifecircle.contact.v1 import campaign_pb2 as lifecircle_dot_contact_dot_v1_dot_campaign__pb2
+from lifecircle.contact.v1 import plan_pb2 as lifecircle_dot_contact_dot_v1_dot_plan__pb2
 from lifecircle.contact.v1 import policy_pb2 as lifecircle_dot_contact_dot_v1_dot_policy__pb2
 from lifecircle.contact.v1 import purpose_pb2 as lifecircle_dot_contact_dot_v1_dot_purpose__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lifecircle/contact/v1/decision.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a$lifecircle/contact/v1/campaign.proto\x1a\"lifecircle/contact/v1/policy.proto\x1a#lifecircle/contact/v1/purpose.proto\"\\\n\x05Place\x12\x18\n\x07slot_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x39\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x82\x02\n\x08\x44\x65\x63ision\x12+\n\x05place\x18\x01 \x01(\x0b\x32\x1c.lifecircle.contact.v1.Place\x12\x10\n\x08offer_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\t\x12\x12\n\nproduct_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x05 \x01(\t\x12\x0f\n\x07\x62id_fen\x18\x06 \x01(\x01\x12\x10\n\x08grant_id\x18\x07 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x61ttribution_token\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\"\x8d\x03\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".lifecircle.contact.v1.Grant.State\x12\x14\n\x0c\x63ustomer_key\x18\x03 \x01(\x03\x12\x13\n\x0b\x63\x61mpaign_id\x18\x04 \x01(\t\x12\x10\n\x08offer_id\x18\x05 \x01(\t\x12/\n\x07\x63hannel\x18\x06 \x01(\x0e\x32\x1e.lifecircle.contact.v1.Channel\x12/\n\x0b\x64\x65\x63ide_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"o\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_RESERVED\x10\x01\x12\x13\n\x0fSTATE_CONFIRMED\x10\x02\x12\x13\n\x0fSTATE_CANCELLED\x10\x03\x12\x11\n\rSTATE_EXPIRED\x10\x04\"\xb2\x01\n\x04Loss\x12\x10\n\x08offer_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\t\x12/\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x1e.lifecircle.contact.v1.Channel\x12\x11\n\tvalue_fen\x18\x04 \x01(\x01\x12\x0b\n\x03won\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07lost_to\x18\x07 \x01(\t\x12\x11\n\tshort_fen\x18\x08 \x01(\x01\"X\n\x06\x43hange\x12-\n\x06policy\x18\x01 \x01(\x0b\x32\x1d.lifecircle.contact.v1.Policy\x12\x1f\n\x0c\x63\x61mpaign_ids\x18\x02 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\"\xd6\x03\n\x05Trial\x12\x15\n\robjective_fen\x18\x01 \x01(\x01\x12\x11\n\tbound_fen\x18\x02 \x01(\x01\x12\x10\n\x08\x63ontacts\x18\x03 \x01(\x03\x12\x12\n\ncandidates\x18\x04 \x01(\x03\x12\x34\n\x07volumes\x18\x05 \x03(\x0b\x32#.lifecircle.contact.v1.Trial.Volume\x12\x38\n\x06prices\x18\x06 \x03(\x0b\x32(.lifecircle.contact.v1.Trial.PricesEntry\x12<\n\x08outcomes\x18\x07 \x03(\x0b\x32*.lifecircle.contact.v1.Trial.OutcomesEntry\x12\x10\n\x08\x65venness\x18\x08 \x01(\x01\x12\x12\n\ninfeasible\x18\t \x03(\t\x1aI\n\x06Volume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ontacts\x18\x02 \x01(\x03\x12\x11\n\tvalue_fen\x18\x03 \x01(\x01\x12\x0c\n\x04part\x18\x04 \x01(\x01\x1a-\n\x0bPricesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rOutcomesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xb4\x01\n\rDecideRequest\x12\x1d\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x38\n\x06places\x18\x02 \x03(\x0b\x32\x1c.lifecircle.contact.v1.PlaceB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\x12\x17\n\x06moment\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x12\n\nno_profile\x18\x04 \x01(\x08\x12\x1d\n\nrequest_id\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"D\n\x0e\x44\x65\x63ideResponse\x12\x32\n\tdecisions\x18\x01 \x03(\x0b\x32\x1f.lifecircle.contact.v1.Decision\"Q\n\x13\x43onfirmGrantRequest\x12\x1b\n\x08grant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"C\n\x14\x43onfirmGrantResponse\x12+\n\x05grant\x18\x01 \x01(\x0b\x32\x1c.lifecircle.contact.v1.Grant\"P\n\x12\x43\x61ncelGrantRequest\x12\x1b\n\x08grant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"B\n\x13\x43\x61ncelGrantResponse\x12+\n\x05grant\x18\x01 \x01(\x0b\x32\x1c.lifecircle.contact.v1.Grant\"\xc5\x01\n\x0fWithdrawRequest\x12\x1d\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x39\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x07purpose\x18\x03 \x01(\x0e\x32\x1e.lifecircle.contact.v1.PurposeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\nrequest_id\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"%\n\x10WithdrawResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x03\"M\n\x12\x45xplainPlanRequest\x12\x18\n\x07plan_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\x0c\x63ustomer_key\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\"Q\n\x13\x45xplainPlanResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12)\n\x04\x62ids\x18\x02 \x03(\x0b\x32\x1b.lifecircle.contact.v1.Loss\"\x98\x01\n\x10GetTrialsRequest\x12,\n\tplan_date\x18\x01 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\tmatrix_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\x1d.lifecircle.contact.v1.ChangeB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x08\"p\n\x11GetTrialsResponse\x12-\n\x07\x63urrent\x18\x01 \x01(\x0b\x32\x1c.lifecircle.contact.v1.Trial\x12,\n\x06trials\x18\x02 \x03(\x0b\x32\x1c.lifecircle.contact.v1.Trialb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lifecircle/contact/v1/decision.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a$lifecircle/contact/v1/campaign.proto\x1a lifecircle/contact/v1/plan.proto\x1a\"lifecircle/contact/v1/policy.proto\x1a#lifecircle/contact/v1/purpose.proto\"\\\n\x05Place\x12\x18\n\x07slot_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x39\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x82\x02\n\x08\x44\x65\x63ision\x12+\n\x05place\x18\x01 \x01(\x0b\x32\x1c.lifecircle.contact.v1.Place\x12\x10\n\x08offer_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\t\x12\x12\n\nproduct_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x05 \x01(\t\x12\x0f\n\x07\x62id_fen\x18\x06 \x01(\x01\x12\x10\n\x08grant_id\x18\x07 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x61ttribution_token\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\"\x8d\x03\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".lifecircle.contact.v1.Grant.State\x12\x14\n\x0c\x63ustomer_key\x18\x03 \x01(\x03\x12\x13\n\x0b\x63\x61mpaign_id\x18\x04 \x01(\t\x12\x10\n\x08offer_id\x18\x05 \x01(\t\x12/\n\x07\x63hannel\x18\x06 \x01(\x0e\x32\x1e.lifecircle.contact.v1.Channel\x12/\n\x0b\x64\x65\x63ide_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"o\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_RESERVED\x10\x01\x12\x13\n\x0fSTATE_CONFIRMED\x10\x02\x12\x13\n\x0fSTATE_CANCELLED\x10\x03\x12\x11\n\rSTATE_EXPIRED\x10\x04\"\xb2\x01\n\x04Loss\x12\x10\n\x08offer_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\t\x12/\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x1e.lifecircle.contact.v1.Channel\x12\x11\n\tvalue_fen\x18\x04 \x01(\x01\x12\x0b\n\x03won\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07lost_to\x18\x07 \x01(\t\x12\x11\n\tshort_fen\x18\x08 \x01(\x01\"\x91\x01\n\x06\x43hange\x12-\n\x06policy\x18\x01 \x01(\x0b\x32\x1d.lifecircle.contact.v1.Policy\x12\x1f\n\x0c\x63\x61mpaign_ids\x18\x02 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x37\n\x06\x65ngine\x18\x03 \x01(\x0e\x32\x1d.lifecircle.contact.v1.EngineB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xd6\x03\n\x05Trial\x12\x15\n\robjective_fen\x18\x01 \x01(\x01\x12\x11\n\tbound_fen\x18\x02 \x01(\x01\x12\x10\n\x08\x63ontacts\x18\x03 \x01(\x03\x12\x12\n\ncandidates\x18\x04 \x01(\x03\x12\x34\n\x07volumes\x18\x05 \x03(\x0b\x32#.lifecircle.contact.v1.Trial.Volume\x12\x38\n\x06prices\x18\x06 \x03(\x0b\x32(.lifecircle.contact.v1.Trial.PricesEntry\x12<\n\x08outcomes\x18\x07 \x03(\x0b\x32*.lifecircle.contact.v1.Trial.OutcomesEntry\x12\x10\n\x08\x65venness\x18\x08 \x01(\x01\x12\x12\n\ninfeasible\x18\t \x03(\t\x1aI\n\x06Volume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ontacts\x18\x02 \x01(\x03\x12\x11\n\tvalue_fen\x18\x03 \x01(\x01\x12\x0c\n\x04part\x18\x04 \x01(\x01\x1a-\n\x0bPricesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rOutcomesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xf4\x01\n\rDecideRequest\x12\x1d\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x38\n\x06places\x18\x02 \x03(\x0b\x32\x1c.lifecircle.contact.v1.PlaceB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\x12\x17\n\x06moment\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x12\n\nno_profile\x18\x04 \x01(\x08\x12\x1d\n\nrequest_id\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12>\n\ranswer_within\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\xbaH\t\xaa\x01\x06\"\x02\x08\n*\x00\"D\n\x0e\x44\x65\x63ideResponse\x12\x32\n\tdecisions\x18\x01 \x03(\x0b\x32\x1f.lifecircle.contact.v1.Decision\"Q\n\x13\x43onfirmGrantRequest\x12\x1b\n\x08grant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"C\n\x14\x43onfirmGrantResponse\x12+\n\x05grant\x18\x01 \x01(\x0b\x32\x1c.lifecircle.contact.v1.Grant\"P\n\x12\x43\x61ncelGrantRequest\x12\x1b\n\x08grant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"B\n\x13\x43\x61ncelGrantResponse\x12+\n\x05grant\x18\x01 \x01(\x0b\x32\x1c.lifecircle.contact.v1.Grant\"\xc5\x01\n\x0fWithdrawRequest\x12\x1d\n\x0c\x63ustomer_key\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x39\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1e.lifecircle.contact.v1.ChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x07purpose\x18\x03 \x01(\x0e\x32\x1e.lifecircle.contact.v1.PurposeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\nrequest_id\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"%\n\x10WithdrawResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x03\"M\n\x12\x45xplainPlanRequest\x12\x18\n\x07plan_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\x0c\x63ustomer_key\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\"Q\n\x13\x45xplainPlanResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12)\n\x04\x62ids\x18\x02 \x03(\x0b\x32\x1b.lifecircle.contact.v1.Loss\"\x98\x01\n\x10GetTrialsRequest\x12,\n\tplan_date\x18\x01 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\tmatrix_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\x1d.lifecircle.contact.v1.ChangeB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x08\"p\n\x11GetTrialsResponse\x12-\n\x07\x63urrent\x18\x01 \x01(\x0b\x32\x1c.lifecircle.contact.v1.Trial\x12,\n\x06trials\x18\x02 \x03(\x0b\x32\x1c.lifecircle.contact.v1.Trialb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +45,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACE'].fields_by_name['channel']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_CHANGE'].fields_by_name['campaign_ids']._loaded_options = None
   _globals['_CHANGE'].fields_by_name['campaign_ids']._serialized_options = b'\272H\006\222\001\003\020\350\007'
+  _globals['_CHANGE'].fields_by_name['engine']._loaded_options = None
+  _globals['_CHANGE'].fields_by_name['engine']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_TRIAL_PRICESENTRY']._loaded_options = None
   _globals['_TRIAL_PRICESENTRY']._serialized_options = b'8\001'
   _globals['_TRIAL_OUTCOMESENTRY']._loaded_options = None
@@ -55,6 +59,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DECIDEREQUEST'].fields_by_name['moment']._serialized_options = b'\272H\004r\002\030@'
   _globals['_DECIDEREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_DECIDEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_DECIDEREQUEST'].fields_by_name['answer_within']._loaded_options = None
+  _globals['_DECIDEREQUEST'].fields_by_name['answer_within']._serialized_options = b'\272H\t\252\001\006\"\002\010\n*\000'
   _globals['_CONFIRMGRANTREQUEST'].fields_by_name['grant_id']._loaded_options = None
   _globals['_CONFIRMGRANTREQUEST'].fields_by_name['grant_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_CONFIRMGRANTREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -81,48 +87,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTRIALSREQUEST'].fields_by_name['matrix_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_GETTRIALSREQUEST'].fields_by_name['changes']._loaded_options = None
   _globals['_GETTRIALSREQUEST'].fields_by_name['changes']._serialized_options = b'\272H\007\222\001\004\010\001\020\010'
-  _globals['_PLACE']._serialized_start=260
-  _globals['_PLACE']._serialized_end=352
-  _globals['_DECISION']._serialized_start=355
-  _globals['_DECISION']._serialized_end=613
-  _globals['_GRANT']._serialized_start=616
-  _globals['_GRANT']._serialized_end=1013
-  _globals['_GRANT_STATE']._serialized_start=902
-  _globals['_GRANT_STATE']._serialized_end=1013
-  _globals['_LOSS']._serialized_start=1016
-  _globals['_LOSS']._serialized_end=1194
-  _globals['_CHANGE']._serialized_start=1196
-  _globals['_CHANGE']._serialized_end=1284
-  _globals['_TRIAL']._serialized_start=1287
-  _globals['_TRIAL']._serialized_end=1757
-  _globals['_TRIAL_VOLUME']._serialized_start=1588
-  _globals['_TRIAL_VOLUME']._serialized_end=1661
-  _globals['_TRIAL_PRICESENTRY']._serialized_start=1663
-  _globals['_TRIAL_PRICESENTRY']._serialized_end=1708
-  _globals['_TRIAL_OUTCOMESENTRY']._serialized_start=1710
-  _globals['_TRIAL_OUTCOMESENTRY']._serialized_end=1757
-  _globals['_DECIDEREQUEST']._serialized_start=1760
-  _globals['_DECIDEREQUEST']._serialized_end=1940
-  _globals['_DECIDERESPONSE']._serialized_start=1942
-  _globals['_DECIDERESPONSE']._serialized_end=2010
-  _globals['_CONFIRMGRANTREQUEST']._serialized_start=2012
-  _globals['_CONFIRMGRANTREQUEST']._serialized_end=2093
-  _globals['_CONFIRMGRANTRESPONSE']._serialized_start=2095
-  _globals['_CONFIRMGRANTRESPONSE']._serialized_end=2162
-  _globals['_CANCELGRANTREQUEST']._serialized_start=2164
-  _globals['_CANCELGRANTREQUEST']._serialized_end=2244
-  _globals['_CANCELGRANTRESPONSE']._serialized_start=2246
-  _globals['_CANCELGRANTRESPONSE']._serialized_end=2312
-  _globals['_WITHDRAWREQUEST']._serialized_start=2315
-  _globals['_WITHDRAWREQUEST']._serialized_end=2512
-  _globals['_WITHDRAWRESPONSE']._serialized_start=2514
-  _globals['_WITHDRAWRESPONSE']._serialized_end=2551
-  _globals['_EXPLAINPLANREQUEST']._serialized_start=2553
-  _globals['_EXPLAINPLANREQUEST']._serialized_end=2630
-  _globals['_EXPLAINPLANRESPONSE']._serialized_start=2632
-  _globals['_EXPLAINPLANRESPONSE']._serialized_end=2713
-  _globals['_GETTRIALSREQUEST']._serialized_start=2716
-  _globals['_GETTRIALSREQUEST']._serialized_end=2868
-  _globals['_GETTRIALSRESPONSE']._serialized_start=2870
-  _globals['_GETTRIALSRESPONSE']._serialized_end=2982
+  _globals['_PLACE']._serialized_start=326
+  _globals['_PLACE']._serialized_end=418
+  _globals['_DECISION']._serialized_start=421
+  _globals['_DECISION']._serialized_end=679
+  _globals['_GRANT']._serialized_start=682
+  _globals['_GRANT']._serialized_end=1079
+  _globals['_GRANT_STATE']._serialized_start=968
+  _globals['_GRANT_STATE']._serialized_end=1079
+  _globals['_LOSS']._serialized_start=1082
+  _globals['_LOSS']._serialized_end=1260
+  _globals['_CHANGE']._serialized_start=1263
+  _globals['_CHANGE']._serialized_end=1408
+  _globals['_TRIAL']._serialized_start=1411
+  _globals['_TRIAL']._serialized_end=1881
+  _globals['_TRIAL_VOLUME']._serialized_start=1712
+  _globals['_TRIAL_VOLUME']._serialized_end=1785
+  _globals['_TRIAL_PRICESENTRY']._serialized_start=1787
+  _globals['_TRIAL_PRICESENTRY']._serialized_end=1832
+  _globals['_TRIAL_OUTCOMESENTRY']._serialized_start=1834
+  _globals['_TRIAL_OUTCOMESENTRY']._serialized_end=1881
+  _globals['_DECIDEREQUEST']._serialized_start=1884
+  _globals['_DECIDEREQUEST']._serialized_end=2128
+  _globals['_DECIDERESPONSE']._serialized_start=2130
+  _globals['_DECIDERESPONSE']._serialized_end=2198
+  _globals['_CONFIRMGRANTREQUEST']._serialized_start=2200
+  _globals['_CONFIRMGRANTREQUEST']._serialized_end=2281
+  _globals['_CONFIRMGRANTRESPONSE']._serialized_start=2283
+  _globals['_CONFIRMGRANTRESPONSE']._serialized_end=2350
+  _globals['_CANCELGRANTREQUEST']._serialized_start=2352
+  _globals['_CANCELGRANTREQUEST']._serialized_end=2432
+  _globals['_CANCELGRANTRESPONSE']._serialized_start=2434
+  _globals['_CANCELGRANTRESPONSE']._serialized_end=2500
+  _globals['_WITHDRAWREQUEST']._serialized_start=2503
+  _globals['_WITHDRAWREQUEST']._serialized_end=2700
+  _globals['_WITHDRAWRESPONSE']._serialized_start=2702
+  _globals['_WITHDRAWRESPONSE']._serialized_end=2739
+  _globals['_EXPLAINPLANREQUEST']._serialized_start=2741
+  _globals['_EXPLAINPLANREQUEST']._serialized_end=2818
+  _globals['_EXPLAINPLANRESPONSE']._serialized_start=2820
+  _globals['_EXPLAINPLANRESPONSE']._serialized_end=2901
+  _globals['_GETTRIALSREQUEST']._serialized_start=2904
+  _globals['_GETTRIALSREQUEST']._serialized_end=3056
+  _globals['_GETTRIALSRESPONSE']._serialized_start=3058
+  _globals['_GETTRIALSRESPONSE']._serialized_end=3170
 # @@protoc_insertion_point(module_scope)

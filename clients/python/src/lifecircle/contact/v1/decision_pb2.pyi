@@ -5,12 +5,14 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 from lifecircle.contact.v1 import campaign_pb2 as _campaign_pb2
+from lifecircle.contact.v1 import plan_pb2 as _plan_pb2
 from lifecircle.contact.v1 import policy_pb2 as _policy_pb2
 from lifecircle.contact.v1 import purpose_pb2 as _purpose_pb2
 import builtins as _builtins
@@ -255,6 +257,9 @@ class Change(_message.Message):
 
     POLICY_FIELD_NUMBER: _builtins.int
     CAMPAIGN_IDS_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    engine: _plan_pb2.Engine.ValueType
+    """engine is the method by which the trial is solved, so that their objectives can be compared."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
         """policy is tried in place of the one in force; unset keeps it."""
@@ -268,10 +273,11 @@ class Change(_message.Message):
         *,
         policy: _policy_pb2.Policy | None = ...,
         campaign_ids: _abc.Iterable[_builtins.str] | None = ...,
+        engine: _plan_pb2.Engine.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_ids", b"campaign_ids", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_ids", b"campaign_ids", "engine", b"engine", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -422,6 +428,7 @@ class DecideRequest(_message.Message):
     MOMENT_FIELD_NUMBER: _builtins.int
     NO_PROFILE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_WITHIN_FIELD_NUMBER: _builtins.int
     customer_key: _builtins.int
     """customer_key is the customer; 0 for nobody known, who gets what everybody gets."""
     moment: _builtins.str
@@ -432,7 +439,15 @@ class DecideRequest(_message.Message):
     """request_id makes the call idempotent. 1 to 64 characters."""
     @_builtins.property
     def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___Place]:
-        """places are 1 to 16; no offer is given twice."""
+        """places are 1 to 16, the most seen first: of a channel's places the earlier gets the higher bid, so that a portal's columns (栏目) come
+        ranked. No offer is given twice.
+        """
+
+    @_builtins.property
+    def answer_within(self) -> _duration_pb2.Duration:
+        """answer_within is how long the caller waits at most, up to 10 s: what is not decided by then shows its default with the reason `late`, and
+        no grant. What is granted later is the answer to the same request when it comes again, or expires by itself. Unset: until it is decided.
+        """
 
     def __init__(
         self,
@@ -442,10 +457,11 @@ class DecideRequest(_message.Message):
         moment: _builtins.str = ...,
         no_profile: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        answer_within: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_within", b"answer_within"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "moment", b"moment", "no_profile", b"no_profile", "places", b"places", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_within", b"answer_within", "customer_key", b"customer_key", "moment", b"moment", "no_profile", b"no_profile", "places", b"places", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

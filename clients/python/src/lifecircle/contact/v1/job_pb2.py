@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
+from lifecircle.contact.v1 import plan_pb2 as lifecircle_dot_contact_dot_v1_dot_plan__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flifecircle/contact/v1/job.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xd1\x05\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .lifecircle.contact.v1.Job.State\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\x12\x36\n\x06\x63ounts\x18\x05 \x03(\x0b\x32&.lifecircle.contact.v1.Job.CountsEntry\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x11\n\tresult_id\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\tarbitrate\x18\x14 \x01(\x0b\x32$.lifecircle.contact.v1.ArbitrateSpecH\x00\x12\x37\n\x08handover\x18\x15 \x01(\x0b\x32#.lifecircle.contact.v1.HandoverSpecH\x00\x12\x35\n\x07reprice\x18\x16 \x01(\x0b\x32\".lifecircle.contact.v1.RepriceSpecH\x00\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\x42\x06\n\x04spec\"z\n\rArbitrateSpec\x12\x1f\n\x0c\x63\x61mpaign_ids\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x1a\n\tmatrix_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12,\n\tplan_date\x18\x03 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\"Z\n\x0bRepriceSpec\x12\x1a\n\tmatrix_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12/\n\x0c\x62usiness_day\x18\x02 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\"*\n\x0cHandoverSpec\x12\x1a\n\x07plan_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flifecircle/contact/v1/job.proto\x12\x15lifecircle.contact.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a lifecircle/contact/v1/plan.proto\"\xd1\x05\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .lifecircle.contact.v1.Job.State\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\x12\x36\n\x06\x63ounts\x18\x05 \x03(\x0b\x32&.lifecircle.contact.v1.Job.CountsEntry\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x11\n\tresult_id\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\tarbitrate\x18\x14 \x01(\x0b\x32$.lifecircle.contact.v1.ArbitrateSpecH\x00\x12\x37\n\x08handover\x18\x15 \x01(\x0b\x32#.lifecircle.contact.v1.HandoverSpecH\x00\x12\x35\n\x07reprice\x18\x16 \x01(\x0b\x32\".lifecircle.contact.v1.RepriceSpecH\x00\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\x42\x06\n\x04spec\"\xb3\x01\n\rArbitrateSpec\x12\x1f\n\x0c\x63\x61mpaign_ids\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x1a\n\tmatrix_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12,\n\tplan_date\x18\x03 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x06\x65ngine\x18\x04 \x01(\x0e\x32\x1d.lifecircle.contact.v1.EngineB\x08\xbaH\x05\x82\x01\x02\x10\x01\"Z\n\x0bRepriceSpec\x12\x1a\n\tmatrix_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12/\n\x0c\x62usiness_day\x18\x02 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\"*\n\x0cHandoverSpec\x12\x1a\n\x07plan_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,22 +43,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARBITRATESPEC'].fields_by_name['matrix_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_ARBITRATESPEC'].fields_by_name['plan_date']._loaded_options = None
   _globals['_ARBITRATESPEC'].fields_by_name['plan_date']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ARBITRATESPEC'].fields_by_name['engine']._loaded_options = None
+  _globals['_ARBITRATESPEC'].fields_by_name['engine']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_REPRICESPEC'].fields_by_name['matrix_id']._loaded_options = None
   _globals['_REPRICESPEC'].fields_by_name['matrix_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_REPRICESPEC'].fields_by_name['business_day']._loaded_options = None
   _globals['_REPRICESPEC'].fields_by_name['business_day']._serialized_options = b'\272H\003\310\001\001'
   _globals['_HANDOVERSPEC'].fields_by_name['plan_id']._loaded_options = None
   _globals['_HANDOVERSPEC'].fields_by_name['plan_id']._serialized_options = b'\272H\006r\004\020\001\030@'
-  _globals['_JOB']._serialized_start=145
-  _globals['_JOB']._serialized_end=866
-  _globals['_JOB_COUNTSENTRY']._serialized_start=684
-  _globals['_JOB_COUNTSENTRY']._serialized_end=729
-  _globals['_JOB_STATE']._serialized_start=731
-  _globals['_JOB_STATE']._serialized_end=858
-  _globals['_ARBITRATESPEC']._serialized_start=868
-  _globals['_ARBITRATESPEC']._serialized_end=990
-  _globals['_REPRICESPEC']._serialized_start=992
-  _globals['_REPRICESPEC']._serialized_end=1082
-  _globals['_HANDOVERSPEC']._serialized_start=1084
-  _globals['_HANDOVERSPEC']._serialized_end=1126
+  _globals['_JOB']._serialized_start=179
+  _globals['_JOB']._serialized_end=900
+  _globals['_JOB_COUNTSENTRY']._serialized_start=718
+  _globals['_JOB_COUNTSENTRY']._serialized_end=763
+  _globals['_JOB_STATE']._serialized_start=765
+  _globals['_JOB_STATE']._serialized_end=892
+  _globals['_ARBITRATESPEC']._serialized_start=903
+  _globals['_ARBITRATESPEC']._serialized_end=1082
+  _globals['_REPRICESPEC']._serialized_start=1084
+  _globals['_REPRICESPEC']._serialized_end=1174
+  _globals['_HANDOVERSPEC']._serialized_start=1176
+  _globals['_HANDOVERSPEC']._serialized_end=1218
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
+from lifecircle.contact.v1 import plan_pb2 as _plan_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -179,8 +180,11 @@ class ArbitrateSpec(_message.Message):
     CAMPAIGN_IDS_FIELD_NUMBER: _builtins.int
     MATRIX_ID_FIELD_NUMBER: _builtins.int
     PLAN_DATE_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     matrix_id: _builtins.str
     """matrix_id is the matrix to bid with; empty for the latest."""
+    engine: _plan_pb2.Engine.ValueType
+    """engine is the method by which the plan is found."""
     @_builtins.property
     def campaign_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """campaign_ids are the campaigns that bid; empty for every active one. At most 1,000."""
@@ -195,10 +199,11 @@ class ArbitrateSpec(_message.Message):
         campaign_ids: _abc.Iterable[_builtins.str] | None = ...,
         matrix_id: _builtins.str = ...,
         plan_date: _date_pb2.Date | None = ...,
+        engine: _plan_pb2.Engine.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["plan_date", b"plan_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_ids", b"campaign_ids", "matrix_id", b"matrix_id", "plan_date", b"plan_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_ids", b"campaign_ids", "engine", b"engine", "matrix_id", b"matrix_id", "plan_date", b"plan_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

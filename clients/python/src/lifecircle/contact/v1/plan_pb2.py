@@ -27,23 +27,25 @@ from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from lifecircle.contact.v1 import campaign_pb2 as lifecircle_dot_contact_dot_v1_dot_campaign__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/contact/v1/plan.proto\x12\x15lifecircle.contact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a$lifecircle/contact/v1/campaign.proto\"\xb4\x05\n\x04Plan\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.lifecircle.contact.v1.Plan.State\x12\x11\n\tmatrix_id\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\x05\x12$\n\tplan_date\x18\x05 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\ncandidates\x18\x06 \x01(\x03\x12\x10\n\x08\x63ontacts\x18\x07 \x01(\x03\x12\x18\n\x10\x63ontrol_contacts\x18\x08 \x01(\x03\x12\x15\n\robjective_fen\x18\t \x01(\x01\x12\x11\n\tbound_fen\x18\n \x01(\x01\x12\x0b\n\x03gap\x18\x0b \x01(\x01\x12\x31\n\x06prices\x18\x0c \x03(\x0b\x32!.lifecircle.contact.v1.Plan.Price\x12\x0e\n\x06sha256\x18\r \x01(\t\x12@\n\x0ehandover_files\x18\x0e \x03(\x0b\x32(.lifecircle.contact.v1.Plan.HandoverFile\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11withheld_contacts\x18\x10 \x01(\x03\x1aJ\n\x05Price\x12\x12\n\nconstraint\x18\x01 \x01(\t\x12\x11\n\tprice_fen\x18\x02 \x01(\x01\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x0c\n\x04most\x18\x04 \x01(\x03\x1a<\n\x0cHandoverFile\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0b\n\x03md5\x18\x03 \x01(\t\"F\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x15\n\x11STATE_HANDED_OVER\x10\x02\"\xb7\x04\n\x07\x43ontact\x12\x12\n\ncontact_id\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x14\n\x0c\x63ustomer_key\x18\x03 \x01(\x03\x12\x13\n\x0b\x63\x61mpaign_id\x18\x04 \x01(\t\x12\x10\n\x08offer_id\x18\x05 \x01(\t\x12\x12\n\nproduct_id\x18\x06 \x01(\t\x12/\n\x07\x63hannel\x18\x07 \x01(\x0e\x32\x1e.lifecircle.contact.v1.Channel\x12\x11\n\tvalue_fen\x18\x08 \x01(\x01\x12\x0f\n\x07\x63ontrol\x18\t \x01(\x08\x12\x30\n\x0c\x63ontact_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x61ttribution_token\x18\x0b \x01(\t\x12\x33\n\x05state\x18\x0c \x01(\x0e\x32$.lifecircle.contact.v1.Contact.State\"\xde\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PLANNED\x10\x01\x12\x11\n\rSTATE_CONTROL\x10\x02\x12\x15\n\x11STATE_HANDED_OVER\x10\x03\x12\x1b\n\x17STATE_CONSENT_WITHDRAWN\x10\x04\x12\x15\n\x11STATE_CAP_REACHED\x10\x05\x12\x15\n\x11STATE_UNREACHABLE\x10\x06\x12\x1a\n\x16STATE_CONTROL_WITHHELD\x10\x07\x12\x1a\n\x16STATE_CAMPAIGN_STOPPED\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lifecircle/contact/v1/plan.proto\x12\x15lifecircle.contact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a$lifecircle/contact/v1/campaign.proto\"\xc9\x05\n\x04Plan\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.lifecircle.contact.v1.Plan.State\x12\x11\n\tmatrix_id\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\x05\x12$\n\tplan_date\x18\x05 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\ncandidates\x18\x06 \x01(\x03\x12\x10\n\x08\x63ontacts\x18\x07 \x01(\x03\x12\x18\n\x10\x63ontrol_contacts\x18\x08 \x01(\x03\x12\x15\n\robjective_fen\x18\t \x01(\x01\x12\x11\n\tbound_fen\x18\n \x01(\x01\x12\x0b\n\x03gap\x18\x0b \x01(\x01\x12\x31\n\x06prices\x18\x0c \x03(\x0b\x32!.lifecircle.contact.v1.Plan.Price\x12\x0e\n\x06sha256\x18\r \x01(\t\x12@\n\x0ehandover_files\x18\x0e \x03(\x0b\x32(.lifecircle.contact.v1.Plan.HandoverFile\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11withheld_contacts\x18\x10 \x01(\x03\x1aJ\n\x05Price\x12\x12\n\nconstraint\x18\x01 \x01(\t\x12\x11\n\tprice_fen\x18\x02 \x01(\x01\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x0c\n\x04most\x18\x04 \x01(\x03\x1aQ\n\x0cHandoverFile\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0b\n\x03md5\x18\x03 \x01(\t\x12\x13\n\x0btagged_rows\x18\x04 \x01(\x03\"F\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x15\n\x11STATE_HANDED_OVER\x10\x02\"\xb7\x04\n\x07\x43ontact\x12\x12\n\ncontact_id\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x14\n\x0c\x63ustomer_key\x18\x03 \x01(\x03\x12\x13\n\x0b\x63\x61mpaign_id\x18\x04 \x01(\t\x12\x10\n\x08offer_id\x18\x05 \x01(\t\x12\x12\n\nproduct_id\x18\x06 \x01(\t\x12/\n\x07\x63hannel\x18\x07 \x01(\x0e\x32\x1e.lifecircle.contact.v1.Channel\x12\x11\n\tvalue_fen\x18\x08 \x01(\x01\x12\x0f\n\x07\x63ontrol\x18\t \x01(\x08\x12\x30\n\x0c\x63ontact_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x61ttribution_token\x18\x0b \x01(\t\x12\x33\n\x05state\x18\x0c \x01(\x0e\x32$.lifecircle.contact.v1.Contact.State\"\xde\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PLANNED\x10\x01\x12\x11\n\rSTATE_CONTROL\x10\x02\x12\x15\n\x11STATE_HANDED_OVER\x10\x03\x12\x1b\n\x17STATE_CONSENT_WITHDRAWN\x10\x04\x12\x15\n\x11STATE_CAP_REACHED\x10\x05\x12\x15\n\x11STATE_UNREACHABLE\x10\x06\x12\x1a\n\x16STATE_CONTROL_WITHHELD\x10\x07\x12\x1a\n\x16STATE_CAMPAIGN_STOPPED\x10\x08*K\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NGINE_DUAL_PRICES\x10\x01\x12\x11\n\rENGINE_GREEDY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lifecircle.contact.v1.plan_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ENGINE']._serialized_start=1440
+  _globals['_ENGINE']._serialized_end=1515
   _globals['_PLAN']._serialized_start=155
-  _globals['_PLAN']._serialized_end=847
+  _globals['_PLAN']._serialized_end=868
   _globals['_PLAN_PRICE']._serialized_start=639
   _globals['_PLAN_PRICE']._serialized_end=713
   _globals['_PLAN_HANDOVERFILE']._serialized_start=715
-  _globals['_PLAN_HANDOVERFILE']._serialized_end=775
-  _globals['_PLAN_STATE']._serialized_start=777
-  _globals['_PLAN_STATE']._serialized_end=847
-  _globals['_CONTACT']._serialized_start=850
-  _globals['_CONTACT']._serialized_end=1417
-  _globals['_CONTACT_STATE']._serialized_start=1195
-  _globals['_CONTACT_STATE']._serialized_end=1417
+  _globals['_PLAN_HANDOVERFILE']._serialized_end=796
+  _globals['_PLAN_STATE']._serialized_start=798
+  _globals['_PLAN_STATE']._serialized_end=868
+  _globals['_CONTACT']._serialized_start=871
+  _globals['_CONTACT']._serialized_end=1438
+  _globals['_CONTACT_STATE']._serialized_start=1216
+  _globals['_CONTACT_STATE']._serialized_end=1438
 # @@protoc_insertion_point(module_scope)

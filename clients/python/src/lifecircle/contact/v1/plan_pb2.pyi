@@ -22,6 +22,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Engine:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EngineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Engine.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENGINE_UNSPECIFIED: _Engine.ValueType  # 0
+    """ENGINE_UNSPECIFIED is taken as ENGINE_DUAL_PRICES."""
+    ENGINE_DUAL_PRICES: _Engine.ValueType  # 1
+    """ENGINE_DUAL_PRICES prices the limits, gives each customer his best set at these prices, and repairs what is over."""
+    ENGINE_GREEDY: _Engine.ValueType  # 2
+    """ENGINE_GREEDY takes bid after bid, the most valuable first, as long as the limits allow: easy to retell, and worth less."""
+
+class Engine(_Engine, metaclass=_EngineEnumTypeWrapper):
+    """Engine is the method by which an auction finds its plan. The plans of all are certified by the same bound."""
+
+ENGINE_UNSPECIFIED: Engine.ValueType  # 0
+"""ENGINE_UNSPECIFIED is taken as ENGINE_DUAL_PRICES."""
+ENGINE_DUAL_PRICES: Engine.ValueType  # 1
+"""ENGINE_DUAL_PRICES prices the limits, gives each customer his best set at these prices, and repairs what is over."""
+ENGINE_GREEDY: Engine.ValueType  # 2
+"""ENGINE_GREEDY takes bid after bid, the most valuable first, as long as the limits allow: easy to retell, and worth less."""
+Global___Engine: _TypeAlias = Engine  # noqa: Y015
+
 @_typing.final
 class Plan(_message.Message):
     """Plan is the outcome of one auction for the customers' attention: who is contacted, by which channel, for which offer. Its gap to the best
@@ -94,22 +118,26 @@ class Plan(_message.Message):
         FILE_NAME_FIELD_NUMBER: _builtins.int
         ROWS_FIELD_NUMBER: _builtins.int
         MD5_FIELD_NUMBER: _builtins.int
+        TAGGED_ROWS_FIELD_NUMBER: _builtins.int
         file_name: _builtins.str
         """file_name is its name, without a folder."""
         rows: _builtins.int
         """rows counts its contacts."""
         md5: _builtins.str
         """md5 is the checksum that stands in its control file, hex."""
+        tagged_rows: _builtins.int
+        """tagged_rows counts the rows with tags of their customers; fewer than rows when portrait was away or does not know everybody."""
         def __init__(
             self,
             *,
             file_name: _builtins.str = ...,
             rows: _builtins.int = ...,
             md5: _builtins.str = ...,
+            tagged_rows: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "md5", b"md5", "rows", b"rows"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "md5", b"md5", "rows", b"rows", "tagged_rows", b"tagged_rows"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

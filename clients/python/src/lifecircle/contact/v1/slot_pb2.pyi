@@ -605,6 +605,7 @@ class SlotEvent(_message.Message):
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     WORTH_FEN_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """event_id is the channel's own id; together with the slot it makes the event unique."""
     kind: Global___SlotEvent.Kind.ValueType
@@ -619,6 +620,8 @@ class SlotEvent(_message.Message):
     """worth_fen is what an activation is worth, in fen; 0 otherwise."""
     page: _builtins.str
     """page is the page of a visit, up to 200 characters."""
+    grant_id: _builtins.str
+    """grant_id names the decision that was shown, so that GetTrace can follow it; empty for what was not decided for a customer."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """event_time is when."""
@@ -634,10 +637,11 @@ class SlotEvent(_message.Message):
         event_time: _timestamp_pb2.Timestamp | None = ...,
         worth_fen: _builtins.int = ...,
         page: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "customer_key", b"customer_key", "event_id", b"event_id", "event_time", b"event_time", "kind", b"kind", "page", b"page", "slot_id", b"slot_id", "worth_fen", b"worth_fen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "customer_key", b"customer_key", "event_id", b"event_id", "event_time", b"event_time", "grant_id", b"grant_id", "kind", b"kind", "page", b"page", "slot_id", b"slot_id", "worth_fen", b"worth_fen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,11 +26,12 @@ def fit(
     threads: int,
     eligible: Flags | None = None,
     worth: Floats | None = None,
+    cold: bool = True,
 ) -> LogLinear:
     """Learn from customers, `profile` (n, f) and `owned` (n, p); the first MOST_ROWS of them.
 
     With `eligible` (n, p), as of Catalogue.eligible, product j learns from who holds it or could open it. With `worth`
-    (n,), at most 1, what is learned from the profile alone is what each holding is worth.
+    (n,), at most 1, what is learned from the profile alone is what each holding is worth; nothing is without `cold`.
     """
     profile, owned = profile[:MOST_ROWS], owned[:MOST_ROWS]
     asked = np.ones_like(owned) if eligible is None else owned | eligible[:MOST_ROWS]
@@ -43,11 +44,11 @@ def fit(
 
     def learn(product: int) -> None:
         rows, others = asked[:, product], np.arange(products) != product
-        cold, cold_bias = logistic(columns, told[:, product], penalty)
+        if cold:
+            weight[0, :, product], bias[0, product] = logistic(columns, told[:, product], penalty)
         design = np.hstack([columns[rows], ones[np.ix_(rows, others)]])
         warm, warm_bias = logistic(design, owned[rows, product], penalty)
-        weight[0, :, product], weight[1, :, product] = cold, warm[:width]
-        bias[:, product] = cold_bias, warm_bias
+        weight[1, :, product], bias[1, product] = warm[:width], warm_bias
         pair[others, product] = warm[width:]
 
     with ThreadPoolExecutor(threads) as pool:
@@ -76,7 +77,8 @@ def logistic(design: Floats, held: Flags | Floats, penalty: float) -> tuple[Floa
     for _ in range(_STEPS):
         chance = expit(design @ found)
         slope = design.T @ (chance - target) + ridge * found
-        bend = (design * (chance * (1.0 - chance))[:, None]).T @ design
+        scaled = design * np.sqrt(chance * (1.0 - chance))[:, None]
+        bend = scaled.T @ scaled  # of one matrix with itself BLAS computes half
         bend[np.diag_indices(width + 1)] += ridge
         step = np.linalg.solve(bend, slope)
         if slope @ step < _CONVERGED:  # the error left is the square of it

@@ -69,6 +69,11 @@ class Bench:
     seed: int
     threads: int
 
+    @property
+    def all_own(self) -> bool:
+        """Whether everybody who is asked for owns something, so that what is learned from profiles alone has no use."""
+        return all(each.asked.rest.any(axis=1).all() for each in (self.split, self.inner))
+
     def side(self, inner: bool) -> Split:
         """The split to learn for tuning, or for the answer."""
         return self.inner if inner else self.split
@@ -190,8 +195,7 @@ def forest(bench: Bench) -> tuple[Answer, Forests]:
         return grow(profile, owned, bench.catalogue, worth=worth, columns=columns, unasked=unasked, **recipe)
 
     told, cold = {}, not bench.split.asked.rest.any()
-    all_own = all(each.asked.rest.any(axis=1).all() for each in (bench.split, bench.inner))
-    unasked = "warm" if cold else "cold" if all_own else ""
+    unasked = "warm" if cold else "cold" if bench.all_own else ""
     for leaf in LEAVES:
         for columns in COLUMNS if cold else ("sqrt",):
             forests = learned(bench.inner, leaf, columns, TREES if cold else _TUNING_TREES)
@@ -212,7 +216,7 @@ def log_linear(bench: Bench) -> Answer:
     def told(split: Split, penalty: float) -> Floats:
         profile, owned = bench.profile[split.learn], split.owned[split.learn]
         free, worth = bench.catalogue.eligible(owned), _worth(split, owned)
-        fitted = linear.fit(profile, owned, penalty, bench.threads, free, worth)
+        fitted = linear.fit(profile, owned, penalty, bench.threads, free, worth, cold=not bench.all_own)
         return fitted.odds(bench.profile[split.asked.row], split.asked.rest)
 
     inner = {penalty: told(bench.inner, penalty) for penalty in linear.PENALTIES}

@@ -70,6 +70,7 @@ EVERY_REASON = (
     "PATTERN_WRONG",
     "TOO_LONG",
     "OUT_OF_PERIOD",
+    "NOT_AFTER",
     "DUPLICATE",
     "CLEAR_NUMBER",
     "EVENT_ID_REUSED",

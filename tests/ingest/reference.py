@@ -63,6 +63,8 @@ def judge_row(parts: list[str], feed: Feed, period: date, zone: str) -> tuple[Ro
             row[column.name] = None
             continue
         value, reason = judge_value(text, column, period, zone)
+        if not reason and column.after and row[column.after] is not None and value <= row[column.after]:
+            reason = "NOT_AFTER"
         if reason:
             return {}, (column.name, reason)
         row[column.name] = value

@@ -60,6 +60,8 @@ def test_all_problems_are_reported_at_once_each_with_its_key() -> None:
         ("columns", text_of({"name": "line", "type": "int"})),
         ("columns[0]", text_of({"name": "a", "type": "string", "pattern": "(?=x)"})),
         ("columns[0]", text_of({"name": "a", "type": "int", "least": 2, "most": 1})),
+        ("columns[0].after", text_of({"name": "a", "type": "date", "after": "b"}, {"name": "b", "type": "date"})),
+        ("columns[1].after", text_of({"name": "a", "type": "date"}, {"name": "b", "type": "datetime", "after": "a"})),
         ("delimiter", text_of(delimiter="\n")),
     ],
 )

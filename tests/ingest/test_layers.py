@@ -53,6 +53,46 @@ async def frames(stub: v1.IngestServiceStub, feed_id: str, layer: Any) -> list[p
     return [pl.read_parquet(path, hive_partitioning=False) for path in paths]
 
 
+async def test_the_track_has_each_position_once_however_often_its_file_comes(
+    stub: v1.IngestServiceStub, house: House
+) -> None:
+    """R001-103: rows of the conformed layer = positions that were seen, each with the place and class of its cell."""
+    first = [f"1380000000{who}|20260901{hour:02d}0000|4|40976|{cell}\n" for who, hour, cell in POSITIONS[:5]]
+    second = [f"1380000000{who}|20260901{hour:02d}0000|5|40976|{cell}\n" for who, hour, cell in POSITIONS[5:]]
+    await house.deliver("PLACE_20260901_001.TXT", "PL1|Home|res.house|A|113.7|23\nPL2|Work|work.office|A|113.8|23\n")
+    await house.deliver("CELLPLACE_20260901_001.TXT", "40976|1|PL1|1\n40976|2|PL2|1\n")
+    await house.deliver("SIGNAL_20260901_001.TXT", "".join(first))
+    await house.deliver("SIGNAL_20260901_002.TXT", "".join(second[:2]))
+    await house.deliver("SIGNAL_20260901_001.TXT", "".join(first))  # the same file again
+    await house.deliver("SIGNAL_20260901_002.TXT", "".join(second))  # a correction takes the place of the earlier one
+    track = pl.concat(await frames(stub, "signalling", v1.LAYER_CONFORMED))
+    assert track.height == track.n_unique(["customer_key", "time", "cell_id"]) == len(POSITIONS)
+    (cells,), (places,) = [await frames(stub, feed, v1.LAYER_CONFORMED) for feed in ("cell_places", "places")]
+    cells, places = cells.drop("line"), places.drop("line")
+    mapped = track.join(cells, on="cell_id", how="left").join(places, on="place_id", how="left")
+    assert mapped.height == track.height
+    assert mapped.group_by("class_code").len().sort("class_code").rows() == [
+        (None, 1),
+        ("res.house", 5),
+        ("work.office", 4),
+    ]
+
+
+POSITIONS = (
+    (1, 7, 1),
+    (1, 9, 2),
+    (1, 19, 1),
+    (2, 7, 1),
+    (2, 9, 2),
+    (1, 8, 3),
+    (1, 10, 2),
+    (2, 18, 2),
+    (2, 20, 1),
+    (3, 7, 1),
+)
+"""Customer, hour and cell; nothing stands at the third cell."""
+
+
 async def test_rows_land_as_they_came_with_keys_in_the_place_of_numbers(
     stub: v1.IngestServiceStub, house: House
 ) -> None:

@@ -16,6 +16,7 @@ OUT_OF_RANGE = "OUT_OF_RANGE"
 PATTERN_WRONG = "PATTERN_WRONG"
 TOO_LONG = "TOO_LONG"
 OUT_OF_PERIOD = "OUT_OF_PERIOD"
+NOT_AFTER = "NOT_AFTER"
 DUPLICATE = "DUPLICATE"
 CLEAR_NUMBER = "CLEAR_NUMBER"
 REFERENCE_UNKNOWN = "REFERENCE_UNKNOWN"
@@ -59,8 +60,11 @@ class Judge:
         self._feed = feed
         self._values = [_value(column, zone).alias(column.name) for column in feed.columns]
         told = feed.target.event.id if feed.target.event else ()
+        values = {column.name: _value(column, zone) for column in feed.columns}
         self._faults = [
-            _fault(column, zone, period, known.get(column.name), of_id=column.name in told).alias(f"\0{column.name}")
+            _fault(
+                column, zone, period, known.get(column.name), values.get(column.after), of_id=column.name in told
+            ).alias(f"\0{column.name}")
             for column in feed.columns
         ]
         self._seen = pl.DataFrame(schema=dict.fromkeys(feed.unique, pl.String))
@@ -124,11 +128,13 @@ def _local(column: Column) -> pl.Expr:
     return pl.col(column.name).str.to_datetime(_DATE_SHAPES[column.layout][1], time_unit="ms", strict=False)
 
 
-def _fault(column: Column, zone: str, period: date, known: pl.Series | None, *, of_id: bool) -> pl.Expr:
+def _fault(
+    column: Column, zone: str, period: date, known: pl.Series | None, after: pl.Expr | None, *, of_id: bool
+) -> pl.Expr:
     """The reason why a text breaks the column's rules, or null. The first rule that is broken speaks.
 
-    `known`: the values that a reference may have. `of_id`: it is a part of the id of an event, which must not hold a
-    number and cannot be masked.
+    `known`: the values that a reference may have. `after`: what the value must lie after. `of_id`: it is a part of the
+    id of an event, which must not hold a number and cannot be masked.
     """
     text, value = pl.col(column.name), _value(column, zone)
     broken: list[tuple[pl.Expr, str]] = []
@@ -152,6 +158,8 @@ def _fault(column: Column, zone: str, period: date, known: pl.Series | None, *, 
         start = datetime.combine(period, datetime.min.time())
         inside = _local(column).is_between(start, start + timedelta(days=1), closed="left")
         broken.append((~inside, OUT_OF_PERIOD))
+    if after is not None:
+        broken.append((value <= after, NOT_AFTER))
     if known is not None:
         broken.append((~text.is_in(known.implode()), REFERENCE_UNKNOWN))
     if of_id and column.type in (Type.STRING, Type.INT):

@@ -28,6 +28,7 @@ _RULES = {
     "layout": (Type.DATE, Type.DATETIME),
     "within_period": (Type.DATETIME,),
     "references": (Type.STRING,),
+    "after": (Type.DATE, Type.DATETIME),
 }
 
 
@@ -48,6 +49,7 @@ class _Column(_Strict):
     within_period: bool = False
     masked: bool | None = None
     references: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*)?$")
+    after: _Name | Literal[""] = ""
     about: str = Field(default="", max_length=400)
 
     @model_validator(mode="after")
@@ -193,6 +195,11 @@ def _contradictions(parsed: _Definition) -> list[tuple[str, str]]:
         elif allowed and types[name] not in allowed:
             problems.append((key, f"column {name} must be {' or '.join(each.value for each in allowed)}"))
 
+    earlier: dict[str, Type] = {}
+    for number, column in enumerate(parsed.columns):
+        if column.after and earlier.get(column.after) is not column.type:
+            problems.append((f"columns[{number}].after", f"must name an earlier column of type {column.type.value}"))
+        earlier[column.name] = column.type
     for number, name in enumerate(parsed.unique):
         expect(f"unique[{number}]", name)
     for number, name in enumerate(parsed.control.fields):

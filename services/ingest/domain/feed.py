@@ -34,7 +34,8 @@ class Column:
 
     `masked`: True masks every run of digits that holds a number, also within a longer one; None masks numbers that
     stand alone, in a string without a pattern; False leaves the lake's column as it came. `references` names a column
-    of another feed, `feed.column`, that must hold the value. `about` says what it is, for people.
+    of another feed, `feed.column`, that must hold the value. `after` names an earlier column of the same type: a value
+    lies after that of the same row. `about` says what it is, for people.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Column:
     within_period: bool = False
     masked: bool | None = None
     references: str = ""
+    after: str = ""
     about: str = ""
 
 

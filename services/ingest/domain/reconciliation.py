@@ -216,6 +216,7 @@ _RULE_TEXTS: Mapping[str, Callable[[Column], str]] = {
     contract.TOO_LONG: lambda column: f"is longer than {column.longest} characters",
     contract.CLEAR_NUMBER: lambda _: "holds a telephone number; an event's id must not",
     contract.OUT_OF_PERIOD: lambda _: "is not in the period of the file",
+    contract.NOT_AFTER: lambda column: f"is not after {column.after}",
     contract.REFERENCE_UNKNOWN: lambda column: f"is not known in {column.references}",
     EVENT_ID_REUSED: lambda _: "was told before with another content; a correction needs an id of its own",
 }

@@ -204,13 +204,13 @@ class Deliveries:
         mine = (customer.c.delivery_id == delivery_id) | customer.c.delivery_id.in_(replays)
         await tx.execute(customer.delete().where(mine))
 
-    async def unsettled(self, read: Read, feed_ids: Sequence[str]) -> bool:
-        """Whether one of these feeds was never loaded, or is being loaded."""
+    async def unsettled(self, read: Read, feed_ids: Sequence[str]) -> tuple[bool, bool]:
+        """Whether one of these feeds is being loaded, and whether one was never loaded."""
         stmt = select(delivery.c.feed_id, delivery.c.state).distinct().where(delivery.c.feed_id.in_(feed_ids))
         found = {(row.feed_id, row.state) for row in await read.rows(stmt)}
         loaded = {feed_id for feed_id, state in found if state == State.LOADED.value}
         under_way = {State.RECEIVED.value, State.LOADING.value} & {state for _, state in found}
-        return bool(under_way or set(feed_ids) - loaded)
+        return bool(under_way), bool(set(feed_ids) - loaded)
 
     async def abandoned(self, read: Read) -> list[Delivery]:
         """Deliveries whose job ended without them: it failed at every attempt, or was cancelled."""

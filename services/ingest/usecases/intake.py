@@ -147,13 +147,14 @@ class Intake:
         elif known.state is State.QUARANTINED:
             await asyncio.to_thread(self._landing.hold, delivery_id)
 
-    async def _waits_for_others(self, feed: Feed) -> bool:
-        """Whether a feed that this one refers to was never loaded, or is just being loaded."""
+    async def _waits_for_others(self, feed: Feed, waited: timedelta) -> bool:
+        """Whether a feed that this one refers to is just being loaded, or was never loaded and may still come."""
         others = {other for other, _ in feed.references.values()} - {feed.feed_id}
         if not others:
             return False
         async with self._db.read() as read:
-            return await self._deliveries.unsettled(read, sorted(others))
+            under_way, missing = await self._deliveries.unsettled(read, sorted(others))
+        return under_way or (missing and waited < self._patience.control)
 
     async def _decide(self, file: _File) -> bool:
         waited = self._clock() - file.changed
@@ -182,7 +183,7 @@ class Intake:
         problems = problems or reconciliation.usable(measured, header=feed.header)
         if problems:
             return await self._hold(file, measured, problems)
-        if waited < self._patience.control and await self._waits_for_others(feed):
+        if await self._waits_for_others(feed, waited):
             return False
         with telemetry.span("receive delivery", attributes={"feed": feed.feed_id}):  # the load continues this trace
             return await self._accept(file, measured)

@@ -185,9 +185,10 @@ class IngestApi(supply.SupplyApi, PrivacyApi, StoresApi):
         async for seen in self._events.watch(request.cursor, wanted, at_once, self._stop, subject=caller().subject):
             response = v1.WatchEventsResponse(cursor=seen.cursor, traceparent=seen.traceparent)
             if request.batch_size:
-                response.events.extend(map(translate.event, seen.events))
+                for each in seen.events:
+                    translate.fill(response.events.add(), each)
             elif seen.events:
-                response.event.CopyFrom(translate.event(seen.events[0]))
+                translate.fill(response.event, seen.events[0])
             yield response
 
     async def ResolveIdentities(

@@ -20,18 +20,6 @@ from services.ingest.store.event_rows import Part, Same, content_of, file_rows, 
 from services.kit.db import Read, Write
 from services.kit.log import Page, Position
 
-_FIELDS = (
-    "event_id",
-    "source",
-    "source_event_id",
-    "type",
-    "customer_key",
-    "occur_time",
-    "receive_time",
-    "attributes",
-    "delivery_id",
-    "line",
-)
 _LOOK_AT = 1000
 _LOOK_AT_FILTERED = 5000
 
@@ -373,6 +361,13 @@ ORDER BY found.xid, event_no
 )
 
 
+_EVENT = slice(7, 17)
+"""The columns of _AFTER, from `source` to `line`, that make an event: by place, since by name costs twice as much."""
+
+
 def _event(row: Row[Any]) -> Event:
-    plain = {name: getattr(row, name) for name in _FIELDS}
-    return Event(**{**plain, "attributes": json.loads(row.attributes)})
+    source, source_event_id, kind, customer_key, occurred, received, event_id, said, delivery_id, line = row[_EVENT]
+    attributes = json.loads(said)
+    return Event(
+        event_id, source, source_event_id, kind, customer_key, occurred, received, attributes, delivery_id, line
+    )

@@ -33,6 +33,7 @@ PREFIX: Mapping[str, str] = {
     "complaints": "COMPLAINT",
     "terminal_changes": "TERMCHG",
     "recharges": "RECHARGE",
+    "classed_lines": "CLASSLINE",
     "call_details": "CALL",
     "data_details": "DATA",
     "web_logs": "WEBLOG",

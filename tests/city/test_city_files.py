@@ -11,12 +11,15 @@ import pytest
 
 from city.__main__ import main
 from city.files import PREFIX, CityError, Dirt, FeedFile
+from city.generate import found
+from city.tables import TASTES
 from tests.city.made import Made, make
 
 COLUMNS = {
     "ORG": 4, "STAFF": 5, "CELL": 7, "PLACE": 6, "CELLPLACE": 4, "PRODUCT": 7, "CUST": 10, "BILL": 6, "ORDER": 5,
     "CONSENT": 5, "CITYEVT": 6, "FIELD": 6, "SIGNAL": 5, "BIZEVT": 9, "PLACECLASS": 6, "MAPLAYER": 9, "VGOP": 5,
     "PRODACT": 7, "COMPLAINT": 10, "TERMCHG": 6, "RECHARGE": 6, "CALL": 9, "DATA": 11, "WEBLOG": 8, "APPLOG": 9,
+    "CLASSLINE": 3,
 }  # fmt: skip
 
 
@@ -41,7 +44,7 @@ def test_another_seed_gives_another_city(city: Made, tmp_path: Path) -> None:
 
 def test_every_file_has_a_control_file_that_agrees(city: Made) -> None:
     texts = sorted(city.files.glob("*.TXT"))
-    assert len(texts) == len(city.manifest["files"]) == 38 + city.order.days
+    assert len(texts) == len(city.manifest["files"]) == 42 + city.order.days
     for path in texts:
         data = path.read_bytes()
         rows, digest = data.count(b"\n"), hashlib.md5(data).hexdigest()
@@ -114,7 +117,7 @@ def test_dirt_comes_at_the_end_of_a_file_that_is_too_short(tmp_path: Path) -> No
 
 
 def test_prefixes_are_unique() -> None:
-    assert len(set(PREFIX.values())) == len(PREFIX) == 26
+    assert len(set(PREFIX.values())) == len(PREFIX) == 27
 
 
 @pytest.mark.parametrize(
@@ -143,3 +146,18 @@ def test_the_command_line_writes_a_city_and_says_what_it_wrote(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert "signalling" in done.stdout
     assert (tmp_path / "files-truth" / "manifest.json").exists()
+
+
+def test_calls_to_the_lines_of_trades_follow_the_tastes_and_stand_beside_the_other_calls(tmp_path: Path) -> None:
+    """R002-052: what is called says what a customer likes; the other calls are in files of their own."""
+    city = make(tmp_path, customers=1500, days=3)
+    classes = {row[0]: row[1] for row in city.clean("CLASSLINE_20260901_001.TXT")}
+    assert {"food", "health", "finance", "travel", "rival", "service", "education"} <= set(classes.values())
+    beside = [name for name in city.names("CALL") if name.endswith("_002.TXT")]
+    assert len(beside) == 3
+    called = [row for name in beside for row in city.clean(name)]
+    assert {row[3] for row in called} <= set(classes)
+    people = found(city.order).people
+    taste = dict(zip(map(str, people.msisdn.tolist()), people.tastes[:, TASTES.index("shop")].tolist(), strict=True))
+    shoppers = [taste[row[0]] for row in called if classes[row[3]] in ("courier", "shopping")]
+    assert sum(shoppers) / len(shoppers) > sum(taste.values()) / len(taste) + 0.2

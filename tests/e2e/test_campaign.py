@@ -24,9 +24,9 @@ from rich.console import Console
 import journey
 from deploy.local.run import Run
 from deploy.local.services import environment
-from lifecircle import Lifecircle, fault, items, refusal
+from lifecircle import Lifecircle, fault, items, refusal, tokens
 from lifecircle.admin.v1 import ListOperationsRequest, ListOrganisationsRequest, Organisation, VerifyOperationsRequest
-from lifecircle.contact.v1 import ListContactsRequest
+from lifecircle.contact.v1 import CreateOrdersRequest, ListContactsRequest
 from lifecircle.ingest.v1 import Delivery, ListDeliveriesRequest, ListRejectsRequest
 from lifecircle.points.v1 import ListEntriesRequest
 from lifecircle.portrait.v1 import GetPortraitRequest, ListAudienceMembersRequest
@@ -60,7 +60,7 @@ def walked(city: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wal
         exporter = {"OTEL_EXPORTER_OTLP_ENDPOINT": heard.endpoint, "OTEL_TRACES_SAMPLER": "always_on"}
         with running(state, exporter) as run:
             paper = Console(file=StringIO(), width=160)
-            first = asyncio.run(journey.travel(state, city, patience=180, console=paper))
+            first = asyncio.run(journey.travel(state, city, patience=300, console=paper))
             second = asyncio.run(journey.travel(state, city, patience=60, console=paper))
             printed = paper.file.getvalue()  # type: ignore[attr-defined]
             yield Walked(run, city, first, second, heard, printed)
@@ -379,3 +379,16 @@ async def test_lists_of_two_domains_are_disjoint_and_the_company_sees_both(walke
         ):
             with pytest.raises(refusal("CUSTOMER_NOT_FOUND")):
                 await call
+
+
+async def test_who_signs_in_once_goes_from_a_file_to_a_marketing_order(walked: Walked) -> None:
+    """R000-001: system management, data, points and marketing, each by its own service's interface, for one user."""
+    words = ["-m", "console", "--state", str(walked.run.state), "--invite", "smoke", "--roles", "operator"]
+    said = await asyncio.to_thread(subprocess.check_output, [sys.executable, *words], cwd=ROOT, text=True)
+    signed_in = tokens.issued(walked.run.front_door, "smoke", said.split()[3])
+    async with Lifecircle(walked.run.front_door, token=signed_in) as mine:
+        files = (await mine.ingest.ListDeliveries(ListDeliveriesRequest(feed_id="customers"))).deliveries
+        assert {each.state for each in files} == {Delivery.STATE_LOADED}
+        assert (await mine.points.ListEntries(ListEntriesRequest())).entries
+        asked = CreateOrdersRequest(plan_id=walked.first["plan"].plan_id, dispatch=True, request_id="smoke")
+        assert (await mine.contact.CreateOrders(asked)).created > 0

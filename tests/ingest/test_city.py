@@ -11,8 +11,8 @@ from services.kit.errors import Refusal
 from tests.ingest.house import House
 from tests.ingest.made import FEEDS
 
-CITY_HAS_NONE = {"feedback", "surveys", "place_fields", "classed_lines"}
-"""Feedback answers a hand-over; nobody was asked; nobody is responsible for places; one line is called, our own."""
+CITY_HAS_NONE = {"feedback", "surveys", "place_fields"}
+"""Feedback answers a hand-over; nobody was asked; nobody is responsible for places."""
 
 
 async def test_every_feed_of_the_city_loads_and_rejects_what_was_planted(house: House) -> None:
@@ -20,7 +20,8 @@ async def test_every_feed_of_the_city_loads_and_rejects_what_was_planted(house: 
     order = Order(200, 1, 3, date(2026, 9, 1), house.landing, house.root / "truth")
     planted = {file.name: len(file.dirty) for file in generate(order, lambda stage, done, total: None)}
     await house.settle()
-    assert house.waiting() == ["PRODACT_20260801_001.CHK", "PRODACT_20260801_001.TXT"]  # it refers to products
+    later = ("CITYEVT_20260901_001", "PRODACT_20260801_001")  # these refer to places and to products
+    assert house.waiting() == [f"{name}.{ending}" for name in later for ending in ("CHK", "TXT")]
     await house.settle()
     found = await house.deliveries.page(feed_id="", state=None, file_name="", before=None, size=100)
     assert {each.file_name: each.rejected_rows for each in found} == planted

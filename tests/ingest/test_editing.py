@@ -23,6 +23,7 @@ LAYER = (
     "areas|A1|国贸商圈|area|POLYGON ((113.75 23.02, 113.76 23.02, 113.76 23.03, 113.75 23.02))||shop.mall||\n"
 )
 NAME = "MAPLAYER_20260901_001.TXT"
+PLACES = "".join(f"PL0{number}|体育馆|spo.match.arena|莞城|113.75|23.04\n" for number in (1, 2, 3))
 
 
 async def rows(stub: v1.IngestServiceStub, delivery_id: str) -> dict[str, dict[str, str]]:
@@ -85,6 +86,7 @@ async def test_events_come_in_files_and_by_hand_and_one_told_twice_is_one(
     stub: v1.IngestServiceStub, house: House
 ) -> None:
     """R001-049: a file and a person both tell of events, each source is kept, and an event that comes again is one."""
+    await house.deliver("PLACE_20260901_001.TXT", PLACES)
     event = "{}|{}|{}|PL0{}|20260920193000|20260920213000\n"
     match, fair = event.format("E1", "cba", "CBA", 1), event.format("E2", "jobfair", "招聘会", 2)
     first = await house.deliver("CITYEVT_20260901_001.TXT", match + fair + match)
@@ -109,6 +111,54 @@ async def test_events_come_in_files_and_by_hand_and_one_told_twice_is_one(
     assert (first.file_name, edit.delivery_id != first.delivery_id) == ("CITYEVT_20260901_001.TXT", True)
     told = "SELECT payload -> 'detail' ->> 'reason' FROM outbox WHERE kind = 'operation'"
     assert await house.value(told) == "the newspaper of 5 September"
+
+
+async def test_an_event_in_the_city_has_an_end_after_its_start_and_a_place_that_is_known(
+    stub: v1.IngestServiceStub, house: House
+) -> None:
+    """R001-048: start, end, type and place are kept, listed, changed, removed; what cannot be is refused."""
+    await house.deliver("PLACE_20260901_001.TXT", PLACES)
+    row = "{}|concert|演唱会|{}|20260920193000|{}\n".format
+    told = [row(key, place, end) for key, place, end in (
+        ("E1", "PL01", "20260920213000"), ("E2", "PL01", "20260920193000"), ("E3", "PL01", "20260919230000"),
+        ("E4", "PL09", "20260920213000"), ("E5", "PL02", "20260920193001"), ("E7", "PL03", "20260921000000"),
+    )]  # fmt: skip
+    first = await house.deliver("CITYEVT_20260901_001.TXT", "".join(told))
+    assert (first.source_rows, first.loaded_rows, first.rejected_rows) == (6, 3, 3)
+    rejects = await house.rows("SELECT line, column_name, reason, message FROM reject ORDER BY line")
+    assert rejects == [
+        (2, "end_time", "NOT_AFTER", "end_time is not after start_time"),
+        (3, "end_time", "NOT_AFTER", "end_time is not after start_time"),
+        (4, "place_id", "REFERENCE_UNKNOWN", "place_id is not known in places.place_id"),
+    ]
+    listed = await stub.ListRows(v1.ListRowsRequest(delivery_id=first.delivery_id))
+    concert = {row.values["event_id"]: dict(row.values) for row in listed.rows}["E1"]
+    assert (concert["type"], concert["place_id"]) == ("concert", "PL01")
+    for change, field in (
+        ({"end_time": concert["start_time"]}, "end_time"),
+        ({"start_time": "20260921000000"}, "end_time"),
+        ({"place_id": "PL09"}, "place_id"),
+        ({"type": ""}, "type"),
+    ):
+        asked = v1.EditRowsRequest(
+            delivery_id=first.delivery_id, puts=[v1.FileRow(values=concert | change)], reason="tests", request_id="bad"
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.EditRows(asked)
+        assert refused(error.value)[:2] == ("INVALID_ARGUMENT", "INVALID_FIELD")
+        assert refused_fields(error.value) == [f"puts[0].values.{field}"]
+    asked = v1.EditRowsRequest(
+        delivery_id=first.delivery_id,
+        puts=[v1.FileRow(values=concert | {"end_time": "20260920220000"}), put(**concert | {"event_id": "E6"})],
+        removes=[put(event_id="E5"), put(event_id="E7")],
+        reason="it ends half an hour later",
+        request_id="good",
+    )
+    await stub.EditRows(asked)
+    await house.work()
+    known = await house.snapshot("city_events")
+    ends = dict(zip(known["event_id"], known["end_time"].dt.to_string("%H:%M"), strict=True))
+    assert ends == {"E1": "14:00", "E6": "13:30"}
 
 
 async def test_an_edit_that_is_bad_late_or_of_something_else_is_refused(

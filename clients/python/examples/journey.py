@@ -147,8 +147,8 @@ async def approve(journey: Journey, draft: points.RuleSet, text: str) -> None:
 
 
 def data_files(folder: Path) -> list[Path]:
-    """Gives the data files of a folder, signalling last: its last day is what portraits wait for."""
-    return sorted(folder.glob("*.TXT"), key=lambda path: (path.name.startswith("SIGNAL"), path.name))
+    """Gives the data files of a folder, what refers to places after them, signalling last: portraits wait for it."""
+    return sorted(folder.glob("*.TXT"), key=lambda path: (path.name.startswith(("CITYEVT", "SIGNAL")), path.name))
 
 
 async def drop(journey: Journey, folder: Path, name: str) -> None:

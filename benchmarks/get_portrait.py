@@ -1,4 +1,7 @@
-"""GetPortrait by gRPC, from PostgreSQL and from the mapped pack, against a bare echo, each in a process of its own."""
+"""GetPortrait by gRPC, from PostgreSQL and from the mapped pack, against a bare echo, each in a process of its own.
+
+Asked is a replica that only serves, as in a cluster: another one does the background work.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +122,7 @@ def measure(console: Console) -> dict[str, Any]:
     state = Path(tempfile.mkdtemp(prefix="lifecircle-bench-"))
     dice = random.Random(SEED)
     try:
-        run, _ = platform.up(state, chosen=("portrait",), port=0, mutual=False)
+        run, _ = platform.up(state, chosen=("portrait",), replicas={"portrait": 2}, port=0, mutual=False)
         size = asyncio.run(store(run.database_url, "from_postgres", None))
         token = run.keys.token("viewer").read_text().strip()
         keys = [dice.randint(1, PORTRAITS) for _ in range(5000)]
@@ -130,7 +133,7 @@ def measure(console: Console) -> dict[str, Any]:
         with echo:
             assert echo.stdout is not None
             bare = f"127.0.0.1:{echo.stdout.readline().strip()}"
-            served = f"127.0.0.1:{run.replicas['portrait'][0]}"
+            served = f"127.0.0.1:{run.replicas['portrait'][1]}"
             figures: dict[str, Any] = {}
             for source, floor in (("from_postgres", 0.4), ("from_pack", 0.8)):
                 if source == "from_pack":
@@ -140,7 +143,7 @@ def measure(console: Console) -> dict[str, Any]:
                 for number in range(ROUNDS):
                     console.print(f"{source}: round {number + 1} of {ROUNDS}")
                     rounds["echo"].append(round_of(bare, METHOD, "", asked, echo.pid))
-                    pid = service_pid(run, "portrait")
+                    pid = service_pid(run, "portrait", 1)
                     rounds["get_portrait"].append(round_of(served, PATH, token, asked, pid))
                 figures[source] = summary(rounds, size, floor)
             echo.kill()

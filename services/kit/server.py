@@ -154,6 +154,7 @@ def _server(
             # Peers keep quiet streams alive every 30 s; grpc's default would take that for abuse.
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.enable_channelz", 0),  # nobody asks it, and its counts cost each call 15 µs
         ],
     )
     server.add_generic_rpc_handlers((around,))

@@ -174,7 +174,6 @@ async def reading(stub: v1.RecommendServiceStub) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a file that never ends to be read is a named pipe")
 async def test_it_ends_when_told_to_though_a_thread_reads_on(databases: Databases, keys: Keys, tmp_path: Path) -> None:
     ingest, portrait = pair()
     async with neighbours(ingest, portrait) as door:

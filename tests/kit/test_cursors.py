@@ -177,10 +177,10 @@ async def test_of_two_processes_one_follows_and_the_other_stands_by(db: Database
         return handle
 
     peer = Peer("a", "b")
-    async with following(db, peer, by("one"), owner="one", lease=0.3) as stop:
+    async with following(db, peer, by("one"), owner="one", lease=1.5) as stop:
         await until(lambda: have(db, 2))
-        async with following(db, peer, by("two"), owner="two", lease=0.3):
-            await asyncio.sleep(0.5)  # longer than a lease, which is renewed meanwhile
+        async with following(db, peer, by("two"), owner="two", lease=1.5):
+            await asyncio.sleep(1.7)  # longer than a lease, which is renewed meanwhile
             peer.log += ["c"]
             await until(lambda: have(db, 3))
             stop.set()

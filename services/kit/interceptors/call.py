@@ -57,6 +57,11 @@ class Call:
     expires: float | None = None
 
     @property
+    def transcoded(self) -> bool:
+        """Whether the proxy in front makes JSON of the answer; it says so by where the call came in."""
+        return _ORIGINAL_PATH in self.headers
+
+    @property
     def caller(self) -> Caller:
         """Who calls; known after the caller link."""
         assert self.who is not None, f"{self.method.path} is open to strangers: it has no caller"
@@ -64,7 +69,8 @@ class Call:
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
-_WANTED = frozenset({"authorization", "traceparent"})
+_ORIGINAL_PATH = "x-envoy-original-path"
+_WANTED = frozenset({"authorization", "traceparent", _ORIGINAL_PATH})
 
 
 def begin(method: Method, metadata: Metadata) -> Call:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -125,12 +124,6 @@ def encode_foresight(told: Foresight) -> bytes:
 def merged(answer: bytes) -> bytes:
     """One GetPortraitResponse of several that stand one after the other, for where each must be one field."""
     return v1.GetPortraitResponse.FromString(answer).SerializeToString(deterministic=True)
-
-
-def transcoded(context: Any) -> bool:
-    """Whether the proxy in front makes JSON of the answer: Envoy's transcoder takes no parts that merge, and says where
-    the call came in."""
-    return any(name == "x-envoy-original-path" for name, _ in context.invocation_metadata() or ())
 
 
 def _masked(known: AnchorValue) -> v1.Anchor:

@@ -38,6 +38,9 @@ PREFIX: Mapping[str, str] = {
     "data_details": "DATA",
     "web_logs": "WEBLOG",
     "app_logs": "APPLOG",
+    "plans": "PLAN",
+    "terminals": "TERMINAL",
+    "agreements": "AGREE",
 }
 FIRST_DIRTY, DIRTY_STEP = 4, 5
 

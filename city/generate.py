@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from city import commerce, lines, mapping, organisation, tags, truth, usage
+from city import agreements, commerce, lines, mapping, organisation, tags, truth, usage
 from city.accounts import MONTHS, Accounts, open_accounts, statistics
 from city.dice import Dice, Flags, Ints
 from city.dirt import DIRT
@@ -124,6 +124,7 @@ def generate(order: Order, advance: Advance) -> list[Delivered]:
     parts = (city.world, city.people, city.accounts, city.holdings, city.dice, city.days)
     delivered += usage.write(*parts, order.out)
     delivered += lines.write(city.world, city.people, city.dice, city.days, order.out)
+    delivered += agreements.write(city.people, city.accounts, city.dice, city.days, order.out)
     with truth.TruthFolder(order.truth, city.world, city.days) as folder:
         delivered += _live(city, order.out, folder, advance)
         folder.finish(_manifest(order, city, delivered))

@@ -19,7 +19,7 @@ COLUMNS = {
     "ORG": 4, "STAFF": 5, "CELL": 7, "PLACE": 6, "CELLPLACE": 4, "PRODUCT": 7, "CUST": 10, "BILL": 6, "ORDER": 5,
     "CONSENT": 5, "CITYEVT": 6, "FIELD": 6, "SIGNAL": 5, "BIZEVT": 9, "PLACECLASS": 6, "MAPLAYER": 9, "VGOP": 5,
     "PRODACT": 7, "COMPLAINT": 10, "TERMCHG": 6, "RECHARGE": 6, "CALL": 9, "DATA": 11, "WEBLOG": 8, "APPLOG": 9,
-    "CLASSLINE": 3,
+    "CLASSLINE": 3, "PLAN": 5, "TERMINAL": 3, "AGREE": 5,
 }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_another_seed_gives_another_city(city: Made, tmp_path: Path) -> None:
 
 def test_every_file_has_a_control_file_that_agrees(city: Made) -> None:
     texts = sorted(city.files.glob("*.TXT"))
-    assert len(texts) == len(city.manifest["files"]) == 42 + city.order.days
+    assert len(texts) == len(city.manifest["files"]) == 45 + city.order.days
     for path in texts:
         data = path.read_bytes()
         rows, digest = data.count(b"\n"), hashlib.md5(data).hexdigest()
@@ -117,7 +117,7 @@ def test_dirt_comes_at_the_end_of_a_file_that_is_too_short(tmp_path: Path) -> No
 
 
 def test_prefixes_are_unique() -> None:
-    assert len(set(PREFIX.values())) == len(PREFIX) == 27
+    assert len(set(PREFIX.values())) == len(PREFIX) == 30
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,10 @@ def test_the_portrait_of_vgop_is_number_month_tag_and_value() -> None:
 @pytest.mark.parametrize(
     ("system", "feeds"),
     {
-        "BOSS": ("customers", "bills", "orders", "product_activity", "products", "recharges", "terminal_changes"),
+        "BOSS": (
+            "customers", "bills", "orders", "product_activity", "products", "recharges", "terminal_changes", "plans",
+            "terminals", "agreements",
+        ),  # fmt: skip
         "detail records": ("call_details", "data_details", "web_logs", "app_logs", "classed_lines"),
         "VGOP": ("coarse_portrait",),
         "customer care": ("complaints", "surveys", "consent"),

@@ -40,11 +40,17 @@ DETAILS: Mapping[str, tuple[str, ...]] = {
     ),
     "recharges": ("recharge_id", "msisdn", "time", "amount_fen", "channel", "balance_fen"),
     "coarse_portrait": ("msisdn", "month", "tag", "value", "score"),
+    "products": (
+        "product_id", "name", "category", "fee_fen", "worth_fen", "requires_product_id", "exclusive_group",
+    ),
+    "plans": ("plan", "name", "fee_fen", "voice_minutes", "data_mb"),
+    "terminals": ("device", "terminal_class", "radio"),
+    "agreements": ("msisdn", "kind", "reference", "from_date", "to_date"),
 }  # fmt: skip
 """Detail feeds, which not every test needs."""
 _DETAIL_PREFIX = {
     "call_details": "CALL", "data_details": "DATA", "web_logs": "WEBLOG", "app_logs": "APPLOG", "recharges": "RECHARGE",
-    "coarse_portrait": "VGOP",
+    "coarse_portrait": "VGOP", "products": "PRODUCT", "plans": "PLAN", "terminals": "TERMINAL", "agreements": "AGREE",
 }  # fmt: skip
 _BUCKETED = {"signalling", "call_details", "data_details", "web_logs", "app_logs"}
 PREFIX = {
@@ -112,7 +118,7 @@ def _conformed(frame: pl.DataFrame, feed: str, known: pl.DataFrame, period: date
         elif name in ("time", "start_time", "end_time"):
             local = column.str.to_datetime("%Y%m%d%H%M%S", time_unit="ms", strict=False)
             columns.append(local.dt.replace_time_zone("Asia/Shanghai").dt.convert_time_zone("UTC"))
-        elif name in ("join_date", "valid_from", "valid_to"):
+        elif name in ("join_date", "valid_from", "valid_to", "from_date", "to_date"):
             columns.append(column.str.to_date("%Y%m%d", strict=False))
         elif name == "month":
             columns.append((column + "01").str.to_date("%Y%m%d", strict=False))

@@ -109,6 +109,39 @@ def test_the_columns_are_those_of_a_plain_count(town: Town, details: Files, base
     assert np.isnan(np.asarray(base.columns["complaints_90d"], dtype=float)).all(), "no such delivery"
 
 
+def test_static_tags_of_plan_contract_terminal_and_products_are_those_of_a_plain_count(
+    town: Town, details: Files, outcome: Outcome
+) -> None:
+    """R001-064, R003-037, R001-140: package, terminal and background tags come of the operator's own feeds."""
+    stats = pl.read_parquet(outcome.files["stats"].uri.removeprefix("file://"))
+    who = rows(town.manifest["customers"]).filter(pl.col("customer_key") % BUCKETS == 1)
+    plans = {row["plan"]: row for row in rows(details["plans"]).to_dicts()}
+    classes = dict(rows(details["terminals"]).select("device", "terminal_class").iter_rows())
+    bills = rows(town.manifest["bills"])
+    used = dict(bills.filter(pl.col("month") == bills["month"].max()).select("customer_key", "data_mb").iter_rows())
+    agreed = rows(details["agreements"])
+    members = set(agreed.filter(kind="group")["customer_key"])
+    ends = dict(agreed.filter(kind="contract").select("customer_key", "to_date").iter_rows())
+    opened = rows(town.manifest["orders"]).sort("time").group_by("customer_key", "product_id").last()
+    music = set(opened.filter(pl.col("product_id").is_in(["P08", "P10"]), action="open")["customer_key"])
+    told = {row["customer_key"]: row for row in stats.to_dicts()}
+    for row in who.to_dicts():
+        mine, key = told[row["customer_key"]], row["customer_key"]
+        assert mine["plan_fee"] == plans[row["plan"]]["fee_fen"] / 100
+        assert mine["terminal_class"] == classes[row["device"]]
+        assert mine["is_group_customer"] == (key in members)
+        assert mine["product_music"] == (key in music)
+        assert (mine["contract_months_left"] >= 0) == (key in ends)
+        if key in used:
+            assert mine["data_used_share"] == pytest.approx(used[key] / plans[row["plan"]]["data_mb"])
+    tags = pl.read_parquet(outcome.files["tags"].uri.removeprefix("file://"))
+    borne = dict(tags.group_by("code").len().iter_rows())
+    assert {"BK05", "BK06", "PL01", "PL02", "PL03", "PL04", "SP01"} <= set(borne)
+    assert borne["BK06"] == who.height
+    soon = {key for key, end in ends.items() if (end.year - 2026) * 12 + end.month - 9 <= 2 and key % BUCKETS == 1}
+    assert set(tags.filter(code="PL04")["customer_key"]) == soon
+
+
 def test_what_vgop_tells_stands_beside_what_was_counted(
     town: Town, details: Files, base: Base, outcome: Outcome
 ) -> None:

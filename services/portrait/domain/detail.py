@@ -1,9 +1,10 @@
 """Stat columns that are counted of detail feeds: definitions as data, of the same items as the wide table's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from services.portrait.domain.subscription import Kind
 from services.portrait.domain.wide import Item
 
 _TIMES = {"call_details": "start_time", "data_details": "start_time", "coarse_portrait": "month"}
@@ -16,10 +17,12 @@ class DetailsInvalid(ValueError):
 
 @dataclass(frozen=True)
 class Details:
-    """The columns by what they are counted of; `unions` names feeds, and their column, that are read as one."""
+    """The columns by what they are counted of; `unions` names feeds, and their column, that are read as one; `held` are
+    the columns that tell who holds a product of a kind."""
 
     items: tuple[Item, ...]
     unions: Mapping[str, Mapping[str, str]]
+    held: Mapping[str, Kind] = field(default_factory=dict)
 
     @property
     def feeds(self) -> frozenset[str]:
@@ -39,7 +42,14 @@ def parse_details(document: Any) -> Details:
     if not isinstance(document, dict) or document.get("format") != "details/1":
         raise DetailsInvalid("format: expected details/1")
     items = [_item(name, dict(body)) for name, body in document["columns"].items()]
-    return Details(tuple(items), document.get("unions", {}))
+    held = {name: _kind(name, body) for name, body in document.get("held", {}).items()}
+    return Details(tuple(items), document.get("unions", {}), held)
+
+
+def _kind(name: str, body: Any) -> Kind:
+    if not isinstance(body, dict) or not body or not body.keys() <= {"categories", "words"}:
+        raise DetailsInvalid(f"held.{name}: expected categories, words, or both")
+    return Kind(tuple(body.get("categories", ())), tuple(body.get("words", ())))
 
 
 def _item(name: str, body: dict[str, Any]) -> Item:

@@ -24,7 +24,9 @@ STATISTICS = (
     "age", "terminal_5g", "tenure_months", "arpu_1m", "arpu_3m_avg", "arpu_prev_3m_avg", "arpu_slope_6m", "arpu_cv_6m",
     "mou_1m", "mou_prev_3m_avg", "sms_mo_1m", "dou_mb_1m", "dou_prev_3m_avg",
 )  # fmt: skip
-_OWNERSHIP = frozenset({"products_active"})
+_OWNERSHIP = frozenset(
+    {"products_active", "product_music", "product_mail", "product_pay", "product_im", "product_news"}
+)
 
 Floats = npt.NDArray[np.float64]
 

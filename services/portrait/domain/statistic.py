@@ -73,10 +73,10 @@ def columns(
     A customer without enough months has null: the averages need one month, slope and variation three.
     """
     count = len(customers.customer_key)
-    fee = _months(bills, bills.fee_fen / 100.0, count)
-    voice = _months(bills, bills.voice_minutes, count)
-    data = _months(bills, bills.data_mb, count)
-    sms = _months(bills, bills.sms_count, count)
+    fee = months(bills, bills.fee_fen / 100.0, count)
+    voice = months(bills, bills.voice_minutes, count)
+    data = months(bills, bills.data_mb, count)
+    sms = months(bills, bills.sms_count, count)
     last_chars = np.array([word[-2:] for word in customers.device.tolist()], dtype=np.str_)
     five_g = np.where(customers.device == "", np.nan, (last_chars == "5G").astype(np.float64))
     tier = np.where(customers.plan == "", "", np.where(np.strings.startswith(customers.plan, "5G"), "5G", "4G"))
@@ -117,18 +117,18 @@ def completed(known: Mapping[str, Column], wanted: Mapping[str, str], count: int
     return found
 
 
-def percentile(column: Floats, active: npt.NDArray[np.bool_], rank: float) -> float:
-    """The percentile over active customers with a value, linearly interpolated; NaN when there are none."""
-    base = column[active & ~np.isnan(column)]
-    return float(np.percentile(base, rank)) if len(base) else float("nan")
-
-
-def _months(bills: Bills, values: Floats, count: int) -> Floats:
-    """Values by customer and months back, NaN without a bill; (customers, 6)."""
+def months(bills: Bills, values: Floats, count: int) -> Floats:
+    """Values of bills by customer and months back, NaN without a bill; (customers, 6)."""
     table = np.full((count, BILL_MONTHS), np.nan)
     inside = (bills.customer >= 0) & (bills.month >= 0) & (bills.month < BILL_MONTHS)
     table[bills.customer[inside], bills.month[inside]] = values[inside]
     return table
+
+
+def percentile(column: Floats, active: npt.NDArray[np.bool_], rank: float) -> float:
+    """The percentile over active customers with a value, linearly interpolated; NaN when there are none."""
+    base = column[active & ~np.isnan(column)]
+    return float(np.percentile(base, rank)) if len(base) else float("nan")
 
 
 def _present(table: Floats, least: int) -> tuple[npt.NDArray[np.bool_], Floats]:

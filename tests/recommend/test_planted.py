@@ -11,13 +11,14 @@ from city.products import PRODUCTS
 from city.tables import TASTES
 from services.recommend.domain.evaluation import auc
 from services.recommend.training import propensity as training
+from tests.fixtures.counts import FULL
 
 CONTACTS = 26_000
 
 
 def test_on_the_city_acceptance_is_within_a_hundredth_of_the_planted_optimum(tmp_path: Path) -> None:
-    """R001-069, R002-034, R002-036: AUC against that of the planted chances themselves, on contacts not seen, as a
-    mean over the two products that are accepted most often.
+    """R001-069, R002-034, R002-036: AUC against that of the planted chances themselves, on contacts not seen, of each
+    of the two products that are accepted most often; of all fourteen when all proofs are made.
 
     Given is what acceptance is made of, as it stands in files (years, megabytes, minutes, flags), the tastes that
     leisure shows, what is held, and columns that say nothing. Other products' models come without a change of code.
@@ -45,8 +46,8 @@ def test_on_the_city_acceptance_is_within_a_hundredth_of_the_planted_optimum(tmp
     values = np.column_stack([np.asarray(each, dtype=np.float32) for each in columns.values()])
     chance = np.where((people.status == LEFT)[:, None], 0.0, city.holdings.acceptance())  # who left is not contacted
     enough = (chance > 0).sum(axis=0) > CONTACTS + 5_000
-    most = np.argsort(-np.where(enough, chance.sum(axis=0), 0.0), kind="stable")[:2]  # the most often accepted
-    lacks = []
+    most = np.argsort(-np.where(enough, chance.sum(axis=0), 0.0), kind="stable")[: 14 if FULL else 2]
+    lacks = {}
     for product in most.tolist():
         who = rng.permutation(np.flatnonzero(chance[:, product] > 0))
         accepted = rng.random(len(who)) < chance[who, product]
@@ -59,5 +60,5 @@ def test_on_the_city_acceptance_is_within_a_hundredth_of_the_planted_optimum(tmp
         told = auc(model.score(values[test][:, kept]), accepted[CONTACTS:])
         best = auc(chance[test, product], accepted[CONTACTS:])
         assert best > 0.6
-        lacks.append(best - told)
-    assert np.mean(lacks) < 0.01
+        lacks[PRODUCTS[product]] = round(best - told, 4)
+    assert max(lacks.values()) < 0.01, lacks

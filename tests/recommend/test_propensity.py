@@ -53,6 +53,23 @@ def test_every_candidate_is_kept_or_dropped_with_a_reason() -> None:
     assert found["age"].sign == -1
 
 
+def test_what_another_variable_hides_is_kept_beside_it_and_noise_is_not() -> None:
+    """R002-034: two that pull against each other tell little one by one, and much together."""
+    rng = np.random.default_rng(6)
+    wish = rng.normal(size=(2, 4000))
+    income, fee = wish[0], wish[0] + 0.6 * wish[1]  # who earns more pays more; who pays more of it wants no more
+    accepted = rng.random(4000) < 1 / (1 + np.exp(1.0 - 1.2 * income + 1.2 * fee))
+    values = np.column_stack([income, fee, *rng.normal(size=(5, 4000))]).astype(np.float32)
+    names = ["income", "fee", *(f"noise{number}" for number in range(5))]
+    alone = {each.name: each.kept for each in propensity.select(names, values.astype(float), accepted)}
+    assert not alone["income"]
+    model = training.fit(names, values, accepted, seed=1, algorithm="logistic_regression")
+    told = {each["name"]: each for each in model.report["variables"]}
+    assert told["income"]["reason"].startswith("kept: beside the others")
+    assert {name for name, each in told.items() if each["kept"]} == {"income", "fee"}
+    assert {each["name"]: each["raises"] for each in model.report["drivers"]} == {"income": True, "fee": False}
+
+
 @pytest.mark.parametrize("algorithm", ["", "logistic_regression", "forest", "boosting"])
 def test_a_model_is_near_the_planted_optimum_and_its_scores_mean_what_they_say(algorithm: str) -> None:
     """R001-074, R001-076, R001-078, R002-032, R002-033, R002-036, R004-023."""

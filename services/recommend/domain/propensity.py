@@ -19,6 +19,8 @@ SURE_P = 1e-3
 """A variable that says little is kept all the same when its univariate test is as sure as this: many such add up."""
 LEAK_IV = 3.0
 """Above it a variable is too good to be known before the contact."""
+SURE_BESIDE = 0.01
+"""A variable that says little by itself is kept when it is as sure as this beside those that are kept."""
 MOST_CORRELATION = 0.9
 MOST_P = 0.05
 
@@ -39,6 +41,11 @@ class Variable:
     def usable(self) -> bool:
         """Whether it may be learned from at all: neither constant nor a leak."""
         return not self.reason.startswith(("constant", "leaks"))
+
+    @property
+    def weak(self) -> bool:
+        """Whether it was dropped for telling little by itself."""
+        return self.reason.startswith(("information value", "p-value"))
 
 
 def bins_of(column: Floats) -> Ints:
@@ -93,6 +100,25 @@ def select(names: Sequence[str], values: Floats, accepted: Flags) -> list[Variab
         if reason == "kept":
             kept.append(place)
         found.append(Variable(names[place], strength[place], closest, p_value, sign, reason == "kept", reason))
+    return found
+
+
+def beside(design: Floats, chance: Floats, accepted: Flags, blocks: Sequence[Floats]) -> list[float]:
+    """Of each block of columns (n, c): p-value of what it tells beyond the logistic model on `design` (n, d).
+
+    `chance` (n,) is what that model gave. Rao's score test (1948): no model with the block is fitted.
+    """
+    known = np.column_stack([design, np.ones(len(design))])
+    weight = (chance * (1.0 - chance))[:, None]
+    bend = (known * weight).T @ known + 1e-6 * len(known) * np.eye(known.shape[1])
+    back = np.linalg.solve(bend, (known * weight).T)
+    found = []
+    for block in blocks:
+        left = block - known @ (back @ block)
+        strength, axes = np.linalg.eigh((left * weight).T @ left)
+        kept = strength > 1e-9 * max(float((block**2 * weight).sum()), 1e-12)
+        slope = (axes.T @ (left.T @ (accepted - chance)))[kept]
+        found.append(float(stats.chi2.sf((slope**2 / strength[kept]).sum(), int(kept.sum()))) if kept.any() else 1.0)
     return found
 
 

@@ -6,7 +6,7 @@ simplest within one standard error of it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightgbm
@@ -30,6 +30,7 @@ FEWEST = 30
 TREES = ("forest", "boosting")
 _SMOOTH = ((0, 10.0), (2, 10.0), (5, 3.0))
 """Knots and ridge penalties that the regression is tried with, the plainest first."""
+_KNOTS = 2
 _CLIP = 1e-6
 
 Score = Callable[[Singles], Floats]
@@ -73,7 +74,7 @@ def fit(
         raise training_data_unfit(f"fewer than {FEWEST} customers of one answer")
     part = _parts(len(accepted), seed, time)
     learn, tune = part > 1, part == 1
-    variables = propensity.select(names, values[learn].astype(np.float64), accepted[learn])
+    variables = _selected(names, values[learn], accepted[learn])
     place = {name: number for number, name in enumerate(names)}
     few = np.array(sorted(place[each.name] for each in variables if each.kept), dtype=np.int64)
     if not len(few):
@@ -108,6 +109,33 @@ def fit(
         "tree": surrogate.told([names[place] for place in used.tolist()], values[test][:, used], held),
     }
     return Acceptance(score, chosen, report, test, held)
+
+
+def _selected(names: Sequence[str], values: Singles, accepted: Flags) -> list[Variable]:
+    """Every candidate with its verdict; what tells little by itself is kept when it does beside those that are kept.
+
+    A variable that others hide shows only beside them. Again and again, until no other is sure.
+    """
+    variables = propensity.select(names, values.astype(np.float64), accepted)
+    place = {name: number for number, name in enumerate(names)}
+    while True:
+        chosen = [place[each.name] for each in variables if each.kept]
+        weak = [number for number, each in enumerate(variables) if each.weak]
+        if not chosen or not weak:
+            return variables
+        design = basis_of(values[:, chosen], _KNOTS).of(values[:, chosen])
+        weights, bias = logistic(design, accepted, _SMOOTH[-1][1])
+        columns = [values[:, [place[variables[number].name]]] for number in weak]
+        blocks = [basis_of(column, 0).of(column) for column in columns]
+        told = propensity.beside(design, expit(design @ weights + bias), accepted, blocks)
+        sure = {
+            number: p_value for number, p_value in zip(weak, told, strict=True) if p_value <= propensity.SURE_BESIDE
+        }
+        if not sure:
+            return variables
+        for number, p_value in sure.items():
+            why = f"kept: beside the others a p-value of {p_value:.1g}"
+            variables[number] = replace(variables[number], kept=True, reason=why)
 
 
 def _parts(customers: int, seed: int, time: Floats | None) -> Ints:

@@ -64,9 +64,17 @@ def test_the_portrait_of_vgop_is_number_month_tag_and_value() -> None:
     ("system", "feeds"),
     {
         "BOSS": (
-            "customers", "bills", "orders", "product_activity", "products", "recharges", "terminal_changes", "plans",
-            "terminals", "agreements",
-        ),  # fmt: skip
+            "customers",
+            "bills",
+            "orders",
+            "product_activity",
+            "products",
+            "recharges",
+            "terminal_changes",
+            "plans",
+            "terminals",
+            "agreements",
+        ),
         "detail records": ("call_details", "data_details", "web_logs", "app_logs", "classed_lines"),
         "VGOP": ("coarse_portrait",),
         "customer care": ("complaints", "surveys", "consent"),

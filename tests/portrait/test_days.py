@@ -114,6 +114,38 @@ def test_a_changed_parameter_and_an_imported_tag_are_in_the_next_batch_alone(
     assert pl.read_parquet(path_of(again)).equals(after)
 
 
+def test_city_events_of_earlier_windows_count_as_far_back_as_a_rule_looks(
+    town: Town, work: Work, tmp_path: Path
+) -> None:
+    """R001-050, R001-156: who was at the concert of the window before still was there within so many days."""
+    document = yaml.safe_load((HERE / "catalogue" / "tags.yaml").read_text(encoding="utf-8"))
+    for code, days in (("ZZ01", 12), ("ZZ02", 9)):
+        rule = {"attend": {"type": ["concert"], "events_ge": 1, "overlap_ge": 60, "window": f"{days}d"}}
+        document["tags"].append({"code": code, "zh": code, "family": "f", "kind": "flag", "rule": rule})
+    catalogue, lake = parse(document), Lake(tmp_path.as_uri())
+    (concert,) = (event for event in work.base.events if event.type == "concert")
+    day = town.window.local_date(concert.start)
+    runs: list[Outcome] = []
+    for number, (first, last) in enumerate([(FIRST, day), (day + timedelta(1), day + timedelta(5)),
+                                            (day + timedelta(6), FIRST + timedelta(days=DAYS - 1))]):  # fmt: skip
+        window = Window(first, last, ZONE)
+        before = [[runs[-1].files[name]] for name in ("tags", "anchors", "attendance")] if runs else []
+        here = replace(work, run_id=f"w{number}", window=window, catalogue=catalogue)
+        runs.append(compute(here, BUCKET, of(town, window), lake, before))
+    went = [
+        set(frame.filter(pl.col("secs") >= 3600, type="concert")["customer_key"])
+        for frame in (pl.read_parquet(run.files["attendance"].uri.removeprefix("file://")) for run in runs)
+    ]
+    assert went[0] == went[1] == went[2] != set(), "carried from run to run, once each"
+    (after,) = (pl.read_parquet(path_of(run)) for run in runs[2:])
+    confirmed = after.filter(pl.col("expire_date") == pl.col("expire_date").max().over("code"))
+    assert (FIRST + timedelta(days=DAYS - 1) - day).days == 9
+    assert set(confirmed.filter(code="ZZ01")["customer_key"]) == went[0]
+    assert runs[2].files["attendance"].rows >= len(went[0])
+    days = {code: set(after.filter(code=code)["expire_date"]) for code in ("ZZ01", "ZZ02")}
+    assert max(days["ZZ01"]) > max(days["ZZ02"]), "nine days later it is outside of nine days, and only carried"
+
+
 def path_of(outcome: Outcome) -> str:
     return outcome.files["tags"].uri.removeprefix("file://")
 

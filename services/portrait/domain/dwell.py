@@ -55,6 +55,9 @@ class Attendance:
     secs: Longs
 
 
+NOBODY_ATTENDED = Attendance(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64))
+
+
 def attendance(visits: Visits, events: Sequence[CityEvent], customers: int) -> Attendance:
     """Who was at which event for how long: the visits at the event's place, as far as they overlap with it, summed."""
     found: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Longs]] = []
@@ -65,9 +68,24 @@ def attendance(visits: Visits, events: Sequence[CityEvent], customers: int) -> A
         who = np.flatnonzero(secs > 0).astype(np.int32)
         found.append((who, np.full(len(who), number, dtype=np.int32), secs[who]))
     if not found:
-        return Attendance(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64))
+        return NOBODY_ATTENDED
     who, event_number, secs = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return Attendance(who, event_number, secs)
+
+
+def with_earlier(own: Attendance, earlier: Attendance) -> Attendance:
+    """Attendance of a run with what runs before knew, both by number into one list of events. Somebody whom
+    both saw at an event was there for the longer of the two: it began before the run's first day, so neither saw all
+    of it."""
+    customer, event, secs = (
+        np.concatenate(pair)
+        for pair in ((own.customer, earlier.customer), (own.event, earlier.event), (own.secs, earlier.secs))
+    )
+    people = int(customer.max()) + 1 if len(customer) else 1
+    pair, at = np.unique(event.astype(np.int64) * people + customer, return_inverse=True)
+    longest = np.zeros(len(pair), dtype=np.int64)
+    np.maximum.at(longest, at, secs)
+    return Attendance((pair % people).astype(np.int32), (pair // people).astype(np.int32), longest)
 
 
 def silent_days(stays: Stays, borders: Longs, customers: int) -> npt.NDArray[np.float64]:

@@ -1,20 +1,23 @@
-"""What the run before said of the customers of one bucket: their tags and anchors, read from its files."""
+"""What the run before said of the customers of one bucket, read from its files: tags, anchors, city events attended."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from services.portrait.domain.dwell import Attendance
 from services.portrait.domain.place import Places
 from services.portrait.domain.run import LakeFile
-from services.portrait.domain.tag import Before, Earlier
+from services.portrait.domain.tag import Before, Earlier, Event
 from services.portrait.lake.files import read
 
 _EPOCH = date(1970, 1, 1)
+_LOOKED_BACK = timedelta(days=366)
+"""How far back a rule may look for city events."""
 
 Longs = npt.NDArray[np.int64]
 
@@ -28,10 +31,15 @@ class Past:
     since_day: Mapping[str, Longs]
     moved_day: Mapping[str, Longs]
     """The day on which the customer came there from another place, -1 for none that is known."""
+    attendance: Attendance
+    """Who was at `events`, by number into them."""
+    events: Sequence[Event]
 
 
-def read_past(tags: Sequence[LakeFile], anchors: Sequence[LakeFile], key: Longs, places: Places) -> Past:
-    """What files of an earlier run say of the customers `key` (sorted)."""
+def read_past(files: Sequence[Sequence[LakeFile]], key: Longs, places: Places, first: date) -> Past:
+    """What files of an earlier run (its tables tags, anchors and attendance) say of the customers `key` (sorted); of
+    city events those that began before `first`, on which the new run begins, and within a year of it."""
+    tags, anchors, attended = files
     number = {place_id: at for at, place_id in enumerate(places.place_id)}
     found: dict[tuple[str, str], Earlier] = {}
     for file in tags:
@@ -52,7 +60,18 @@ def read_past(tags: Sequence[LakeFile], anchors: Sequence[LakeFile], key: Longs,
             place.setdefault(role, np.full(len(key), "", dtype=object))[at[row]] = table["place_id"][row].as_py()
             since.setdefault(role, np.full(len(key), -1, dtype=np.int64))[at[row]] = _day(table, "since_date", row)
             moved.setdefault(role, np.full(len(key), -1, dtype=np.int64))[at[row]] = _day(table, "moved_date", row)
-    return Past(found, place, since, moved)
+    return Past(found, place, since, moved, *_attended(attended, key, first))
+
+
+def _attended(files: Sequence[LakeFile], key: Longs, first: date) -> tuple[Attendance, list[Event]]:
+    known = [_of(table, key) for table in map(read, files) if "event_id" in table.column_names]
+    rows = [row for table in known for row in table.to_pylist() if first - _LOOKED_BACK <= row["date"] < first]
+    events = sorted({(row["event_id"], row["type"], row["date"]) for row in rows})
+    number = {event_id: at for at, (event_id, _, _) in enumerate(events)}
+    customer = np.searchsorted(key, np.array([row["customer_key"] for row in rows], dtype=np.int64)).astype(np.int32)
+    event = np.array([number[row["event_id"]] for row in rows], dtype=np.int32)
+    secs = np.array([row["secs"] for row in rows], dtype=np.int64)
+    return Attendance(customer, event, secs), [Event(kind, day, event_id) for event_id, kind, day in events]
 
 
 def _of(table: pa.Table, key: Longs) -> pa.Table:

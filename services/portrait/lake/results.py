@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 
 from services.portrait.domain.anchor import ROLES, Anchors, Tie
 from services.portrait.domain.calendar import SLOTS, Window
-from services.portrait.domain.dwell import grade
+from services.portrait.domain.dwell import Attendance, grade
 from services.portrait.domain.place import Places
 from services.portrait.domain.run import AnchorValue, DwellLine, LakeFile, Portrait, TagValue
 from services.portrait.domain.statistic import Column
-from services.portrait.domain.tag import Verdict
+from services.portrait.domain.tag import Event, Verdict
 from services.portrait.domain.track import DwellDays
 from services.portrait.lake.files import Lake, read, read_rows
 
@@ -39,6 +39,9 @@ class Bucket:
     """Since when the anchors hold; empty for a first run."""
     columns: Mapping[str, Column] = field(default_factory=dict)
     """The stat columns."""
+    attendance: Attendance | None = None
+    """Who was at city events, by number into `events`."""
+    events: Sequence[Event] = ()
 
 
 def write_bucket(

@@ -44,6 +44,7 @@ def attendance_table(key: Longs, rows: Attendance, events: Sequence[Event]) -> p
         {
             "customer_key": key[rows.customer],
             "event": rows.event,
+            "event_id": pc.take(pa.array([each.event_id for each in events], pa.string()), pa.array(rows.event)),
             "type": pc.take(pa.array([each.type for each in events], pa.string()), pa.array(rows.event)),
             "date": pc.take(pa.array([each.date for each in events], pa.date32()), pa.array(rows.event)),
             "secs": rows.secs,

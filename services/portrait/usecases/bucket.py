@@ -1,7 +1,7 @@
 """One bucket of a run, from signalling to the four published tables: pure computation, run in a thread."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -86,12 +86,12 @@ def compute(
     known: Sequence[KeptDay] = (),
 ) -> Outcome:
     """Compute one bucket and write its tables; doing it again writes the same files. `before` are the files of the
-    tables tags and anchors of the run before, if there was one; `known` are kept days of the bucket."""
+    tables tags, anchors and attendance of the run before, if there was one; `known` are kept days of the bucket."""
     base = work.base
     at = base.bucket(bucket, work.buckets)
     keys, customers = base.customer_key[at], len(at)
     days, stays = followed(base, work.window, work.catalogue.track, bucket, at, signalling, lake, known)
-    past = read_past(before[0], before[1], keys, base.places) if before else None
+    past = read_past(before, keys, base.places, work.window.from_date) if before else None
     visits, found = lives(work, bucket, at, stays, past)
     workdays = work.window.workdays(work.calendar)
     city = {
@@ -99,7 +99,7 @@ def compute(
         "areas": areas_table(found.dwell, workdays, base.places),
         "crowd": crowd_table(visits, work.window, workdays, base.places),
         "stats": stats_table(keys, found.columns, base.active[at]),
-        "attendance": attendance_table(keys, dwell.attendance(visits, base.events, customers), events_of(work)),
+        "attendance": attendance_table(keys, found.attendance or dwell.NOBODY_ATTENDED, found.events),
     }
     files = write_bucket(lake, work.run_id, found, base.places, work.window, workdays, city)
     checksum = dwell.checksum(found.dwell, keys, base.places)
@@ -109,7 +109,25 @@ def compute(
 
 def events_of(work: Work) -> list[Event]:
     """The city events of a run as attendance counts them."""
-    return [Event(event.type, work.window.local_date(event.start)) for event in work.base.events]
+    return [Event(event.type, work.window.local_date(event.start), event.event_id) for event in work.base.events]
+
+
+def attended(
+    work: Work, visits: track.Visits, customers: int, past: Past | None
+) -> tuple[dwell.Attendance, Sequence[Event]]:
+    """Who was at which city event, with those of before the window that earlier runs knew: a rule may look back for
+    longer than a window."""
+    own, events = dwell.attendance(visits, work.base.events, customers), events_of(work)
+    if past is None or not past.events:
+        return own, events
+    number = {event.event_id: at for at, event in enumerate(events)}
+    for event in past.events:
+        if event.event_id not in number:
+            number[event.event_id] = len(events)
+            events.append(event)
+    named = np.array([number[event.event_id] for event in past.events], dtype=np.int32)
+    earlier = replace(past.attendance, event=named[past.attendance.event])
+    return dwell.with_earlier(own, earlier), events
 
 
 def lives(
@@ -137,6 +155,7 @@ def lives(
         else {}
     )
     today = (window.to_date - date(1970, 1, 1)).days
+    attendance, events = attended(work, visits, customers, past)
     facts = Facts(
         customers=customers,
         days=window.days,
@@ -144,8 +163,8 @@ def lives(
         dwell=leaves,
         landmarks=landmarks,
         anchors=anchors,
-        attendance=dwell.attendance(visits, base.events, customers),
-        events=events_of(work),
+        attendance=attendance,
+        events=events,
         columns=columns,
         percentiles=base.percentiles,
         places=base.places,
@@ -166,5 +185,6 @@ def lives(
         customers=customers,
     )
     return visits, Bucket(
-        bucket, base.customer_key[at], base.org_id[at], dwelt, anchors, verdicts, features, ties, columns
-    )
+        bucket, base.customer_key[at], base.org_id[at], dwelt, anchors, verdicts, features, ties, columns,
+        attendance, events,
+    )  # fmt: skip

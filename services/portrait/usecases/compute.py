@@ -46,6 +46,7 @@ from services.portrait.usecases.whereabouts import CELLS
 KIND = "compute"
 PUBLISHED = "run.published"
 PACK = "packed"
+PAST = ("tags", "anchors", "attendance")
 SAMPLE = -1
 """The bucket under which the samples of days are kept."""
 _PUBLISH_SECONDS = 600.0
@@ -182,7 +183,7 @@ class Computing:
         return table if table.num_rows else None
 
     async def _before(self, running: Running, window: Window) -> list[list[LakeFile]]:
-        """Tags and anchors of the run that this one follows; the same at every attempt, so that it ends the same."""
+        """The tables PAST of the run that this one follows; the same at every attempt, so that it ends the same."""
         kept = running.job.checkpoint.get("before")
         async with self._db.read() as read:
             if kept is None:
@@ -192,7 +193,7 @@ class Computing:
             if earlier is None:
                 files = []
             else:
-                files = [await self._runs.files(read, earlier[0], table) for table in ("tags", "anchors")]
+                files = [await self._runs.files(read, earlier[0], table) for table in PAST]
         await running.save({**running.job.checkpoint, "before": kept})
         return files
 

@@ -23,6 +23,7 @@ class Event:
 
     type: str
     date: date
+    event_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -155,21 +155,25 @@ def test_a_crash_at_any_event_and_a_sweep_change_nothing(
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
-@given(RULES, PATTERNS, ARRIVALS, st.integers(0, 13))
+@given(RULES, st.one_of(PATTERNS, st.none()), ARRIVALS, st.integers(0, 13), st.integers(0, 6))
 def test_a_rule_published_in_mid_stream_finds_what_it_would_have_found(
-    rule: Rule, pattern: Pattern, drawn: list[tuple[int, str, str, int]], after: int
+    rule: Rule, other: Pattern | None, drawn: list[tuple[int, str, str, int]], after: int, pause: int
 ) -> None:
-    """R003-026: it looks back at what it must remember; the rule before it matches up to then; no event is lost."""
-    told = arrived(drawn, [])
-    moved = told[min(after, len(told)) - 1][0] if after else 0
-    old = Rule(rule.rule_id, 1, rule.pattern, stale_after=rule.stale_after, retire_time=moved)
-    new = Rule(rule.rule_id, 2, pattern, stale_after=rule.stale_after, publish_time=moved)
+    """R003-026: it looks back at what it must remember, also at what came while no rule asked for it, whether its
+    pattern is another one or as before; the rule before it matches up to then; no event is lost."""
+    told, back = arrived(drawn, []), after + pause
+    ended, begun = (told[min(at, len(told)) - 1][0] if at else 0 for at in (after, back))
+    old = Rule(rule.rule_id, 1, rule.pattern, stale_after=rule.stale_after, retire_time=ended)
+    new = Rule(rule.rule_id, 2, other or rule.pattern, stale_after=rule.stale_after, publish_time=begun)
     engine, reference, found = Engine(), Reference([old]), []
     engine.set_rules([old])
     for number, (received, event) in enumerate(told):
         if number == after:
+            engine.set_rules([])
+            reference.rules = []
+        if number == back:
             wanting = engine.set_rules([new])
-            for _, past in told[:after]:
+            for _, past in told[:back]:
                 engine.remember(past, wanting)
             found += engine.reconsider([new])
             reference.rules = [new]
@@ -179,6 +183,21 @@ def test_a_rule_published_in_mid_stream_finds_what_it_would_have_found(
     found += engine.advance(200)
     reference.advance(200)
     assert sorted(map(key, found)) == sorted(reference.delivered)
+
+
+def test_what_came_while_no_rule_asked_for_it_is_looked_back_at() -> None:
+    """R003-029: a rule taken back on Monday and published again on Wednesday knows of a search on Tuesday."""
+    shopping = All((Happened(SEARCHED, 3 * DAY), Happened(SHOP)))
+    search = Event("s", "behaviour.search", 7, DAY, {"keyword": "iphone6"})
+    engine = Engine()
+    engine.set_rules([Rule("shop", 1, shopping)])
+    engine.set_rules([])
+    assert not engine.apply(search, DAY)
+    wanting = engine.set_rules([again := Rule("shop", 2, shopping, publish_time=2 * DAY)])
+    engine.remember(search, wanting)
+    assert not engine.reconsider([again])
+    visit = Event("m", "behaviour.web", 7, 2 * DAY, {"channel": "mall"})
+    assert [(match.version, match.start_event_id) for match in engine.apply(visit, 2 * DAY)] == [(2, "s")]
 
 
 def web(time: int, page: str, event_id: str = "") -> Event:

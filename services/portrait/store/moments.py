@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, func, select, text, update
+from sqlalchemy import Row, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from services.kit import telemetry
@@ -55,6 +55,16 @@ _FORGET = text(
     "DELETE FROM moment_event WHERE seq IN (SELECT seq FROM moment_event WHERE receive_ms < :before "
     "AND seq <= (SELECT COALESCE(min(seq), 0) FROM moment_partition) ORDER BY seq LIMIT :most)"
 )
+
+
+_STAMP = text(
+    "SELECT concat_ws(' ', count(*), max(publish_ms), count(retire_ms), max(retire_ms)) FROM moment_rule "
+    "WHERE state <> 'DRAFT'"
+)
+_ENDED = text(
+    "SELECT rule_id, version, retire_ms FROM moment_rule WHERE (rule_id, version) IN "
+    "(SELECT * FROM unnest(CAST(:rule_ids AS text[]), CAST(:versions AS int[]))) ORDER BY rule_id, version FOR SHARE"
+).bindparams(*(bindparam(name) for name in ("rule_ids", "versions")))
 
 
 @dataclass(frozen=True)
@@ -123,9 +133,34 @@ class Moments:
         return [_rule(row) for row in await read.rows(ordered)]
 
     async def active(self, read: Read) -> list[StoredRule]:
-        """What is watched for now."""
+        """What is in force now."""
         stmt = select(moment_rule).where(moment_rule.c.state == "ACTIVE").order_by(moment_rule.c.rule_id)
         return [_rule(row) for row in await read.rows(stmt)]
+
+    async def watched(self, read: Read, now: int) -> list[StoredRule]:
+        """What is in force, and what was until so short a time ago that an event of then may still become known."""
+        until = moment_rule.c.retire_ms + moment_rule.c.stale_after_ms + moment_rule.c.lateness_ms
+        late = (moment_rule.c.state == "RETIRED") & moment_rule.c.publish_ms.is_not(None) & (until > now)
+        stmt = select(moment_rule).where((moment_rule.c.state == "ACTIVE") | late)
+        rows = await read.rows(stmt.order_by(moment_rule.c.rule_id, moment_rule.c.version))
+        return [_rule(row) for row in rows]
+
+    async def stamp(self, read: Read) -> str:
+        """A word that is another one after each publication and retirement."""
+        return str(await read.value(_STAMP))
+
+    async def in_turn(self, tx: Write, rule_id: str) -> None:
+        """Have publications and retirements of a rule, and matches of it, wait for each other to be committed."""
+        rows = select(moment_rule.c.version).where(moment_rule.c.rule_id == rule_id)
+        await tx.rows(rows.order_by(moment_rule.c.version).with_for_update())
+
+    async def outlived(self, tx: Write, found: Sequence[Match]) -> bool:
+        """Whether one of these matches began when its rule was in force no more. No rule of them changes before the
+        transaction ends."""
+        told = sorted({(one.rule_id, one.version) for one in found})
+        columns = {"rule_ids": [rule_id for rule_id, _ in told], "versions": [version for _, version in told]}
+        ended = {(row.rule_id, row.version): row.retire_ms for row in await tx.rows(_ENDED, columns)}
+        return any((end := ended.get((one.rule_id, one.version))) is not None and end <= one.time for one in found)
 
     async def retire(self, tx: Write, rule_id: str, now: int) -> None:
         """Take back the active version, if there is one."""
@@ -214,9 +249,13 @@ class Moments:
         rows = await read.rows(stmt.order_by(moment.c.found_ms.desc(), moment.c.moment_id.desc()).limit(size))
         return [FoundMoment(_match(row), row.org_id, row.title) for row in rows]
 
-    async def found_since(self, read: Read, since: int, partitions: int, partition: int) -> list[Match]:
-        """What was found for a partition's customers since a time."""
+    async def found_since(
+        self, read: Read, since: int, partitions: int, partition: int, rule_id: str = ""
+    ) -> list[Match]:
+        """What was found for a partition's customers since a time, of one rule or of all."""
         chosen = (moment.c.found_ms >= since) & (moment.c.customer_key % partitions == partition)
+        if rule_id:
+            chosen &= moment.c.rule_id == rule_id
         return [_match(row) for row in await read.rows(select(moment).where(chosen).order_by(moment.c.found_ms))]
 
 

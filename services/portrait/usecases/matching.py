@@ -7,7 +7,7 @@ what was not.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -17,7 +17,7 @@ from services.kit.clock import Clock
 from services.kit.db import Database, Write
 from services.kit.waiting import pause
 from services.portrait.domain.audience import expression_of
-from services.portrait.domain.moment import Engine, Event, Match, Rule
+from services.portrait.domain.moment import Engine, Event, EventMatch, Match, Rule
 from services.portrait.domain.moment.codec import packed, unpacked
 from services.portrait.store import Moments, Partitions, Runs
 from services.portrait.store.forgetting import Forgotten
@@ -38,7 +38,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _Lost(Exception):
-    """A partition went to another process while we worked on it."""
+    """A partition went to another process while we worked on it, or a rule to another version."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class Matching:
         self._pace = pace
         self._held: dict[int, _Held] = {}
         self._rules: list[StoredRule] = []
+        self._stamp = ""
+        self._ahead = False
         self._members: dict[tuple[str, int], BitMap] = {}
         self._members_at = float("-inf")
         self._forgotten = Forgotten()
@@ -103,19 +105,20 @@ class Matching:
         try:
             while not stop.is_set():
                 try:
-                    if loop.time() - shared >= _SHARE_SECONDS:
-                        await self._share(owner)
-                        shared = loop.time()
                     if loop.time() - ruled >= _RULES_SECONDS:
                         await self._learn_rules()
                         await self._purge()
                         ruled = loop.time()
+                    if loop.time() - shared >= _SHARE_SECONDS:
+                        await self._share(owner)
+                        shared = loop.time()
                     if not await self._step():
                         await pause(_IDLE_SECONDS, stop)
-                except _Lost:
-                    # Engines are ahead of what is kept: forget them all, and begin again from their snapshots.
-                    _log.warning("partitions_lost", held=sorted(self._held))
-                    self._held.clear()
+                except _Lost as lost:
+                    # Engines are ahead of what is kept: forget them all, and begin again from their snapshots, at once.
+                    _log.warning("partitions_lost", held=sorted(self._held), why=str(lost))
+                    await self._give_back()
+                    shared = ruled = float("-inf")
         finally:
             await self._leave(owner)
 
@@ -146,12 +149,12 @@ class Matching:
         for number in lost:
             del self._held[number]
         for one in taken:
-            self._held[one.partition] = await self._resume(one)
+            await self._resume(one)
         if lost or taken:
             _log.info("partitions", held=sorted(self._held), workers=workers)
 
-    async def _resume(self, taken: Taken) -> _Held:
-        """An engine as it stood at the snapshot, which knows what was delivered since; the journal has the rest."""
+    async def _resume(self, taken: Taken) -> None:
+        """Hold an engine as it stood at the snapshot, told of what was delivered since; the journal has the rest."""
         engine = Engine(self._member)
         if taken.snapshot is not None:
             engine.restore(await asyncio.to_thread(unpacked, taken.snapshot))
@@ -160,11 +163,11 @@ class Matching:
             delivered = await self._moments.found_since(read, since, self._pace.partitions, taken.partition)
             gone = await self._forgotten.keys(read)
         held = _Held(taken, engine, taken.snapshot_seq, taken.snapshot_seq, asyncio.get_running_loop().time())
-        await self._set_rules(held, [each.rule for each in self._rules])
+        self._held[taken.partition] = held
         engine.restore_matches(delivered)
+        await self._set_rules(held, [each.rule for each in self._rules])
         purged = [engine.purge(key) for key in gone if key % self._pace.partitions == taken.partition]
         held.purged = any(purged)
-        return held
 
     async def _purge(self) -> None:
         """Take who was erased out of the engines, and so out of the next snapshots, which follow at once."""
@@ -179,8 +182,8 @@ class Matching:
     async def _learn_rules(self) -> None:
         """Take up what was published or retired, and who belongs to the audiences now."""
         async with self._db.read() as read:
-            active = await self._moments.active(read)
-        known = {(each.rule.rule_id, each.rule.version) for each in self._rules}
+            self._stamp = await self._moments.stamp(read)
+            active = await self._moments.watched(read, self._now())
         now, members = asyncio.get_running_loop().time(), dict(self._members)
         again = now - self._members_at >= _MEMBERS_SECONDS
         self._members_at = now if again else self._members_at
@@ -196,19 +199,38 @@ class Matching:
                     found = self._members.get(key, BitMap())
                 members[each.rule.rule_id, each.rule.version] = found
         self._members = members  # in one step: a match is judged by the old or the new
-        if {(each.rule.rule_id, each.rule.version) for each in active} != known:
+        if [each.rule for each in active] != [each.rule for each in self._rules]:
             self._rules = active
             for held in self._held.values():
                 await self._set_rules(held, [each.rule for each in active])
 
     async def _set_rules(self, held: _Held, rules: list[Rule]) -> None:
         """Look back for rules that are new to an engine, so that they know what came before, and what they missed."""
+        fresh = [rule for rule in rules if not held.engine.watches(rule)]
+        cooling = [rule for rule in fresh if rule.cool_down and rule.version > 1]
+        for rule in cooling:
+            if not held.engine.knows_matches(rule.rule_id):
+                held.engine.restore_matches(await self._matched(held, rule))
         wanting = held.engine.set_rules(rules)
-        if not wanting:
-            return
+        await self._look_back(held, wanting)
+        self._ahead = True
+        found = held.engine.reconsider(fresh)
+        if found:
+            await self._commit([(held, held.seq)], found)
+        self._ahead = False
+
+    async def _matched(self, held: _Held, rule: Rule) -> list[Match]:
+        """What earlier versions of a rule matched that still cools down."""
+        since = (held.engine.now or self._now()) - rule.cool_down
+        async with self._db.read() as read:
+            partitions, partition = self._pace.partitions, held.taken.partition
+            return await self._moments.found_since(read, since, partitions, partition, rule.rule_id)
+
+    async def _look_back(self, held: _Held, wanting: Mapping[EventMatch, int]) -> None:
+        """Remember events of the journal, up to where the engine stands."""
         types = sorted({kind for match in wanting for kind in match.types})
-        since, after = (held.engine.now or self._now()) - max(wanting.values()), 0
-        while True:
+        since, after = (held.engine.now or self._now()) - max(wanting.values(), default=0), 0
+        while wanting:
             async with self._db.read() as read:
                 page = await self._moments.past(read, types, since, held.seq, after=after)
             if not page:
@@ -217,9 +239,6 @@ class Matching:
             for one in page:
                 if one.event.customer_key % self._pace.partitions == held.taken.partition:
                     held.engine.remember(one.event, wanting)
-        found = held.engine.reconsider(rules)
-        if found:
-            await self._commit([(held, held.seq)], found)
 
     async def _step(self) -> bool:
         """Match what is new in the journal, then what time brings; says whether there was anything new."""
@@ -228,6 +247,10 @@ class Matching:
         after = min(held.seq for held in self._held.values())
         async with self._db.read() as read:
             page = await self._moments.read_on(read, after, _BATCH)
+            stamp = await self._moments.stamp(read)
+        if stamp != self._stamp:  # before it is matched: an event belongs to the version in force when it occurred
+            await self._learn_rules()
+        self._ahead = True
         found, moved = self._match(page)
         lagging = len(page) == _BATCH
         if not lagging:
@@ -236,6 +259,7 @@ class Matching:
                 found += held.engine.advance(now)
         if found or moved:
             await self._commit(moved, found)
+        self._ahead = False
         await self._keep()
         return bool(page)
 
@@ -261,9 +285,11 @@ class Matching:
                 rows.append((number, held.taken.epoch, max(held.seq, places[number]), held.engine.now))
         async with self._db.begin() as tx:
             if found:
+                if await self._moments.outlived(tx, found):
+                    raise _Lost("a rule was replaced meanwhile")
                 await self._moments.put(tx, found)
             if rows and not await self._partitions.move(tx, rows):
-                raise _Lost
+                raise _Lost("a partition was taken over")
             await tx.commit()
         for held, seq in moved:
             held.seq = max(held.seq, seq)
@@ -291,16 +317,24 @@ class Matching:
         return far or now - held.kept_at >= self._pace.snapshot_seconds
 
     async def _leave(self, owner: str) -> None:
-        """Keep what was learnt and give everything back, so that nobody need wait."""
+        """Keep what was learnt and give everything back, so that nobody need wait. Engines that are ahead of what was
+        committed believe matches to be delivered that were not: they are not kept."""
         try:
-            await self._keep(all_of_it=True)
+            if not self._ahead:
+                await self._keep(all_of_it=True)
             async with self._db.begin() as tx:
-                for number, held in self._held.items():
-                    await self._partitions.release(tx, number, held.taken.epoch)
                 await self._partitions.bye(tx, owner)
                 await tx.commit()
         finally:
-            self._held.clear()
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        """Release what is held, as far as it is still ours, and know nothing of it any more."""
+        held, self._held, self._ahead = self._held, {}, False
+        async with self._db.begin() as tx:
+            for number, each in held.items():
+                await self._partitions.release(tx, number, each.taken.epoch)
+            await tx.commit()
 
     def _member(self, rule: Rule, customer_key: int) -> bool:
         members = self._members.get((rule.rule_id, rule.version))

@@ -103,12 +103,14 @@ class MomentDesk:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
                 return await self._rule(tx, rule_id, earlier["version"])
+            await self._moments.in_turn(tx, rule_id)
             chosen = await self._rule(tx, rule_id, version)
             if chosen.state == "RETIRED":
                 raise moment_rule_retired(rule_id, chosen.rule.version)
             if chosen.state == "DRAFT":
-                await self._moments.retire(tx, rule_id, self._now())
-                await self._moments.activate(tx, rule_id, chosen.rule.version, self._now())
+                now = self._now()  # one end and beginning: between two an event would belong to neither
+                await self._moments.retire(tx, rule_id, now)
+                await self._moments.activate(tx, rule_id, chosen.rule.version, now)
             await idempotency.answer(tx, key, {"version": chosen.rule.version})
             published = await self._rule(tx, rule_id, chosen.rule.version)
             await tx.commit()
@@ -120,6 +122,7 @@ class MomentDesk:
             earlier = await idempotency.remember(tx, key)
             latest = await self._rule(tx, rule_id, 0)
             if earlier is None:
+                await self._moments.in_turn(tx, rule_id)
                 await self._moments.retire(tx, rule_id, self._now())
                 await idempotency.answer(tx, key, {})
                 latest = await self._rule(tx, rule_id, 0)

@@ -56,6 +56,7 @@ def packed(snapshot: Mapping[str, Any]) -> bytes:
         "histories": [(customer, list(history.items())) for customer, history in snapshot["histories"].items()],
         "matched": [(customer, list(by_rule.items())) for customer, by_rule in snapshot["matched"].items()],
         "timers": snapshot["timers"],
+        "rules": snapshot["rules"],
     }
     return zlib.compress(json.dumps(told, separators=(",", ":")).encode(), 1)
 
@@ -75,4 +76,5 @@ def unpacked(data: bytes) -> dict[str, Any]:
             for customer, by_rule in told["matched"]
         },
         "timers": [tuple(timer) for timer in told["timers"]],
+        "rules": told.get("rules", []),
     }

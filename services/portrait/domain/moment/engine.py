@@ -82,6 +82,7 @@ class Engine:
         self._matched: dict[int, dict[str, list[tuple[int, int, str]]]] = {}
         self._timers: list[tuple[int, int, str, int, int]] = []
         self._set: set[tuple[int, int, str, int, int]] = set()
+        self._watched: set[str] = set()
 
     @property
     def customers(self) -> int:
@@ -102,10 +103,11 @@ class Engine:
     def set_rules(self, rules: Iterable[Rule]) -> dict[EventMatch, int]:
         """Watch for these rules from now on, and no others. Gives the event matches whose past is not known yet, with
         how far back it matters: `remember` them, then `reconsider` the new rules, and no match is missed."""
+        rules = list(rules)
         for slot in self._slots:
-            slot.rules, slot.late_rules = [], []
+            slot.rules, slot.late_rules, slot.inside = [], [], set()
         wanting: dict[EventMatch, int] = {}
-        self._rules = {}
+        self._rules, self._watched = {}, {rule.rule_id for rule in rules}
         for rule in rules:
             reach = ast.look_back(rule.pattern) + rule.stale_after + rule.lateness + 2
             for match in dict.fromkeys(ast.matches_of(rule.pattern)):
@@ -115,7 +117,16 @@ class Engine:
             self._add(rule)
         used = {slot.match: number for number, slot in enumerate(self._slots) if slot.rules or slot.late_rules}
         self._index = Index(used)
+        self._unlearn(number for number, slot in enumerate(self._slots) if slot.reach and slot.match not in used)
         return wanting
+
+    def watches(self, rule: Rule) -> bool:
+        """Whether this version of a rule is watched for."""
+        return (rule.rule_id, rule.version) in self._rules
+
+    def knows_matches(self, rule_id: str) -> bool:
+        """Whether what a rule matched before is known; if it is not, `restore_matches` tells, for its cool-down."""
+        return rule_id in self._watched
 
     def apply(self, event: Event, received: int) -> list[Match]:
         """Take an event that became known at `received`; gives the matches found up to then."""
@@ -185,6 +196,7 @@ class Engine:
             "histories": self._histories,
             "matched": self._matched,
             "timers": self._timers,
+            "rules": sorted(self._watched),
         }
 
     def restore(self, kept: Mapping[str, Any]) -> None:
@@ -195,6 +207,7 @@ class Engine:
         self._histories, self._matched = kept["histories"], kept["matched"]
         self._timers = list(kept["timers"])
         self._set = set(self._timers)
+        self._watched = set(kept["rules"])
 
     def restore_matches(self, matches: Iterable[Match]) -> None:
         """Know of matches that were delivered after the snapshot was made."""
@@ -215,6 +228,16 @@ class Engine:
     def history(self, customer_key: int) -> History:
         """What is known of a customer."""
         return self._histories.get(customer_key, {})
+
+    def _unlearn(self, unused: Iterable[int]) -> None:
+        """What no rule looks at any more is not recorded: what is known of it would have gaps when one does again."""
+        numbers = list(unused)
+        for number in numbers:
+            self._slots[number].reach = 0
+        if numbers:
+            for history in self._histories.values():
+                for number in numbers:
+                    history.pop(number, None)
 
     def _number(self, match: EventMatch) -> int:
         number = self._numbers.get(match)

@@ -3,13 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import numpy as np
-import pyarrow as pa
 import pytest
 from sqlalchemy import text
 
@@ -17,120 +15,18 @@ from lifecircle.portrait import v1
 from services.kit import jobs
 from services.kit.db import Database
 from services.kit.domains import Directory, Known
-from services.portrait.api import RIGHTS, PortraitApi, encode_foresight
+from services.portrait.api import RIGHTS, PortraitApi
 from services.portrait.domain.latent.foresight import FORESEEN
-from services.portrait.domain.readiness import Inputs
-from services.portrait.domain.run import LakeFile, Run
-from services.portrait.lake import Lake
+from services.portrait.domain.segment import adjusted_rand
+from services.portrait.domain.segment.naming import ARCHETYPES
 from services.portrait.lake.packing import open_pack
-from services.portrait.lake.program import run_training
 from services.portrait.store import Audiences, Runs
-from services.portrait.store.latent import Latent
-from services.portrait.store.runs import Published
 from services.portrait.store.segments import Segments
-from services.portrait.usecases.latent import LEARN, SCORE, LatentDesk, Learning
-from services.portrait.usecases.segments import SEGMENT, Clustering, SegmentDesk
+from services.portrait.usecases.latent import SCORE
+from services.portrait.usecases.segments import FEATURES, SEGMENT, WHERE_KNOWN
 from tests.fixtures.serving import Serve, Served, refused
-
-NOW = datetime(2026, 9, 30, tzinfo=UTC)
-COUNT = 300
-KEYS = np.arange(1, COUNT + 1)
-ORGS = np.where(KEYS % 2 == 0, "east", "west")
-BRANDS = ["动感地带" if key <= 150 else "全球通" for key in KEYS]
-GROUP = (KEYS - 1) // 50  # three groups of each brand
-NAMES = ["arpu_3m_avg", "arpu_prev_3m_avg", "arpu_slope_6m", "mou_1m", "sms_mo_1m", "dou_mb_1m", "age",
-         "tenure_months", "places", "days_seen"]  # fmt: skip
-
-
-def features() -> pa.Table:
-    """Six groups that fall apart; the last customer's age is not known, the first one spends half of what he did."""
-    draw = np.random.default_rng(1)
-    centre = draw.normal(size=(6, len(NAMES))) * 30 + 100
-    values = centre[GROUP] + draw.normal(size=(COUNT, len(NAMES)))
-    values[:, NAMES.index("days_seen")] = 30
-    values[:, 1] = values[:, 0]
-    values[0, 1] = 2 * values[0, 0]
-    values[-1, NAMES.index("age")] = np.nan
-    columns = {name: pa.array(values[:, place].astype(np.float32)) for place, name in enumerate(NAMES)}
-    return pa.table({"customer_key": pa.array(KEYS), "org_id": pa.array(ORGS.tolist()), **columns})
-
-
-def feeds() -> dict[str, pa.Table]:
-    """Everybody of group 0 holds GAME; half of all hold RING; group 1 is asked of GAME."""
-    held = [(int(key), "GAME") for key in KEYS if GROUP[key - 1] == 0] + [(int(key), "RING") for key in KEYS[::2]]
-    asked = [int(key) for key in KEYS if GROUP[key - 1] == 1]
-    month = date(2026, 9, 1)
-    return {
-        "customers": pa.table({"customer_key": KEYS, "brand": BRANDS}),
-        "products": pa.table({"product_id": ["GAME", "RING"], "name": ["游戏包", "彩铃"]}),
-        "orders": pa.table({
-            "customer_key": [key for key, _ in held], "product_id": [name for _, name in held],
-            "action": ["open"] * len(held), "time": [NOW] * len(held),
-        }),
-        "product_activity": pa.table({
-            "customer_key": [1, 2], "product_id": ["GAME", "GAME"], "month": [month, month], "uses": [10, 40],
-        }),
-        "surveys": pa.table({
-            "customer_key": asked, "product_id": ["GAME"] * len(asked), "answer": ["知道"] * len(asked),
-            "score": pa.array([0, 9] * (len(asked) // 2), pa.int64()),
-        }),
-        "data_details": pa.table({"customer_key": [1, 1], "app_class": ["game", "video"], "down_kb": [300, 100]}),
-    }  # fmt: skip
-
-
-class Work:
-    """The desks and the jobs over one database and one lake."""
-
-    def __init__(self, db: Database, folder: Path) -> None:
-        self.db, self.lake, self.files = db, Lake(folder.as_uri()), dict[str, list[LakeFile]]()
-        for feed, table in feeds().items():
-            wrote = self.lake.write(f"{feed}.parquet", table, -1)
-            self.files[feed] = [LakeFile(wrote.uri, wrote.rows, wrote.sha256, -1, date(2026, 9, 20))]
-        self.ids = iter(f"job-{number}" for number in range(1_000))
-        told: tuple[Any, Any] = (lambda: NOW, lambda: next(self.ids))
-        self.segments = SegmentDesk(db, Segments(), Runs(), *told)
-        self.latent = LatentDesk(db, Latent(), Runs(), *told)
-        self.clustering = Clustering(db, Segments(), Runs(), self.snapshot, lambda: NOW)
-        self.learning = Learning(
-            db, Latent(), Runs(), run_training, folder / "scratch", *told, encode_foresight, self.lake.url
-        )
-
-    async def snapshot(self, feed: str, inputs: Inputs) -> list[LakeFile]:
-        return [file for file in self.files[feed] if file.period <= inputs.to_date]
-
-    async def publish(self) -> None:
-        """The run, as the job of runs would have published it."""
-        runs, run = Runs(), Run("run-1", date(2026, 9, 1), date(2026, 9, 30), COUNT, 1, 1, "ab" * 32)
-        async with self.db.begin() as tx:
-            run_no = await runs.put(tx, Published(run, "job", "v", "d", {}), NOW)
-            assert run_no is not None
-            written = self.lake.write("features.parquet", features(), 0)
-            grades = ["高端" if group < 2 else "低端" for group in GROUP]
-            told = [*grades, *["成熟"] * COUNT]
-            codes = [*["VA01"] * COUNT, *["LC01"] * COUNT]
-            tags = pa.table({"customer_key": [*KEYS, *KEYS], "code": codes, "value": told})
-            await runs.put_files(tx, run_no, {"features": [written], "tags": [self.lake.write("t.parquet", tags, 0)]})
-            rows = [(run_no, int(key), str(org), b"", b"", b"") for key, org in zip(KEYS, ORGS, strict=True)]
-            await tx.copy("portrait", ("run_no", "customer_key", "org_id", "body", "clear", "masked"), rows)
-            await runs.make_current(tx, run_no)
-            await tx.commit()
-
-    async def drain(self) -> None:
-        """Run jobs until none waits."""
-        stop = asyncio.Event()
-        handlers: dict[str, jobs.Handler] = {
-            SEGMENT: self.clustering.cluster, LEARN: self.learning.learn, SCORE: self.learning.score,
-        }  # fmt: skip
-        working = asyncio.create_task(jobs.work(self.db, handlers, owner="w", clock=lambda: NOW, stop=stop, poll=0.02))
-        while True:
-            async with self.db.read() as read:
-                open_ones = await read.value(text("SELECT count(*) FROM job WHERE state IN ('QUEUED', 'RUNNING')"))
-            if not open_ones:
-                break
-            await asyncio.sleep(0.05)
-        stop.set()
-        await working
-
+from tests.portrait.learnt import COUNT, GROUP, NOW, Work
+from tests.portrait.test_segment import FEATURES as ARCHETYPAL
 
 _TABLES = (
     "segment_member segment_name segmentation latent_label latent_model latent_score latent_value inferred_attribute "
@@ -230,6 +126,33 @@ async def test_segments_are_made_by_brand_with_figures_and_stay_the_same_in_the_
     kept = next(each for each in second.segments if each.segment_id == gaming.segment_id)
     assert (kept.name, kept.customers, kept.kept) == ("游戏迷", 50, 1.0)
     assert next(each.stability for each in second.brands if each.brand == "动感地带") == 1.0
+
+
+async def test_the_eight_archetypes_are_found_and_named_by_columns_of_all_tables_of_a_run(
+    work: Work, stub: Any
+) -> None:
+    """R002-017: roaming and ring-back tones, which stat columns or the wide table tell, make segments of their own."""
+    truth, ann = await work.publish_archetypes(), stub("ann")
+    wished = [*ARCHETYPAL[:-2], "call_roam_secs_30d", "product_music"]
+    for number, features in enumerate(([], wished, ["no_such_column"])):
+        asked = v1.CreateSegmentationRequest(request_id=f"e{number}", run_id="run-8", segments={"动感地带": 8})
+        asked.features.extend(features)
+        job = (await ann.CreateSegmentation(asked)).job
+        await work.drain()
+        if features == ["no_such_column"]:
+            async with work.db.read() as read:
+                assert (await jobs.get(read, job.job_id)).error == "SEGMENTATION_UNFIT"
+            continue
+        found = (await ann.GetSegmentation(v1.GetSegmentationRequest())).segmentation
+        expected = features or [*FEATURES, *WHERE_KNOWN]
+        assert list(found.features) == expected
+        told = {each.name.split(" ", 1)[1] for each in found.segments}
+        assert len(told) == 8
+        assert told >= {name for name, _ in ARCHETYPES[:6]}, told
+        async with work.db.read() as read:
+            members = await Segments().all_members(read, found.segmentation_id)
+        label = np.unique([members[key] for key in range(1, len(truth) + 1)], return_inverse=True)[1]
+        assert adjusted_rand(label, truth) >= 0.95
 
 
 async def scored_again(work: Work) -> None:
@@ -356,6 +279,9 @@ async def test_a_clustering_that_is_broken_off_ends_as_if_it_had_not_been(work: 
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    async with work.db.begin() as tx:
+        await tx.execute(text("UPDATE job SET lease_until = now() WHERE state = 'RUNNING'"))  # as if it had run out
+        await tx.commit()
     await work.drain()
     listed = (await ann.ListSegmentations(v1.ListSegmentationsRequest())).segmentations
     assert len(listed) == 1

@@ -77,14 +77,12 @@ def with_earlier(own: Attendance, earlier: Attendance) -> Attendance:
     """Attendance of a run with what runs before knew, both by number into one list of events. Somebody whom
     both saw at an event was there for the longer of the two: it began before the run's first day, so neither saw all
     of it."""
-    customer, event, secs = (
-        np.concatenate(pair)
-        for pair in ((own.customer, earlier.customer), (own.event, earlier.event), (own.secs, earlier.secs))
-    )
+    customer = np.concatenate([own.customer, earlier.customer])
     people = int(customer.max()) + 1 if len(customer) else 1
-    pair, at = np.unique(event.astype(np.int64) * people + customer, return_inverse=True)
+    event = np.concatenate([own.event, earlier.event]).astype(np.int64)
+    pair, at = np.unique(event * people + customer, return_inverse=True)
     longest = np.zeros(len(pair), dtype=np.int64)
-    np.maximum.at(longest, at, secs)
+    np.maximum.at(longest, at, np.concatenate([own.secs, earlier.secs]))
     return Attendance((pair % people).astype(np.int32), (pair // people).astype(np.int32), longest)
 
 

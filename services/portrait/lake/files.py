@@ -79,6 +79,12 @@ def read(file: LakeFile, columns: Sequence[str] | None = None, dictionaries: Seq
     return table
 
 
+def column_names(file: LakeFile) -> list[str]:
+    """The names of a file's columns."""
+    files, path = lake.located(file.uri)
+    return list(pq.read_schema(path, filesystem=files).names)
+
+
 def read_rows(file: LakeFile, column: str, value: int, columns: Sequence[str]) -> pa.Table:
     """The rows of a file where `column` is `value`; only the row groups that may hold it are read."""
     files, path = lake.located(file.uri)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.portrait.domain.run import LakeFile
-from services.portrait.lake.files import read
+from services.portrait.lake.files import column_names, read
 
 FEEDS = ("customers", "orders", "products", "product_activity", "surveys", "data_details")
 _UNAWARE = ("不知道", "不了解", "没听过", "否", "no", "unknown", "")
@@ -55,6 +55,25 @@ def read_wide(files: Sequence[LakeFile]) -> Wide:
     names = tuple(name for name in table.column_names if name not in ("customer_key", "org_id"))
     values = np.column_stack([table[name].to_numpy().astype(np.float32) for name in names])
     return Wide(table["customer_key"].to_numpy(), np.array(table["org_id"].to_pylist(), dtype=np.str_), names, values)
+
+
+def beside(wide: Wide, files: Sequence[LakeFile], names: Sequence[str]) -> Wide:
+    """The table with those columns of `names` that it lacks and that another table of the same run has as numbers, NaN
+    for who is not in it."""
+    there = column_names(files[0]) if files else []
+    more = [name for name in dict.fromkeys(names) if name not in wide.names and name in there]
+    if not more:
+        return wide
+    table = pa.concat_tables([read(file, ["customer_key", *more]) for file in files])
+    more = [name for name in more if not pa.types.is_string(table[name].type)]
+    key = table["customer_key"].to_numpy()
+    at = np.searchsorted(wide.customer_key, key)
+    known = at < len(wide.customer_key)
+    known[known] = wide.customer_key[at[known]] == key[known]
+    columns = np.full((len(wide.customer_key), len(more)), np.nan, dtype=np.float32)
+    for number, name in enumerate(more):
+        columns[at[known], number] = pc.cast(table[name], pa.float64()).fill_null(float("nan")).to_numpy()[known]
+    return Wide(wide.customer_key, wide.org_id, (*wide.names, *more), np.column_stack([wide.values, columns]))
 
 
 def read_market(

@@ -18,7 +18,7 @@ from services.kit.ids import Ids
 from services.kit.jobs import Job, Running, State
 from services.portrait.domain import segment
 from services.portrait.domain.readiness import Inputs
-from services.portrait.domain.run import Run
+from services.portrait.domain.run import LakeFile, Run
 from services.portrait.lake import segments as lake
 from services.portrait.refusals import run_not_found, segment_not_found, segmentation_unfit
 from services.portrait.store import Runs
@@ -29,6 +29,11 @@ SEGMENT = "segment"
 FEATURES = (
     "arpu_3m_avg", "arpu_slope_6m", "mou_1m", "sms_mo_1m", "dou_mb_1m", "age", "tenure_months", "places",
 )  # fmt: skip
+WHERE_KNOWN = ("mou_roam_share", "product_music")
+"""Stat columns that are clustered, too, where their feeds were delivered and nothing else was asked for: roaming, and
+ring-back tones or music."""
+TABLES = ("features", "stats", "wide")
+"""Tables of a run whose columns can be clustered; of a name that several have the first one's."""
 _SEED = 20_260_901
 _FEWEST = 30
 _PROFILED = 12
@@ -54,8 +59,7 @@ class SegmentDesk:
             found = await (self._runs.by_id(tx, run_id) if run_id else self._runs.current(tx))
             if found is None:
                 raise run_not_found(run_id)
-            wanted = list(features) or list(FEATURES)
-            spec = {"run_id": found[1].run_id, "asked": dict(sorted(asked.items())), "features": wanted}
+            spec = {"run_id": found[1].run_id, "asked": dict(sorted(asked.items())), "features": list(features)}
             job = await queued(tx, SEGMENT, spec, self._ids(), self._clock())
             await idempotency.answer(tx, key, {"job_id": job.job_id})
             await tx.commit()
@@ -119,7 +123,7 @@ class Clustering:
             found = await self._runs.by_id(read, spec["run_id"])
             if found is None:
                 raise run_not_found(spec["run_id"])
-            run, files = found[1], await self._runs.files(read, found[0], "features")
+            run, files = found[1], [await self._runs.files(read, found[0], table) for table in TABLES]
             before = running.job.checkpoint.get("before")
             if before is None:
                 before = await self._segments.before(read)
@@ -130,10 +134,10 @@ class Clustering:
         inputs = Inputs(run.from_date, run.to_date, {})
         feeds = dict(zip(lake.FEEDS, await asyncio.gather(*(self._snapshot(each, inputs) for each in lake.FEEDS)),
                          strict=True))  # fmt: skip
-        wide = await asyncio.to_thread(lake.read_wide, files)
+        wide, features = await asyncio.to_thread(_columns, files, spec["features"])
         market = await asyncio.to_thread(lake.read_market, feeds, wide.customer_key, run.from_date, run.to_date)
         await running.progress(1, 3, message="clustering")
-        work = _Brands(wide, market, spec["features"], spec["asked"], earlier, used)
+        work = _Brands(wide, market, features, spec["asked"], earlier, used)
         await asyncio.to_thread(work.all)
         await running.progress(2, 3, message="publishing", customers=len(work.members))
         await self._publish(running, run, work)
@@ -233,6 +237,17 @@ class _Brands:
         product_id, name = self._market.services[one.service]
         return {"product_id": product_id, "name": name, "penetration": one.penetration, "usage": one.usage,
                 "awareness": one.awareness, "asked": one.asked}  # fmt: skip
+
+
+def _columns(files: Sequence[Sequence[LakeFile]], asked: Sequence[str]) -> tuple[lake.Wide, list[str]]:
+    """The run's tables beside each other as far as they are asked for, and what is clustered."""
+    wide = lake.read_wide(files[0])
+    for each in files[1:]:
+        wide = lake.beside(wide, each, asked or WHERE_KNOWN)
+    if asked:
+        return wide, list(asked)
+    known = [name for name in WHERE_KNOWN if name in wide.names and not np.isnan(wide.of([name])).all()]
+    return wide, [*FEATURES, *known]
 
 
 async def queued(tx: Write, kind: str, spec: Mapping[str, Any], job_id: str, now: datetime) -> Job:

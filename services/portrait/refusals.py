@@ -50,6 +50,12 @@ def audience_not_found(audience_id: str) -> Refusal:
     return Refusal(Kind.NOT_FOUND, "AUDIENCE_NOT_FOUND", message, metadata={"audience_id": audience_id})
 
 
+def audience_sensitive(code: str) -> Refusal:
+    """The audience names a sensitive tag, which the caller's roles may not see."""
+    message = f"{code} is a sensitive tag; only roles that see it may ask who bears it"
+    return Refusal(Kind.PERMISSION_DENIED, "AUDIENCE_SENSITIVE", message, metadata={"code": code})
+
+
 def moment_rule_invalid(at: str, why: str) -> Refusal:
     """A rule that can never or would always match, or is too large; `at` is a path into the rule."""
     message = f"the rule is wrong at {at}: {why}"

@@ -49,7 +49,7 @@ PACE = Pace(partitions=4, lease_seconds=1.5, snapshot_events=5, snapshot_seconds
 TABLES = (
     "moment", "moment_event", "moment_rule", "moment_partition", "moment_worker", "outbox", "request", "tag_bitmap",
     "tag_count", "portrait", "run_file", "current_run", "run", "audience", "customer_list", "frozen_audience",
-    "access_audit", "customer_contact", "offer_pack",
+    "access_audit", "customer_contact", "offer_pack", "erased_customer",
 )  # fmt: skip
 
 

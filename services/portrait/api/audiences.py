@@ -31,9 +31,12 @@ class AudienceRpcs:
         """The size of an audience, and some of it."""
         told = _asked(request)
         if told is None:
-            found = await self._audiences.count_tags(request.all_of, request.none_of, request.sample_size)
+            found = await self._audiences.count_tags(
+                request.all_of, request.none_of, request.sample_size, sensitive=sees_all()
+            )
         else:
-            found = await self._audiences.count(told, request.sample_size, request.random, request.with_parts)
+            how = {"spread": request.random, "with_parts": request.with_parts, "sensitive": sees_all()}
+            found = await self._audiences.count(told, request.sample_size, **how)
         answer = _counted(found)
         answer.all_of.extend(request.all_of)
         answer.none_of.extend(request.none_of)
@@ -43,7 +46,8 @@ class AudienceRpcs:
         """Save an audience, or a new version of one."""
         key = idempotency.key_of(request, context)
         told = _asked(request) or Asked(None, "")
-        saved = await self._audiences.save(request.audience_id, request.title, told, caller().subject, key)
+        who, sees = caller().subject, sees_all()
+        saved = await self._audiences.save(request.audience_id, request.title, told, who, key, sensitive=sees)
         return v1.UpdateAudienceResponse(audience=_saved(saved))
 
     async def GetAudience(self, request: v1.GetAudienceRequest, context: Context) -> v1.GetAudienceResponse:
@@ -61,7 +65,8 @@ class AudienceRpcs:
         """Keep who belongs to an audience now."""
         key = idempotency.key_of(request, context)
         told = _asked(request) or Asked(None, "")
-        frozen = await self._audiences.freeze(told, request.purpose, caller().subject, key)
+        who = caller().subject
+        frozen = await self._audiences.freeze(told, request.purpose, who, key, sensitive=sees_all())
         return v1.FreezeAudienceResponse(frozen=_frozen(frozen))
 
     async def ListAudienceMembers(
@@ -93,7 +98,9 @@ class AudienceRpcs:
         """How an audience differs from a base."""
         base = expression(request.base) if request.HasField("base") else None
         told = _asked(request) or Asked(None, "")
-        size, base_size, lines, run_id = await self._audiences.profile(told, base, request.most or 50)
+        size, base_size, lines, run_id = await self._audiences.profile(
+            told, base, request.most or 50, sensitive=sees_all()
+        )
         return v1.GetAudienceProfileResponse(
             customers=size, base_customers=base_size, run_id=run_id, lines=map(_line, lines)
         )
@@ -102,7 +109,8 @@ class AudienceRpcs:
         self, request: v1.GetAudienceOverlapRequest, context: Context
     ) -> v1.GetAudienceOverlapResponse:
         """How several audiences overlap."""
-        sizes, both, some, every = await self._audiences.overlap([expression(each) for each in request.expressions])
+        told = [expression(each) for each in request.expressions]
+        sizes, both, some, every = await self._audiences.overlap(told, sensitive=sees_all())
         overlaps = [_overlap(sizes, left, right, count) for (left, right), count in sorted(both.items())]
         return v1.GetAudienceOverlapResponse(customers=sizes, overlaps=overlaps, any=some, all=every)
 

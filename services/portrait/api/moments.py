@@ -34,7 +34,8 @@ class MomentRpcs:
     ) -> v1.CreateMomentRuleResponse:
         """Write a draft."""
         key = idempotency.key_of(request, context)
-        made = await self._moments.create(_rule(request.rule), _audience(request.rule), caller().subject, key)
+        rule, audience = _rule(request.rule), _audience(request.rule)
+        made = await self._moments.create(rule, audience, caller().subject, key, sensitive=audiences.sees_all())
         return v1.CreateMomentRuleResponse(rule=_stored(made))
 
     async def PublishMomentRule(
@@ -78,7 +79,8 @@ class MomentRpcs:
     async def CountMoments(self, request: v1.CountMomentsRequest, context: Context) -> v1.CountMomentsResponse:
         """A dry run."""
         since, to = _milliseconds(request.from_time), _milliseconds(request.to_time)
-        ran = await self._moments.dry_run(_rule(request.rule), _audience(request.rule), since, to, request.sample_size)
+        rule, audience, size = _rule(request.rule), _audience(request.rule), request.sample_size
+        ran = await self._moments.dry_run(rule, audience, since, to, size, sensitive=audiences.sees_all())
         hours = max(ran.per_hour, default=-1) + 1
         return v1.CountMomentsResponse(
             matches=ran.matches,

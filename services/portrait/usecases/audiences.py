@@ -1,14 +1,12 @@
 """What callers ask of audiences: count, save, freeze, page, export, profile, overlap, lists."""
 
 import asyncio
-import io
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from pyroaring import BitMap
 
 from services.kit import idempotency, operations
@@ -17,12 +15,15 @@ from services.kit.db import Database, Read
 from services.kit.idempotency import RequestKey
 from services.kit.ids import Ids
 from services.portrait.domain.audience import (
+    MOST_LIST,
     AllOf,
     AnyOf,
     AudienceInvalid,
     Everybody,
     Expression,
+    FeatureBetween,
     Not,
+    Saved,
     TagIs,
     bitmap_of,
     check,
@@ -32,15 +33,16 @@ from services.portrait.domain.audience import (
 )
 from services.portrait.domain.audience import text as readable
 from services.portrait.domain.audience.evaluation import PartCount, overlaps
+from services.portrait.domain.audience.expression import walk
 from services.portrait.domain.tag import Catalogue
-from services.portrait.refusals import audience_invalid, audience_not_found, tag_not_found
+from services.portrait.refusals import audience_invalid, audience_not_found, audience_sensitive, tag_not_found
 from services.portrait.store import Audiences
-from services.portrait.store.audiences import ORGANISATION, CustomerList, FrozenAudience, SavedAudience
+from services.portrait.store.audiences import CustomerList, FrozenAudience, SavedAudience
 from services.portrait.usecases.index import Indexes, Prepared
+from services.portrait.usecases.roster import arrow, tags_of
 
 SMALL_GROUP = 10
-_BATCH = 65_536
-_SCHEMA = pa.schema([("customer_key", pa.int64()), ("org_id", pa.string()), ("tags", pa.list_(pa.string()))])
+_OF_TAG = "tag_"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,11 @@ class Line:
 
 
 class AudienceDesk:
-    """Audiences over the index of the current run."""
+    """Audiences over the index of the current run.
+
+    `sensitive` says whether a caller may see sensitive tags. Who may not, may not name them either, nor a saved
+    audience that does: its members would tell him.
+    """
 
     def __init__(
         self, db: Database, store: Audiences, indexes: Indexes, catalogue: Catalogue, clock: Clock, ids: Ids
@@ -96,22 +102,33 @@ class AudienceDesk:
         self._titles = {tag.code: tag.name for tag in catalogue.tags}
         self._sensitive = {tag.code for tag in catalogue.tags if tag.sensitivity == "sensitive"}
 
-    async def count(self, asked: Asked, sample: int, spread: bool, with_parts: bool) -> Counted:
+    async def count(self, asked: Asked, sample: int, *, spread: bool, with_parts: bool, sensitive: bool) -> Counted:
         """How many belong to it, and `sample` of them: the first by key, or spread over all by a hash of the key."""
-        expression, found, run_id, counted = await self._members(asked, with_parts)
+        expression, source, found = await self._members(asked, sensitive)
+        counted = parts(expression, source) if with_parts else ()
         some = _spread(found, sample) if spread else found[:sample].to_array().tolist() if sample else []
-        return Counted(expression, readable(expression), run_id, len(found), some, counted)
+        return Counted(expression, readable(expression), source.index.run.run_id, len(found), some, counted)
 
-    async def count_tags(self, all_of: Sequence[str], none_of: Sequence[str], sample: int) -> Counted:
+    async def count_tags(
+        self, all_of: Sequence[str], none_of: Sequence[str], sample: int, *, sensitive: bool
+    ) -> Counted:
         """The same for two lists of tags (`CODE` or `CODE=value`). Raises tag_not_found."""
         wanted = [self._named(each) for each in dict.fromkeys(all_of)]
         unwanted = [Not(self._named(each)) for each in dict.fromkeys(none_of)]
         told: tuple[Expression, ...] = (*wanted, *unwanted)
-        return await self.count(Asked(AllOf(told) if told else Everybody()), sample, spread=False, with_parts=False)
+        asked = Asked(AllOf(told) if told else Everybody())
+        return await self.count(asked, sample, spread=False, with_parts=False, sensitive=sensitive)
 
-    async def save(self, audience_id: str, title: str, asked: Asked, owner: str, key: RequestKey) -> SavedAudience:
-        """Keep a new version, unless nothing changed."""
-        expression = self.understood(asked)
+    async def save(
+        self, audience_id: str, title: str, asked: Asked, owner: str, key: RequestKey, *, sensitive: bool
+    ) -> SavedAudience:
+        """Keep a new version, unless nothing changed. What it names must be there, and it may not name itself."""
+        expression = await self.sound(asked, sensitive=sensitive)
+        named = await self._named_by(expression)
+        if (audience_id, 0) in named:
+            raise audience_invalid(
+                "expression", f"{audience_id} names itself, so that nobody could say who belongs to it"
+            )
         async with self._db.begin() as tx:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
@@ -131,10 +148,12 @@ class AudienceDesk:
         async with self._db.read() as read:
             return await self._store.page(read, after, size)
 
-    async def freeze(self, asked: Asked, purpose: str, owner: str, key: RequestKey) -> FrozenAudience:
+    async def freeze(
+        self, asked: Asked, purpose: str, owner: str, key: RequestKey, *, sensitive: bool
+    ) -> FrozenAudience:
         """Keep who belongs to it now."""
-        expression, found, run_id, _ = await self._members(asked)
-        now = self._clock()
+        expression, source, found = await self._members(asked, sensitive)
+        run_id, now = source.index.run.run_id, self._clock()
         frozen = FrozenAudience(self._ids(), readable(expression), run_id, len(found), purpose, now)
         async with self._db.begin() as tx:
             earlier = await idempotency.remember(tx, key)
@@ -149,17 +168,17 @@ class AudienceDesk:
         self, asked: Asked, after: int, size: int, with_tags: bool, sensitive: bool
     ) -> list[tuple[int, list[str]]]:
         """A page of members by key, behind `after`."""
-        _, found, _, _ = await self._members(asked)
+        _, source, found = await self._members(asked, sensitive)
         first = found.rank(after)
         keys = found[first : first + size].to_array().tolist()
-        tags = self._tags_of(keys, sensitive) if with_tags else {}
+        tags = tags_of(source.index, keys, () if sensitive else self._sensitive) if with_tags else {}
         return [(key, tags.get(key, [])) for key in keys]
 
     async def export(
         self, asked: Asked, purpose: str, caller: str, sensitive: bool
     ) -> AsyncIterator[tuple[bytes, int, str]]:
         """The members with organisation and tags as parts of one Arrow IPC stream; audited before the first."""
-        expression, found, run_id, _ = await self._members(asked)
+        expression, source, found = await self._members(asked, sensitive)
         async with self._db.begin() as tx:
             what = f"audience {readable(expression)}"
             await self._store.audit(
@@ -167,39 +186,32 @@ class AudienceDesk:
             )
             await operations.record(tx, "portrait.ExportAudience", what, customers=len(found), purpose=purpose)
             await tx.commit()
-        sink = _Parts()
-        writer = pa.ipc.new_stream(pa.PythonFile(sink, "w"), _SCHEMA)
-        for first in range(0, len(found), _BATCH):
-            keys = np.asarray(found[first : first + _BATCH].to_array())
-            writer.write_batch(await asyncio.to_thread(self._batch, keys, sensitive))
-            yield sink.taken(), len(keys), run_id
-        writer.close()
-        yield sink.taken(), 0, run_id
+        async for part, rows in arrow(source.index, found, () if sensitive else self._sensitive):
+            yield part, rows, source.index.run.run_id
 
-    async def profile(self, asked: Asked, base: Expression | None, most: int) -> tuple[int, int, list[Line], str]:
+    async def profile(
+        self, asked: Asked, base: Expression | None, most: int, *, sensitive: bool
+    ) -> tuple[int, int, list[Line], str]:
         """How the audience differs from the base, tag by tag, the farthest first. Small groups are not shown."""
-        expression, against = self.understood(asked), base or Everybody()
-        self._check(against)
-        source = await self._prepared(expression, against)
-        inside, outside = members(expression, source), members(against, source)
+        expression, against = self.understood(asked), self.understood(Asked(base or Everybody()))
+        source = await self._prepared(expression, against, sensitive=sensitive)
+        inside, outside = _found(expression, source), _found(against, source)
         lines = []
         for (code, value), bearers in source.index.tags.items():
-            if code in self._titles:
+            if code in self._titles and (sensitive or code not in self._sensitive):
                 both, wide = inside.intersection_cardinality(bearers), outside.intersection_cardinality(bearers)
                 lines.append(_line(code, value, self._titles[code], both, len(inside), wide, len(outside)))
         lines.sort(key=lambda line: (-abs(line.z), line.code, line.value))
         return len(inside), len(outside), lines[:most], source.index.run.run_id
 
     async def overlap(
-        self, expressions: Sequence[Expression]
+        self, expressions: Sequence[Expression], *, sensitive: bool
     ) -> tuple[list[int], Mapping[tuple[int, int], int], int, int]:
         """The sizes, how many stand in both of every two, in any, in all."""
-        for expression in expressions:
-            self._check(expression)
-        source = await self._prepared(*expressions)
-        found = [members(expression, source) for expression in expressions]
-        every = members(AllOf(tuple(expressions)), source)
-        some = members(AnyOf(tuple(expressions)), source)
+        told = [self.understood(Asked(expression)) for expression in expressions]
+        source = await self._prepared(*told, sensitive=sensitive)
+        found = [_found(expression, source) for expression in told]
+        every, some = _found(AllOf(tuple(told)), source), _found(AnyOf(tuple(told)), source)
         return list(map(len, found)), overlaps(found), len(some), len(every)
 
     async def put_list(
@@ -212,6 +224,8 @@ class AudienceDesk:
             raise audience_invalid(error.at, error.why) from error
         except ValueError as error:
             raise audience_invalid("roaring", "is no 32-bit Roaring bitmap in the portable format") from error
+        if len(found) > MOST_LIST:
+            raise audience_invalid("roaring", f"has {len(found)} customers, more than {MOST_LIST}")
         async with self._db.begin() as tx:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
@@ -229,24 +243,47 @@ class AudienceDesk:
 
     async def bitmap(self, expression: Expression) -> BitMap:
         """Who belongs to an expression that was checked when it was kept."""
-        return members(expression, await self._prepared(expression))
+        return _found(expression, await self._prepared(expression))
 
-    async def _members(
-        self, asked: Asked, with_parts: bool = False
-    ) -> tuple[Expression, BitMap, str, Sequence[PartCount]]:
+    async def sound(self, asked: Asked, *, sensitive: bool) -> Expression:
+        """The expression that is meant, for keeping: what it names is there, as far as a run can tell yet. Raises
+        audience_invalid, audience_not_found."""
         expression = self.understood(asked)
-        source = await self._prepared(expression)
-        try:
-            counted = parts(expression, source) if with_parts else ()
-            return expression, members(expression, source), source.index.run.run_id, counted
-        except AudienceInvalid as error:
-            raise audience_invalid(error.at, error.why) from error
+        if self._indexes.loaded:
+            await self._prepared(expression, sensitive=sensitive)
+        return expression
 
-    async def _prepared(self, *expressions: Expression) -> Prepared:
+    async def _members(self, asked: Asked, sensitive: bool) -> tuple[Expression, Prepared, BitMap]:
+        expression = self.understood(asked)
+        source = await self._prepared(expression, sensitive=sensitive)
+        return expression, source, _found(expression, source)
+
+    async def _prepared(self, *expressions: Expression, sensitive: bool = True) -> Prepared:
         try:
-            return await self._indexes.prepare(*expressions)
+            source = await self._indexes.prepare(*expressions)
         except AudienceInvalid as error:
             raise audience_invalid(error.at, error.why) from error
+        for expression in () if sensitive else (*expressions, *source.audiences.values()):
+            for _, _, part in walk(expression):
+                code = part.code if isinstance(part, TagIs) else part.name if isinstance(part, FeatureBetween) else ""
+                if code.removeprefix(_OF_TAG) in self._sensitive:
+                    raise audience_sensitive(code.removeprefix(_OF_TAG))
+        return source
+
+    async def _named_by(self, expression: Expression) -> set[tuple[str, int]]:
+        """The saved audiences that it names, and those that these name."""
+        found: set[tuple[str, int]] = set()
+        pending = [expression]
+        async with self._db.read() as read:
+            while pending:
+                named = {
+                    (part.audience_id, part.version) for _, _, part in walk(pending.pop()) if isinstance(part, Saved)
+                }
+                for key in named - found:
+                    saved = await self._store.saved(read, *key)
+                    pending += [saved.expression] if saved is not None else []
+                found |= named
+        return found
 
     def understood(self, asked: Asked) -> Expression:
         """The expression that is meant. Raises audience_invalid."""
@@ -256,9 +293,6 @@ class AudienceDesk:
             return found
         except AudienceInvalid as error:
             raise audience_invalid(error.at, error.why) from error
-
-    def _check(self, expression: Expression) -> None:
-        self.understood(Asked(expression))
 
     def _named(self, told: str) -> TagIs:
         code, _, value = told.partition("=")
@@ -272,56 +306,19 @@ class AudienceDesk:
             raise audience_not_found(audience_id)
         return found
 
-    def _tags_of(self, keys: Sequence[int], sensitive: bool) -> dict[int, list[str]]:
-        """The tags of some customers, by key; an enum tag as CODE=value."""
-        chosen, found = BitMap(keys), {key: list[str]() for key in keys}
-        tags = self._indexes.current.tags
-        valued = {code for code, value in tags if value}
-        for (code, value), bearers in sorted(tags.items()):
-            plain = code == ORGANISATION or (not value and code in valued)
-            if plain or (code in self._sensitive and not sensitive):
-                continue
-            for key in bearers & chosen:
-                found[key].append(f"{code}={value}" if value else code)
-        return found
 
-    def _batch(self, keys: npt.NDArray[np.integer], sensitive: bool) -> pa.RecordBatch:
-        tags = self._tags_of(keys.tolist(), sensitive)
-        chosen, orgs = BitMap(keys), dict[int, str]()
-        for (code, value), held in self._indexes.current.tags.items():
-            if code == ORGANISATION:
-                orgs.update(dict.fromkeys(held & chosen, value))
-        columns = [keys.astype(np.int64), [orgs.get(int(key), "") for key in keys], list(tags.values())]
-        return pa.record_batch(
-            [pa.array(one, field.type) for one, field in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA
-        )
-
-
-class _Parts(io.RawIOBase):
-    """What was written since the last look."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        part = bytes(data)  # type: ignore[call-overload]  # whatever has a buffer
-        self._parts.append(part)
-        return len(part)
-
-    def taken(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
+def _found(expression: Expression, source: Prepared) -> BitMap:
+    try:
+        return members(expression, source)
+    except AudienceInvalid as error:
+        raise audience_invalid(error.at, error.why) from error
 
 
 def _line(code: str, value: str, name: str, both: int, size: int, wide: int, base: int) -> Line:
     share, base_share = both / size if size else 0.0, wide / base if base else 0.0
     spread = math.sqrt(base_share * (1 - base_share) / size) if size else 0.0
-    if both < SMALL_GROUP:
-        return Line(code, value, name, 0, 0.0, base_share, 0.0)
+    if both < SMALL_GROUP or wide < SMALL_GROUP:
+        return Line(code, value, name, 0, 0.0, base_share if wide >= SMALL_GROUP else 0.0, 0.0)
     return Line(code, value, name, both, share, base_share, (share - base_share) / spread if spread else 0.0)
 
 

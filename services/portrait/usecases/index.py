@@ -80,7 +80,7 @@ class Prepared:
         keys, values = self.known_features[name]
         low = np.float32(-np.inf if least is None else least)
         high = np.float32(np.inf if most is None else most)
-        return self._seen(BitMap(keys[(values >= low) & (values <= high)]))
+        return BitMap(keys[(values >= low) & (values <= high)]) & self.everybody()  # without who was erased since
 
     def saved(self, audience_id: str, version: int) -> Expression:
         """A saved audience."""
@@ -106,6 +106,11 @@ class Indexes:
         self._features: OrderedDict[tuple[int, str], tuple[npt.NDArray[np.uint32], Floats]] = OrderedDict()
         self._lists: OrderedDict[tuple[str, str, int], BitMap] = OrderedDict()
         self._segments: dict[str, tuple[str, BitMap]] = {}
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is a current run."""
+        return self._current is not None
 
     @property
     def current(self) -> TagIndex:

@@ -75,10 +75,14 @@ class MomentDesk:
         self._audiences = audiences
         self._clock = clock
 
-    async def create(self, rule: Rule, audience: Expression | None, owner: str, key: RequestKey) -> StoredRule:
-        """Write a draft as the next version. Raises moment_rule_invalid, audience_invalid."""
+    async def create(
+        self, rule: Rule, audience: Expression | None, owner: str, key: RequestKey, *, sensitive: bool
+    ) -> StoredRule:
+        """Write a draft as the next version. Raises moment_rule_invalid, audience_invalid, …_not_found, …_sensitive."""
         self.meaning(rule)
-        told = to_json(self._audiences.understood(Asked(audience))) if audience is not None else None
+        told = None
+        if audience is not None:
+            told = to_json(await self._audiences.sound(Asked(audience), sensitive=sensitive))
         async with self._db.begin() as tx:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
@@ -139,12 +143,14 @@ class MomentDesk:
         async with self._db.read() as read:
             return await self._moments.rules(read, after, size)
 
-    async def dry_run(self, rule: Rule, audience: Expression | None, since: int, to: int, sample: int) -> DryRun:
+    async def dry_run(
+        self, rule: Rule, audience: Expression | None, since: int, to: int, sample: int, *, sensitive: bool
+    ) -> DryRun:
         """Run a rule over the journal; matches count from `since` to `to` (milliseconds). Nothing is kept."""
         self.meaning(rule)
         members = None
         if audience is not None:
-            members = await self._audiences.bitmap(self._audiences.understood(Asked(audience)))
+            members = await self._audiences.bitmap(await self._audiences.sound(Asked(audience), sensitive=sensitive))
         engine, ran = Engine(lambda _, customer: members is None or customer in members), DryRun()
         engine.set_rules([replace(rule, version=1, publish_time=since, retire_time=to)])
         after, types = 0, event_types(rule.pattern)

@@ -61,16 +61,15 @@ class PartCount:
     customers: int
 
 
-def members(expression: Expression, source: Source, depth: int = 0) -> BitMap:
+def members(expression: Expression, source: Source) -> BitMap:
     """Everybody of the run who fulfils the expression; a new bitmap, the caller's own."""
-    if depth > _MOST_SAVED:
-        raise AudienceInvalid("expression", f"saved audiences name each other more than {_MOST_SAVED} deep")
-    return BitMap(_members(expression, source, depth))
+    return BitMap(_Evaluation(source).of(expression, 0))
 
 
 def parts(expression: Expression, source: Source) -> list[PartCount]:
     """Each part with its own count, in the order of the text, the whole first."""
-    return [PartCount(text(part), depth, len(members(part, source))) for _, depth, part in walk(expression)]
+    evaluation = _Evaluation(source)
+    return [PartCount(text(part), depth, len(evaluation.of(part, 0))) for _, depth, part in walk(expression)]
 
 
 def bitmap_of(keys: npt.NDArray[np.integer]) -> BitMap:
@@ -80,51 +79,65 @@ def bitmap_of(keys: npt.NDArray[np.integer]) -> BitMap:
     return BitMap(np.ascontiguousarray(keys, dtype=np.uint32))
 
 
-def _members(expression: Expression, source: Source, depth: int) -> BitMap | FrozenBitMap:
-    match expression:
-        case Everybody():
-            return source.everybody()
-        case TagIs():
-            values = expression.values or ("",)
-            found = [source.tag(expression.code, value) for value in values]
-            return found[0] if len(found) == 1 else BitMap.union(*map(BitMap, found))
-        case FeatureBetween():
-            return source.feature(expression.name, expression.least, expression.most)
-        case AllOf():
-            return _all(expression.parts, source, depth)
-        case AnyOf():
-            found = [_members(part, source, depth) for part in expression.parts]
-            united = BitMap(found[0])
-            for one in found[1:]:
-                united |= one
-            return united
-        case Not():
-            return source.everybody() - _members(expression.part, source, depth)
-        case AtLeast():
-            return _at_least(expression.count, [_members(part, source, depth) for part in expression.parts])
-        case Saved():
-            return members(source.saved(expression.audience_id, expression.version), source, depth + 1)
-        case Listed():
-            return source.listed("list", expression.list_id) & source.everybody()
-        case Frozen():
-            return source.listed("frozen", expression.frozen_id) & source.everybody()
-        case InSegment():
-            return source.listed("segment", expression.segment_id) & source.everybody()
+class _Evaluation:
+    """One look at a source. A saved audience is evaluated once, however many others name it."""
 
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._saved: dict[tuple[str, int], BitMap | FrozenBitMap] = {}
 
-def _all(these: tuple[Expression, ...], source: Source, depth: int) -> BitMap | FrozenBitMap:
-    """The smallest first, so that every further step is small; what is negated is taken away, never complemented."""
-    wanted = [_members(part, source, depth) for part in these if not isinstance(part, Not)]
-    unwanted = [_members(part.part, source, depth) for part in these if isinstance(part, Not)]
-    wanted.sort(key=len)
-    if not wanted:
-        wanted = [source.everybody()]
-    found = wanted[0]
-    for one in wanted[1:]:
-        found = found & one
-    for one in unwanted:
-        found = found - one
-    return found
+    def of(self, expression: Expression, depth: int) -> BitMap | FrozenBitMap:
+        """Who fulfils it; `depth` counts the saved audiences around it."""
+        source = self._source
+        match expression:
+            case Everybody():
+                return source.everybody()
+            case TagIs():
+                found = [source.tag(expression.code, value) for value in expression.values or ("",)]
+                return found[0] if len(found) == 1 else BitMap.union(*map(BitMap, found))
+            case FeatureBetween():
+                return source.feature(expression.name, expression.least, expression.most)
+            case AllOf():
+                return self._all(expression.parts, depth)
+            case AnyOf():
+                united = BitMap(self.of(expression.parts[0], depth))
+                for part in expression.parts[1:]:
+                    united |= self.of(part, depth)
+                return united
+            case Not():
+                return source.everybody() - self.of(expression.part, depth)
+            case AtLeast():
+                return _at_least(expression.count, [self.of(part, depth) for part in expression.parts])
+            case Saved():
+                return self._named(expression, depth + 1)
+            case Listed():
+                return source.listed("list", expression.list_id) & source.everybody()
+            case Frozen():
+                return source.listed("frozen", expression.frozen_id) & source.everybody()
+            case InSegment():
+                return source.listed("segment", expression.segment_id) & source.everybody()
+
+    def _named(self, saved: Saved, depth: int) -> BitMap | FrozenBitMap:
+        key = saved.audience_id, saved.version
+        if key not in self._saved:
+            if depth > _MOST_SAVED:
+                raise AudienceInvalid("expression", f"saved audiences name each other more than {_MOST_SAVED} deep")
+            self._saved[key] = self.of(self._source.saved(*key), depth)
+        return self._saved[key]
+
+    def _all(self, these: tuple[Expression, ...], depth: int) -> BitMap | FrozenBitMap:
+        """The smallest first, so that every further step is small; what is negated is taken away, not complemented."""
+        wanted = [self.of(part, depth) for part in these if not isinstance(part, Not)]
+        unwanted = [self.of(part.part, depth) for part in these if isinstance(part, Not)]
+        wanted.sort(key=len)
+        if not wanted:
+            wanted = [self._source.everybody()]
+        found = wanted[0]
+        for one in wanted[1:]:
+            found = found & one
+        for one in unwanted:
+            found = found - one
+        return found
 
 
 def _at_least(count: int, these: list[BitMap | FrozenBitMap]) -> BitMap:

@@ -1,6 +1,7 @@
 """Who belongs to an audience, as a value: tag algebra, and its readable form."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from typing import Any, TypeAlias
 
 MOST_DEPTH = 16
 MOST_PARTS = 256
+MOST_VALUES = 64
+MOST_VERSION = (1 << 31) - 1
 WORD = re.compile(r"[^\W\d]\w*")
 
 
@@ -119,26 +122,43 @@ def walk(expression: Expression, at: str = "expression", depth: int = 0) -> Iter
 
 
 def check(expression: Expression, tags: Mapping[str, frozenset[str]]) -> None:
-    """Raise AudienceInvalid for what is too large or names no tag; `tags` are the values of each known tag."""
+    """Raise AudienceInvalid for what is too large, names no tag or can hold for nobody; `tags` are the values of each
+    known tag."""
     for number, (at, depth, part) in enumerate(walk(expression)):
         if depth >= MOST_DEPTH:
             raise AudienceInvalid(at, f"lies deeper than {MOST_DEPTH} levels")
         if number >= MOST_PARTS:
             raise AudienceInvalid(at, f"there are more than {MOST_PARTS} parts")
         if isinstance(part, TagIs):
-            if part.code not in tags:
-                raise AudienceInvalid(at, f"the catalogue has no tag {part.code}")
-            for value in part.values:
-                if tags[part.code] and value not in tags[part.code]:
-                    raise AudienceInvalid(
-                        at, f"{part.code} has no value {value}; it has {', '.join(sorted(tags[part.code]))}"
-                    )
+            _check_tag(at, part, tags)
         if isinstance(part, AtLeast) and not 1 <= part.count <= len(part.parts):
             raise AudienceInvalid(at, f"at least {part.count} of {len(part.parts)} parts")
         if isinstance(part, AllOf | AnyOf) and not part.parts:
             raise AudienceInvalid(at, "has no parts")
-        if isinstance(part, FeatureBetween) and part.least is None and part.most is None:
-            raise AudienceInvalid(at, f"{part.name} has no bound")
+        if isinstance(part, FeatureBetween):
+            _check_bounds(at, part)
+        if isinstance(part, Saved) and not 0 <= part.version <= MOST_VERSION:
+            raise AudienceInvalid(at, f"{part.version} is no version")
+
+
+def _check_tag(at: str, part: TagIs, tags: Mapping[str, frozenset[str]]) -> None:
+    if part.code not in tags:
+        raise AudienceInvalid(at, f"the catalogue has no tag {part.code}")
+    if len(part.values) > MOST_VALUES:
+        raise AudienceInvalid(at, f"names {len(part.values)} values, more than {MOST_VALUES}")
+    for value in part.values:
+        if tags[part.code] and value not in tags[part.code]:
+            raise AudienceInvalid(at, f"{part.code} has no value {value}; it has {', '.join(sorted(tags[part.code]))}")
+
+
+def _check_bounds(at: str, part: FeatureBetween) -> None:
+    bounds = [bound for bound in (part.least, part.most) if bound is not None]
+    if not bounds:
+        raise AudienceInvalid(at, f"{part.name} has no bound")
+    if not all(map(math.isfinite, bounds)):
+        raise AudienceInvalid(at, f"a bound of {part.name} is no number")
+    if bounds[0] > bounds[-1]:
+        raise AudienceInvalid(at, f"nothing lies between {_number(part.least)} and {_number(part.most)}")
 
 
 def text(expression: Expression) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from services.portrait.domain.audience.expression import (
     MOST_DEPTH,
+    MOST_VERSION,
     RESERVED,
     AllOf,
     AnyOf,
@@ -135,7 +136,7 @@ class _Parser:
             return AllOf(tuple(parts)) if token.text == "ALL" else AnyOf(tuple(parts))
         if token.text == "AUDIENCE":
             audience_id = self._id()
-            return Saved(audience_id, int(self._number()) if self._taken("key", "VERSION") else 0)
+            return Saved(audience_id, self._whole() if self._taken("key", "VERSION") else 0)
         if token.text == "LIST":
             return Listed(self._id())
         if token.text == "FROZEN":
@@ -147,7 +148,7 @@ class _Parser:
 
     def _count(self) -> int:
         self._need("key", "LEAST")
-        return int(self._number())
+        return self._whole()
 
     def _tag(self, code: str) -> Expression:
         if self._taken("sign", "="):
@@ -191,6 +192,12 @@ class _Parser:
         if not _ID.fullmatch(value):
             raise AudienceInvalid(str(token.at), f"{value!r} is no id: small letters, digits, _ and -")
         return value
+
+    def _whole(self) -> int:
+        token, value = self._now, self._number()
+        if not value.is_integer() or not 1 <= value <= MOST_VERSION:
+            raise AudienceInvalid(str(token.at), f"expected a whole number from 1 on, found {token.text}")
+        return int(value)
 
     def _number(self) -> float:
         token = self._need("number", None)

@@ -491,7 +491,7 @@ class ProfileLine(_message.Message):
     share: _builtins.float
     """share is customers of the audience, 0 to 1."""
     base_share: _builtins.float
-    """base_share is the share of it in the base, 0 to 1."""
+    """base_share is the share of it in the base, 0 to 1; 0 when fewer than 10 of the base bear it."""
     index: _builtins.float
     """index is 100 × share / base_share (TGI): 100 is as common as in the base. 0 when the base has none."""
     z: _builtins.float

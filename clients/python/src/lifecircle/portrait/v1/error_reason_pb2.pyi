@@ -104,6 +104,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_INDEX_LOADING: the tags of the first run are still being read into memory; the same call may be sent again. UNAVAILABLE.
     {"reason": "INDEX_LOADING", "domain": "portrait.lifecircle", "metadata": {}}
     """
+    ERROR_REASON_AUDIENCE_SENSITIVE: _ErrorReason.ValueType  # 46
+    """ERROR_REASON_AUDIENCE_SENSITIVE: the audience names a sensitive tag, which the caller's roles may not see. PERMISSION_DENIED.
+    {"reason": "AUDIENCE_SENSITIVE", "domain": "portrait.lifecircle", "metadata": {"code": "HU05"}}
+    """
     ERROR_REASON_TAG_INVALID: _ErrorReason.ValueType  # 60
     """ERROR_REASON_TAG_INVALID: the definition cannot be used; the metadata name the path of the first problem. INVALID_ARGUMENT.
     {"reason": "TAG_INVALID", "domain": "portrait.lifecircle", "metadata": {"path": "T1.rule.dwell.place"}}
@@ -248,6 +252,10 @@ ERROR_REASON_MOMENT_RULE_RETIRED: ErrorReason.ValueType  # 44
 ERROR_REASON_INDEX_LOADING: ErrorReason.ValueType  # 45
 """ERROR_REASON_INDEX_LOADING: the tags of the first run are still being read into memory; the same call may be sent again. UNAVAILABLE.
 {"reason": "INDEX_LOADING", "domain": "portrait.lifecircle", "metadata": {}}
+"""
+ERROR_REASON_AUDIENCE_SENSITIVE: ErrorReason.ValueType  # 46
+"""ERROR_REASON_AUDIENCE_SENSITIVE: the audience names a sensitive tag, which the caller's roles may not see. PERMISSION_DENIED.
+{"reason": "AUDIENCE_SENSITIVE", "domain": "portrait.lifecircle", "metadata": {"code": "HU05"}}
 """
 ERROR_REASON_TAG_INVALID: ErrorReason.ValueType  # 60
 """ERROR_REASON_TAG_INVALID: the definition cannot be used; the metadata name the path of the first problem. INVALID_ARGUMENT.

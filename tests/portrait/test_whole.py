@@ -16,6 +16,7 @@ from lifecircle.portrait import v1
 from services.portrait.api import encode_offers
 from services.portrait.domain.interest import Interest, interests
 from services.portrait.domain.pack import Encoded, Pack, PackDamaged, packed_portrait, write
+from services.portrait.domain.run import AnchorValue, Portrait, TagValue
 from services.portrait.lake import Lake, packing
 from services.portrait.lake.packing import interests_of
 from services.portrait.store import Audiences, Moments, Runs
@@ -196,6 +197,29 @@ async def test_the_whole_portrait_in_one_call_masked_by_role(
     assert [each.customer_key for each in both] == [8, 7]
     assert both[1] == full
     assert encode_offers("m", [])
+
+
+def test_no_tag_of_a_masked_portrait_tells_where_the_customer_lives() -> None:
+    """R003-040: landmark and evidence are left out where they name the place of an anchor, and only there."""
+    day, home = date(2026, 9, 30), AnchorValue("home", "PL1", "花园小区", "res.house.community", "莞城", 9, 7200, 0.9)
+    told = [
+        TagValue("HU04", "", 1, 1.0, "花园小区", "home=花园小区; days=9", day, day),
+        TagValue("HU01", "", 1, 1.0, "大厦", "常驻花园小区 (days=9)", day, day),
+        TagValue("HU05", "", 1, 1.0, "中学", "days=9", day, day),
+        TagValue("PR01", "", 1, 1.0, "球场", "days=4", day, day),
+    ]
+    made = ENCODE(Portrait(7, "G1", "run", (home,), tuple(told), {}), ())
+    clear, masked = (v1.GetPortraitResponse.FromString(made.body + each).portrait for each in (made.clear, made.masked))
+    assert {each.code: (each.landmark, each.evidence) for each in clear.tags} == {
+        each.code: (each.landmark, each.evidence) for each in told
+    }
+    assert {each.code: (each.landmark, each.evidence) for each in masked.tags} == {
+        "PR01": ("球场", "days=4"),
+        "HU04": ("", "home=＊; days=9"),
+        "HU01": ("大厦", "常驻＊ (days=9)"),
+    }
+    assert "花园小区".encode() not in made.body + made.masked
+    assert all(each.category for each in (*clear.tags, *masked.tags))
 
 
 async def test_a_journey_goes_from_visit_to_feedback_and_every_look_is_audited(here: Here, served: Served) -> None:

@@ -20,6 +20,7 @@ _WARNING = "预警"
 _VALUE_TIER = "VA01"
 _CHURN = "churn_probability"
 _RESPONDED = "responded"
+_HIDDEN = "＊"
 
 Encoder = Callable[[Portrait, Sequence[Interest]], Encoded]
 
@@ -40,11 +41,18 @@ def encoder(catalogue: Catalogue) -> Encoder:
     }
 
     def encode(portrait: Portrait, interests: Sequence[Interest]) -> Encoded:
-        tags = []
+        body_tags, clear_tags, masked_tags = [], [], []
+        places = {each.place_name for each in portrait.anchors if each.place_name}
         for each in portrait.tags:
             told = translate.tag_value(each)
             told.category = v1.TagCategory.ValueType(category.get(each.code, 0))
-            tags.append((each.code in sensitive, told))
+            if each.code in sensitive:
+                clear_tags.append(told)
+            elif any(place == told.landmark or place in told.evidence for place in places):
+                clear_tags.append(told)
+                masked_tags.append(_without(told, places))
+            else:
+                body_tags.append(told)
         features = portrait.features
         held = {each.code: each.value for each in portrait.tags}
         warned = sorted(warnings & held.keys())
@@ -52,7 +60,7 @@ def encoder(catalogue: Catalogue) -> Encoder:
             customer_key=portrait.customer_key,
             org_id=portrait.org_id,
             run_id=portrait.run_id,
-            tags=[told for hidden, told in tags if not hidden],
+            tags=body_tags,
             features=features,
         )
         if "arpu_3m_avg" in features or _VALUE_TIER in held:
@@ -68,10 +76,10 @@ def encoder(catalogue: Catalogue) -> Encoder:
             body.churn.warnings.extend(warned)
         clear = v1.Portrait(
             anchors=[translate.anchor(each) for each in portrait.anchors],
-            tags=[told for hidden, told in tags if hidden],
+            tags=clear_tags,
             interests=[v1.Interest(topic=each.topic, name=each.name, weight=each.weight) for each in interests],
         )
-        masked = v1.Portrait(anchors=[_masked(each) for each in portrait.anchors], masked=True)
+        masked = v1.Portrait(anchors=[_masked(each) for each in portrait.anchors], tags=masked_tags, masked=True)
         return Encoded(_whole(body), _whole(clear), _whole(masked))
 
     return encode
@@ -131,6 +139,16 @@ def _masked(known: AnchorValue) -> v1.Anchor:
     told = translate.anchor(known)
     told.place_id = told.place_name = ""
     return told
+
+
+def _without(told: v1.TagValue, places: Iterable[str]) -> v1.TagValue:
+    """A tag that does not tell these places."""
+    masked = v1.TagValue()
+    masked.CopyFrom(told)
+    for place in places:
+        masked.landmark = "" if masked.landmark == place else masked.landmark
+        masked.evidence = masked.evidence.replace(place, _HIDDEN)
+    return masked
 
 
 def _whole(portrait: v1.Portrait) -> bytes:

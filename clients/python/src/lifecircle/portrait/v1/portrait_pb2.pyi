@@ -72,14 +72,16 @@ class Portrait(_message.Message):
     run_id: _builtins.str
     """run_id names the run that made this portrait."""
     masked: _builtins.bool
-    """masked is true when sensitive tags and the places of anchors are left out, as the caller's roles demand."""
+    """masked is true when sensitive tags, interests and the places of anchors are left out, as the caller's roles demand."""
     @_builtins.property
     def anchors(self) -> _containers.RepeatedCompositeFieldContainer[_place_pb2.Anchor]:
         """anchors are home, work and study, as far as they are known. A masked one has class and town, without the place."""
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_tag_pb2.TagValue]:
-        """tags are what the customer is, ordered by code; sensitive ones stand last, and only where they may be seen."""
+        """tags are what the customer is, ordered by code. Those that are sensitive or tell the place of an anchor stand last: the former only
+        where they may be seen, the latter without the place in a masked portrait.
+        """
 
     @_builtins.property
     def features(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:

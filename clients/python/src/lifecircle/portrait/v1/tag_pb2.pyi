@@ -498,7 +498,7 @@ class TagValue(_message.Message):
     score: _builtins.float
     """score is 0 to 1; 1 for a flag."""
     landmark: _builtins.str
-    """landmark is the key building (关键性建筑) that goes with it; empty when the tag has none."""
+    """landmark is the key building (关键性建筑) that goes with it; empty when the tag has none, and in a masked portrait for one that is an anchor."""
     evidence: _builtins.str
     """evidence says which measured values made it, in a line."""
     category: Global___TagCategory.ValueType

@@ -125,10 +125,11 @@ async def _worker(
     inputs, knowledge, models = store.Inputs(), store.Knowledge(), store.Models()
     door = await closing.enter_async_context(open_channel(settings.peer_ingest, token=shown, tls=tls))
     other = await closing.enter_async_context(open_channel(settings.peer_portrait, token=shown, tls=tls))
-    outcomes = None
+    outcomes, trials = None, None
     if settings.peer_contact:
         third = await closing.enter_async_context(open_channel(settings.peer_contact, token=shown, tls=tls))
-        outcomes = Contact(ContactServiceStub(third)).outcomes
+        neighbour = Contact(ContactServiceStub(third))
+        outcomes, trials = neighbour.outcomes, neighbour.trials
     taking = Taking(inputs, knowledge, asking, lake.orders, lake.products, clock, settings.training_seed)
     ingest = Ingest(IngestServiceStub(door), taking.read_ahead)
     recipe = Recipe(settings.training_trees, settings.training_threads, settings.training_customers, settings.scratch)
@@ -143,7 +144,7 @@ async def _worker(
         ids(),
         clock,
         Noting(),
-        Accepting(db, inputs, lake, run_training, recipe, clock, asking),
+        Accepting(db, inputs, lake, run_training, recipe, clock, asking, trials),
         Comparing(db, inputs, models, lake, clock),
         Influencing(db, inputs, lake, clock),
         ingest.gone,

@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 
+import grpc.aio
 import numpy as np
+import structlog
 from google.type.date_pb2 import Date
 
 from lifecircle.contact import v1 as contact
@@ -25,8 +27,12 @@ from services.recommend.domain.snapshot import (
     Published,
     Run,
 )
+from services.recommend.domain.trial import Trial
 
-_PAGE = 1000
+_log = structlog.get_logger(__name__)
+
+_PAGE, _PLANS, _SECONDS = 1000, 100, 30
+_TRIED = (contact.Contact.STATE_HANDED_OVER, contact.Contact.STATE_CONTROL)
 _ORDERED, _MOST_EVENTS = "product.ordered", 500
 _ERASED, _MERGED = "subject.erased", "identity.merged"
 
@@ -100,6 +106,41 @@ class Contact:
     """The adapter over contact's stub."""
 
     stub: contact.ContactServiceStub
+
+    async def trials(self, most: int) -> list[Trial]:
+        """Who was contacted and who was held out, of the latest plans that held customers out; at most so many.
+
+        Nobody while contact is away: acceptance is learned without it.
+        """
+        try:
+            return await self._trials(most)
+        except grpc.aio.AioRpcError as error:
+            _log.warning("trials_unknown", code=error.code().name)
+            return []
+
+    async def _trials(self, most: int) -> list[Trial]:
+        found: list[Trial] = []
+        token = ""
+        while True:
+            asked = contact.ListPlansRequest(page_size=_PLANS, page_token=token)
+            page = await self.stub.ListPlans(asked, timeout=_SECONDS)
+            for plan in page.plans:
+                if plan.control_contacts and len(found) < most:
+                    found += await self._of_plan(plan.plan_id, most - len(found))
+            token = page.next_page_token
+            if not token or len(found) >= most:
+                return found
+
+    async def _of_plan(self, plan_id: str, most: int) -> list[Trial]:
+        found: list[Trial] = []
+        token = ""
+        while True:
+            asked = contact.ListContactsRequest(plan_id=plan_id, page_size=_PAGE, page_token=token)
+            page = await self.stub.ListContacts(asked, timeout=_SECONDS)
+            found += [_trial(each) for each in page.contacts if each.state in _TRIED and each.HasField("contact_time")]
+            token = page.next_page_token
+            if not token or len(found) >= most:
+                return found[:most]
 
     async def outcomes(self, cursor: str) -> AsyncIterator[Followed[list[Outcome]]]:
         """What came of contacts after a cursor, in batches; what matches no contact, or has no time, is left out."""
@@ -188,6 +229,17 @@ def _outcome(told: contact.OutcomeFact) -> Outcome:
         "" if result == "UNSPECIFIED" else result,
         told.opened,
         told.contact_time.ToDatetime(UTC),
+    )
+
+
+def _trial(told: contact.Contact) -> Trial:
+    return Trial(
+        told.contact_id,
+        told.customer_key,
+        told.product_id,
+        told.campaign_id,
+        told.contact_time.ToDatetime(UTC),
+        told.state == contact.Contact.STATE_HANDED_OVER,
     )
 
 

@@ -99,6 +99,19 @@ async def test_a_contact_is_laid_at_the_door_of_the_model_whose_matrix_was_the_l
         assert await store.Outcomes().by_model(read) == {"m1": Live(2, 1, 0)}
 
 
+async def test_a_matrix_is_compared_with_that_of_the_month_before(db: Database) -> None:
+    """R001-109: the latest of an earlier month; without one the latest of an earlier day, then the one made before."""
+    days = [date(2026, 8, 30), date(2026, 8, 31), date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 2)]
+    made = [Matrix(f"x{n}", "m0", "run-1", day, 1, 1, NOW + timedelta(n)) for n, day in enumerate(days)]
+    async with db.begin() as tx:
+        await store.Inputs().keep_run(tx, Run("run-1", NOW.date(), 1, (), {}))
+        await store.Models().put(tx, model("m0"))
+        for each in made:
+            await store.Matrices().publish(tx, each, [])
+        told = [await store.Matrices().before(tx, each) for each in made]
+        assert told == ["", "x0", "x1", "x1", "x1"]
+
+
 def test_live_figures_by_hand() -> None:
     told = figures({"a": Live(10, 4, 1), "b": Live(10, 1, 0)})
     assert told["a"] == {

@@ -150,6 +150,8 @@ async def test_a_published_run_becomes_a_matrix_without_a_hand(
                 got = await stub.GetMatrix(v1.GetMatrixRequest())
                 model = (await stub.GetModel(v1.GetModelRequest())).model
                 assert model.state == v1.Model.STATE_CHAMPION
+                assert (model.metrics["skew"], model.metrics["parity"]) == (0.0, 1.0)
+                assert model.code_version in model.card
                 assert model.metrics["ndcg@5"] > model.metrics["popularity_ndcg@5"]
                 assert got.matrix.customers == CUSTOMERS
                 assert got.matrix.cells == sum(file.rows for file in got.files)

@@ -76,7 +76,7 @@ async def test_a_caller_of_another_organisation_finds_nobody_in_the_same_batch(h
     async def ask(sees: frozenset[str] | None) -> str:
         domains.enter(sees)
         try:
-            return (await house.recommending.recommend(Ask(3, 5, (), False))).model_id
+            return (await house.recommending.recommend(Ask(3, 5))).model_id
         except Refusal as refusal:
             return refusal.reason
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from services.kit.errors import Refusal
-from services.recommend.domain import reason, rf_cf
+from services.recommend.domain import feature, reason, rf_cf
 from services.recommend.domain.evaluation import auc
-from services.recommend.lake import workbench
-from services.recommend.training import export, fit, program
+from services.recommend.lake import Features, Lake, profiles, workbench
+from services.recommend.training import code, export, fit, program
 from services.recommend.training.fit import Data
+from services.recommend.usecases import learning
 from services.recommend.usecases.learning import worthy
 from tests.fixtures.counts import FULL
 from tests.recommend.town import CATALOGUE, FEATURES, Town, town
@@ -77,6 +78,32 @@ def test_the_report_says_what_was_dropped(tmp_path: Path) -> None:
     assert report["dropped"] == {"noise": "constant"}
     assert "noise" not in report["features"]
     assert json.loads((tmp_path / workbench.REPORT).read_text()) == report
+
+
+def test_a_feature_that_drifts_is_left_out_by_a_word_and_the_model_tells_its_code(tmp_path: Path) -> None:
+    """R000-048: leaving a feature out is a step that the model's report keeps; one that is not there is refused."""
+    place = town(200)
+    asked = task(place, excluded=("dou_mb_1m",), trees=4, algorithm="popularity")
+    report = trained(tmp_path / "one", asked)
+    assert report["dropped"]["dou_mb_1m"] == "excluded by who asked for the training"
+    assert "dou_mb_1m" not in report["features"]
+    assert report["code_version"] == code.version()
+    assert code.version().split()[1:3] == ["numpy", np.__version__]
+    assert "no feature strange" in trained(tmp_path / "two", replace(asked, excluded=("strange",)))["refusal"]
+
+
+def test_what_answers_read_otherwise_than_training_did_makes_no_model(tmp_path: Path) -> None:
+    """R004-011: the same transform taught and answers, to the bit, also for what is missing or not finite."""
+    values = town(300).profile.copy()
+    values[::7, 1] = np.inf
+    known = Features(np.arange(300), np.array(["G"] * 300, dtype=object), FEATURES, values)
+    lake, names = Lake(tmp_path.as_uri()), ("noise", "dou_mb_1m")
+    assert learning.skew_of(profiles.write(lake, "run", known), known, names) == 0
+    other = values.copy()
+    other[5, 1] *= 1.001
+    with pytest.raises(learning.Skewed, match="1 of 600 values"):
+        learning.skew_of(profiles.write(lake, "other", replace(known, values=other)), known, names)
+    assert np.isnan(feature.served(values[:3], np.array([0, -1]))[:, 1]).all()
 
 
 @pytest.mark.slow

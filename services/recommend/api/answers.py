@@ -19,6 +19,7 @@ from services.recommend.domain.card import card
 from services.recommend.domain.product import Held
 from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import File
+from services.recommend.domain.wish import Wish
 from services.recommend.usecases import Answer
 
 T = TypeVar("T")
@@ -40,6 +41,21 @@ def recommended(answer: Answer) -> v1.RecommendResponse:
         ],
         model_id=answer.model_id,
         attribution_token=answer.attribution_token,
+    )
+
+
+def wish_of(request: v1.RecommendRequest) -> Wish:
+    """What the caller asks of the products."""
+    context = request.context
+    way = v1.ProductTerms.OrderWay.Name(context.order_way).removeprefix("ORDER_WAY_") if context.order_way else ""
+    return Wish(
+        tuple(request.categories),
+        tuple(request.tags),
+        request.most_fee_fen,
+        tuple(request.excluded_product_ids),
+        way,
+        tuple(context.basket_product_ids),
+        context.place,
     )
 
 
@@ -98,6 +114,7 @@ def model(each: Model) -> v1.Model:
         metrics=each.metrics,
         create_time=_time(each.create_time),
         bytes=each.bytes,
+        code_version=each.report.get("code_version", ""),
     )
 
 
@@ -159,6 +176,7 @@ def job(each: Job) -> v1.Job:
 def _train(told: v1.Job, spec: Mapping[str, Any]) -> None:
     told.train.run_id, told.train.seed = spec["run_id"], spec["seed"]
     told.train.algorithm, told.train.shadow = spec.get("algorithm", ""), bool(spec.get("shadow"))
+    told.train.excluded_features.extend(spec.get("excluded", ()))
 
 
 def _matrix(told: v1.Job, spec: Mapping[str, Any]) -> None:

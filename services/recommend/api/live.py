@@ -57,7 +57,7 @@ class LiveApi:
     ) -> v1.ListAcceptanceScoresResponse:
         """Who most likely accepts a product."""
         size, (name, after) = paging.clamp(request.page_size), cells.place(request.page_token, "")
-        model, found = await self.learned.scores(request.product_id, name, after, size + 1)
+        model, found = await self.learned.scores(request.product_id, name, after, size + 1, request.by_uplift)
         told = model.acceptance_model_id
         return v1.ListAcceptanceScoresResponse(
             scores=[score(model.product_id, each) for each in found[:size]],
@@ -89,6 +89,7 @@ def acceptance_model(each: AcceptanceModel) -> v1.AcceptanceModel:
         metrics=each.metrics,
         serves=each.serves,
         create_time=_time(each.create_time),
+        code_version=each.report.get("code_version", ""),
     )
 
 

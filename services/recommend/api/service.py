@@ -62,7 +62,7 @@ class RecommendApi:
 
     async def Recommend(self, request: v1.RecommendRequest, context: Context) -> v1.RecommendResponse:
         """Products for one customer."""
-        ask = Ask(request.customer_key, request.most, tuple(request.categories), request.no_profile)
+        ask = Ask(request.customer_key, request.most, request.no_profile, answers.wish_of(request))
         return answers.recommended(await self.recommending.recommend(ask))
 
     async def GetProduct(self, request: v1.GetProductRequest, context: Context) -> v1.GetProductResponse:
@@ -102,7 +102,8 @@ class RecommendApi:
         key, spec = key_of(request, context), request.WhichOneof("spec")
         if spec == "train":
             asked = request.train
-            job = await self.asking.create_train(key, asked.run_id, asked.seed, asked.algorithm, asked.shadow)
+            told = asked.run_id, asked.seed, asked.algorithm, asked.shadow, tuple(asked.excluded_features)
+            job = await self.asking.create_train(key, *told)
         elif spec == "matrix":
             job = await self.asking.create_matrix(key, request.matrix.model_id, request.matrix.run_id)
         else:

@@ -30,6 +30,7 @@ a campaign. It decides nothing about credit, prices or service.
 Portrait run {model.run_id}, {model.customers:,} customers, {len(model.features)} features,
 {len(model.product_ids)} products. Data SHA-256 {model.data_sha256}.
 Graph SHA-256 {model.sha256}, {model.bytes:,} bytes.
+Code {model.report.get("code_version") or "not recorded"}.
 
 ## How good, on customers that it did not see
 

@@ -45,11 +45,12 @@ class AcceptanceModel:
 
 @dataclass(frozen=True)
 class Scored:
-    """One customer's chance to accept, 0 to 1."""
+    """One customer's chance to accept, 0 to 1, and what a contact adds to it that he opens; None where nobody knows."""
 
     customer_key: int
     org_id: str
     probability: float
+    uplift: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Files of acceptance: the folder of a training under way, and the scores of all customers that it publishes.
 
-In: contacts.npz, everyone.npy, acceptance.json (last). Out: chances.npy (n, k), and last report.json.
+In: contacts.npz, everyone.npy, trials.npz, acceptance.json (last). Out: chances.npy (2, n, k) of chances and uplifts,
+and last report.json.
 """
 
 import hashlib
@@ -18,17 +19,19 @@ import pyarrow.parquet as pq
 from services.recommend.domain.live import Scored
 from services.recommend.domain.product import Flags, Floats, Ints, Singles
 from services.recommend.domain.snapshot import File
+from services.recommend.domain.trial import Trials
 from services.recommend.lake import Features, Lake, workbench
 
 TASK = "acceptance.json"
-_CONTACTS, _EVERYONE, _CHANCES = "contacts.npz", "everyone.npy", "chances.npy"
+_CONTACTS, _EVERYONE, _TRIALS, _CHANCES = "contacts.npz", "everyone.npy", "trials.npz", "chances.npy"
 
 
 @dataclass(frozen=True)
 class Task:
     """Contacts by time: `values` (m, f), `product` (m,) of `product_ids`, whose chances `everyone` (n, f) is to get.
 
-    `until` is by product the time (seconds) of the last contact that the model before learned from.
+    `until` is by product the time (seconds) of the last contact that the model before learned from. `trials` are told
+    with the same columns, their products by the same places.
     """
 
     names: tuple[str, ...]
@@ -43,6 +46,7 @@ class Task:
     seed: int
     threads: int
     algorithm: str
+    trials: Trials | None = None
 
     @property
     def sha256(self) -> str:
@@ -50,7 +54,13 @@ class Task:
         told = hashlib.sha256(json.dumps([self.names, self.product_ids]).encode())
         for array in (self.values, self.customer, self.product, self.accepted, self.time):
             told.update(np.ascontiguousarray(array).tobytes())
+        for array in () if self.trials is None else _arrays(self.trials).values():
+            told.update(np.ascontiguousarray(array).tobytes())
         return told.hexdigest()
+
+
+def _arrays(trials: Trials) -> dict[str, Any]:
+    return {name: getattr(trials, name) for name in ("values", "product", "treated", "opened")}
 
 
 def write_input(folder: Path, task: Task) -> None:
@@ -66,7 +76,11 @@ def write_input(folder: Path, task: Task) -> None:
             time=task.time,
         )
     np.save(folder / _EVERYONE, task.everyone, allow_pickle=False)
+    if task.trials is not None:
+        with (folder / _TRIALS).open("wb") as file:
+            np.savez(file, **_arrays(task.trials))
     plain = {
+        "campaigns": None if task.trials is None else dict(task.trials.campaigns),
         "names": list(task.names),
         "product_ids": list(task.product_ids),
         "until": dict(task.until),
@@ -82,7 +96,12 @@ def read_input(folder: Path) -> Task:
     plain = json.loads((folder / TASK).read_text())
     with np.load(folder / _CONTACTS, allow_pickle=False) as told:
         contacts = {name: told[name] for name in ("values", "customer", "product", "accepted", "time")}
+    trials = None
+    if plain["campaigns"] is not None:
+        with np.load(folder / _TRIALS, allow_pickle=False) as found:
+            trials = Trials(**{name: found[name] for name in found.files}, campaigns=plain["campaigns"])
     return Task(
+        trials=trials,
         names=tuple(plain["names"]),
         product_ids=tuple(plain["product_ids"]),
         until=plain["until"],
@@ -95,7 +114,7 @@ def read_input(folder: Path) -> Task:
 
 
 def write_output(folder: Path, chances: Singles, report: Mapping[str, Any]) -> None:
-    """The chances (n, k) of everybody, NaN for a product without a model, and last the report."""
+    """The chances and the uplifts (2, n, k) of everybody, NaN for a product without a model, and last the report."""
     temporary = folder / f"{_CHANCES}.tmp"
     with temporary.open("wb") as file:
         np.save(file, chances, allow_pickle=False)
@@ -109,14 +128,16 @@ def read_chances(folder: Path) -> Singles:
     return told
 
 
-def publish(lake: Lake, job_id: str, product_id: str, features: Features, rows: Ints, chance: Singles) -> File:
-    """Write the chances of the customers at `rows`, the highest first, then by customer."""
+def publish(lake: Lake, job_id: str, product_id: str, features: Features, rows: Ints, told: Singles) -> File:
+    """Write chances and uplifts (2, r) of the customers at `rows` (r,), the highest chance first, then by customer."""
+    chance, uplift = told
     order = np.lexsort((features.customer_key[rows], -chance))
     table = pa.table(
         {
             "customer_key": pa.array(features.customer_key[rows][order], pa.int64()),
             "org_id": pa.array(features.org_id[rows][order], pa.string()),
             "probability": pa.array(chance[order], pa.float32()),
+            "uplift": pa.array(uplift[order], pa.float32(), from_pandas=True),
         }
     )
     sink = pa.BufferOutputStream()
@@ -136,5 +157,6 @@ def chances(lake: Lake, file: File) -> tuple[Ints, Singles]:
 def scores(lake: Lake, file: File) -> Sequence[Scored]:
     """All of them, the highest first."""
     table = lake.table(file)
-    columns = [table[name].to_pylist() for name in ("customer_key", "org_id", "probability")]
+    names = [name for name in ("customer_key", "org_id", "probability", "uplift") if name in table.column_names]
+    columns = [table[name].to_pylist() for name in names]
     return [Scored(*row) for row in zip(*columns, strict=True)]

@@ -22,7 +22,10 @@ _PROFILE, _OWNED, _TASK = "profile.npy", "owned.npy", "task.json"
 
 @dataclass(frozen=True)
 class Task:
-    """What to learn: customers by key, `profile` (n, f), `owned` (n, p); more than `most_customers` are sampled."""
+    """What to learn: customers by key, `profile` (n, f), `owned` (n, p); more than `most_customers` are sampled.
+
+    `excluded` are features that shall not teach.
+    """
 
     features: tuple[str, ...]
     profile: Singles
@@ -33,6 +36,7 @@ class Task:
     threads: int
     most_customers: int
     algorithm: str = "rf_cf"
+    excluded: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -58,6 +62,7 @@ def write_input(folder: Path, task: Task) -> None:
         "threads": task.threads,
         "most_customers": task.most_customers,
         "algorithm": task.algorithm,
+        "excluded": list(task.excluded),
     }
     write_json(folder / _TASK, plain)
 
@@ -75,6 +80,7 @@ def read_input(folder: Path) -> Task:
         plain["threads"],
         plain["most_customers"],
         plain["algorithm"],
+        tuple(plain.get("excluded", ())),
     )
 
 

@@ -91,12 +91,20 @@ class Matrices:
         return None if row is None else _matrix(row)
 
     async def before(self, read: Read, later: Matrix) -> str:
-        """The matrix to compare with: the latest of an earlier day, else the one made before; empty without one."""
+        """The matrix to compare with: the latest of an earlier month, else of an earlier day, else the one made before.
+
+        Empty without one.
+        """
         m = t.matrix.c
         stmt = (
             select(m.matrix_id)
             .where(tuple_(m.create_time, m.matrix_id) < (later.create_time, later.matrix_id))
-            .order_by((m.as_of_date < later.as_of_date).desc(), m.create_time.desc(), m.matrix_id.desc())
+            .order_by(
+                (m.as_of_date < later.as_of_date.replace(day=1)).desc(),
+                (m.as_of_date < later.as_of_date).desc(),
+                m.create_time.desc(),
+                m.matrix_id.desc(),
+            )
             .limit(1)
         )
         return await read.value(stmt) or ""

@@ -1,6 +1,7 @@
 """The program's other task: acceptance models of all products, in parallel, from what came of contacts."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from services.recommend.domain import feature, live, propensity
 from services.recommend.domain.product import Flags, Floats, Ints
 from services.recommend.lake import acceptances
 from services.recommend.lake.acceptances import Task
+from services.recommend.training import code
 from services.recommend.training import propensity as training
 
 _FEWEST_NEW = 60
@@ -22,7 +24,7 @@ def main(folder: Path) -> int:
     task = acceptances.read_input(folder)
     everyone = feature.cleaned(task.everyone)
     values = feature.cleaned(task.values)
-    chances = np.full((len(everyone), len(task.product_ids)), np.nan, dtype=np.float32)
+    told = np.full((2, len(everyone), len(task.product_ids)), np.nan, dtype=np.float32)  # chances, uplifts
     reports: dict[str, Any] = {}
 
     def learn(place: int) -> None:
@@ -32,13 +34,16 @@ def main(folder: Path) -> int:
         except Refusal as refusal:
             reports[product_id] = {"refusal": refusal.metadata.get("why", refusal.message)}
             return
-        chances[:, place] = model.score(everyone)
+        told[0, :, place] = model.score(everyone)
+        change = _uplift(task, place, report)
+        if change is not None:
+            told[1, :, place] = change(everyone)
         reports[product_id] = report
         print(f"learned {product_id}", flush=True)
 
     with ThreadPoolExecutor(task.threads) as pool:
         list(pool.map(learn, range(len(task.product_ids))))
-    acceptances.write_output(folder, chances, {"products": dict(sorted(reports.items()))})
+    acceptances.write_output(folder, told, {"products": dict(sorted(reports.items()))})
     return 0
 
 
@@ -61,10 +66,34 @@ def _one(task: Task, values: "np.ndarray[Any, np.dtype[np.float32]]", place: int
         recipe["time"] = time[before]
         metrics |= _change(names, mine[:, kept], accepted, before, new, held, recipe, task.customer[rows])
     report = {**model.report, "metrics": metrics, "contacts": len(rows), "accepted": int(accepted.sum())}
+    report["code_version"] = code.version()
     score = model.score
     return training.Acceptance(
         lambda asked: score(asked[:, kept]), model.algorithm, report, model.test, model.held
     ), report
+
+
+def _uplift(task: Task, place: int, report: dict[str, Any]) -> training.Score | None:
+    """What contacting changes, where a campaign held customers out by chance; the report is told either way."""
+    trials, product_id = task.trials, task.product_ids[place]
+    rows = np.flatnonzero(trials.product == place) if trials is not None else np.zeros(0, dtype=np.int64)
+    if trials is None or not len(rows):
+        report["uplift"] = {"refusal": "no campaign is known that held customers out"}
+        return None
+    values, treated, opened = feature.cleaned(trials.values[rows]), trials.treated[rows], trials.opened[rows]
+    about = {"campaign_id": trials.campaigns.get(product_id, ""), "treated": int(treated.sum())}
+    about |= {"held_out": int((~treated).sum()), "opened": int(opened.sum())}
+    try:
+        _, found = training.fit_uplift(values, treated, opened, seed=task.seed)
+    except Refusal as refusal:
+        report["uplift"] = {**about, "refusal": refusal.metadata.get("why", refusal.message)}
+        return None
+    report["uplift"] = {**about, **asdict(found)}
+    for name, figure in (("qini", "qini"), ("auuc", "auuc"), ("uplift", "effect")):
+        told = (getattr(found, figure), getattr(found, f"{figure}_low"), getattr(found, f"{figure}_high"))
+        report["metrics"] |= {name: told[0], f"{name}_low": told[1], f"{name}_high": told[2]}
+    report["metrics"]["uplift_proven"] = float(found.proven)
+    return training.uplift_of(values, treated, opened)
 
 
 def _change(

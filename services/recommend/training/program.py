@@ -15,8 +15,9 @@ from services.kit.errors import Refusal
 from services.recommend.domain import feature
 from services.recommend.lake import acceptances, workbench
 from services.recommend.model import pack_trees
+from services.recommend.refusals import training_data_unfit
 from services.recommend.training import acceptances as learned
-from services.recommend.training import export, parity
+from services.recommend.training import code, export, parity
 from services.recommend.training.fit import Data, fit
 
 
@@ -35,7 +36,10 @@ def main(folder: Path) -> int:
 
 def _train(folder: Path, task: workbench.Task) -> dict[str, Any]:
     values = feature.cleaned(task.profile)
-    choice = feature.choose(task.features, values, task.owned)
+    strange = sorted(set(task.excluded) - set(task.features))
+    if strange:
+        raise training_data_unfit(f"the run has no feature {strange[0]}, which was to be excluded")
+    choice = feature.choose(task.features, values, task.owned, task.excluded)
     who = np.arange(len(values))
     if len(who) > task.most_customers:
         who = np.sort(np.random.default_rng(task.seed).permutation(len(who))[: task.most_customers])
@@ -64,6 +68,7 @@ def _train(folder: Path, task: workbench.Task) -> dict[str, Any]:
         "customers": len(who),
         "metrics": {name: value for name, value in {**fitted.metrics, **found}.items() if np.isfinite(value)},
         "algorithm": task.algorithm,
+        "code_version": code.version(),
         "curve": fitted.curve,
         "slope": fitted.calibration.slope.tolist(),
         "intercept": fitted.calibration.intercept.tolist(),

@@ -267,16 +267,25 @@ def fit_uplift(values: Singles, treated: Flags, accepted: Flags, *, seed: int, f
     gain = np.zeros(len(treated))
     for number in range(folds):
         learn, test = part != number, part == number
-        basis = basis_of(values[learn], 3)
-        x, asked = basis.of(values[learn]), basis.of(values[test])
-        two = []
-        for side in (True, False):
-            mine = treated[learn] == side
-            weights, bias = logistic(x[mine], accepted[learn][mine], 100.0)
-            two.append(expit(asked @ weights + bias))
-        outcome = accepted[learn] * (treated[learn] - share) / (share * (1.0 - share))
-        center = x.mean(axis=0)
-        bend = (x - center).T @ (x - center) + 0.05 * len(x) * np.eye(x.shape[1])
-        direct = (asked - center) @ np.linalg.solve(bend, (x - center).T @ (outcome - outcome.mean()))
-        gain[test] = 0.5 * (two[0] - two[1]) + 0.5 * (direct + outcome.mean())
+        gain[test] = uplift_of(values[learn], treated[learn], accepted[learn])(values[test])
     return gain, propensity.uplift(gain, treated, accepted, np.random.default_rng([seed, 1]))
+
+
+def uplift_of(values: Singles, treated: Flags, accepted: Flags) -> Score:
+    """A model of what a contact changes: `values` (n, f) to the difference of two chances, -1 to 1."""
+    share = float(treated.mean())
+    basis = basis_of(values, 3)
+    x = basis.of(values)
+    two = [logistic(x[treated == side], accepted[treated == side], 100.0) for side in (True, False)]
+    outcome = accepted * (treated - share) / (share * (1.0 - share))
+    center = x.mean(axis=0)
+    bend = (x - center).T @ (x - center) + 0.05 * len(x) * np.eye(x.shape[1])
+    slope = np.linalg.solve(bend, (x - center).T @ (outcome - outcome.mean()))
+
+    def score(asked: Singles) -> Floats:
+        told = basis.of(asked)
+        with_, without = (expit(told @ weights + bias) for weights, bias in two)
+        direct = (told - center) @ slope + outcome.mean()
+        return np.asarray(np.clip(0.5 * (with_ - without) + 0.5 * direct, -1.0, 1.0))
+
+    return score

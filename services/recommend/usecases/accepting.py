@@ -2,7 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from services.recommend.domain.history import Contacts
 from services.recommend.domain.live import AcceptanceModel
 from services.recommend.domain.product import Singles
 from services.recommend.domain.snapshot import Inputs
+from services.recommend.domain.trial import Trial
 from services.recommend.lake import Lake, acceptances, workbench
 from services.recommend.lake.acceptances import Task
 from services.recommend.usecases import contacts
@@ -27,6 +29,9 @@ from services.recommend.usecases.learning import Recipe, Train
 
 _log = structlog.get_logger(__name__)
 _STEPS = ("reading", "learning", "publishing")
+
+Tried = Callable[[int], Awaitable[Sequence[Trial]]]
+"""Gives at most so many trials of campaigns that held customers out, the latest plans first."""
 
 
 class Accepting:
@@ -41,6 +46,7 @@ class Accepting:
         recipe: Recipe,
         clock: Clock,
         asking: Asking,
+        trials: Tried | None = None,
     ) -> None:
         self._db = db
         self._inputs = inputs
@@ -50,6 +56,7 @@ class Accepting:
         self._recipe = recipe
         self._clock = clock
         self._asking = asking
+        self._trials = trials
 
     async def learn(self, running: Running) -> None:
         """Run the job. Raises inputs_incomplete, outcomes_missing."""
@@ -70,6 +77,14 @@ class Accepting:
         everyone = np.hstack([known.features.values, held.astype(np.float32), peers])
         called = contacts.called_names(told, known.catalogue)
         task = self._task(found, known, called, everyone, before, spec)
+        if self._trials is not None:
+            tried = await self._trials(contacts.MOST)
+            task = replace(
+                task,
+                trials=await asyncio.to_thread(
+                    contacts.trials_of, self._lake, told, names, known, tried, task.product_ids
+                ),
+            )
         folder = self._recipe.scratch / running.job.job_id
         report = await self._trained(running, folder, task)
         await running.progress(2, len(_STEPS), message=_STEPS[2])
@@ -152,7 +167,7 @@ class Accepting:
         run_id: str,
     ) -> list[AcceptanceModel]:
         """The files of the models, and what the registry is told of them. Blocks."""
-        chances, sha256, made = acceptances.read_chances(folder), task.sha256, []
+        (chances, uplifts), sha256, made = acceptances.read_chances(folder), task.sha256, []
         for place, product_id in enumerate(task.product_ids):
             told = report["products"][product_id]
             if "refusal" in told:
@@ -180,7 +195,12 @@ class Accepting:
                     serves=not worse,
                     until=datetime.fromtimestamp(float(task.time[mine].max()), UTC),
                     scores=acceptances.publish(
-                        self._lake, job_id, product_id, known.features, free, chances[free, place]
+                        self._lake,
+                        job_id,
+                        product_id,
+                        known.features,
+                        free,
+                        np.stack([chances[free, place], uplifts[free, place]]),
                     ),
                     create_time=self._clock(),
                 )

@@ -30,7 +30,13 @@ class Asking:
         self._ids = ids
 
     async def create_train(
-        self, key: RequestKey, run_id: str, seed: int, algorithm: str = "", shadow: bool = False
+        self,
+        key: RequestKey,
+        run_id: str,
+        seed: int,
+        algorithm: str = "",
+        shadow: bool = False,
+        excluded: Sequence[str] = (),
     ) -> Job:
         """A training of one run (empty: the latest), a new one after a failed or cancelled one.
 
@@ -40,8 +46,9 @@ class Asking:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
                 return await jobs.get(tx, earlier["job_id"])
+            inputs = await self._resolved(tx, run_id)
             job = await self.queue_train(
-                tx, await self._resolved(tx, run_id), seed, algorithm=algorithm, shadow=shadow, again=True
+                tx, inputs, seed, algorithm=algorithm, shadow=shadow, excluded=excluded, again=True
             )
             await idempotency.answer(tx, key, {"job_id": job.job_id})
             await tx.commit()
@@ -133,6 +140,7 @@ class Asking:
         *,
         algorithm: str = "",
         shadow: bool = False,
+        excluded: Sequence[str] = (),
         again: bool = False,
     ) -> Job:
         """Queue a training in the transaction of what made it possible; the same inputs give the job that is there.
@@ -142,8 +150,9 @@ class Asking:
         """
         asked = {} if algorithm in ("", "rf_cf") else {"algorithm": algorithm}
         asked |= {"shadow": "yes"} if shadow else {}
-        spec = {**inputs.with_graph, "seed": seed, **asked}
-        return await self._queue(tx, TRAIN, inputs.key(seed=seed, **asked), spec, again)
+        told: dict[str, Any] = {**asked, **({"excluded": sorted(excluded)} if excluded else {})}
+        spec = {**inputs.with_graph, "seed": seed, **told}
+        return await self._queue(tx, TRAIN, inputs.key(seed=seed, **told), spec, again)
 
     async def queue_matrix(self, tx: Write, inputs: Inputs, model_id: str, *, again: bool = False) -> Job:
         """Queue a scoring; the same inputs give the job that is there, `again` as with trainings."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -16,6 +16,7 @@ from services.recommend.domain.outcome import Answered
 from services.recommend.domain.ownership import Orders
 from services.recommend.domain.product import Catalogue, Ints, Singles
 from services.recommend.domain.snapshot import CALLS, CUSTOMERS, FEEDS, ORDERS, PRODUCTS, File, Inputs, Run
+from services.recommend.domain.trial import Trial, Trials, experiments, opened_after
 from services.recommend.lake import Features, Lake
 from services.recommend.lake.calls import Calls
 from services.recommend.usecases.scoring import aligned
@@ -92,6 +93,30 @@ def called(lake: Lake, told: Sources, run: Run, keys: Ints, orders: Orders, cata
 def graph_of(lake: Lake, told: Sources, keys: Ints) -> CallGraph:
     """Who called whom in the days up to the run's last one. Blocks."""
     return Calls(lake, told.files[CUSTOMERS], told.calls, told.gone).until(told.run.to_date, keys)
+
+
+def trials_of(
+    lake: Lake, told: Sources, names: tuple[str, ...], known: Known, found: Sequence[Trial], product_ids: Sequence[str]
+) -> Trials | None:
+    """What is known of trials of some products, as of contacts; None without one. Blocks."""
+    chosen, campaigns = experiments(found, told.gone)
+    asked = [
+        Answered(each.contact_id, told.gone.get(each.customer_key, each.customer_key), each.product_id, each.time,
+                 each.treated)
+        for each in chosen if each.product_id in product_ids
+    ]  # fmt: skip
+    if not asked:
+        return None
+    mine = gathered(lake, replace(told, answered=asked), names, known.orders, known.catalogue)
+    opened = opened_after(mine.customer, mine.product, mine.time, known.orders, known.catalogue)
+    place = {known.catalogue.index[each]: number for number, each in enumerate(product_ids)}
+    return Trials(
+        np.hstack([mine.profile, mine.owned.astype(np.float32), mine.called]),
+        np.array([place[each] for each in mine.product.tolist()], dtype=np.int64),
+        mine.accepted,
+        opened,
+        {each: campaigns[each] for each in product_ids if each in campaigns},
+    )
 
 
 def gathered(lake: Lake, told: Sources, names: tuple[str, ...], orders: Orders, catalogue: Catalogue) -> Contacts:

@@ -46,7 +46,7 @@ class Finishing:
 
     async def final(self, customer_key: int, most: int, weights: FinalWeights) -> Final:
         """The products that he could open, by all components. Raises customer_not_found, model_missing."""
-        answer = await self._recommending.recommend(Ask(customer_key, _ALL, (), no_profile=False))
+        answer = await self._recommending.recommend(Ask(customer_key, _ALL))
         view, profile = await self._recommending.look(customer_key)
         async with self._db.read() as read:
             circles = [await self._guiding.circle(read, name) for name in _circles(view, profile)]

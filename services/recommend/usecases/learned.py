@@ -66,14 +66,17 @@ class Learned:
             return await self._acceptances.page(read, product_id, after, size)
 
     async def scores(
-        self, product_id: str, model_id: str, after: int, size: int
+        self, product_id: str, model_id: str, after: int, size: int, by_uplift: bool = False
     ) -> tuple[AcceptanceModel, list[Scored]]:
         """The model that answers, and `size` customers after so many, of those the caller sees.
 
-        Raises acceptance_model_not_found.
+        By chance, or by uplift those of whom it is known. Raises acceptance_model_not_found.
         """
         model = await self.model(model_id, product_id)
         found, seen = await self._scores(model), domains.current()
+        if by_uplift:
+            known = [(each.uplift, each) for each in found if each.uplift is not None]
+            found = [each for _, each in sorted(known, key=lambda one: (-one[0], one[1].customer_key))]
         with domains.whole():
             async with self._db.read() as read:
                 gone = await self._outcomes.gone(read)

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from services.recommend.domain import association, feature, live, matrix, owners
 from services.recommend.domain.ownership import Folded
 from services.recommend.domain.product import Catalogue, Flags
 from services.recommend.domain.registry import SHADOW, Model
-from services.recommend.domain.snapshot import CALLS, FEEDS, Inputs
+from services.recommend.domain.snapshot import CALLS, FEEDS, File, Inputs
 from services.recommend.lake import Features, Lake, model_path, profiles, workbench
 from services.recommend.model import check
 from services.recommend.usecases.asking import Asking
@@ -30,7 +30,7 @@ Train = Callable[[Path, Callable[[str], Awaitable[None]]], Awaitable[None]]
 """Runs the training program on a folder, telling each of its steps; raises when it failed."""
 
 _STEPS = ("reading", "profiles", "tuning", "measuring", "fitting", "exporting", "proving", "publishing")
-_SLICE = 20_000
+_SLICE, _MOST_SKEWED = 20_000, 50_000
 _STALE_SECONDS = 24 * 3600
 MARGIN = 0.01
 """How much NDCG@5 a new champion may lack to popularity on the same questions."""
@@ -52,6 +52,10 @@ class Holdings:
 
     folded: Folded
     opened: Flags
+
+
+class Skewed(Exception):
+    """What answers read is not what training read; the attempt fails."""
 
 
 class Learning:
@@ -100,6 +104,7 @@ class Learning:
             self._recipe.threads,
             self._recipe.most_customers,
             spec.get("algorithm") or "rf_cf",
+            tuple(spec.get("excluded", ())),
         )
         await asyncio.to_thread(self._sweep, folder)
         report = await self._trained(running, folder, task)
@@ -186,6 +191,8 @@ class Learning:
             association.four_tables, owned, task.catalogue, names, feature.cleaned(features.values), labels
         )
         pack = await asyncio.to_thread(profiles.write, self._lake, inputs.run_id, features)
+        skew = await asyncio.to_thread(skew_of, pack, features, model.features)
+        model = replace(model, metrics={**model.metrics, "skew": float(skew)})
         counts = shortlist.counts(names, features.values, held.opened, owned, task.catalogue.ids)
         async with self._db.begin(statement_seconds=300) as tx:
             await self._models.put(tx, model)
@@ -232,6 +239,18 @@ def _classes(features: Features, names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         edges, shares = matrix.classes(feature.cleaned(features.values[:, place[name]]))
         found[name] = {"edges": edges.tolist(), "shares": shares.tolist()}
+    return found
+
+
+def skew_of(file: File, features: Features, names: Sequence[str]) -> int:
+    """How many values an answer would read from the pack otherwise than training read them. Raises Skewed for any."""
+    pack, place = profiles.opened(file), {name: number for number, name in enumerate(features.names)}
+    places = np.array([place[name] for name in names], dtype=np.int64)
+    some = slice(None, None, max(1, len(features.values) // _MOST_SKEWED))
+    taught = feature.cleaned(features.values[some])[:, places]
+    found = feature.skew(taught, feature.served(pack.values[pack.rows(features.customer_key[some])], places))
+    if found:
+        raise Skewed(f"{found} of {taught.size} values are answered from otherwise than they were learned from")
     return found
 
 

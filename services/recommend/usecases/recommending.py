@@ -11,29 +11,31 @@ from services.kit.db import Database
 from services.kit.errors import Refusal
 from services.kit.ids import Ids
 from services.recommend import refusals, store
-from services.recommend.domain import reason, shift
+from services.recommend.domain import feature, reason, shift
 from services.recommend.domain.customer import Known
 from services.recommend.domain.matrix import UNFIT
 from services.recommend.domain.product import Catalogue, Flags, Product, Singles
 from services.recommend.domain.rf_cf import inputs
+from services.recommend.domain.wish import Wish
 from services.recommend.model import Ranking
 from services.recommend.usecases.batches import Batches
 from services.recommend.usecases.keeping import Keeper, Loaded, View, champion
 
 _DEFAULT = 5
+_ANY = Wish()
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Who is asked about: `most` products (0: five), of some categories (none: all).
+    """Who is asked about, and for what: `most` products (0: five) as the `wish` says.
 
     `sees` are the organisations that the caller sees, None for all.
     """
 
     customer_key: int
-    most: int
-    categories: tuple[str, ...]
-    no_profile: bool
+    most: int = 0
+    no_profile: bool = False
+    wish: Wish = _ANY
     sees: frozenset[str] | None = field(default_factory=domains.current)
 
 
@@ -79,7 +81,9 @@ class Recommending:
         self._words: tuple[View, reason.Words] | None = None
 
     async def recommend(self, ask: Ask) -> Answer:
-        """The best products that the customer could open. Raises customer_not_found, model_missing.
+        """The best products that the customer could open.
+
+        Raises customer_not_found, model_missing, product_not_found for a basket with what nobody sells.
 
         Nobody's model is asked about a customer who declined personalisation: what he owns only rules products out.
         """
@@ -87,7 +91,7 @@ class Recommending:
 
     async def look(self, customer_key: int) -> tuple[View, Singles]:
         """The view, and a customer's features in the order of the served run's columns; none when he is not known."""
-        view, known = await self._read([Ask(customer_key, 0, (), no_profile=False)])
+        view, known = await self._read([Ask(customer_key)])
         mine = known.get(customer_key)
         return view, np.frombuffer(mine.features if mine else b"", dtype="<f4")
 
@@ -103,6 +107,7 @@ class Recommending:
         for place, ask in enumerate(asked):
             mine = known.get(ask.customer_key)
             try:
+                _known_products(view, ask)
                 if not ask.no_profile:
                     champion(view)
             except Refusal as refusal:
@@ -151,6 +156,7 @@ class Recommending:
     def _answer(self, ask: Ask, given: Sequence[Given], model_id: str, run_id: str) -> Answer:
         names = [each.product.product_id for each in given]
         token = {"id": self._ids(), "customer": ask.customer_key, "model": model_id, "run": run_id, "products": names}
+        token |= {"place": ask.wish.place} if ask.wish.place else {}
         return Answer(tuple(given), model_id, paging.encode(token))
 
 
@@ -159,13 +165,13 @@ def _personal(
 ) -> list[list[Given]]:
     """What each is given, one run of the graph for all."""
     profile = _profiles(view, [one.known for one in people])
-    owned = _owned(view.catalogue, [one.known for one in people])
+    owned = _owned(view.catalogue, people)
     eligible = view.catalogue.eligible(owned)
     for row, one in enumerate(people):
         if one.known.gone:
             eligible[row] &= ~_cooling(view.catalogue, one.known, now)[0]
-        if one.ask.categories:
-            eligible[row] &= [product.category in one.ask.categories for product in view.catalogue.products]
+        if not one.ask.wish.plain:
+            eligible[row] &= one.ask.wish.of(view.catalogue.products)
     ranking = _moved(view, loaded.graph.rank(profile, owned, eligible), people)
     fit = (ranking.scores > UNFIT).sum(axis=1)
     many = [min(one.ask.most or _DEFAULT, int(fit[row])) for row, one in enumerate(people)]
@@ -196,7 +202,7 @@ Row = tuple[list[float], list[int], list[float], list[float], list[list[int]]]
 
 def _given(view: View, words: reason.Words, one: Someone, many: int, row: Row) -> list[Given]:
     scores, chosen, values, alike, drivers = row
-    owned = set(one.known.owned)
+    owned = {*one.known.owned, *one.ask.wish.basket}
     given = []
     for place in range(many):
         product = view.catalogue.products[chosen[place]]
@@ -211,12 +217,9 @@ def _given(view: View, words: reason.Words, one: Someone, many: int, row: Row) -
 def _popular(view: View, known: Known, ask: Ask, now: float) -> list[Given]:
     """By the share of customers who own it, of what could be opened; nothing personal but what is owned."""
     catalogue = Catalogue.of(list(view.products.values()))
-    eligible = (catalogue.eligible(_owned(catalogue, [known])) & ~_cooling(catalogue, known, now))[0]
-    open_to = [
-        product
-        for product, possible in zip(catalogue.products, eligible.tolist(), strict=True)
-        if possible and (not ask.categories or product.category in ask.categories)
-    ]
+    free = (catalogue.eligible(_owned(catalogue, [Someone(ask, known)])) & ~_cooling(catalogue, known, now))[0]
+    eligible = zip(catalogue.products, free.tolist(), strict=True)
+    open_to = [product for product, possible in eligible if possible and ask.wish.fits(product)]
     open_to.sort(key=lambda product: (-view.owners[product.product_id], product.product_id))
     customers = max(view.customers, 1)
     return [
@@ -230,9 +233,13 @@ def _popular(view: View, known: Known, ask: Ask, now: float) -> list[Given]:
 def _profiles(view: View, people: Sequence[Known]) -> Singles:
     """The customers' features (n, f) in the model's order; NaN for one that the run lacks."""
     told = np.frombuffer(b"".join([known.features for known in people]), dtype="<f4").reshape(len(people), -1)
-    told = np.hstack([told, np.full((len(people), 1), np.nan, np.float32)])  # place -1 is the NaN at the end
-    profile = told[:, view.places]
-    return np.where(np.isfinite(profile), profile, np.float32(np.nan))
+    return feature.served(told, view.places)
+
+
+def _known_products(view: View, ask: Ask) -> None:
+    for product_id in ask.wish.basket:
+        if product_id not in view.products:
+            raise refusals.product_not_found(product_id)
 
 
 def _cooling(catalogue: Catalogue, known: Known, now: float) -> Flags:
@@ -242,9 +249,15 @@ def _cooling(catalogue: Catalogue, known: Known, now: float) -> Flags:
     return np.asarray(left + 86_400.0 * days > now) & (days > 0)
 
 
-def _owned(catalogue: Catalogue, people: Sequence[Known]) -> Flags:
+def _owned(catalogue: Catalogue, people: Sequence[Someone]) -> Flags:
+    """What each holds or is about to, (n, p)."""
     owned, index = np.zeros((len(people), len(catalogue)), dtype=bool), catalogue.index
-    held = [(row, index[each]) for row, known in enumerate(people) for each in known.owned if each in index]
+    held = [
+        (row, index[each])
+        for row, one in enumerate(people)
+        for each in (*one.known.owned, *one.ask.wish.basket)
+        if each in index
+    ]
     if held:
         owned[tuple(np.array(held).T)] = True
     return owned

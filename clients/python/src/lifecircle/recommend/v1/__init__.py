@@ -119,6 +119,7 @@ from .recommend_service_pb2 import ListProjectsRequest as ListProjectsRequest
 from .recommend_service_pb2 import ListProjectsResponse as ListProjectsResponse
 from .recommend_service_pb2 import PromoteModelRequest as PromoteModelRequest
 from .recommend_service_pb2 import PromoteModelResponse as PromoteModelResponse
+from .recommend_service_pb2 import RecommendContext as RecommendContext
 from .recommend_service_pb2 import RecommendRequest as RecommendRequest
 from .recommend_service_pb2 import RecommendResponse as RecommendResponse
 from .recommend_service_pb2 import RetireModelRequest as RetireModelRequest
@@ -268,6 +269,7 @@ __all__ = [
     "ProjectStep",
     "PromoteModelRequest",
     "PromoteModelResponse",
+    "RecommendContext",
     "RecommendRequest",
     "RecommendResponse",
     "RecommendServiceServicer",

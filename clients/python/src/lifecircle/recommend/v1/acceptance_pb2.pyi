@@ -60,6 +60,7 @@ class AcceptanceModel(_message.Message):
     SERVES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    CODE_VERSION_FIELD_NUMBER: _builtins.int
     acceptance_model_id: _builtins.str
     """acceptance_model_id is assigned by the platform."""
     product_id: _builtins.str
@@ -84,14 +85,18 @@ class AcceptanceModel(_message.Message):
     """serves says that its scores are those given by ListAcceptanceScores: it is the product's latest that was not worse than the one before."""
     report: _builtins.str
     """report is the whole report as JSON: variables kept and dropped with reasons, signed drivers, a shallow tree that tells the
-    model (surrogate), lift by decile, reliability, losses of the candidates. GetAcceptanceModel only.
+    model (surrogate), lift by decile, reliability, losses of the candidates, uplift. GetAcceptanceModel only.
     """
+    code_version: _builtins.str
+    """code_version is the version of the code that trained it, as of Model."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """metrics are figures on the latest fifth of the contacts, which it did not see: `auc`, `ks`, `brier`, `ece`; and how they changed by what
         was learned since the model before: `previous_auc`, `auc_change`, `auc_change_low` and `auc_change_high` (95 %), `previous_brier`,
         `brier_change`. GetAcceptanceModel adds its drift on contacts answered since: `live_contacts`, `live_rate`, `live_auc`, `live_brier`,
-        `live_ece`, and `live_ratio`, the share that accepted over the mean chance (1 when it is still calibrated).
+        `live_ece`, and `live_ratio`, the share that accepted over the mean chance (1 when it is still calibrated). Where a campaign held
+        customers out by chance, what contacting changes: `qini`, `auuc` and `uplift` (openings within 30 days, contacted less held out), each
+        with `_low` and `_high` (95 %), and `uplift_proven`, 1 when `qini_low` is above 0.
         """
 
     @_builtins.property
@@ -115,10 +120,11 @@ class AcceptanceModel(_message.Message):
         serves: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         report: _builtins.str = ...,
+        code_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance_model_id", b"acceptance_model_id", "accepted", b"accepted", "algorithm", b"algorithm", "contacts", b"contacts", "create_time", b"create_time", "data_sha256", b"data_sha256", "job_id", b"job_id", "metrics", b"metrics", "product_id", b"product_id", "reason", b"reason", "report", b"report", "run_id", b"run_id", "seed", b"seed", "serves", b"serves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance_model_id", b"acceptance_model_id", "accepted", b"accepted", "algorithm", b"algorithm", "code_version", b"code_version", "contacts", b"contacts", "create_time", b"create_time", "data_sha256", b"data_sha256", "job_id", b"job_id", "metrics", b"metrics", "product_id", b"product_id", "reason", b"reason", "report", b"report", "run_id", b"run_id", "seed", b"seed", "serves", b"serves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -135,6 +141,7 @@ class AcceptanceScore(_message.Message):
     ORG_ID_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
+    UPLIFT_FIELD_NUMBER: _builtins.int
     customer_key: _builtins.int
     """customer_key is the customer."""
     product_id: _builtins.str
@@ -145,6 +152,8 @@ class AcceptanceScore(_message.Message):
     """probability is calibrated on contacts that the model did not see, 0 to 1."""
     points: _builtins.int
     """points is the scorecard: the probability in per cent, rounded, 0 to 100."""
+    uplift: _builtins.float
+    """uplift is by how much a contact raises the chance that he opens it within 30 days, -1 to 1; unset while no campaign held customers out."""
     def __init__(
         self,
         *,
@@ -153,12 +162,15 @@ class AcceptanceScore(_message.Message):
         org_id: _builtins.str = ...,
         probability: _builtins.float = ...,
         points: _builtins.int = ...,
+        uplift: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_uplift", b"_uplift", "uplift", b"uplift"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_key", b"customer_key", "org_id", b"org_id", "points", b"points", "probability", b"probability", "product_id", b"product_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_uplift", b"_uplift", "customer_key", b"customer_key", "org_id", b"org_id", "points", b"points", "probability", b"probability", "product_id", b"product_id", "uplift", b"uplift"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__uplift: _TypeAlias = _typing.Literal["uplift"]  # noqa: Y015
+    _WhichOneofArgType__uplift: _TypeAlias = _typing.Literal["_uplift", b"_uplift"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__uplift) -> _WhichOneofReturnType__uplift | None: ...
 
 Global___AcceptanceScore: _TypeAlias = AcceptanceScore  # noqa: Y015
 

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lifecircle/recommend/v1/job.proto\x12\x17lifecircle.recommend.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd1\x06\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".lifecircle.recommend.v1.Job.State\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\x12\x38\n\x06\x63ounts\x18\x05 \x03(\x0b\x32(.lifecircle.recommend.v1.Job.CountsEntry\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x11\n\tresult_id\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x05train\x18\x14 \x01(\x0b\x32\".lifecircle.recommend.v1.TrainSpecH\x00\x12\x35\n\x06matrix\x18\x15 \x01(\x0b\x32#.lifecircle.recommend.v1.MatrixSpecH\x00\x12=\n\nacceptance\x18\x16 \x01(\x0b\x32\'.lifecircle.recommend.v1.AcceptanceSpecH\x00\x12=\n\ncomparison\x18\x17 \x01(\x0b\x32\'.lifecircle.recommend.v1.ComparisonSpecH\x00\x12;\n\tinfluence\x18\x18 \x01(\x0b\x32&.lifecircle.recommend.v1.InfluenceSpecH\x00\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\x42\x06\n\x04spec\"\xcf\x01\n\tTrainSpec\x12\x17\n\x06run_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\x8a\x01\n\talgorithm\x18\x03 \x01(\tBw\xbaHtrrR\x00R\x05rf_cfR\x06\x66orestR\nlog_linearR\x08lightgbmR\rrf_x_lightgbmR\x06neuralR\npopularityR\x08item_knnR\x08user_knnR\x04\x65\x61seR\x03\x61lsR\x07\x63ontent\x12\x0e\n\x06shadow\x18\x04 \x01(\x08\"@\n\nMatrixSpec\x12\x19\n\x08model_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x06run_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xa8\x01\n\x0e\x41\x63\x63\x65ptanceSpec\x12\x17\n\x06run_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\'\n\x0bproduct_ids\x18\x03 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\x64\x18\x01\"\x06r\x04\x10\x01\x18@\x12\x46\n\talgorithm\x18\x04 \x01(\tB3\xbaH0r.R\x00R\x13logistic_regressionR\x03svmR\x06\x66orestR\x08\x62oosting\"(\n\rInfluenceSpec\x12\x17\n\x06run_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\"a\n\x0e\x43omparisonSpec\x12 \n\rchallenger_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\x0b\x63hampion_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0f\n\x07promote\x18\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lifecircle/recommend/v1/job.proto\x12\x17lifecircle.recommend.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd1\x06\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".lifecircle.recommend.v1.Job.State\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\x12\x38\n\x06\x63ounts\x18\x05 \x03(\x0b\x32(.lifecircle.recommend.v1.Job.CountsEntry\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x11\n\tresult_id\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x05train\x18\x14 \x01(\x0b\x32\".lifecircle.recommend.v1.TrainSpecH\x00\x12\x35\n\x06matrix\x18\x15 \x01(\x0b\x32#.lifecircle.recommend.v1.MatrixSpecH\x00\x12=\n\nacceptance\x18\x16 \x01(\x0b\x32\'.lifecircle.recommend.v1.AcceptanceSpecH\x00\x12=\n\ncomparison\x18\x17 \x01(\x0b\x32\'.lifecircle.recommend.v1.ComparisonSpecH\x00\x12;\n\tinfluence\x18\x18 \x01(\x0b\x32&.lifecircle.recommend.v1.InfluenceSpecH\x00\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\x42\x06\n\x04spec\"\x80\x02\n\tTrainSpec\x12\x17\n\x06run_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\x8a\x01\n\talgorithm\x18\x03 \x01(\tBw\xbaHtrrR\x00R\x05rf_cfR\x06\x66orestR\nlog_linearR\x08lightgbmR\rrf_x_lightgbmR\x06neuralR\npopularityR\x08item_knnR\x08user_knnR\x04\x65\x61seR\x03\x61lsR\x07\x63ontent\x12\x0e\n\x06shadow\x18\x04 \x01(\x08\x12/\n\x11\x65xcluded_features\x18\x05 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\xc8\x01\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\"@\n\nMatrixSpec\x12\x19\n\x08model_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x06run_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xa8\x01\n\x0e\x41\x63\x63\x65ptanceSpec\x12\x17\n\x06run_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\'\n\x0bproduct_ids\x18\x03 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\x64\x18\x01\"\x06r\x04\x10\x01\x18@\x12\x46\n\talgorithm\x18\x04 \x01(\tB3\xbaH0r.R\x00R\x13logistic_regressionR\x03svmR\x06\x66orestR\x08\x62oosting\"(\n\rInfluenceSpec\x12\x17\n\x06run_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\"a\n\x0e\x43omparisonSpec\x12 \n\rchallenger_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\x0b\x63hampion_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0f\n\x07promote\x18\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAINSPEC'].fields_by_name['run_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_TRAINSPEC'].fields_by_name['algorithm']._loaded_options = None
   _globals['_TRAINSPEC'].fields_by_name['algorithm']._serialized_options = b'\272HtrrR\000R\005rf_cfR\006forestR\nlog_linearR\010lightgbmR\rrf_x_lightgbmR\006neuralR\npopularityR\010item_knnR\010user_knnR\004easeR\003alsR\007content'
+  _globals['_TRAINSPEC'].fields_by_name['excluded_features']._loaded_options = None
+  _globals['_TRAINSPEC'].fields_by_name['excluded_features']._serialized_options = b'\272H\021\222\001\016\020\310\001\030\001\"\007r\005\020\001\030\200\001'
   _globals['_MATRIXSPEC'].fields_by_name['model_id']._loaded_options = None
   _globals['_MATRIXSPEC'].fields_by_name['model_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_MATRIXSPEC'].fields_by_name['run_id']._loaded_options = None
@@ -62,13 +64,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOB_STATE']._serialized_start=839
   _globals['_JOB_STATE']._serialized_end=966
   _globals['_TRAINSPEC']._serialized_start=977
-  _globals['_TRAINSPEC']._serialized_end=1184
-  _globals['_MATRIXSPEC']._serialized_start=1186
-  _globals['_MATRIXSPEC']._serialized_end=1250
-  _globals['_ACCEPTANCESPEC']._serialized_start=1253
-  _globals['_ACCEPTANCESPEC']._serialized_end=1421
-  _globals['_INFLUENCESPEC']._serialized_start=1423
-  _globals['_INFLUENCESPEC']._serialized_end=1463
-  _globals['_COMPARISONSPEC']._serialized_start=1465
-  _globals['_COMPARISONSPEC']._serialized_end=1562
+  _globals['_TRAINSPEC']._serialized_end=1233
+  _globals['_MATRIXSPEC']._serialized_start=1235
+  _globals['_MATRIXSPEC']._serialized_end=1299
+  _globals['_ACCEPTANCESPEC']._serialized_start=1302
+  _globals['_ACCEPTANCESPEC']._serialized_end=1470
+  _globals['_INFLUENCESPEC']._serialized_start=1472
+  _globals['_INFLUENCESPEC']._serialized_end=1512
+  _globals['_COMPARISONSPEC']._serialized_start=1514
+  _globals['_COMPARISONSPEC']._serialized_end=1611
 # @@protoc_insertion_point(module_scope)

@@ -191,6 +191,7 @@ class TrainSpec(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     ALGORITHM_FIELD_NUMBER: _builtins.int
     SHADOW_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FEATURES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """run_id is the portrait run to learn from; empty for the latest."""
     seed: _builtins.int
@@ -199,6 +200,12 @@ class TrainSpec(_message.Message):
     """algorithm is one of rf_cf (default), forest, log_linear, lightgbm, rf_x_lightgbm, neural, popularity, item_knn, user_knn, ease, als, content."""
     shadow: _builtins.bool
     """shadow keeps the model beside the champion: it does not serve until PromoteModel."""
+    @_builtins.property
+    def excluded_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """excluded_features are columns of the run that it shall not learn from, such as those that drift; the model's report names them as
+        dropped. One that the run lacks fails the job. At most 200.
+        """
+
     def __init__(
         self,
         *,
@@ -206,10 +213,11 @@ class TrainSpec(_message.Message):
         seed: _builtins.int = ...,
         algorithm: _builtins.str = ...,
         shadow: _builtins.bool = ...,
+        excluded_features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "run_id", b"run_id", "seed", b"seed", "shadow", b"shadow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "excluded_features", b"excluded_features", "run_id", b"run_id", "seed", b"seed", "shadow", b"shadow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

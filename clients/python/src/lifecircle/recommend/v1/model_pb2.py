@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/recommend/v1/model.proto\x12\x17lifecircle.recommend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x04\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.lifecircle.recommend.v1.Model.State\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x61ta_sha256\x18\x06 \x01(\t\x12\x0c\n\x04seed\x18\x07 \x01(\x03\x12\x11\n\tcustomers\x18\x08 \x01(\x03\x12\x10\n\x08\x66\x65\x61tures\x18\t \x03(\t\x12\x13\n\x0bproduct_ids\x18\n \x03(\t\x12<\n\x07metrics\x18\x0b \x03(\x0b\x32+.lifecircle.recommend.v1.Model.MetricsEntry\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x62ytes\x18\r \x01(\x03\x12\x0e\n\x06report\x18\x0e \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x0f \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"l\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_CANDIDATE\x10\x01\x12\x12\n\x0eSTATE_CHAMPION\x10\x02\x12\x11\n\rSTATE_RETIRED\x10\x03\x12\x10\n\x0cSTATE_SHADOW\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lifecircle/recommend/v1/model.proto\x12\x17lifecircle.recommend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x04\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.lifecircle.recommend.v1.Model.State\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x61ta_sha256\x18\x06 \x01(\t\x12\x0c\n\x04seed\x18\x07 \x01(\x03\x12\x11\n\tcustomers\x18\x08 \x01(\x03\x12\x10\n\x08\x66\x65\x61tures\x18\t \x03(\t\x12\x13\n\x0bproduct_ids\x18\n \x03(\t\x12<\n\x07metrics\x18\x0b \x03(\x0b\x32+.lifecircle.recommend.v1.Model.MetricsEntry\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x62ytes\x18\r \x01(\x03\x12\x0e\n\x06report\x18\x0e \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x0f \x01(\t\x12\x14\n\x0c\x63ode_version\x18\x10 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"l\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_CANDIDATE\x10\x01\x12\x12\n\x0eSTATE_CHAMPION\x10\x02\x12\x11\n\rSTATE_RETIRED\x10\x03\x12\x10\n\x0cSTATE_SHADOW\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL_METRICSENTRY']._loaded_options = None
   _globals['_MODEL_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_MODEL']._serialized_start=98
-  _globals['_MODEL']._serialized_end=634
-  _globals['_MODEL_METRICSENTRY']._serialized_start=478
-  _globals['_MODEL_METRICSENTRY']._serialized_end=524
-  _globals['_MODEL_STATE']._serialized_start=526
-  _globals['_MODEL_STATE']._serialized_end=634
+  _globals['_MODEL']._serialized_end=656
+  _globals['_MODEL_METRICSENTRY']._serialized_start=500
+  _globals['_MODEL_METRICSENTRY']._serialized_end=546
+  _globals['_MODEL_STATE']._serialized_start=548
+  _globals['_MODEL_STATE']._serialized_end=656
 # @@protoc_insertion_point(module_scope)

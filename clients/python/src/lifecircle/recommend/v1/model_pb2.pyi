@@ -92,6 +92,7 @@ class Model(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     CARD_FIELD_NUMBER: _builtins.int
+    CODE_VERSION_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """model_id is assigned by the platform."""
     state: Global___Model.State.ValueType
@@ -114,6 +115,10 @@ class Model(_message.Message):
     """report is what the training program wrote, as JSON: dropped columns, ablation, accuracy against K, weights. GetModel only."""
     card: _builtins.str
     """card is the model card, as Markdown: what it is for, what it was made from, how good it is, where it must not be used. GetModel only."""
+    code_version: _builtins.str
+    """code_version is the version of the code that trained it: a checksum over the sources that make a model, and the versions of the libraries
+    that learn. The same data, seed and code version give the same graph.
+    """
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """features are the profile features in the graph's order."""
@@ -124,7 +129,9 @@ class Model(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """metrics are held-out figures by name, for instance `ndcg@5`, `hit@1`, `popularity_ndcg@5`, `parity`."""
+        """metrics are held-out figures by name, for instance `ndcg@5`, `hit@1`, `popularity_ndcg@5`, `parity`; and `skew`, the number of values that
+        answering would read otherwise than training did: 0, or there is no model.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -148,10 +155,11 @@ class Model(_message.Message):
         bytes: _builtins.int = ...,
         report: _builtins.str = ...,
         card: _builtins.str = ...,
+        code_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "bytes", b"bytes", "card", b"card", "create_time", b"create_time", "customers", b"customers", "data_sha256", b"data_sha256", "features", b"features", "metrics", b"metrics", "model_id", b"model_id", "product_ids", b"product_ids", "report", b"report", "run_id", b"run_id", "seed", b"seed", "sha256", b"sha256", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "bytes", b"bytes", "card", b"card", "code_version", b"code_version", "create_time", b"create_time", "customers", b"customers", "data_sha256", b"data_sha256", "features", b"features", "metrics", b"metrics", "model_id", b"model_id", "product_ids", b"product_ids", "report", b"report", "run_id", b"run_id", "seed", b"seed", "sha256", b"sha256", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -39,15 +39,33 @@ class RecommendRequest(_message.Message):
     MOST_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
     NO_PROFILE_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    MOST_FEE_FEN_FIELD_NUMBER: _builtins.int
+    EXCLUDED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     customer_key: _builtins.int
     """customer_key is the customer."""
     most: _builtins.int
     """most is how many products to give: default 5, at most 100. Fewer come back when fewer are eligible."""
     no_profile: _builtins.bool
     """no_profile asks for products by popularity alone, for a customer who declined personalisation."""
+    most_fee_fen: _builtins.int
+    """most_fee_fen keeps products of at most this monthly fee, in fen; 0 for any."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """categories keeps products of these categories; empty for all. At most 16."""
+
+    @_builtins.property
+    def context(self) -> Global___RecommendContext:
+        """context is where the answer will be shown, and what the customer does just now; unset for nowhere in particular."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """tags keeps products that have one of these tags by their terms; empty for all. At most 16."""
+
+    @_builtins.property
+    def excluded_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """excluded_product_ids leaves products out, such as those shown beside. At most 100."""
 
     def __init__(
         self,
@@ -56,14 +74,50 @@ class RecommendRequest(_message.Message):
         most: _builtins.int = ...,
         categories: _abc.Iterable[_builtins.str] | None = ...,
         no_profile: _builtins.bool = ...,
+        context: Global___RecommendContext | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        most_fee_fen: _builtins.int = ...,
+        excluded_product_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "customer_key", b"customer_key", "most", b"most", "no_profile", b"no_profile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "context", b"context", "customer_key", b"customer_key", "excluded_product_ids", b"excluded_product_ids", "most", b"most", "most_fee_fen", b"most_fee_fen", "no_profile", b"no_profile", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecommendRequest: _TypeAlias = RecommendRequest  # noqa: Y015
+
+@_typing.final
+class RecommendContext(_message.Message):
+    """RecommendContext is where an answer is shown, and what the customer does just now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_WAY_FIELD_NUMBER: _builtins.int
+    BASKET_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    order_way: _product_pb2.ProductTerms.OrderWay.ValueType
+    """order_way keeps products that can be ordered that way, and those of which nobody says how; unspecified for all."""
+    place: _builtins.str
+    """place names the page, slot or talk that shows the answer; it goes into the attribution token. At most 64 characters."""
+    @_builtins.property
+    def basket_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """basket_product_ids are what he has in his basket or looks at: ranked as if he held them, and not recommended. At most 16."""
+
+    def __init__(
+        self,
+        *,
+        order_way: _product_pb2.ProductTerms.OrderWay.ValueType = ...,
+        basket_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        place: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basket_product_ids", b"basket_product_ids", "order_way", b"order_way", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendContext: _TypeAlias = RecommendContext  # noqa: Y015
 
 @_typing.final
 class RecommendResponse(_message.Message):
@@ -1562,22 +1616,26 @@ class ListAcceptanceScoresRequest(_message.Message):
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    BY_UPLIFT_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """product_id is the product."""
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
     """page_token is the next_page_token of the page before; empty for the first."""
+    by_uplift: _builtins.bool
+    """by_uplift lists by what a contact changes, the most first, instead of by probability; nobody while no campaign held customers out."""
     def __init__(
         self,
         *,
         product_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        by_uplift: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_uplift", b"by_uplift", "page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1598,7 +1656,7 @@ class ListAcceptanceScoresResponse(_message.Message):
     """acceptance_model_id is the model that scored; the next pages are of the same one."""
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[_acceptance_pb2.AcceptanceScore]:
-        """scores are ordered by probability, the highest first, then by customer."""
+        """scores are ordered by probability, or by uplift where that was asked for, the highest first, then by customer."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from lifecircle.recommend import v1 as recommend
 from lifecircle.reports.values import value
 
 Kind = v1.ReportColumn
-WORDS = ["写字楼白领圈", "=1+1", "<script>alert(1)</script>"]
+WORDS = ["写字楼白领圈", "=1+1", "<script>alert(1)</script>", "东门\x0b广场\x00"]
 
 
 def made() -> v1.Report:
@@ -105,6 +105,7 @@ def test_page_and_workbook_have_the_same_figures_and_nothing_from_outside() -> N
     assert text.count("plotly.js v") == 1
     assert "<script>alert(1)" not in text
     assert "生活圈&lt;分布&gt;" in text
+    assert ">东门广场<" in text
 
 
 def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -136,6 +137,9 @@ class Fake:
                 product_id="P1", name="彩铃", owners=50, customers=100 * day, first=20, mean_score=0.25
             ),
             recommend.MatrixRow(product_id="P2", name="小众", owners=1, customers=3, first=1, mean_score=0.5),
+            recommend.MatrixRow(
+                product_id="P3", name="新", owners=3 * day, customers=90, first=5 * day, mean_score=0.5
+            ),
         ]
         return recommend.GetMatrixReportResponse(rows=rows)
 
@@ -167,6 +171,10 @@ async def test_reports_of_recommend_and_contact_come_from_their_answers() -> Non
     first = cells(matrix)
     assert (first["customers"], first["customers_before"], first["customers_change"]) == (200, 100, 100)
     assert cells(matrix, 1)["customers"] == "＊"
+    few = cells(matrix, 2)
+    assert (few["customers"], few["owners"], few["first"], few["first_before"], few["first_change"]) == (
+        90, "＊", 10, "＊", "＊",
+    )  # fmt: skip
     assert cells(await reports.fetch(platform, "matrix", "2026-09-01"))["customers"] == 100
     effect = cells(await reports.fetch(platform, "matrix_effect"))
     assert (effect["band"], effect["rate"], effect["lift"]) == ("1", 0.07, 1.4)

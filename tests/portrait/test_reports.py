@@ -14,56 +14,26 @@ from sqlalchemy import text
 from lifecircle.portrait import v1
 from services.kit.db import Database
 from services.kit.domains import Directory, Known
+from services.kit.idempotency import RequestKey
 from services.kit.ids import system_ids
 from services.portrait.api import RIGHTS, PortraitApi
-from services.portrait.domain.calendar import Window, WorkCalendar
+from services.portrait.domain.calendar import WorkCalendar
 from services.portrait.domain.report import parse_reports
-from services.portrait.domain.run import Run
 from services.portrait.domain.tag import Catalogue
-from services.portrait.lake import Lake, read_base
-from services.portrait.lake.reports import FAMILIES, KINDS
-from services.portrait.lake.trial import places_table
+from services.portrait.lake import Lake
+from services.portrait.lake.reports import FAMILIES
 from services.portrait.store import Reports, Runs
 from services.portrait.store.runs import Published
 from services.portrait.usecases import ReportDesk
-from services.portrait.usecases.bucket import Work, compute
 from tests.fixtures.serving import Serve, Served, refused
-from tests.portrait.conftest import BUCKETS, FIRST, HERE, Town
+from tests.portrait.computed import Computed
+from tests.portrait.conftest import HERE, Town
 from tests.portrait.desks import shelf
 
 NOW = datetime(2026, 9, 15, tzinfo=UTC)
 DOCUMENT = yaml.safe_load((HERE / "catalogue" / "reports.yaml").read_text(encoding="utf-8"))
 K = 10
 Rows = list[dict[str, Any]]
-
-
-class Computed:
-    """Two runs: the first week, and both weeks."""
-
-    def __init__(self, town: Town, catalogue: Catalogue, calendar: WorkCalendar, lake: Lake) -> None:
-        self.runs = [self._run(town, catalogue, calendar, lake, number, days) for number, days in enumerate((7, 14))]
-
-    def _run(
-        self, town: Town, catalogue: Catalogue, calendar: WorkCalendar, lake: Lake, number: int, days: int
-    ) -> tuple[Run, dict[str, list[Any]]]:
-        window = Window(FIRST, FIRST + timedelta(days=days - 1), "Asia/Shanghai")
-        base = read_base(town.manifest, window, catalogue, calendar)
-        work = Work(f"run-{number}", base, window, calendar, catalogue, BUCKETS)
-        found = []
-        for bucket in range(BUCKETS):
-            files = [
-                file for file in town.manifest["signalling"]
-                if file.bucket == bucket and window.from_date <= file.period <= window.to_date
-            ]  # fmt: skip
-            found.append(compute(work, bucket, files, lake))
-        places = lake.write(f"places-{number}.parquet", places_table(base.places), -1)
-        manifest = {kind: [each.files[kind] for each in found] for kind in KINDS if kind != "places"}
-        run = Run(work.run_id, window.from_date, window.to_date, len(base.customer_key), 1, 1, "ab" * 32)
-        return run, {**manifest, "places": [places]}
-
-    def table(self, name: str, run: int = 1) -> pl.DataFrame:
-        """A table of a run, read again without the code under test."""
-        return pl.concat([pl.read_parquet(file.uri.removeprefix("file://")) for file in self.runs[run][1][name]])
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +66,30 @@ async def desk(db: Database, computed: Computed) -> AsyncIterator[ReportDesk]:
     clock = lambda: NOW  # noqa: E731
     yield ReportDesk(db, Runs(), reports, definitions, shelf(db, clock), tree.domain, clock, system_ids)
     await empty(db)
+
+
+async def test_a_scheduled_report_that_cannot_be_made_keeps_no_other_back(desk: ReportDesk, db: Database) -> None:
+    """R001-086: it is tried again later, not at every look."""
+    time = [NOW]
+    tired = ReportDesk(db, Runs(), Reports(), parse_reports(DOCUMENT), shelf(db, lambda: NOW), lambda _: None,
+                       lambda: time[0], lambda: f"s{next(number)}")  # fmt: skip
+    number = iter(range(9))
+    for report_id in ("circle_distribution", "theme_circle_spend"):
+        await tired.schedule(report_id, False, "", "me", RequestKey("me", "CreateReportSchedule", report_id, b"x"))
+    tried: list[str] = []
+
+    def compute(asked: Any, *files: Any) -> list[Any]:
+        tried.append(asked.report.report_id)
+        if asked.report.report_id == "circle_distribution":
+            raise MemoryError
+        return []
+
+    tired._compute = compute  # type: ignore[method-assign]
+    assert [await tired.make_due(), await tired.make_due()] == [1, 0]
+    assert tried == ["circle_distribution", "theme_circle_spend"]
+    time[0] += timedelta(minutes=11)
+    assert await tired.make_due() == 0
+    assert tried[2:] == ["circle_distribution"]
 
 
 @pytest.fixture

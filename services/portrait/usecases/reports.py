@@ -6,8 +6,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
+
+import structlog
 
 from services.kit import domains, idempotency
 from services.kit.clock import Clock
@@ -30,6 +32,9 @@ from services.portrait.usecases.shelf import Shelf
 Orgs = frozenset[str] | None
 Files = Mapping[str, list[LakeFile]]
 _AT_ONCE = 100
+_AGAIN = timedelta(minutes=10)
+"""After how long a scheduled report that could not be made is tried again."""
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class ReportDesk:
         self._clock = clock
         self._ids = ids
         self._one_at_a_time = asyncio.Lock()
+        self._failed: dict[Wanted, datetime] = {}
 
     def definitions(self, after: str, size: int) -> list[Report]:
         """A page of the reports by id."""
@@ -151,7 +157,14 @@ class ReportDesk:
             asked = await self._asked(read, report, "", schedule.compared, schedule.org_id, orgs)
             if await self._reports.has(read, asked.wanted):
                 return 0
-        await self._make(asked)
+        if self._clock() - self._failed.get(asked.wanted, self._clock() - _AGAIN) < _AGAIN:
+            return 0
+        try:
+            await self._make(asked)
+        except Exception as error:  # the others are made all the same
+            self._failed[asked.wanted] = self._clock()
+            _log.error("report_not_made", report=schedule.report_id, run=asked.run[1].run_id, exc_info=error)
+            return 0
         return 1
 
     async def _asked(self, read: Read, report: Report, period: str, compare: bool, org_id: str, orgs: Orgs) -> _Asked:

@@ -133,13 +133,13 @@ def _table(entry: dict[str, Any], now: Sequence[Line], before: Sequence[Line] | 
     earlier = {key: (people, measures) for key, people, measures in before or ()}
     for key, people, measures in now:
         told: list[int | float | None] = list(measures)
-        hidden = [0 < people < _DEFINED["smallest_group"]] * len(measures)
+        hidden = _hidden(entry, people, measures)
         if compares:
             then_people, then = earlier.get(key, (0, ()))
-            gone = 0 < then_people < _DEFINED["smallest_group"]
+            gone = _hidden(entry, then_people, then) if then else [False] * len(measures)
             told += [*(then or [None] * len(measures))]
             told += [a - b for a, b in zip(measures, then, strict=True)] if then else [None] * len(measures)
-            hidden += [gone] * len(measures) + [gone or hidden[0]] * len(measures)
+            hidden += gone + [a or b for a, b in zip(hidden, gone, strict=True)]
         row = made.rows.add()
         row.cells.extend(v1.ReportCell(text=word) for word in key)
         kinds = [column.kind for column in made.columns][len(key) :]
@@ -149,6 +149,16 @@ def _table(entry: dict[str, Any], now: Sequence[Line], before: Sequence[Line] | 
         form = v1.ReportChart.Kind.Value(f"KIND_{chart['kind'].upper()}")
         made.charts.add(kind=form, title=chart["zh"], x=chart["x"], y=chart["y"], series=chart.get("series", ""))
     return made
+
+
+def _hidden(entry: dict[str, Any], people: int, measures: Sequence[int | float]) -> list[bool]:
+    """Which measures of a line are withheld: all of one that stands for few, and each that counts few people."""
+
+    def few(count: int | float) -> bool:
+        return bool(0 < count < _DEFINED["smallest_group"])
+
+    counts = [column.get("unit") == "人" for column in entry["measures"]]
+    return [few(people) or (counted and few(each)) for counted, each in zip(counts, measures, strict=True)]
 
 
 def _cell(told: int | float | None, hidden: bool, kind: int) -> v1.ReportCell:

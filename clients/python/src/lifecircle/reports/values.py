@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lifecircle.portrait import v1
 
 Value = str | int | float | None
@@ -11,13 +13,17 @@ TEXT, INTEGER, DECIMAL, SHARE = (
 )  # fmt: skip
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
 def value(cell: v1.ReportCell) -> Value:
-    """A cell's value; None for one that is not known, SUPPRESSED for one that is withheld."""
+    """A cell's value; None for one that is not known, SUPPRESSED for one that is withheld. A word has no control
+    characters, which a name from an operator's file may have and no workbook takes."""
     if cell.suppressed:
         return SUPPRESSED
     name = cell.WhichOneof("value")
     found: Value = getattr(cell, name) if name else None
-    return found
+    return _CONTROL.sub("", found) if isinstance(found, str) else found
 
 
 def shown(told: Value, column: v1.ReportColumn) -> str:

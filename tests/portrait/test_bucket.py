@@ -7,12 +7,14 @@ from operator import add
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from services.portrait.domain.calendar import WorkCalendar
 from services.portrait.domain.run import LakeFile
 from services.portrait.domain.tag import LIFE_CIRCLES, Catalogue
 from services.portrait.lake import Base, Damaged, Lake, ResultReader
+from services.portrait.lake.segments import read_wide
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from tests.portrait.conftest import BUCKETS, Town
 
@@ -87,6 +89,20 @@ def test_the_same_bucket_is_the_same_file(
             name: file.sha256 for name, file in new.files.items()
         }
         assert Outcome.of_json(new.bucket, new.to_json()) == new
+
+
+def test_a_bucket_of_nobody_has_the_columns_of_the_others(
+    town: Town, base: Base, catalogue: Catalogue, calendar: WorkCalendar, outcomes: list[Outcome], tmp_path: Path
+) -> None:
+    """A platform may have fewer customers than buckets."""
+    work = Work("r", base, town.window, calendar, catalogue, 10_000)
+    nobody = compute(work, 9_999, [], Lake(tmp_path.as_uri()))
+    assert nobody.customers == 0
+    for name, file in nobody.files.items():
+        there, full = (pq.read_schema(each.uri.removeprefix("file://")) for each in (file, outcomes[0].files[name]))
+        assert there.remove_metadata().equals(full.remove_metadata()), name
+    wide = read_wide([outcome.files["features"] for outcome in (nobody, *outcomes)])
+    assert len(wide.customer_key) == len(base.customer_key)
 
 
 def test_how_complete_the_map_is_follows_from_the_cells_that_were_heard(town: Town, outcomes: list[Outcome]) -> None:

@@ -26,8 +26,8 @@ from services.portrait.domain.run import LakeFile
 from services.portrait.domain.tag import Catalogue, Facts, judge
 from services.portrait.domain.wide import parse_features
 from services.portrait.lake import Base, Beside, Lake, read_base
-from services.portrait.lake.details import bucket_tables, contacts_table
-from services.portrait.lake.whole import bucket_of, called
+from services.portrait.lake.details import bucket_tables, contacts_table, groups
+from services.portrait.lake.whole import called, groups_of, wide_of
 from services.portrait.lake.wide import wide_table
 from services.portrait.usecases.bucket import Outcome, Work, compute
 from tests.portrait.conftest import BUCKETS, DAYS, Town
@@ -150,7 +150,7 @@ def test_what_vgop_tells_stands_beside_what_was_counted(
     items = parse_features(yaml.safe_load((HERE / "features.yaml").read_text("utf-8")))
     given = {item.where[1][0]: item for item in items if item.source == "coarse_portrait"}
     assert set(given) == set(told["tag"]), "each tag that VGOP makes is an item of the catalogue"
-    table = bucket_of(items, details, outcome.files, 1, town.window.to_date, town.window.zone, None)
+    table = wide_of(items, details, {1: outcome.files}, town.window.to_date, town.window.zone, None)[1]
     scores = {(key, tag): score for key, tag, score in told.select("customer_key", "tag", "score").iter_rows()}
     for tag, item in given.items():
         wanted = [scores.get((key, tag), 0.0) for key in table["customer_key"].to_pylist()]
@@ -182,7 +182,7 @@ def test_a_tag_that_vgop_takes_back_is_borne_no_more(tmp_path: Path) -> None:
         for each in parse_features(yaml.safe_load((HERE / "features.yaml").read_text("utf-8")))
         if each.name in ("vgop_data_heavy_score_92d", "vgop_voice_heavy_score_92d")
     ]
-    tables = dict(bucket_tables(items, {"coarse_portrait": files}, 0, date(2026, 8, 31)))
+    tables = dict(bucket_tables(items, {"coarse_portrait": files}, {0}, date(2026, 8, 31)))
     table = wide_table(items, tables, pa.array([1, 2, 3, 4]), date(2026, 8, 31), "Asia/Shanghai")
     assert table["vgop_data_heavy_score_92d"].to_pylist() == [0, 1, 0, 0]
     assert table["vgop_voice_heavy_score_92d"].to_pylist() == [0, 0, 0, 0.7]
@@ -258,7 +258,7 @@ def test_the_wide_table_holds_the_catalogues_items_for_every_customer(
     """R002-015, R004-006: the wide table with contact and peer features, for the customers of a run."""
     items = parse_features(yaml.safe_load((HERE / "features.yaml").read_text("utf-8")))
     peers = called(details, town.window.from_date)
-    table = bucket_of(items, details, outcome.files, 1, town.window.to_date, town.window.zone, peers)
+    table = wide_of(items, details, {1: outcome.files}, town.window.to_date, town.window.zone, peers)[1]
     assert table.num_rows == outcome.customers
     assert table.num_columns > 700
     frame = pl.from_arrow(table)
@@ -282,6 +282,39 @@ def test_the_wide_table_holds_the_catalogues_items_for_every_customer(
     assert frame["slot_night_secs_30d"].sum() == pytest.approx(
         dwell.filter(pl.col("slot") == "night")["secs"].sum(), rel=1e-5
     )
+
+
+def frame_of(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def test_small_buckets_are_built_together_and_large_ones_alone(
+    town: Town,
+    details: Files,
+    outcome: Outcome,
+    base: Base,
+    catalogue: Catalogue,
+    calendar: WorkCalendar,
+    tmp_path: Path,
+) -> None:
+    """R002-015: a wide table of few customers costs one scan; it is the same as bucket by bucket."""
+    work = Work("r", base, town.window, calendar, catalogue, BUCKETS)
+    signalling = [file for file in town.manifest["signalling"] if file.bucket == 0]
+    run = {0: compute(work, 0, signalling, Lake(tmp_path.as_uri())).files, 1: outcome.files}
+    assert [list(some) for some in groups_of(details, run)] == [[0, 1]]
+    items = parse_features(yaml.safe_load((HERE / "features.yaml").read_text("utf-8")))
+    few = [item for item in items if item.source in ("recharges", "dwell", "coarse_portrait")]
+    told = town.window.to_date, town.window.zone, None
+    both = wide_of(few, details, run, *told)
+    for bucket in run:
+        one = wide_of(few, details, {bucket: run[bucket]}, *told)[bucket]
+        assert frame_of(both[bucket]).equals(frame_of(one)), "not known is equal to not known"
+    large = {bucket: {name: replace(file, rows=9_000) for name, file in files.items()} for bucket, files in run.items()}
+    assert [list(some) for some in groups_of(details, large)] == [[0], [1]]
+    assert list(groups({"x": [replace(outcome.files["dwell"], bucket=each, rows=600_000) for each in (0, 1, 1)]},
+                       {0: 1, 1: 1, 2: 1})) == [{0}, {1}, {2}]  # fmt: skip
 
 
 def test_who_calls_the_numbers_of_an_industry_bears_its_interest(shipped: Details, catalogue: Catalogue) -> None:

@@ -1,6 +1,6 @@
 """Detail feeds of some customers, as the scans of the wide table read them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -18,6 +18,7 @@ Feeds = Mapping[str, Sequence[LakeFile]]
 Floats = npt.NDArray[np.float64]
 
 _RESPONDED = "responded"
+_CUSTOMERS_AT_ONCE, _ROWS_AT_ONCE = 10_000, 1_000_000
 
 
 def detail_columns(
@@ -29,15 +30,16 @@ def detail_columns(
     to_date: date,
     zone: str,
 ) -> dict[str, Floats]:
-    """The columns that the feeds give, for the customers `key`, NaN where one is not known; bucket after bucket, so
-    that one bucket's rows are in memory."""
+    """The columns that the feeds give, for the customers `key`, NaN where one is not known; some buckets after others,
+    so that what is in memory at once is bounded."""
     lines = lines_of(feeds)
     found: dict[str, Floats] = {}
-    for bucket in range(buckets):
-        at = np.flatnonzero(key % buckets == bucket)
-        tables = dict(bucket_tables(details.items, feeds, bucket, to_date))
+    customers = np.bincount(key % buckets, minlength=buckets)
+    for some in groups(feeds, dict(enumerate(customers.tolist()))):
+        at = np.flatnonzero(np.isin(key % buckets, list(some)))
+        tables = dict(bucket_tables(details.items, feeds, some, to_date))
         for name, parts in details.unions.items():
-            there = [_as_union(feeds[feed], column, bucket) for feed, column in parts.items() if feeds.get(feed)]
+            there = [_as_union(feeds[feed], column, some) for feed, column in parts.items() if feeds.get(feed)]
             if there:
                 tables[name] = pa.concat_tables(there)
         if contacts is not None:
@@ -48,6 +50,25 @@ def detail_columns(
                 values = pc.cast(table[name], pa.float64()).fill_null(float("nan")).to_numpy()
                 found.setdefault(name, np.full(len(key), np.nan))[at] = values
     return found
+
+
+def groups(feeds: Feeds, customers: Mapping[int, int]) -> Iterator[frozenset[int]]:
+    """Buckets (`customers` of each) that are read together: as many, one after the other, as keep within 10,000
+    customers and a million rows of the bucketed feeds, and one that is larger by itself. To start a scan costs more
+    than to scan a small bucket."""
+    rows = dict.fromkeys(customers, 0)
+    for file in (file for files in feeds.values() for file in files if file.bucket in rows):
+        rows[file.bucket] += file.rows
+    some: set[int] = set()
+    people = total = 0
+    for bucket, count in sorted(customers.items()):
+        if some and (people + count > _CUSTOMERS_AT_ONCE or total + rows[bucket] > _ROWS_AT_ONCE):
+            yield frozenset(some)
+            some, people, total = set(), 0, 0
+        some.add(bucket)
+        people, total = people + count, total + rows[bucket]
+    if some:
+        yield frozenset(some)
 
 
 def contacts_table(rows: Sequence[tuple[int, datetime, str, bool, bool | None]]) -> pa.Table:
@@ -66,12 +87,14 @@ def contacts_table(rows: Sequence[tuple[int, datetime, str, bool, bool | None]])
     return table.append_column("accepted", pc.cast(accepted, pa.int64()))
 
 
-def bucket_tables(items: Sequence[Item], feeds: Feeds, bucket: int, to_date: date) -> Iterable[tuple[str, pa.Table]]:
-    """By source, the rows of one bucket that the items look at, with the columns they need."""
+def bucket_tables(
+    items: Sequence[Item], feeds: Feeds, buckets: Collection[int], to_date: date
+) -> Iterable[tuple[str, pa.Table]]:
+    """By source, the rows of some buckets that the items look at, with the columns they need."""
     for source in sorted({item.source for item in items if item.kind} & {feed for feed in feeds if feeds[feed]}):
         asked = [item for item in items if item.source == source and item.kind]
         first = to_date - timedelta(days=max(item.days for item in asked))
-        files = [file for file in feeds[source] if file.bucket in (-1, bucket) and first <= file.period <= to_date]
+        files = [file for file in feeds[source] if file.bucket in (-1, *buckets) and first <= file.period <= to_date]
         if any(item.kind == "told" for item in asked):  # what the latest delivery does not say any more is not so
             files = [file for file in files if file.period == max(each.period for each in files)]
         names = {name for item in asked for name in _own(item)}
@@ -106,8 +129,8 @@ def _table(files: Sequence[LakeFile], names: Sequence[str]) -> pa.Table:
     return whole.rename_columns(["customer", *names])
 
 
-def _as_union(files: Sequence[LakeFile], column: str, bucket: int) -> pa.Table:
-    table = _table([file for file in files if file.bucket in (-1, bucket)], ["time", column])
+def _as_union(files: Sequence[LakeFile], column: str, buckets: Collection[int]) -> pa.Table:
+    table = _table([file for file in files if file.bucket in (-1, *buckets)], ["time", column])
     return table.rename_columns(["customer", "time", column]).cast(
         pa.schema([("customer", pa.int64()), ("time", pa.timestamp("ms", "UTC")), (column, pa.string())])
     )

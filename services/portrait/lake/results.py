@@ -151,7 +151,8 @@ def _tag_value(row: Mapping[str, object]) -> TagValue:
 
 
 def _features(found: Bucket) -> pa.Table:
-    return pa.table({"customer_key": found.customer_key, "org_id": found.org_id.tolist(), **found.features})
+    orgs = pa.array(found.org_id.tolist(), pa.string())
+    return pa.table({"customer_key": found.customer_key, "org_id": orgs, **found.features})
 
 
 def _anchors(found: Bucket, places: Places, window: Window) -> pa.Table:
@@ -225,10 +226,11 @@ def _maybe(days: npt.NDArray[np.int64]) -> pa.Array:
 
 
 def _no_tags() -> pa.Table:
-    words, days = ("org_id", "code", "value", "landmark", "landmark_id", "evidence"), ("from_date", "expire_date")
-    fields = [pa.field("customer_key", pa.int64()), *(pa.field(name, pa.string()) for name in words)]
-    fields += [pa.field("version", pa.int32()), pa.field("score", pa.float64())]
-    return pa.schema([*fields, *(pa.field(name, pa.date32()) for name in days)]).empty_table()
+    kinds = {"customer_key": pa.int64(), "version": pa.int32(), "score": pa.float64(), "from_date": pa.date32(),
+             "expire_date": pa.date32()}  # fmt: skip
+    names = ("customer_key", "org_id", "code", "value", "version", "score", "landmark", "landmark_id", "evidence",
+             "from_date", "expire_date")  # fmt: skip
+    return pa.schema([(name, kinds.get(name, pa.string())) for name in names]).empty_table()
 
 
 def _dwell(found: Bucket, places: Places, window: Window, workdays: npt.NDArray[np.bool_]) -> pa.Table:

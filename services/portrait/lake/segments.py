@@ -51,7 +51,7 @@ class Market:
 
 def read_wide(files: Sequence[LakeFile]) -> Wide:
     """The wide table of a run, all buckets."""
-    table = pa.concat_tables([read(file) for file in files]).sort_by("customer_key")
+    table = pa.concat_tables([read(file) for file in files], promote_options="default").sort_by("customer_key")
     names = tuple(name for name in table.column_names if name not in ("customer_key", "org_id"))
     values = np.column_stack([table[name].to_numpy().astype(np.float32) for name in names])
     return Wide(table["customer_key"].to_numpy(), np.array(table["org_id"].to_pylist(), dtype=np.str_), names, values)
@@ -64,7 +64,7 @@ def beside(wide: Wide, files: Sequence[LakeFile], names: Sequence[str]) -> Wide:
     more = [name for name in dict.fromkeys(names) if name not in wide.names and name in there]
     if not more:
         return wide
-    table = pa.concat_tables([read(file, ["customer_key", *more]) for file in files])
+    table = pa.concat_tables([read(file, ["customer_key", *more]) for file in files], promote_options="default")
     more = [name for name in more if not pa.types.is_string(table[name].type)]
     key = table["customer_key"].to_numpy()
     at = np.searchsorted(wide.customer_key, key)

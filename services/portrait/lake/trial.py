@@ -34,7 +34,9 @@ def places_table(places: Places) -> pa.Table:
 
 def stats_table(key: Longs, columns: Mapping[str, Column], active: npt.NDArray[np.bool_]) -> pa.Table:
     """The stat columns of one bucket."""
-    told = {name: each.tolist() if each.dtype.kind == "U" else each for name, each in columns.items()}
+    told = {
+        name: pa.array(each.tolist(), pa.string()) if each.dtype.kind == "U" else each for name, each in columns.items()
+    }
     return pa.table({"customer_key": key, "active": active, **told})
 
 

@@ -1,4 +1,4 @@
-"""One bucket of the wide table: a run's own tables and detail feeds, put beside each other."""
+"""Some buckets of the wide table: a run's own tables and detail feeds, put beside each other."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -9,30 +9,47 @@ import pyarrow.compute as pc
 
 from services.portrait.domain.run import LakeFile
 from services.portrait.domain.wide import Item
-from services.portrait.lake.details import Feeds, bucket_tables, lines_of
+from services.portrait.lake.details import Feeds, bucket_tables, groups, lines_of
 from services.portrait.lake.files import read
 from services.portrait.lake.wide import wide_table
 
+_OF_DWELL = ("customer_key", "date", "slot", "place_id", "place_class", "secs")
 
-def bucket_of(
+
+Tables = Mapping[str, LakeFile]
+"""The tables features and dwell of one bucket of a run."""
+
+
+def groups_of(feeds: Feeds, run: Mapping[int, Tables]) -> list[dict[int, Tables]]:
+    """The buckets of a run that are built together."""
+    of_run = [tables["dwell"] for tables in run.values()]
+    counted = {bucket: tables["features"].rows for bucket, tables in run.items()}
+    return [{bucket: run[bucket] for bucket in sorted(some)} for some in groups({**feeds, "": of_run}, counted)]
+
+
+def wide_of(
     items: Sequence[Item],
     feeds: Feeds,
-    run: Mapping[str, LakeFile],
-    bucket: int,
+    run: Mapping[int, Tables],
     to_date: date,
     zone: str,
     peers: pa.Table | None,
-) -> pa.Table:
-    """All customers of one bucket by key: customer_key, org_id, then the run's features and a float32 column for each
-    item whose feed is there (NaN: not known). `run` are the bucket's tables features, dwell and stats."""
-    features = read(run["features"])
-    tables = dict(bucket_tables(items, feeds, bucket, to_date))
-    tables["dwell"] = _dwell(read(run["dwell"], ["customer_key", "date", "slot", "place_id", "place_class", "secs"]))
+) -> dict[int, pa.Table]:
+    """By bucket of `run`, its customers by key: customer_key, org_id, then the run's features and a float32 column for
+    each item whose feed is there (NaN: not known)."""
+    each = {bucket: read(tables["features"]) for bucket, tables in run.items()}
+    features = pa.concat_tables(each.values(), promote_options="default")
+    tables = dict(bucket_tables(items, feeds, run.keys(), to_date))
+    tables["dwell"] = pa.concat_tables([_dwell(read(mine["dwell"], _OF_DWELL)) for mine in run.values()])
     found = wide_table(items, tables, features["customer_key"], to_date, zone, peers)
     told = {name: features[name] for name in features.column_names if not name.startswith("tag_")}
     for name in found.column_names[1:]:
         told[name] = pc.cast(pc.cast(found[name], pa.float64()), pa.float32()).fill_null(float("nan"))
-    return pa.table(told)
+    whole, first, parts = pa.table(told), 0, {}
+    for bucket, mine in each.items():
+        parts[bucket] = whole.slice(first, mine.num_rows)
+        first += mine.num_rows
+    return parts
 
 
 def called(feeds: Feeds, first: date) -> pa.Table:

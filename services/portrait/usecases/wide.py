@@ -72,30 +72,24 @@ class WideTables:
             await tx.commit()
 
     async def build(self, running: Running) -> None:
-        """Build a wide table bucket by bucket; one that an earlier attempt wrote is not built again."""
+        """Build a wide table, some buckets at a time; what an earlier attempt wrote is not built again."""
         spec = running.job.spec
         async with self._db.read() as read:
             found = await self._runs.by_id(read, spec["run_id"])
             if found is None:
                 raise run_not_found(spec["run_id"])
             run_no, run = found
-            tables = {kind: await self._runs.files(read, run_no, kind) for kind in ("features", "dwell", "stats")}
+            tables = {kind: await self._runs.files(read, run_no, kind) for kind in ("features", "dwell")}
         inputs = Inputs(run.from_date, run.to_date, {feed: tuple(ids) for feed, ids in spec["deliveries"].items()})
         feeds = await self._feeds(inputs)
         path = f"portrait/wide/run={run.run_id}/{running.job.key.partition('#')[2]}"
         peers = await self._peers(running, feeds, run, path)
         kept: dict[str, Any] = dict(running.job.checkpoint.get("buckets", {}))
         buckets = sorted(file.bucket for file in tables["features"])
-        for bucket in buckets:
-            if str(bucket) not in kept:
-                mine = {kind: next(file for file in files if file.bucket == bucket) for kind, files in tables.items()}
-                table = await asyncio.to_thread(
-                    lake.bucket_of, self._items, feeds, mine, bucket, run.to_date, self._zone, peers
-                )
-                name = f"{path}/bucket={bucket:02d}.parquet"
-                file = await asyncio.to_thread(self._lake.write, name, table, bucket)
-                kept[str(bucket)] = [file.uri, file.rows, file.sha256, table.num_columns]
-                await running.save({**running.job.checkpoint, "buckets": kept})
+        left = {bucket: _of_bucket(tables, bucket) for bucket in buckets if str(bucket) not in kept}
+        for some in lake.groups_of(feeds, left):
+            kept |= await asyncio.to_thread(self._built, feeds, some, run, peers, path)
+            await running.save({**running.job.checkpoint, "buckets": kept})
             await running.progress(len(kept), len(buckets), message="counting features")
         files = [_file(kept[str(bucket)], bucket) for bucket in buckets]
         async with self._db.begin() as tx:
@@ -103,6 +97,16 @@ class WideTables:
             columns = max((each[3] for each in kept.values()), default=0)
             await running.succeed(tx, customers=sum(file.rows for file in files), columns=columns)
             await tx.commit()
+
+    def _built(
+        self, feeds: Mapping[str, list[LakeFile]], some: Mapping[int, lake.Tables], run: Run, peers: Any, path: str
+    ) -> dict[str, Any]:
+        """Some buckets, written; as a checkpoint keeps them."""
+        built = {}
+        for bucket, table in lake.wide_of(self._items, feeds, some, run.to_date, self._zone, peers).items():
+            file = self._lake.write(f"{path}/bucket={bucket:02d}.parquet", table, bucket)
+            built[str(bucket)] = [file.uri, file.rows, file.sha256, table.num_columns]
+        return built
 
     def _deliveries(self, run: Run, known: Sequence[Delivery]) -> dict[str, list[str]]:
         """The deliveries of the feeds that items are counted of, as far back as they look."""
@@ -146,6 +150,10 @@ class WideTables:
             kept = [file.uri, file.rows, file.sha256]
             await running.save({**running.job.checkpoint, "peers": kept})
         return await asyncio.to_thread(lake.read_peers, _file(kept, -1))
+
+
+def _of_bucket(tables: Mapping[str, Sequence[LakeFile]], bucket: int) -> lake.Tables:
+    return {kind: next(file for file in files if file.bucket == bucket) for kind, files in tables.items()}
 
 
 def _file(kept: Sequence[Any], bucket: int) -> LakeFile:

@@ -32,6 +32,8 @@ _RULES_SECONDS = 1.0
 _MEMBERS_SECONDS = 5.0
 _SHARE_SECONDS = 1.0
 _FORGET_AT_ONCE = 20_000
+_REST = 19
+"""Snapshots take at most a twentieth of the time: after one there is none for so many times as long as it took."""
 _DAY = 86_400_000
 
 _log = structlog.get_logger(__name__)
@@ -45,7 +47,8 @@ class _Lost(Exception):
 class Pace:
     """How partitions are held: a lease of `lease_seconds`, a snapshot every `snapshot_events` or `snapshot_seconds`.
 
-    Events are counted over the whole journal, since that is what who takes a partition over reads on from.
+    Events are counted over the whole journal, since that is what who takes a partition over reads on from. Where the
+    snapshots of all partitions would take more than a twentieth of the time, they come as much later.
     """
 
     partitions: int = 16
@@ -86,6 +89,7 @@ class Matching:
         self._ahead = False
         self._members: dict[tuple[str, int], BitMap] = {}
         self._members_at = float("-inf")
+        self._rest_until = float("-inf")
         self._forgotten = Forgotten()
         self._where = Whereabouts(db, Runs())
         self._gone: frozenset[int] = frozenset()
@@ -296,10 +300,11 @@ class Matching:
 
     async def _keep(self, *, all_of_it: bool = False) -> None:
         """Snapshot a partition that went on far or long enough: one at a time, so that no event waits for all."""
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         fresh = [held for held in self._held.values() if held.purged or held.seq > held.kept_seq]
         if not all_of_it:
-            due = (held for held in fresh if held.purged or self._is_due(held, now))
+            due = (held for held in fresh if held.purged or (now >= self._rest_until and self._is_due(held, now)))
             fresh = sorted(due, key=lambda held: (not held.purged, held.kept_seq))[:1]
         for held in fresh:
             held.engine.forget()
@@ -309,6 +314,7 @@ class Matching:
                 ours = await self._partitions.keep(tx, number, held.taken.epoch, snapshot)
                 await tx.commit()
             held.kept_seq, held.kept_at, held.purged = held.seq, now, False
+            self._rest_until = loop.time() + _REST * (loop.time() - now)
             if not ours:
                 del self._held[number]
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from services.portrait.domain.moment import pattern as ast
 from services.portrait.domain.moment.pattern import Event, EventMatch, Rule
 from services.portrait.domain.moment.predicate import Index
-from services.portrait.domain.moment.spans import FOREVER, History, Node, compiled, stays
+from services.portrait.domain.moment.spans import FOREVER, History, Moment, Node, compiled, stays
 
 _KEPT = 32  # matches remembered per customer and rule; the database's unique key remembers them all
 _TRIMMED = 16  # a history shorter than this is not worth trimming
@@ -39,6 +39,8 @@ class Match(NamedTuple):
 class _Compiled:
     rule: Rule
     node: Node
+    needs: frozenset[int]
+    """Slots without an event in each of which it can't hold."""
     wait: int
     """From when it holds to when that is decided."""
     end: int
@@ -55,6 +57,10 @@ class _Slot:
     """Rules that only an event out of order can make match anew."""
     inside: set[int] = field(default_factory=set)
     """For an area's `located`: the numbers of its `inside`s."""
+    dwelt: bool = False
+    """Whether it is one of those."""
+    kept: int = 0
+    """For how long its events are kept: its reach, or the longest of its `inside`s."""
 
 
 def everybody(rule: Rule, customer_key: int) -> bool:
@@ -118,6 +124,10 @@ class Engine:
         used = {slot.match: number for number, slot in enumerate(self._slots) if slot.rules or slot.late_rules}
         self._index = Index(used)
         self._unlearn(number for number, slot in enumerate(self._slots) if slot.reach and slot.match not in used)
+        dwelt = {number for slot in self._slots for number in slot.inside}
+        for number, slot in enumerate(self._slots):
+            slot.dwelt = number in dwelt
+            slot.kept = max([slot.reach, *(self._slots[each].reach for each in slot.inside)])
         return wanting
 
     def watches(self, rule: Rule) -> bool:
@@ -176,12 +186,14 @@ class Engine:
             self._trim(self._histories[customer])
             if not self._histories[customer]:
                 del self._histories[customer]
-        oldest = max((slot.reach for slot in self._slots), default=0)
+        longest = max((slot.reach for slot in self._slots), default=0)
+        oldest: dict[str, int] = {}
+        for rule in (each.rule for each in self._rules.values()):
+            oldest[rule.rule_id] = min(self.now - max(longest, rule.cool_down), oldest.get(rule.rule_id, self.now))
         for customer, by_rule in list(self._matched.items()):
             for rule_id, seen in list(by_rule.items()):
-                rules = [each.rule.cool_down for each in self._rules.values() if each.rule.rule_id == rule_id]
-                kept = [one for one in seen if one[0] >= self.now - max([oldest, *rules])]
-                if kept and rules:
+                kept = [one for one in seen if rule_id in oldest and one[0] >= oldest[rule_id]]
+                if kept:
                     by_rule[rule_id] = kept
                 else:
                     del by_rule[rule_id]
@@ -249,9 +261,9 @@ class Engine:
     def _add(self, rule: Rule) -> None:
         pattern = rule.pattern
         wait = rule.lateness + 1 if ast.by_clock(pattern) else 0
-        made = _Compiled(
-            rule, compiled(pattern, self._numbers), wait, FOREVER if rule.retire_time is None else rule.retire_time
-        )
+        needs = frozenset(self._numbers[match] for match in ast.needed(pattern))
+        end = FOREVER if rule.retire_time is None else rule.retire_time
+        made = _Compiled(rule, compiled(pattern, self._numbers), needs, wait, end)
         self._rules[rule.rule_id, rule.version] = made
         parts = [part for _, _, part in ast.walk(pattern)]
         dwells = [part for part in parts if isinstance(part, ast.Dwell)]
@@ -294,25 +306,22 @@ class Engine:
 
     def _evaluate(self, made: _Compiled, customer: int, history: History, since: int, found: list[Match]) -> None:
         """Deliver what begins to hold after `since` and is decided; set a timer for what is not yet."""
-        spans = made.node.spans(history, since)
-        if not spans:
+        if not made.needs <= history.keys():
             return
         rule = made.rule
         oldest = max(self.now - rule.stale_after, rule.publish_time)
-        for first, _ in spans:
-            if first <= since:
-                continue
+        for first, start in made.node.begins(history, since):
             if first + made.wait > self.now:
                 timer = (first + made.wait, customer, rule.rule_id, rule.version, first)
                 if timer not in self._set:
                     self._set.add(timer)
                     heapq.heappush(self._timers, timer)
             elif oldest <= first < made.end and self._member(rule, customer):
-                self._deliver(made, customer, history, first, found)
+                self._deliver(made, customer, first, start or made.node.support(history, first), found)
 
-    def _deliver(self, made: _Compiled, customer: int, history: History, first: int, found: list[Match]) -> None:
-        rule, start = made.rule, made.node.support(history, first)
+    def _deliver(self, made: _Compiled, customer: int, first: int, start: Moment | None, found: list[Match]) -> None:
         assert start is not None, "an anchored pattern rests on an event"
+        rule = made.rule
         seen = self._matched.setdefault(customer, {}).setdefault(rule.rule_id, [])
         for time, version, event_id in seen:
             if (version == rule.version and event_id == start[1]) or abs(first - time) < rule.cool_down:
@@ -324,20 +333,17 @@ class Engine:
 
     def _trim(self, history: History) -> None:
         """Drop events that can matter no more. Of a stay that goes on, its first event stays."""
-        for number in list(history):
+        for number in [number for number in history if self._slots[number].inside]:
             slot = self._slots[number]
-            reach = max([slot.reach, *(self._slots[each].reach for each in slot.inside)])
-            oldest = (self.now - reach, "")
-            for each in slot.inside:
-                if each in history:
-                    lasting = stays(history[each], history[number])
-                    kept = [first for first, left in lasting if first < oldest and left >= oldest[0]]
-                    _replace(history, each, kept + history[each][bisect_left(history[each], oldest) :])
-        for number in list(history):
+            oldest = (self.now - slot.kept, "")
+            for each in slot.inside & history.keys():
+                lasting = stays(history[each], history[number])
+                going_on = [first for first, left in lasting if first < oldest and left >= oldest[0]]
+                _replace(history, each, going_on + history[each][bisect_left(history[each], oldest) :])
+        for number, events in list(history.items()):
             slot = self._slots[number]
-            if not any(number in other.inside for other in self._slots):
-                reach = max([slot.reach, *(self._slots[each].reach for each in slot.inside)])
-                _replace(history, number, history[number][bisect_left(history[number], (self.now - reach, "")) :])
+            if not slot.dwelt and events[0][0] < self.now - slot.kept:
+                _replace(history, number, events[bisect_left(events, (self.now - slot.kept, "")) :])
 
 
 def _replace(history: History, number: int, events: list[tuple[int, str]]) -> None:

@@ -221,6 +221,21 @@ def matches_of(pattern: Pattern) -> Iterator[EventMatch]:
             yield from (part.inside, located(part))
 
 
+def needed(pattern: Pattern) -> frozenset[EventMatch]:
+    """The kinds of event without each of which the pattern can't hold."""
+    if isinstance(pattern, All):
+        return frozenset().union(*map(needed, pattern.parts))
+    if isinstance(pattern, Any):
+        return frozenset.intersection(*map(needed, pattern.parts))
+    if isinstance(pattern, Happened | Counted):
+        return frozenset({pattern.event})
+    if isinstance(pattern, Sequence):
+        return frozenset(pattern.steps)
+    if isinstance(pattern, Absent):
+        return frozenset({pattern.after})
+    return frozenset({pattern.inside}) if isinstance(pattern, Dwell) else frozenset()
+
+
 def located(dwell: Dwell) -> EventMatch:
     """Every event that says where a customer is, for a dwell."""
     return EventMatch(dwell.inside.types)

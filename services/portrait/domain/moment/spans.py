@@ -2,7 +2,8 @@
 
 A history is a list of (time, event_id) in order, for each event match by its number. A span is (first, last), both
 included; spans of a list are in order and apart by a millisecond at least. `spans(history, since)` gives those that
-reach `since` or later; the first of them may be cut anywhere at or before `since`.
+reach `since` or later; the first of them may be cut anywhere at or before `since`. `begins(history, since)` gives when
+it begins to hold after `since`, each with the first event on which it rests then; None where `support` must be asked.
 """
 
 from bisect import bisect_left
@@ -16,6 +17,7 @@ Moment: TypeAlias = tuple[int, str]
 History: TypeAlias = dict[int, list[Moment]]
 Span: TypeAlias = tuple[int, int]
 Spans: TypeAlias = Callable[[History, int], list[Span]]
+Begins: TypeAlias = Callable[[History, int], list[tuple[int, Moment | None]]]
 Support: TypeAlias = Callable[[History, int], Moment | None]
 FOREVER = 1 << 62
 
@@ -26,6 +28,7 @@ class Node:
 
     pattern: ast.Pattern
     spans: Spans
+    begins: Begins
     support: Support
     parts: tuple["Node", ...] = ()
 
@@ -52,6 +55,14 @@ def compiled(pattern: ast.Pattern, numbers: Mapping[ast.EventMatch, int]) -> Nod
     return _all(pattern, parts) if isinstance(pattern, ast.All) else _any(pattern, parts)
 
 
+def _at(events: list[Moment], time: int) -> int:
+    """Where what happened at a time or later begins; mostly that is the last event, or none."""
+    last = len(events) - 1
+    if last > 0 and events[last - 1][0] < time:
+        return last if events[last][0] >= time else last + 1
+    return bisect_left(events, (time,))
+
+
 Completed: TypeAlias = Callable[[History, int], list[tuple[int, Moment]]]
 """When it was completed and by which first event, in order of time, for all that reach `since` or later."""
 
@@ -68,10 +79,28 @@ def _pairs(pattern: ast.Pattern, completed: Completed, remember: int) -> Node:
                 found.append((time, time + remember))
         return found
 
+    def begins(history: History, since: int) -> list[tuple[int, Moment | None]]:
+        found: list[tuple[int, Moment | None]] = []
+        until = 0
+        for time, first in completed(history, since):
+            if not found or time > until + 1:
+                found.append((time, first))
+            elif found[-1][0] == time:  # completed twice at once: it rests on the earlier of the two
+                found[-1] = (time, min(first, found[-1][1] or first))
+            until = max(until, time + remember)
+        return [one for one in found if one[0] > since]
+
     def support(history: History, at: int) -> Moment | None:
         return min((first for time, first in completed(history, at) if time <= at <= time + remember), default=None)
 
-    return Node(pattern, spans, support)
+    return Node(pattern, spans, begins, support)
+
+
+def _beginnings(spans: Spans) -> Begins:
+    def begins(history: History, since: int) -> list[tuple[int, Moment | None]]:
+        return [(first, None) for first, _ in spans(history, since) if first > since]
+
+    return begins
 
 
 def _events(number: int, remember: int) -> Completed:
@@ -79,15 +108,15 @@ def _events(number: int, remember: int) -> Completed:
         events = history.get(number)
         if not events:
             return []
-        return [(moment[0], moment) for moment in events[bisect_left(events, (since - remember,)) :]]
+        return [(moment[0], moment) for moment in events[_at(events, since - remember) :]]
 
     return completed
 
 
 def _windows(number: int, count: int, within: int, remember: int) -> Completed:
     def completed(history: History, since: int) -> list[tuple[int, Moment]]:
-        events = history.get(number, ())
-        first = max(bisect_left(events, (since - remember,)), count - 1)
+        events = history.get(number, [])
+        first = max(_at(events, since - remember), count - 1)
         return [
             (events[last][0], events[last - count + 1])
             for last in range(first, len(events))
@@ -105,14 +134,13 @@ def _chains(steps: tuple[int, ...], within: int, remember: int) -> Completed:
         if not events:
             return []
         found = []
-        for end in events[bisect_left(events, (since - remember,)) :]:
+        for end in events[_at(events, since - remember) :]:
             moment = end
             for step in before:  # the latest of each step before the next gives the shortest chain
-                earlier = history.get(step, ())
-                at = bisect_left(earlier, moment)
-                if not at:
+                earlier = history.get(step)
+                if not earlier or earlier[0] >= moment:
                     break
-                moment = earlier[at - 1]
+                moment = earlier[-1] if earlier[-1] < moment else earlier[bisect_left(earlier, moment) - 1]
             else:
                 if end[0] - moment[0] <= within:
                     found.append((end[0], moment))
@@ -127,7 +155,7 @@ def _gaps(after: int, missing: int, lasting: int, remember: int) -> Completed:
         if not events:
             return []
         found = []
-        for moment in events[bisect_left(events, (since - remember - lasting,)) :]:
+        for moment in events[_at(events, since - remember - lasting) :]:
             at = bisect_left(others, moment)
             if at < len(others) and others[at] == moment:
                 at += 1
@@ -181,7 +209,7 @@ def _dwell(pattern: ast.Dwell, inside: int, located: int) -> Node:
         )
         return min(held, default=None)
 
-    return Node(pattern, spans, support)
+    return Node(pattern, spans, _beginnings(spans), support)
 
 
 def _all(pattern: ast.Pattern, parts: tuple[Node, ...]) -> Node:
@@ -200,7 +228,7 @@ def _all(pattern: ast.Pattern, parts: tuple[Node, ...]) -> Node:
     def support(history: History, at: int) -> Moment | None:
         return min((one for part in parts if (one := part.support(history, at)) is not None), default=None)
 
-    return Node(pattern, spans, support, parts)
+    return Node(pattern, spans, _beginnings(spans), support, parts)
 
 
 def _any(pattern: ast.Pattern, parts: tuple[Node, ...]) -> Node:
@@ -217,7 +245,7 @@ def _any(pattern: ast.Pattern, parts: tuple[Node, ...]) -> Node:
         holding = (part for part in parts if any(first <= at <= last for first, last in part.spans(history, at)))
         return min((one for part in holding if (one := part.support(history, at)) is not None), default=None)
 
-    return Node(pattern, spans, support, parts)
+    return Node(pattern, spans, _beginnings(spans), support, parts)
 
 
 def _not(pattern: ast.Pattern, part: Node) -> Node:
@@ -231,7 +259,7 @@ def _not(pattern: ast.Pattern, part: Node) -> Node:
             found.append((free, FOREVER))
         return found
 
-    return Node(pattern, spans, lambda history, at: None, (part,))
+    return Node(pattern, spans, _beginnings(spans), lambda history, at: None, (part,))
 
 
 def _both(left: list[Span], right: list[Span]) -> list[Span]:

@@ -161,6 +161,9 @@ def test_people_write_it_as_they_speak() -> None:
     assert told == AllOf((TagIs("A1"), Not(AnyOf((TagIs("B2", ("高端",)), FeatureBetween("age", 20, 30.5))))))
     assert text(told) == "A1 AND NOT (B2 = 高端 OR age BETWEEN 20 AND 30.5)"
     assert parse("at least 2 of (A1, C3, list 'l')", TAGS, NAMES) == AtLeast(2, (TagIs("A1"), TagIs("C3"), Listed("l")))
+    assert parse("“上班族”且（B2＝‘高端’或 非 AT LEAST 1 OF（A1，C3、age≥5））", TAGS, NAMES) == parse(
+        "\"上班族\" 且 (B2 = '高端' 或 非 AT LEAST 1 OF (A1, C3, age >= 5))", TAGS, NAMES
+    )
     assert parse("B2 != 高端", TAGS, NAMES) == AllOf((TagIs("B2"), Not(TagIs("B2", ("高端",)))))
 
 
@@ -195,6 +198,9 @@ def test_place_person_traits_and_behaviour_are_asked_for_together(catalogue: Cat
         ("age >= 1e999", "7", "too large"),
         ("LIST 'A B'", "5", "is no id"),
         ("AT LEAST 1.5 OF (A1, C3)", "9", "a whole number"),
+        ("C3 OR AT LEAST 3 OF (A1, C3)", "6", "at least 3 of 2"),
+        ("A1 OR B2 IN (高端, low)", "17", "B2 has no value low; it has"),
+        ("A1 OR age BETWEEN 30 AND 20", "18", "nothing lies between 30 and 20"),
         ("AUDIENCE 'young' VERSION 0.5", "25", "a whole number"),
         ("AUDIENCE 'young' VERSION 99999999999", "25", "a whole number"),
         ("NOT " * 20 + "A1", "64", "deeper than 16"),

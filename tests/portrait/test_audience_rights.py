@@ -118,18 +118,18 @@ async def test_what_an_audience_names_is_there_and_is_not_itself(here: Here, ser
         code, reason, why = await refusal(ask.UpdateAudience(saving("a", told)))
         assert (code, reason, "names itself" in why["why"]) == ("INVALID_ARGUMENT", "AUDIENCE_INVALID", True)
     async with here.db.begin() as tx:  # as two who save at once could have it
-        told = v1.AudienceExpression(saved=v1.AudienceExpression.Saved(audience_id="ring"))
-        ring = here.desk.understood(Asked(None, "AUDIENCE 'ring'"))
-        await Audiences().save(tx, "ring", "t", ring, "test", now())
+        ring = v1.AudienceExpression(saved=v1.AudienceExpression.Saved(audience_id="ring"))
+        itself = here.desk.understood(Asked(None, "AUDIENCE 'ring'"))
+        await Audiences().save(tx, "ring", "t", itself, "test", now())
         await tx.commit()
-    dry = v1.CountMomentsRequest(rule=v1.MomentRule(rule_id="r", pattern=happened("a.b"), audience=told))
+    dry = v1.CountMomentsRequest(rule=v1.MomentRule(rule_id="r", pattern=happened("a.b"), audience=ring))
     dry.to_time.FromDatetime(now())
     dry.from_time.FromSeconds(dry.to_time.seconds - 60)
     for call in (
-        ask.CountAudience(v1.CountAudienceRequest(expression=told)),
-        ask.GetAudienceProfile(v1.GetAudienceProfileRequest(expression=told)),
-        ask.GetAudienceProfile(v1.GetAudienceProfileRequest(text="HU01", base=told)),
-        ask.GetAudienceOverlap(v1.GetAudienceOverlapRequest(expressions=[told, told])),
+        ask.CountAudience(v1.CountAudienceRequest(expression=ring)),
+        ask.GetAudienceProfile(v1.GetAudienceProfileRequest(expression=ring)),
+        ask.GetAudienceProfile(v1.GetAudienceProfileRequest(text="HU01", base=ring)),
+        ask.GetAudienceOverlap(v1.GetAudienceOverlapRequest(expressions=[ring, ring])),
         ask.CountMoments(dry),
     ):
         code, reason, why = await refusal(call)

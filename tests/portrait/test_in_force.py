@@ -10,7 +10,7 @@ from lifecircle.portrait import v1
 from services.portrait.domain.moment import Event
 from services.portrait.store import Moments
 from tests.fixtures.serving import Served
-from tests.portrait.test_matching import Here, happened, here, published, served, stub, watched
+from tests.portrait.test_matching import Here, happened, here, now, published, served, stub, watched
 
 __all__ = ["here", "served"]  # fixtures
 
@@ -88,3 +88,33 @@ async def test_a_rule_that_comes_back_cools_down_from_its_earlier_matches(here: 
     assert [(m.customer_key, m.rule_version) for m in found] == [(7, 1), (8, 2)]
     async with here.db.read() as read:
         assert await read.value(text("SELECT count(*) FROM moment")) == 2
+
+
+async def test_why_it_did_not_fire_tells_of_versions_and_of_what_became_known_too_late(
+    here: Here, served: Served
+) -> None:
+    """R003-022: a draft, a version of before and of after, an event that came two hours late."""
+    ask = stub(served)
+
+    async def why(customer: int, version: int = 0, ago: int = 0) -> str:
+        asked = v1.ExplainMomentRequest(rule_id="query", customer_key=customer, version=version)
+        asked.time.FromMilliseconds(int(now().timestamp() * 1000) - ago)
+        told = await ask.ExplainMoment(asked)
+        assert not told.matched
+        return told.because
+
+    stays = v1.MomentPattern.Happened(event=v1.EventMatch(types=["behaviour.web"]), remember=Duration(seconds=86_400))
+    rule = v1.MomentRule(rule_id="query", pattern=v1.MomentPattern(happened=stays))
+    await ask.CreateMomentRule(v1.CreateMomentRuleRequest(rule=rule, request_id="d"))
+    assert await why(7) == "it is a draft"
+    first = await published(ask, "query", rule.pattern)
+    assert await why(7, ago=60_000) == "it was published later"
+    old = here.event(7, "behaviour.web")
+    async with here.worker("one"):
+        await here.tell([old._replace(time=old.time - 7_200_000)])
+        assert await why(7) == "what made it became known more than 1 h after"
+        await here.tell([here.event(8, "behaviour.web")])
+        assert len(await watched(ask, 1, 30)) == 1
+    await published(ask, "query", rule.pattern)
+    assert await why(7, version=first.version) == "it was retired before"
+    assert await why(9) == "0 such events in reach"

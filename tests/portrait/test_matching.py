@@ -41,7 +41,7 @@ from services.portrait.usecases import (
     WholePortraits,
 )
 from services.portrait.usecases.whereabouts import CELLS
-from tests.fixtures.serving import Serve, Served, refused
+from tests.fixtures.serving import Serve, Served, refused, refused_fields
 from tests.portrait.desks import desks
 from tests.portrait.test_api import RULE, publish
 
@@ -357,6 +357,10 @@ async def test_a_dry_run_counts_what_a_rule_would_have_found_and_changes_nothing
     found = await ask.CountMoments(v1.CountMomentsRequest(rule=rule, sample_size=5, **span))
     assert (found.matches, found.customers, found.events, found.complete) == (1, 1, 4, True)
     assert [(m.customer_key, m.match_time.seconds - m.start_time.seconds) for m in found.sample] == [(2, 600)]
+    turned = v1.CountMomentsRequest(rule=rule, from_time=span["to_time"], to_time=span["from_time"])
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await ask.CountMoments(turned)
+    assert refused_fields(raised.value) == ["to_time"]
     async with here.db.read() as read:
         assert await read.value(text("SELECT count(*) FROM moment_rule")) == 0
     meant = await ask.ExplainMomentRule(v1.ExplainMomentRuleRequest(rule=rule))

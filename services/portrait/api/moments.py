@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from lifecircle.portrait import v1
 from services.kit import idempotency, paging
-from services.kit.errors import bad_page_token
+from services.kit.errors import bad_page_token, invalid_field
 from services.kit.interceptors import caller
 from services.portrait.api import audiences, translate
 from services.portrait.domain import moment as ast
@@ -79,6 +79,8 @@ class MomentRpcs:
     async def CountMoments(self, request: v1.CountMomentsRequest, context: Context) -> v1.CountMomentsResponse:
         """A dry run."""
         since, to = _milliseconds(request.from_time), _milliseconds(request.to_time)
+        if to <= since:
+            raise invalid_field([("to_time", "lies after from_time")])
         rule, audience, size = _rule(request.rule), _audience(request.rule), request.sample_size
         ran = await self._moments.dry_run(rule, audience, since, to, size, sensitive=audiences.sees_all())
         hours = max(ran.per_hour, default=-1) + 1

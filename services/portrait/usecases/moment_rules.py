@@ -13,7 +13,7 @@ from services.kit.db import Database, Read
 from services.kit.idempotency import RequestKey
 from services.portrait.domain.audience import Expression, expression_of, to_json
 from services.portrait.domain.moment import Engine, Finding, Match, PatternInvalid, Rule, check, explain
-from services.portrait.domain.moment.pattern import by_clock, event_types, look_back, words
+from services.portrait.domain.moment.pattern import by_clock, event_types, look_back, span_words, words
 from services.portrait.refusals import moment_rule_invalid, moment_rule_not_found, moment_rule_retired
 from services.portrait.store import Moments
 from services.portrait.store.moments import FOUND, FoundMoment, Journalled, StoredRule
@@ -181,11 +181,16 @@ class MomentDesk:
             found = await self._moments.found(read, rule_id=rule_id, customer_key=customer_key, size=10)
         engine, rule = Engine(), replace(stored.rule, publish_time=0, retire_time=None, cool_down=0)
         engine.set_rules([rule])
-        for one in reversed(seen):
-            engine.apply(one.event, one.received)
-        node = engine.node(rule.rule_id, rule.version)
-        findings = explain(node, engine.history(customer_key), engine.numbers, time)
+        told = [match for one in sorted(seen) for match in engine.apply(one.event, one.received)]
+        told += engine.advance(max(time, self._now(), engine.now))
+        node, history = engine.node(rule.rule_id, rule.version), engine.history(customer_key)
+        findings = explain(node, history, engine.numbers, time)
         conditions = await self._conditions(stored, customer_key, time, found)
+        since = findings[0].since if findings[0].holds else None
+        if since is not None and all(match.time != since for match in told):
+            start = node.support(history, since)
+            once = start is not None and any(match.start_event_id == start[1] for match in told)
+            conditions.append(_undelivered(rule, since, time, once=once))
         matched = any(time - _MINUTE <= each.match.time <= time for each in found)
         missing = [line.because for line in (*conditions, *findings) if not line.holds]
         because = "it matched" if matched else (missing[0] if missing else "its pattern held already, and begins once")
@@ -211,12 +216,8 @@ class MomentDesk:
     ) -> list[Finding]:
         """What a rule asks beside its pattern: to be in force, the audience, the cool-down."""
         rule = stored.rule
-        watched = stored.state != "DRAFT" and rule.publish_time <= time < (rule.retire_time or 1 << 62)
-        conditions = [
-            Finding(
-                "in force", 0, watched, rule.publish_time or None, rule.retire_time, f"it is {stored.state.lower()}"
-            )
-        ]
+        watched, said = _in_force(rule, time)
+        conditions = [Finding("in force", 0, watched, rule.publish_time or None, rule.retire_time, said)]
         if stored.audience is not None:
             member = customer_key in await self._audiences.bitmap(expression_of(stored.audience))
             said = "he belongs to it now" if member else "he does not belong to the audience now"
@@ -236,6 +237,27 @@ class MomentDesk:
 
     def _now(self) -> int:
         return _milliseconds(self._clock())
+
+
+def _in_force(rule: Rule, time: int) -> tuple[bool, str]:
+    if not rule.publish_time:
+        return False, "it is a draft"
+    if time < rule.publish_time:
+        return False, "it was published later"
+    if rule.retire_time is not None and time >= rule.retire_time:
+        return False, "it was retired before"
+    return True, "it was in force"
+
+
+def _undelivered(rule: Rule, since: int, time: int, *, once: bool) -> Finding:
+    """Why a pattern that holds since a time gave no moment by itself."""
+    if once:
+        return Finding("once for each first event", 0, False, None, None, "its first event gave a moment before")
+    if by_clock(rule.pattern) and time <= since + rule.lateness:
+        due = since + rule.lateness + 1
+        return Finding("waited for late events", 0, False, None, due, f"it is waited for {span_words(rule.lateness)}")
+    said = f"what made it became known more than {span_words(rule.stale_after)} after"
+    return Finding("known in time", 0, False, None, None, said)
 
 
 def _apply(engine: Engine, page: Sequence[Journalled], ran: DryRun, since: int, sample: int) -> None:

@@ -5,7 +5,8 @@
     AUDIENCE 'young-commuters' VERSION 3 OR FROZEN '0199…' OR SEGMENT '动感地带-2'
 
 OR binds weakest, then AND, then NOT. 且, 或 and 非 say the same as AND, OR and NOT. A tag is named by its code, or by
-its Chinese name in double quotes. Values and ids stand in single quotes, unless they are plain words.
+its Chinese name in double quotes. Values and ids stand in single quotes, unless they are plain words. Signs may be
+those of a Chinese keyboard: （ ） ， 、 “ ” ‘ ’ ＝ ≤ ≥ ≠.
 """
 
 import math
@@ -33,10 +34,11 @@ from services.portrait.domain.audience.expression import (
 )
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<word>[^\W\d]\w*)|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<single>'(?:[^']|'')*')"""
-    r"""|(?P<double>"[^"]*")|(?P<sign><=|>=|!=|=|\(|\)|,))"""
+    r"""\s*(?:(?P<word>[^\W\d]\w*)|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"""
+    r"""|(?P<single>'(?:[^']|'')*'|‘[^’]*’)|(?P<double>"[^"]*"|“[^”]*”)|(?P<sign><=|>=|!=|[=(),（），、＝≤≥≠]))"""
 )
 _CHINESE = {"且": "AND", "或": "OR", "非": "NOT"}
+_SIGNS = {"（": "(", "）": ")", "，": ",", "、": ",", "＝": "=", "≤": "<=", "≥": ">=", "≠": "!="}
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
@@ -69,7 +71,7 @@ def _tokens(text: str) -> list[_Token]:
         if kind == "word" and (word.upper() in RESERVED or word in _CHINESE):
             found.append(_Token("key", _CHINESE.get(word, word.upper()), match.start(kind)))
         else:
-            found.append(_Token(kind, word, match.start(kind)))
+            found.append(_Token(kind, _SIGNS.get(word, word), match.start(kind)))
         at = match.end()
     found.append(_Token("end", "the end", len(text)))
     return found
@@ -132,6 +134,8 @@ class _Parser:
                 parts.append(self.either(depth + 1))
             self._need("sign", ")")
             if token.text == "AT":
+                if count > len(parts):
+                    raise AudienceInvalid(str(token.at), f"at least {count} of {len(parts)} parts")
                 return AtLeast(count, tuple(parts))
             return AllOf(tuple(parts)) if token.text == "ALL" else AnyOf(tuple(parts))
         if token.text == "AUDIENCE":
@@ -152,14 +156,14 @@ class _Parser:
 
     def _tag(self, code: str) -> Expression:
         if self._taken("sign", "="):
-            return TagIs(code, (self._value(),))
+            return TagIs(code, (self._value_of(code),))
         if self._taken("sign", "!="):
-            return AllOf((TagIs(code), Not(TagIs(code, (self._value(),)))))
+            return AllOf((TagIs(code), Not(TagIs(code, (self._value_of(code),)))))
         if self._taken("key", "IN"):
             self._need("sign", "(")
-            values = [self._value()]
+            values = [self._value_of(code)]
             while self._taken("sign", ","):
-                values.append(self._value())
+                values.append(self._value_of(code))
             self._need("sign", ")")
             return TagIs(code, tuple(values))
         return TagIs(code)
@@ -170,9 +174,12 @@ class _Parser:
         if self._taken("sign", ">="):
             return FeatureBetween(token.text, self._number(), None)
         if self._taken("key", "BETWEEN"):
-            least = self._number()
+            at, least = self._now.at, self._number()
             self._need("key", "AND")
-            return FeatureBetween(token.text, least, self._number())
+            most = self._number()
+            if least > most:
+                raise AudienceInvalid(str(at), f"nothing lies between {least:g} and {most:g}")
+            return FeatureBetween(token.text, least, most)
         if self._taken("sign", "="):
             value = self._number()
             return FeatureBetween(token.text, value, value)
@@ -186,6 +193,12 @@ class _Parser:
             raise self._wrong("a value")
         self._at += 1
         return token.text[1:-1].replace("''", "'") if token.kind == "single" else token.text
+
+    def _value_of(self, code: str) -> str:
+        token, value, known = self._now, self._value(), self._tags[code]
+        if known and value not in known:
+            raise AudienceInvalid(str(token.at), f"{code} has no value {value}; it has {', '.join(sorted(known))}")
+        return value
 
     def _id(self) -> str:
         token, value = self._now, self._value()

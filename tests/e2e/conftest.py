@@ -6,13 +6,32 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deploy.local import platform
 from deploy.local.run import Run
+from tests.fixtures import traces
 from tools.tidy import ROOT
+
+
+@dataclass
+class Walked:
+    """A platform on which the campaign was made twice, and what each time found."""
+
+    run: Run
+    city: Path
+    first: dict[str, Any]
+    second: dict[str, Any]
+    heard: traces.Receiver
+    printed: str
+
+    def token(self, who: str) -> str:
+        return self.run.keys.token(who).read_text().strip()
+
 
 CUSTOMERS, DAYS, SEED = 300, 10, 11
 

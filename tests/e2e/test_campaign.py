@@ -11,10 +11,8 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import grpc
@@ -22,7 +20,6 @@ import pytest
 from rich.console import Console
 
 import journey
-from deploy.local.run import Run
 from deploy.local.services import environment
 from lifecircle import Lifecircle, fault, items, refusal, tokens
 from lifecircle.admin.v1 import ListOperationsRequest, ListOrganisationsRequest, Organisation, VerifyOperationsRequest
@@ -31,26 +28,12 @@ from lifecircle.ingest.v1 import Delivery, ListDeliveriesRequest, ListRejectsReq
 from lifecircle.points.v1 import ListEntriesRequest
 from lifecircle.portrait.v1 import GetPortraitRequest, ListAudienceMembersRequest
 from lifecircle.recommend.v1 import ListBestCustomersRequest, RecommendRequest
-from tests.e2e.conftest import running
+from tests.e2e.conftest import Walked, running
+from tests.e2e.dimensions import of_one_customer
 from tests.fixtures import traces
 from tools.tidy import ROOT, SERVICES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-
-
-@dataclass
-class Walked:
-    """A platform on which the campaign was made twice, and what each time found."""
-
-    run: Run
-    city: Path
-    first: dict[str, Any]
-    second: dict[str, Any]
-    heard: traces.Receiver
-    printed: str
-
-    def token(self, who: str) -> str:
-        return self.run.keys.token(who).read_text().strip()
 
 
 @pytest.fixture(scope="module")
@@ -379,6 +362,14 @@ async def test_lists_of_two_domains_are_disjoint_and_the_company_sees_both(walke
         ):
             with pytest.raises(refusal("CUSTOMER_NOT_FOUND")):
                 await call
+
+
+async def test_six_dimensions_are_reached_by_one_customer_id_over_one_data_set(platform: Lifecircle) -> None:
+    """R002-001: segmentation, theme analysis, product association, target locking, service features, warning."""
+    seen = await of_one_customer(platform)
+    assert len(seen.there) == 6
+    assert all(seen.there.values()), seen
+    assert len(set(seen.runs.values())) == 1, seen.runs
 
 
 async def test_who_signs_in_once_goes_from_a_file_to_a_marketing_order(walked: Walked) -> None:

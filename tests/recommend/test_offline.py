@@ -14,6 +14,7 @@ import pytest
 
 from services.recommend import offline
 from services.recommend.domain import encoding
+from services.recommend.offline import tables, world
 from tests.recommend.town import CATALOGUE, FEATURES, town
 
 MODELS = {
@@ -77,7 +78,13 @@ def test_every_protocol_reports_every_algorithm_on_the_same_questions(tmp_path: 
         assert [size for size, _ in part["models"]["rf_cf"]["curve"]][:4] == [1, 2, 3, 5]
         assert part["models"]["user_knn"]["best_k"] is not None
         assert set(part["ablation"]) == {"forest_only", "cf_only", "both"}
-        assert part["pairs"]["rf_cf"] > 0
+        assert 0 < part["pairs"]["rf_cf"] < part["pairs"]["user_knn"], "fewer than plain collaborative filtering"
+        assert part["pairs"]["ratio"] == pytest.approx(part["pairs"]["rf_cf"] / part["pairs"]["user_knn"], abs=1e-6)
+        for of in ("rf_cf", "user_knn"):
+            told = part["models"][of]
+            for (size, value), (same, low, high) in zip(told["curve"], told["curve_interval"], strict=True):
+                assert size == same
+                assert low <= value <= high
         for fold in part["models"]["cluster_cf"]["segments"]:
             assert len(fold) > 1
             assert all(
@@ -115,6 +122,73 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert report == {}
     assert why in said
     assert said.count("\n") == 1
+
+
+def dirty(folder: Path) -> tuple[Path, Path]:
+    """Forty customers and two products, without times."""
+    owned = [(f"C{n}", each) for n in range(40) for each in ("A", "B")[: 1 + n % 2]]
+    return (
+        write(folder / "o.csv", ["customer_id", "product_id"], owned),
+        write(folder / "c.csv", ["customer_id", "age"], [(f"C{n}", 20 + n) for n in range(40)]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words", "why"),
+    [
+        ("p.csv", b"product_id,name\nA,a\nA,b\n", ["--products", "p.csv"], "product_id A stands there 2 times"),
+        ("p.csv", b"id,name\nA,a\n", ["--products", "p.csv"], "column product_id is missing"),
+        ("c.csv", bytes(range(128, 256)), [], "neither UTF-8 nor GB18030"),
+        ("o.csv", b"", [], "Empty CSV"),
+        ("o.csv", b"customer_id,product_id\nC1,A,B\n", [], "Expected 2 columns, got 3"),
+        ("c.csv", b"PAR1 and no more", [], "c.csv: "),
+        ("x", b"", ["--protocols", "temporal"], "fewer than five different times"),
+        ("x", b"", ["--out", "."], "is a folder"),
+        ("x", b"", ["--out", "nowhere/r.json"], "no such folder"),
+    ],
+)
+def test_a_dirty_file_is_refused_in_one_line_before_any_work(
+    name: str, content: bytes, words: list[str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owned, customers = dirty(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    told = [str(tmp_path / word) if word[0] in "p.n" else word for word in words]
+    assert evaluate(tmp_path, owned, customers, *told) == (2, {})
+    said = capsys.readouterr().err
+    assert why in said
+    assert said.count("\n") == 1
+
+
+def test_what_is_odd_in_the_files_is_told_and_the_rest_is_used(tmp_path: Path) -> None:
+    owned, customers = dirty(tmp_path)
+    rows = [
+        *(line.split(",") for line in owned.read_text().split()[1:]),
+        ("", "A"),
+        ("C1", ""),
+        ("C3", "A"),
+        ("Z", "B"),
+    ]
+    dated = [(*row, f"2026-01-{1 + n % 9:02d}" if n % 3 else "") for n, row in enumerate(rows)]
+    write(owned, ["customer_id", "product_id", "time"], dated)
+    sold = [("A", "a", "B"), ("B", "b", "A"), ("", "?", ""), ("C", "c", "")]
+    write(tmp_path / "p.csv", ["product_id", "name", "requires_product_id"], sold)
+    read = tables.read
+    found = world.assemble(
+        read(owned, ["customer_id", "product_id"]), read(customers, ["customer_id"]),
+        read(tmp_path / "p.csv", ["product_id"]), 1,
+    )  # fmt: skip
+    for told in ("2 interactions without", "1 customers of the interactions", "1 interactions repeat",
+                 "1 rows of the products file without", "A requires itself through B"):  # fmt: skip
+        assert sum(told in each for each in found.warnings) == 1, told
+    assert found.counts["holdings"] == 60
+    assert found.time is not None
+    # Of repeats the first time that is known counts.
+    again = [*dated, *(("C3", "A", day) for day in ("2025-12-05", "", "2025-12-02", "2025-12-09"))]
+    write(owned, ["customer_id", "product_id", "time"], again)
+    found = world.assemble(read(owned, ["customer_id", "product_id"]), read(customers, ["customer_id"]), None, 1)
+    assert found.time is not None
+    first = found.time[3, found.catalogue.index["A"]]
+    assert first == np.datetime64("2025-12-02", "s").astype(np.int64)
 
 
 def test_a_missing_file_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

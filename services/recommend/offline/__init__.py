@@ -22,8 +22,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn brings it
 
 from services.kit.errors import Refusal
+from services.recommend.lake.workbench import write_bytes
 from services.recommend.offline.tables import BadInput, Source, read
 from services.recommend.offline.world import CUSTOMER, PRODUCT, Read, assemble
 
@@ -40,6 +42,8 @@ NOTES = {
     " for cold start the forest, filter and boosting on the profile alone × small networks;"
     " beyond 64 products the forest re-ranks what collaborative filters propose. Its curve is the forest's own"
     " neighbourhood: the K customers who share most leaves vote",
+    "curve": "[K, NDCG@5]; curve_interval has its 95 % interval, by bootstrap over customers",
+    "pairs": "pairs of customers whose likeness was computed; UserKNN compares each question with all known customers",
     "user_knn": "ownership only; neighbours that hold nothing new are skipped, ties go by popularity",
     "user_knn_profile": "profile and ownership",
 }
@@ -62,8 +66,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: one per core")
     asked = parser.parse_args(arguments)
     try:
-        if not asked.out.parent.is_dir():
-            raise BadInput(f"{asked.out.parent}: no such folder")
+        _writable(asked.out)
         sources = {
             "interactions": read(asked.interactions, [CUSTOMER, PRODUCT]),
             "customers": read(asked.customers, [CUSTOMER]),
@@ -75,9 +78,19 @@ def evaluate(arguments: Sequence[str]) -> int:
     except (BadInput, Refusal) as wrong:
         print(f"evaluate: {wrong.message if isinstance(wrong, Refusal) else wrong}", file=sys.stderr)
         return 2
-    asked.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_bytes(asked.out, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())
     _summary(report)
     return 0
+
+
+def _writable(out: Path) -> None:
+    """Say before hours of work that a report cannot be written. Raises BadInput."""
+    if not out.parent.is_dir():
+        raise BadInput(f"{out.parent}: no such folder")
+    if out.is_dir():
+        raise BadInput(f"{out}: is a folder")
+    if not os.access(out.parent, os.W_OK):
+        raise BadInput(f"{out.parent}: nothing may be written there")
 
 
 def _report(found: Read, sources: dict[str, Source], asked: argparse.Namespace) -> dict[str, Any]:
@@ -93,12 +106,15 @@ def _report(found: Read, sources: dict[str, Source], asked: argparse.Namespace) 
     wanted = {name: splits for name, splits in wanted.items() if name in asked.protocols}
     if found.time is None:
         wanted.pop("temporal", None)
+    if not wanted:
+        raise BadInput("temporal: fewer than five different times are known, or none")
     if not found.features:
         found.warnings.append("no feature is usable: the cold-start protocol can only go by popularity")
-    protocols, started = {}, time.perf_counter()
+    protocols: dict[str, Any] = {}
+    started = time.perf_counter()
     console = Console(stderr=True)
     bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True)
-    with bar:
+    with bar, threadpool_limits(1, user_api="blas"):  # the threads asked for are ours: those of BLAS only wait for them
         for name, splits in wanted.items():
             task = bar.add_task(name, total=_STEPS * (1 if name == "temporal" else protocol.FOLDS))
 

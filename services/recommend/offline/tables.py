@@ -39,7 +39,7 @@ def read(path: Path, needed: Sequence[str]) -> Source:
             table = pq.read_table(pa.BufferReader(content))
         else:
             table = _csv(content, needed)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except (pa.ArrowException, BadInput) as error:
         raise BadInput(f"{path}: {str(error).splitlines()[0]}") from None
     missing = [name for name in needed if name not in table.column_names]
     if missing:
@@ -57,7 +57,10 @@ def _csv(content: bytes, needed: Sequence[str]) -> pa.Table:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = content.decode("gb18030")
+        try:
+            text = content.decode("gb18030")
+        except UnicodeDecodeError:
+            raise BadInput("its bytes are neither UTF-8 nor GB18030") from None
     head = text.partition("\n")[0]
     mark = max(",;\t|", key=head.count)
     return pyarrow.csv.read_csv(

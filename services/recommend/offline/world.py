@@ -49,6 +49,8 @@ def assemble(interactions: Source, customers: Source, products: Source | None, s
     if not rows:
         raise BadInput(f"{interactions.path}: no customer of it is in {customers.path}")
     catalogue = _catalogue([what[n] for n in rows], products, warnings)
+    if TIME not in _names(interactions):
+        warnings.append("time: the interactions have no such column: no temporal protocol")
     times = seconds(interactions.table[TIME], f"{interactions.path}: {TIME}") if TIME in _names(interactions) else None
     owned = np.zeros((len(ids), len(catalogue)), dtype=bool)
     came = np.full(owned.shape, np.nan) if times is not None else None
@@ -60,8 +62,8 @@ def assemble(interactions: Source, customers: Source, products: Source | None, s
         cell = place[who[n]], column
         repeats += bool(owned[cell])
         owned[cell] = True
-        if came is not None and times is not None and not times[n] >= came[cell]:
-            came[cell] = times[n]  # the first time counts
+        if came is not None and times is not None:
+            came[cell] = np.fmin(came[cell], times[n])  # the first time counts, one that is not known does not
     if repeats:
         warnings.append(f"{repeats} interactions repeat a customer and product: the first one counts")
     _check(owned, interactions)
@@ -89,10 +91,15 @@ def _unique_ids(customers: Source) -> list[str]:
     ids: list[Any] = customers.table[CUSTOMER].to_pylist()
     if not all(ids):
         raise BadInput(f"{customers.path}: line {ids.index(next(each for each in ids if not each)) + 2}: no {CUSTOMER}")
-    twice, many = Counter(ids).most_common(1)[0]
-    if many > 1:
-        raise BadInput(f"{customers.path}: {CUSTOMER} {twice} stands there {many} times")
+    _once(customers, ids)
     return ids
+
+
+def _once(source: Source, ids: list[Any]) -> None:
+    twice, many = Counter(ids).most_common(1)[0] if ids else ("", 0)
+    if many > 1:
+        name = CUSTOMER if CUSTOMER in _names(source) else PRODUCT
+        raise BadInput(f"{source.path}: {name} {twice} stands there {many} times")
 
 
 def _names(source: Source) -> list[str]:
@@ -116,7 +123,11 @@ def _catalogue(bought: list[str], products: Source | None, warnings: list[str]) 
             plain.get("exclusive_group", blank),
             strict=True,
         )
-        known = {row[0]: Product(row[0], str(row[1] or row[0]), str(row[2] or ""), 0, 0, *_rules(row)) for row in told}
+        rows = [row for row in told if row[0]]
+        if len(rows) < len(table):
+            warnings.append(f"{len(table) - len(rows)} rows of the products file without a product_id are left out")
+        _once(products, [row[0] for row in rows])
+        known = {row[0]: Product(row[0], str(row[1] or row[0]), str(row[2] or ""), 0, 0, *_rules(row)) for row in rows}
         strange = sorted(set(count) - set(known))
         if strange:
             warnings.append(
@@ -124,10 +135,24 @@ def _catalogue(bought: list[str], products: Source | None, warnings: list[str]) 
             )
             known |= {each: Product(each, each, "", 0, 0) for each in strange}
         known = {each: product for each, product in known.items() if each in count}
+    _warn_of_rules(known, warnings)
     chosen = [each for each, _ in sorted(count.items(), key=lambda item: (-item[1], item[0]))[:MOST_PRODUCTS]]
     if len(count) > MOST_PRODUCTS:
         warnings.append(f"the {MOST_PRODUCTS} most owned of {len(count)} products are looked at")
     return Catalogue.of([known[each] for each in chosen])
+
+
+def _warn_of_rules(known: dict[str, Product], warnings: list[str]) -> None:
+    """Tell of prerequisites that make a product eligible for nobody: it is asked for only where somebody owns it."""
+    for each, product in sorted(known.items()):
+        seen, at = [each], product.requires_product_id
+        while at in known and at not in seen:
+            seen.append(at)
+            at = known[at].requires_product_id
+        if at == each:
+            warnings.append(f"{each} requires itself{' through ' + ', '.join(seen[1:]) if len(seen) > 1 else ''}")
+        elif product.requires_product_id and product.requires_product_id not in known:
+            warnings.append(f"{each} requires {product.requires_product_id}, which nobody owns")
 
 
 def _rules(row: tuple[Any, ...]) -> tuple[str, str]:

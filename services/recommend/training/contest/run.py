@@ -26,9 +26,10 @@ MODELS = ("popularity", "user_knn", "item_knn", "confidence", "ease", "als", "cl
 
 @dataclass(frozen=True)
 class Told:
-    """What is kept of one answer on one split."""
+    """What is kept of one answer on one split; `known` counts the customers that could be compared with."""
 
     row: Ints
+    known: int
     measures: Mapping[str, Floats]
     shown: Ints
     answer: Answer
@@ -48,6 +49,7 @@ def protocol(world: World, splits: Iterable[Split], *, seed: int, threads: int, 
         for name, answer in _answers(bench, tell):
             kept = Told(
                 split.asked.row,
+                len(split.learn),
                 measure.per_question(answer.scores, split.asked),
                 measure.shown(answer.scores, split.asked),
                 replace(answer, scores=np.zeros((0, 0)), inner=np.zeros((0, 0))),
@@ -143,14 +145,17 @@ def _curve(bench: Bench, forests: Forests) -> tuple[int, dict[int, Floats], int]
 def _report(told: Mapping[str, list[Told]], products: int, seed: int) -> dict[str, Any]:
     first = told["popularity"]
     rows = np.concatenate([each.row for each in first])
-    models = {name: _model(told[name], products) for name in MODELS if name in told}
+    models = {name: _model(told[name], products, seed) for name in MODELS if name in told}
     report: dict[str, Any] = {"customers": len(np.unique(rows)), "queries": len(rows), "models": models}
-    report["ablation"] = {name[1:]: _model(parts, products) for name, parts in told.items() if name.startswith("-")}
+    report["ablation"] = {
+        name[1:]: _model(parts, products, seed) for name, parts in told.items() if name.startswith("-")
+    }
     _compare(report, told, seed)
     return report
 
 
-def _model(parts: list[Told], products: int) -> dict[str, Any]:
+def _model(parts: list[Told], products: int, seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng([seed, 10])
     made: dict[str, Any] = {
         name: round(float(np.mean(np.concatenate([per_customer(each.measures[name], each.row) for each in parts]))), 6)
         for name in measure.NAMES
@@ -158,13 +163,13 @@ def _model(parts: list[Told], products: int) -> dict[str, Any]:
     made["coverage"] = round(len(np.unique(np.concatenate([each.shown for each in parts]))) / products, 6)
     made["fit_seconds"] = round(sum(each.answer.fit_seconds for each in parts), 3)
     made["score_seconds"] = round(sum(each.answer.score_seconds for each in parts), 3)
-    curve = {
-        size: float(np.mean(np.concatenate([per_customer(each.answer.curve[size], each.row) for each in parts])))
-        for size in (SIZES if parts[0].answer.curve else ())
-    }
+    curve = {size: _along(parts, size) for size in (SIZES if parts[0].answer.curve else ())}
     sizes = [each.answer.best_k for each in parts if each.answer.best_k is not None]
     made["best_k"] = int(np.median(sizes)) if sizes else None
-    made["curve"] = [[size, round(value, 6)] for size, value in curve.items()]
+    made["curve"] = [[size, round(float(each.mean()), 6)] for size, each in curve.items()]
+    made["curve_interval"] = [
+        [size, *(round(end, 6) for end in measure.interval(each, rng))] for size, each in curve.items()
+    ]
     if parts[0].answer.chosen:
         made["chosen"] = [each.answer.chosen for each in parts]
     if parts[0].answer.segments:
@@ -172,29 +177,32 @@ def _model(parts: list[Told], products: int) -> dict[str, Any]:
     return made
 
 
+def _along(parts: list[Told], size: int) -> Floats:
+    """NDCG@5 of every customer with so many neighbours."""
+    return np.concatenate([per_customer(each.answer.curve[size], each.row) for each in parts])
+
+
 def _compare(report: dict[str, Any], told: Mapping[str, list[Told]], seed: int) -> None:
     """RF-CF against UserKNN: K at the best, K that is enough, intervals over customers, pairs computed."""
     ours, plain = told["rf_cf"], told["user_knn"]
     rng = np.random.default_rng([seed, 9])
-
-    def curve(parts: list[Told], size: int) -> Floats:
-        return np.concatenate([per_customer(each.answer.curve[size], each.row) for each in parts])
-
-    best = max(SIZES, key=lambda size: float(curve(plain, size).mean()))
-    strongest = max((size for size in SIZES if size <= 200), key=lambda size: float(curve(plain, size).mean()))
-    enough = [size for size in SIZES if curve(ours, size).mean() > curve(plain, best).mean()]
+    best = max(SIZES, key=lambda size: float(_along(plain, size).mean()))
+    strongest = max((size for size in SIZES if size <= 200), key=lambda size: float(_along(plain, size).mean()))
+    enough = [size for size in SIZES if _along(ours, size).mean() > _along(plain, best).mean()]
     models = report["models"]
     models["rf_cf"]["k_to_pass_user_knn"] = min(enough, default=None)
     intervals = []
     for size in SIZES:
-        difference = curve(ours, size) - curve(plain, strongest)
+        difference = _along(ours, size) - _along(plain, strongest)
         low, high = measure.interval(difference, rng)
         intervals.append([size, round(float(difference.mean()), 6), round(low, 6), round(high, 6)])
     models["rf_cf"]["curve_minus_best_user_knn"] = intervals
     report["user_knn_best_k_to_200"] = strongest
     compared = sum(each.answer.pairs or 0 for each in ours)
-    whole = sum(len(each.row) for each in ours)
-    report["pairs"] = {"rf_cf": compared, "per_query": round(compared / max(whole, 1), 1)}
+    every = sum(len(each.row) * each.known for each in ours)
+    per_query = round(compared / max(sum(len(each.row) for each in ours), 1), 1)
+    ratio = round(compared / max(every, 1), 6)
+    report["pairs"] = {"rf_cf": compared, "user_knn": every, "ratio": ratio, "per_query": per_query}
     final = np.concatenate([per_customer(each.measures["ndcg@5"], each.row) for each in ours])
     report["differences"] = {}
     for name in models:

@@ -117,4 +117,4 @@ async def test_why_it_did_not_fire_tells_of_versions_and_of_what_became_known_to
         assert len(await watched(ask, 1, 30)) == 1
     await published(ask, "query", rule.pattern)
     assert await why(7, version=first.version) == "it was retired before"
-    assert await why(9) == "0 such events in reach"
+    assert await why(9) == "behaviour.web (remembered for 1 d): 0 such events in reach"

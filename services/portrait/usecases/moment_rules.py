@@ -192,8 +192,7 @@ class MomentDesk:
             once = start is not None and any(match.start_event_id == start[1] for match in told)
             conditions.append(_undelivered(rule, since, time, once=once))
         matched = any(time - _MINUTE <= each.match.time <= time for each in found)
-        missing = [line.because for line in (*conditions, *findings) if not line.holds]
-        because = "it matched" if matched else (missing[0] if missing else "its pattern held already, and begins once")
+        because = "it matched" if matched else _missing(conditions, findings)
         return Why(matched, because, [*conditions, *findings], found)
 
     async def moments(
@@ -247,6 +246,20 @@ def _in_force(rule: Rule, time: int) -> tuple[bool, str]:
     if rule.retire_time is not None and time >= rule.retire_time:
         return False, "it was retired before"
     return True, "it was in force"
+
+
+def _missing(conditions: Sequence[Finding], findings: Sequence[Finding]) -> str:
+    """What was missing: a condition of the rule, or the first part of its pattern that did not hold by itself."""
+    unmet = [line.because for line in conditions if not line.holds]
+    if unmet or findings[0].holds:
+        return unmet[0] if unmet else "its pattern held already, and begins once"
+    part = findings[0]
+    for line in findings[1:]:
+        if line.depth <= part.depth:
+            break
+        if not line.holds and line.depth == part.depth + 1:
+            part = line
+    return f"{part.text}: {part.because}"
 
 
 def _undelivered(rule: Rule, since: int, time: int, *, once: bool) -> Finding:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 
 from services.portrait.offline import compute
+from services.portrait.offline.facts import places_of
 from tests.fixtures.counts import seeds
 from tests.portrait.conftest import DAYS, FIRST, HERE, Town
 from tests.portrait.planted import agreement
@@ -162,6 +164,37 @@ def test_csv_with_names_for_ids_and_any_number_of_buckets_give_the_same(
         assert found.sort(pl.all()).equals(read(stated, name)), name
 
 
+def test_csv_of_a_spreadsheet_in_gb18030_is_read_as_one_in_utf_8(town: Town, tmp_path: Path) -> None:
+    files = as_csv(town, tmp_path / "csv")
+    told = Path(files["places"]).read_text(encoding="utf-8")
+    assert not told.isascii()
+    found = [places_of(Path(files["places"]))]
+    for encoding in ("gb18030", "utf-8-sig"):
+        Path(files["places"]).write_text(told, encoding=encoding)
+        found.append(places_of(Path(files["places"])))
+    assert len({(tuple(each.place_id), tuple(each.name), tuple(each.town)) for each in found}) == 1
+
+
+def test_killed_it_leaves_no_rows_behind_and_made_again_it_is_whole(town: Town, tmp_path: Path) -> None:
+    out, calm = tmp_path / "out", tmp_path / "calm"
+    day = {"signalling": str(min(town.files.glob("SIGNAL_*.TXT"))), "to": f"{FIRST}"}
+    given = words(town.files, out, buckets="7", **day)
+    command = [sys.executable, "-m", "services.portrait", "compute", *given]
+    process = subprocess.Popen(command, cwd=HERE.parents[1], stderr=subprocess.DEVNULL)
+    try:
+        while process.poll() is None and not list(out.glob("*.part")):
+            time.sleep(0.005)  # then all rows are in the spool, with some buckets to come
+    finally:
+        process.kill()
+        process.wait()
+    assert not [path for path in out.iterdir() if path.suffix not in (".part", ".parquet")], "no rows of the spool"
+    assert compute(given) == compute(words(town.files, calm, **day)) == 0
+    for name in TABLES:
+        assert read(out, name).equals(read(calm, name)), name
+    assert read(out, "dwell").height > 300
+    assert not list(out.glob("*.part"))
+
+
 def test_parquet_gives_the_same(town: Town, plain: Path, tmp_path: Path) -> None:
     names = ["msisdn", "time", "behaviour", "lac", "cell"]
     folder = tmp_path / "parquet"
@@ -190,6 +223,12 @@ def test_parquet_gives_the_same(town: Town, plain: Path, tmp_path: Path) -> None
         ({"catalogue": "{bad}"}, "no place class is like 'zoo.*'"),
         ({"places": "{empty}"}, "it is empty"),
         ({"cells": "{nocell}"}, "the column cell_id is missing; it has place_id, weight"),
+        ({"signalling": "{junk}"}, "junk.parquet: cannot be read: Parquet magic bytes not found"),
+        ({"signalling": "{none}"}, "none.parquet: cannot be read: Parquet file size is 0 bytes"),
+        ({"places": "{latin}"}, "latin.csv: cannot be read: 'gb18030' codec can't decode byte 0xff"),
+        ({"out": "{empty}"}, "empty.csv: File exists"),
+        ({"out": "{empty}/deeper"}, "empty.csv/deeper: Not a directory"),
+        ({"buckets": "501"}, "--buckets must be 0 to 500"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(
@@ -201,9 +240,13 @@ def test_what_is_wrong_is_told_in_one_line(
     )
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "nocell.csv").write_text("place_id,weight\nP1,1\n")
-    files = {"{bad}": "bad.yaml", "{empty}": "empty.csv", "{nocell}": "nocell.csv"}
-    given = {name: str(tmp_path / files[value]) if value in files else value for name, value in over.items()}
-    assert compute(words(town.files, tmp_path / "out", **given)) == 2
+    (tmp_path / "junk.parquet").write_bytes(b"junk" * 9)
+    (tmp_path / "none.parquet").write_bytes(b"")
+    (tmp_path / "latin.csv").write_bytes(b"place_id,class_code,name\nP1,spo.fit.gym,\xff\xff\n")
+    files = {each.stem: str(each) for each in tmp_path.iterdir()}
+    given = {name: value.format(**files) for name, value in over.items()}
+    command = words(town.files, Path(given.pop("out", str(tmp_path / "out"))), **given)
+    assert compute(command) == 2
     error = capsys.readouterr().err
     assert told in error
     assert len(error.splitlines()) == 1

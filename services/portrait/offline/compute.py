@@ -33,9 +33,11 @@ from services.portrait.offline.spool import Spool
 from services.portrait.usecases.bucket import Work, lives
 
 _BUCKET_ROWS = 4_000_000
+_MOST_BUCKETS = 500
+"""Each is an open file."""
 _MOST_BROKEN = 0.05
 _EPILOG = """\
-Tables are CSV (with a header) or Parquet; columns go by name, others are ignored:
+Tables are CSV (with a header; UTF-8 or GB18030) or Parquet; columns go by name, others are ignored:
   signalling  customer_id, time, cell_id (or lac and cell); one file or a folder of files
   cells       cell_id (or lac and cell), place_id, weight (default 1), lon, lat (both optional), valid_from, valid_to
   places      place_id, class_code (dotted, e.g. edu.school.university), name, town, lon, lat
@@ -74,10 +76,10 @@ def compute(words: Sequence[str]) -> int:
         places = places_of(options.places)
         cells = map_of(options.cells, options.cell_places, places)
         events = events_of(options.events, places, order.catalogue, options.timezone) if options.events else ()
-        with _progress(options.quiet) as bars, tempfile.TemporaryDirectory(prefix="portrait-") as folder:
+        with _progress(options.quiet) as bars:
             about = rows_about(order.signalling)
-            buckets = options.buckets or max(1, -(-about // _BUCKET_ROWS))
-            with Spool(Path(folder), buckets) as spool:
+            buckets = options.buckets or min(max(1, -(-about // _BUCKET_ROWS)), _MOST_BUCKETS)
+            with Spool(order.out, buckets) as spool:
                 people = people_of(options.profiles, order.catalogue)
                 read = _deal(order, cells, spool, people, bars, about)
                 base = base_of(
@@ -132,8 +134,8 @@ def _order(options: argparse.Namespace) -> Order:
         raise InputError(f"--from, --to or --timezone: {error}") from error
     if not 0 <= (last - first).days < MOST_DAYS:
         raise InputError(f"--to must be 0 to {MOST_DAYS - 1} days after --from")
-    if options.buckets < 0:
-        raise InputError("--buckets must not be negative")
+    if not 0 <= options.buckets <= _MOST_BUCKETS:
+        raise InputError(f"--buckets must be 0 to {_MOST_BUCKETS}")
     try:
         document = yaml.safe_load(options.catalogue.read_text(encoding="utf-8"))
         catalogue = parse(document)
@@ -146,9 +148,19 @@ def _order(options: argparse.Namespace) -> Order:
         raise InputError(f"{options.calendar}: {error}") from error
     window = Window(first, last, options.timezone)
     run_id = f"{last:%Y%m%d}-{hashlib.sha256(f'{first}{last}{catalogue.digest}'.encode()).hexdigest()[:12]}"
-    return Order(
-        files_of(options.signalling), window, catalogue, calendar, options.out, options.map == "repair", run_id
-    )
+    signalling = files_of(options.signalling)
+    _writable(options.out)
+    return Order(signalling, window, catalogue, calendar, options.out, options.map == "repair", run_id)
+
+
+def _writable(out: Path) -> None:
+    """Make the folder, and find out before hours of work that nothing can be written to it. Raises InputError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out) as file:
+            file.write(b"\0")
+    except OSError as error:
+        raise InputError(f"--out {out}: {error.strerror}") from error
 
 
 def _progress(quiet: bool) -> Progress:

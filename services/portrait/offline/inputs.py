@@ -1,10 +1,11 @@
 """Files of an analyst or an operator, CSV or Parquet, as columns with the names that the verbs know.
 
 A table may be one file or a folder of files. Columns go by name, whatever their order; the usual other names are known
-(`ALIASES`). The operator's own delimited files (`SIGNAL_20260901_001.TXT`: no header, `|`, GB18030) are read as they
-are. Cells may be named by `cell_id`, or by `lac` and `cell`.
+(`ALIASES`). CSV is UTF-8 or GB18030. The operator's own delimited files (`SIGNAL_20260901_001.TXT`: no header, `|`,
+GB18030) are read as they are. Cells may be named by `cell_id`, or by `lac` and `cell`.
 """
 
+import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ _OPERATOR: Mapping[str, tuple[str, ...]] = {
 _SUFFIXES = (".csv", ".parquet", ".pq", ".txt")
 _BATCH_ROWS = 1 << 20
 _BLOCK_BYTES = 32 << 20
+_LOOKED_AT_BYTES = 64 << 20
 
 
 class InputError(Exception):
@@ -66,10 +68,15 @@ def files_of(path: Path) -> list[Path]:
 
 
 def rows_about(files: Sequence[Path]) -> int:
-    """About how many rows there are: exact for Parquet, by size for text."""
-    return sum(
-        pq.ParquetFile(each).metadata.num_rows if _is_parquet(each) else each.stat().st_size // 40 for each in files
-    )
+    """About how many rows there are: exact for Parquet, by size for text. Raises InputError."""
+    return sum(_rows_of(each) if _is_parquet(each) else each.stat().st_size // 40 for each in files)
+
+
+def _rows_of(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def table(path: Path, required: Sequence[str]) -> pa.Table:
@@ -89,6 +96,9 @@ def batches_of(path: Path, required: Sequence[str], read: Read) -> Iterator[dict
     try:
         source = pq.ParquetFile(path).iter_batches(_BATCH_ROWS) if _is_parquet(path) else _text(path, read)
         for batch in source:
+            for field in batch.schema:
+                if pa.types.is_binary(field.type):  # text that is none in the file's encoding
+                    raise InputError(f"{path}: the column {field.name} is neither UTF-8 nor GB18030")
             columns = _named(batch, path)
             missing = [name for name in required if name not in columns]
             if missing:
@@ -121,7 +131,7 @@ def _text(path: Path, read: Read) -> Iterator[pa.RecordBatch]:
         path,
         read_options=csv.ReadOptions(
             column_names=list(names) if names else None,
-            encoding="gb18030" if names else "utf8",
+            encoding="gb18030" if names else _encoding(path),
             block_size=_BLOCK_BYTES,
         ),
         parse_options=csv.ParseOptions(delimiter="|" if names else ",", invalid_row_handler=broken),
@@ -134,6 +144,16 @@ def _text(path: Path, read: Read) -> Iterator[pa.RecordBatch]:
         ),
     )
     yield from reader
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, unless the beginning of the file is none: then GB18030, in which spreadsheets save Chinese."""
+    with path.open("rb") as file:
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(file.read(_LOOKED_AT_BYTES))
+        except UnicodeDecodeError:
+            return "gb18030"
+    return "utf8"
 
 
 def _named(batch: pa.RecordBatch, path: Path) -> dict[str, pa.Array]:

@@ -1,8 +1,10 @@
 """Signalling of any size in bounded memory: rows are dealt out by customer into buckets on disk, then taken one by one.
 
-A row is 24 bytes; a bucket holds some millions of them. One bucket never touches the disk.
+A row is 24 bytes; a bucket holds some millions of them. One bucket never touches the disk. The files have no names, so
+that they are gone with the process, however it ends.
 """
 
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -15,16 +17,18 @@ Rows = npt.NDArray[np.void]
 
 
 class Spool:
-    """Rows by bucket; `customer % buckets` is the bucket. Files lie in `folder` until the end of the `with`."""
+    """Rows by bucket; `customer % buckets` is the bucket. Files lie on the disk of `folder` until the end of the
+    `with`."""
 
     def __init__(self, folder: Path, buckets: int) -> None:
         self.buckets = buckets
         self._memory: list[Rows] = []
-        self._paths = [folder / f"bucket-{number:04d}.rows" for number in range(buckets)] if buckets > 1 else []
+        self._folder = folder
         self._files: list[BinaryIO] = []
 
     def __enter__(self) -> Self:
-        self._files = [path.open("wb") for path in self._paths]
+        files = self.buckets if self.buckets > 1 else 0
+        self._files = [tempfile.TemporaryFile(dir=self._folder) for _ in range(files)]  # noqa: SIM115 - closed below
         return self
 
     def __exit__(
@@ -32,8 +36,6 @@ class Spool:
     ) -> None:
         for file in self._files:
             file.close()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
 
     def put(
         self,
@@ -56,9 +58,10 @@ class Spool:
             file.write(sorted_rows[edges[number] : edges[number + 1]].tobytes())
 
     def take(self, bucket: int) -> Rows:
-        """All rows of a bucket, in the order in which they came."""
+        """All rows of a bucket, in the order in which they came. Nothing is put after that."""
         if self.buckets == 1:
             self._memory = [np.concatenate(self._memory) if self._memory else np.empty(0, dtype=ROW)]
             return self._memory[0]
         self._files[bucket].flush()
-        return np.fromfile(self._paths[bucket], dtype=ROW)
+        self._files[bucket].seek(0)
+        return np.fromfile(self._files[bucket], dtype=ROW)

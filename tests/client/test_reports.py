@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from google.type.date_pb2 import Date
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openpyxl import load_workbook
 
 from lifecircle import reports
@@ -16,6 +18,7 @@ from lifecircle.contact import v1 as contact
 from lifecircle.portrait import v1
 from lifecircle.recommend import v1 as recommend
 from lifecircle.reports.values import value
+from lifecircle.reports.withholding import withheld
 
 Kind = v1.ReportColumn
 WORDS = ["写字楼白领圈", "=1+1", "<script>alert(1)</script>", "东门\x0b广场\x00"]
@@ -108,6 +111,20 @@ def test_page_and_workbook_have_the_same_figures_and_nothing_from_outside() -> N
     assert ">东门广场<" in text
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.tuples(st.sampled_from("ab"), st.sampled_from("uvwx")), st.integers(0, 40), min_size=1))
+def test_no_withheld_count_can_be_had_from_totals(counts: dict[tuple[str, str], int]) -> None:
+    """What is withheld from a known total is two lines or more of ten people together, or all that there is."""
+    keys, people = list(counts), list(counts.values())
+    hidden = withheld(keys, people, [[], [0], [1]], 10)
+    for kept in ((), (0,), (1,)):
+        for told in {tuple(key[place] for place in kept) for key in keys}:
+            part = [at for at, key in enumerate(keys) if tuple(key[place] for place in kept) == told]
+            gone, left = [at for at in part if hidden[at]], [at for at in part if not hidden[at] and people[at]]
+            assert all(people[at] >= 10 for at in left)
+            assert not gone or not left or (len(gone) > 1 and sum(people[at] for at in gone) >= 10)
+
+
 def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
     report = made()
     assert reports.to_excel(report) == reports.to_excel(report)
@@ -147,10 +164,16 @@ class Fake:
         return recommend.GetMatrixEffectResponse(bands=[recommend.MatrixBand(cells=100, opened=7, rate=0.07, lift=1.4)])
 
     async def ListTimeSpace(self, request: contact.ListTimeSpaceRequest) -> Any:
-        line = contact.TimeSpaceLine(
-            weekday=1, hour=10, org_id="440100", channel=contact.CHANNEL_SMS, sent=120, opened=9
-        )
-        return contact.ListTimeSpaceResponse(lines=[line])
+        told = [
+            ("440100", contact.CHANNEL_SMS, 120),
+            ("440100", contact.CHANNEL_APP, 30),
+            ("440200", contact.CHANNEL_SMS, 3),
+        ]
+        lines = [
+            contact.TimeSpaceLine(weekday=1, hour=10, org_id=org, channel=channel, sent=sent, opened=sent // 3)
+            for org, channel, sent in told
+        ]
+        return contact.ListTimeSpaceResponse(lines=lines)
 
     async def ListEffectReports(self, request: contact.ListEffectReportsRequest) -> Any:
         line = contact.EffectReport(campaign_id="c", name="九月", sent=500, cost_fen=12345, roi=1.5)
@@ -158,8 +181,8 @@ class Fake:
         return contact.ListEffectReportsResponse(lines=[line])
 
 
-def cells(report: v1.Report, row: int = 0) -> dict[str, Any]:
-    table = report.tables[0]
+def cells(report: v1.Report, row: int = 0, table_at: int = 0) -> dict[str, Any]:
+    table = report.tables[table_at]
     return {column.name: value(cell) for column, cell in zip(table.columns, table.rows[row].cells, strict=True)}
 
 
@@ -178,8 +201,11 @@ async def test_reports_of_recommend_and_contact_come_from_their_answers() -> Non
     assert cells(await reports.fetch(platform, "matrix", "2026-09-01"))["customers"] == 100
     effect = cells(await reports.fetch(platform, "matrix_effect"))
     assert (effect["band"], effect["rate"], effect["lift"]) == ("1", 0.07, 1.4)
-    space = cells(await reports.fetch(platform, "time_space"))
-    assert (space["weekday"], space["channel"], space["sent"]) == ("周一", "短信", 120)
+    space = await reports.fetch(platform, "time_space")
+    hour = cells(space)
+    assert (hour["weekday"], hour["hour"], hour["sent"], hour["opened"]) == ("周一", "10", 153, 51)
+    told = [[cells(space, row, at)["sent"] for row in range(len(space.tables[at].rows))] for at in (1, 2, 3)]
+    assert told == [["＊"] * 3, [123, 30], ["＊"] * 3], "three is withheld, and with it what would tell it"
     campaign = cells(await reports.fetch(platform, "campaign_effect"))
     assert (campaign["campaign"], campaign["opening"], campaign["cost"]) == ("九月", 0.12, 123.45)
     for name in ("matrix", "matrix_effect", "time_space", "campaign_effect"):

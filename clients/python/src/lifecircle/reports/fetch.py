@@ -11,6 +11,7 @@ import yaml
 from lifecircle.client import Lifecircle
 from lifecircle.paging import items
 from lifecircle.portrait import v1
+from lifecircle.reports.withholding import withheld
 
 _DEFINED = yaml.safe_load((resources.files(__package__) / "definitions.yaml").read_text(encoding="utf-8"))
 _WEEKDAYS = ("", "周一", "周二", "周三", "周四", "周五", "周六", "周日")
@@ -46,9 +47,17 @@ async def fetch(platform: Lifecircle, report_id: str, period: str = "", compare:
         now, before = await _matrices(platform, report, period, compare)
     elif period:
         raise ReportUnknown(f"{report_id} is over all campaigns; it has no period")
+    answers: dict[tuple[str, str], list[Any]] = {}
+
+    async def lines(table: dict[str, Any], matrix_id: str) -> list[Line]:
+        key = table["call"], matrix_id
+        if key not in answers:
+            answers[key] = await _answer(platform, entry["service"], table, matrix_id)
+        return _lines(table, answers[key])
+
     for table in entry["tables"]:
-        then = await _lines(platform, entry["service"], table, before) if before else None
-        report.tables.append(_table(table, await _lines(platform, entry["service"], table, now), then))
+        then = await lines(table, before) if before else None
+        report.tables.append(_table(table, await lines(table, now), then))
     return report
 
 
@@ -80,16 +89,27 @@ async def _matrices(platform: Lifecircle, report: v1.Report, period: str, compar
     return matrix.matrix_id, earlier.matrix_id
 
 
-async def _lines(platform: Lifecircle, service: str, table: dict[str, Any], matrix_id: str) -> list[Line]:
-    """The lines of a table: dimensions, the count that they stand for, measures."""
+async def _answer(platform: Lifecircle, service: str, table: dict[str, Any], matrix_id: str) -> list[Any]:
+    """What the service tells, line by line."""
     request = getattr(import_module(f"lifecircle.{service}.v1"), f"{table['call']}Request")()
     call = getattr(getattr(platform, service), table["call"])
     if matrix_id:
         request.matrix_id = matrix_id
-        found = list(getattr(await call(request), table["items"]))
-    else:
-        found = [each async for each in items(call, request)]
-    return [_line(table, number, each) for number, each in enumerate(found, start=1)]
+        return list(getattr(await call(request), table["items"]))
+    return [each async for each in items(call, request)]
+
+
+def _lines(table: dict[str, Any], told: Sequence[Any]) -> list[Line]:
+    """The lines of a table: dimensions, the count that they stand for, measures. With `sum` those of the same
+    dimensions are one."""
+    lines = [_line(table, number, each) for number, each in enumerate(told, start=1)]
+    if not table.get("sum"):
+        return lines
+    summed: dict[tuple[str, ...], tuple[int, tuple[int | float, ...]]] = {}
+    for key, people, measures in lines:
+        many, before = summed.get(key, (0, (0,) * len(measures)))
+        summed[key] = many + people, tuple(a + b for a, b in zip(before, measures, strict=True))
+    return [(key, *rest) for key, rest in summed.items()]
 
 
 def _line(table: dict[str, Any], number: int, told: Any) -> Line:
@@ -130,13 +150,13 @@ def _table(entry: dict[str, Any], now: Sequence[Line], before: Sequence[Line] | 
             formula = f"{entry['call']}.{column.get('path', column['name'])}"
             made.columns.add(name=column["name"] + suffix, title=column["zh"] + title, kind=kind,
                              unit=column.get("unit", ""), formula=formula)  # fmt: skip
-    earlier = {key: (people, measures) for key, people, measures in before or ()}
-    for key, people, measures in now:
+    earlier = {
+        line[0]: (line[2], hidden) for line, hidden in zip(before or (), _hidden(entry, before or ()), strict=True)
+    }
+    for (key, _, measures), hidden in zip(now, _hidden(entry, now), strict=True):
         told: list[int | float | None] = list(measures)
-        hidden = _hidden(entry, people, measures)
         if compares:
-            then_people, then = earlier.get(key, (0, ()))
-            gone = _hidden(entry, then_people, then) if then else [False] * len(measures)
+            then, gone = earlier.get(key, ((), [False] * len(measures)))
             told += [*(then or [None] * len(measures))]
             told += [a - b for a, b in zip(measures, then, strict=True)] if then else [None] * len(measures)
             hidden += gone + [a or b for a, b in zip(hidden, gone, strict=True)]
@@ -151,14 +171,17 @@ def _table(entry: dict[str, Any], now: Sequence[Line], before: Sequence[Line] | 
     return made
 
 
-def _hidden(entry: dict[str, Any], people: int, measures: Sequence[int | float]) -> list[bool]:
-    """Which measures of a line are withheld: all of one that stands for few, and each that counts few people."""
-
-    def few(count: int | float) -> bool:
-        return bool(0 < count < _DEFINED["smallest_group"])
-
+def _hidden(entry: dict[str, Any], lines: Sequence[Line]) -> list[list[bool]]:
+    """Which measures of each line are withheld: all of one that stands for few people or would tell of such a one, and
+    each that counts few by itself."""
+    smallest, names = _DEFINED["smallest_group"], [column["name"] for column in entry.get("by", ())]
+    within = [[names.index(name) for name in kept] for kept in entry.get("within", ())]
+    gone = withheld([key for key, _, _ in lines], [people for _, people, _ in lines], within, smallest)
     counts = [column.get("unit") == "人" for column in entry["measures"]]
-    return [few(people) or (counted and few(each)) for counted, each in zip(counts, measures, strict=True)]
+    return [
+        [hidden or (counted and 0 < each < smallest) for counted, each in zip(counts, measures, strict=True)]
+        for hidden, (_, _, measures) in zip(gone, lines, strict=True)
+    ]
 
 
 def _cell(told: int | float | None, hidden: bool, kind: int) -> v1.ReportCell:

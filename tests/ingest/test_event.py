@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from services.ingest.domain import event
+from services.ingest.domain import event, schema
 from tests.ingest.made import DAY, feed_of, shipped
 from tests.ingest.test_contract import judged
 
@@ -46,6 +46,31 @@ def test_a_service_that_is_ordered_or_given_up_is_an_event_of_its_contract() -> 
     assert [one["source_event_id"] for one in told] == ["1:open", "2:cancel"]
     assert [set(json.loads(one["attributes"])) for one in told] == [columns, columns]
     assert [(line, column) for line, column, _ in bad.rows()] == [(3, "action")]
+
+
+GOOD: dict[str, dict[str, object]] = {
+    "internet.access": {"host": "v.example.cn", "category": "video", "seconds": 61, "kb": "900", "anything": [1]},
+    "location.changed": {"lac": "40976", "cell": 1.0},
+    "voice.call": {"direction": "out", "seconds": 0, "peer_class": "bank"},
+}
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_going_online_moving_and_calling_are_events_of_a_schema(kind: str) -> None:
+    """R003-017, R003-018, R003-020: what the network tells has the attributes of its type, or is kept aside."""
+    at = datetime(2026, 9, 1, tzinfo=UTC)
+
+    def found(attributes: dict[str, object], of: str = kind) -> list[tuple[str, str]]:
+        return event.problems_of(event.Told("dpi", "1", of, 7, at, attributes))
+
+    assert found(GOOD[kind]) == []
+    ((path, told),) = found({"anything": "else"})
+    assert path == "event.attributes"
+    assert kind in told
+    for name, field in schema.SCHEMAS[kind].fields.items():
+        for wrong in ("", -1, 1.5, None, True, ["x"]):
+            assert found({**GOOD[kind], name: wrong}) == [(f"event.attributes.{name}", field.told)], (name, wrong)
+    assert found({}, "behaviour.web") == [], "a type without a schema is as its source means it"
 
 
 def test_an_id_of_several_columns_names_the_customer_by_his_key() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from services.ingest.domain import canonical, identity
+from services.ingest.domain import canonical, identity, schema
 from services.ingest.domain.feed import Feed, Type
 
 STAGED = ("source_event_id", "type", "customer_key", "occur_time", "attributes", "line")
@@ -92,8 +92,9 @@ def unfit(source: str, source_event_id: str, problems: Sequence[tuple[str, str]]
 
 
 def problems_of(told: Told) -> list[tuple[str, str]]:
-    """What cannot be kept of an event, by field: a name that is none, a clear number, too many attributes."""
-    problems = attribute_problems(told)
+    """What cannot be kept of an event, by field: a name that is none, a clear number, too many attributes, what its
+    type's schema does not allow."""
+    problems = attribute_problems(told) + schema.problems(told.type, told.attributes)
     if not is_source(told.source):
         problems.append(("event.source", "is not a lower-case name of 1 to 63 characters"))
     if not is_type(told.type):

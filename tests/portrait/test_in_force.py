@@ -7,9 +7,11 @@ from google.protobuf.duration_pb2 import Duration
 from sqlalchemy import text
 
 from lifecircle.portrait import v1
+from services.kit import domains
 from services.portrait.domain.moment import Event
 from services.portrait.store import Moments
 from tests.fixtures.serving import Served
+from tests.portrait.test_api import publish
 from tests.portrait.test_matching import Here, happened, here, now, published, served, stub, watched
 
 __all__ = ["here", "served"]  # fixtures
@@ -118,3 +120,20 @@ async def test_why_it_did_not_fire_tells_of_versions_and_of_what_became_known_to
     await published(ask, "query", rule.pattern)
     assert await why(7, version=first.version) == "it was retired before"
     assert await why(9) == "behaviour.web (remembered for 1 d): 0 such events in reach"
+
+
+async def test_a_limited_caller_follows_the_moments_of_his_own_customers(here: Here, served: Served) -> None:
+    """R000-004: the stream has no rows of its own to be hidden; whose customer it was stands in each moment."""
+    await publish(here.db)
+    await published(stub(served), "query", happened("behaviour.web", page="fee"))
+
+    async def first(org_id: str) -> int:
+        domains.enter(frozenset({org_id}))
+        async for seen in here.moments.watch("", here.stop):
+            if seen.moment is not None:
+                return seen.moment.match.customer_key
+        return 0
+
+    async with here.worker("one"), asyncio.timeout(30):
+        await here.tell([here.event(who, "behaviour.web", page="fee") for who in (9, 7, 8)])
+        assert await asyncio.gather(first("G1"), first("G2")) == [7, 8]

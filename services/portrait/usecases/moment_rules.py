@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from services.kit import idempotency, outbox
+from services.kit import domains, idempotency, outbox
 from services.kit.clock import Clock
 from services.kit.db import Database, Read
 from services.kit.idempotency import RequestKey
@@ -203,11 +203,13 @@ class MomentDesk:
             return await self._moments.found(read, rule_id=rule_id, customer_key=customer_key, after=after, size=size)
 
     async def watch(self, cursor: str, stop: asyncio.Event) -> AsyncIterator[MomentSeen]:
-        """Moments after `cursor` as they were found, for ever. Raises cursor_invalid."""
+        """Moments after `cursor` as they were found, for ever; a limited caller's are those of his organisations'
+        customers. Raises cursor_invalid."""
+        domain = domains.current()
         async for event in outbox.follow(self._db, cursor=cursor, kinds={FOUND}, stop=stop, poll=0.1):
             if isinstance(event, outbox.Checkpoint):
                 yield MomentSeen(event.cursor)
-            else:
+            elif domain is None or event.payload["org_id"] in domain:
                 yield MomentSeen(event.cursor, _moment(event.payload), event.traceparent)
 
     async def _conditions(

@@ -15,7 +15,7 @@ from services.portrait.domain.tag import Catalogue, parse
 from services.portrait.lake import Base, Lake
 from services.portrait.lake.city import cells_table, places_of_cells
 from services.portrait.lake.days import Reading, read_day
-from services.portrait.usecases.bucket import Outcome, Work, compute
+from services.portrait.usecases.bucket import PAST, Outcome, Work, compute
 from services.portrait.usecases.days import samples
 from tests.portrait.conftest import DAYS, FIRST, HERE, Town
 
@@ -129,7 +129,7 @@ def test_city_events_of_earlier_windows_count_as_far_back_as_a_rule_looks(
     for number, (first, last) in enumerate([(FIRST, day), (day + timedelta(1), day + timedelta(5)),
                                             (day + timedelta(6), FIRST + timedelta(days=DAYS - 1))]):  # fmt: skip
         window = Window(first, last, ZONE)
-        before = [[runs[-1].files[name]] for name in ("tags", "anchors", "attendance")] if runs else []
+        before = [[runs[-1].files[name]] for name in PAST] if runs else []
         here = replace(work, run_id=f"w{number}", window=window, catalogue=catalogue)
         runs.append(compute(here, BUCKET, of(town, window), lake, before))
     went = [

@@ -150,7 +150,7 @@ def test_what_vgop_tells_stands_beside_what_was_counted(
     items = parse_features(yaml.safe_load((HERE / "features.yaml").read_text("utf-8")))
     given = {item.where[1][0]: item for item in items if item.source == "coarse_portrait"}
     assert set(given) == set(told["tag"]), "each tag that VGOP makes is an item of the catalogue"
-    table = wide_of(items, details, {1: outcome.files}, town.window.to_date, town.window.zone, None)[1]
+    table = wide_of(list(given.values()), details, {1: outcome.files}, town.window.to_date, town.window.zone, None)[1]
     scores = {(key, tag): score for key, tag, score in told.select("customer_key", "tag", "score").iter_rows()}
     for tag, item in given.items():
         wanted = [scores.get((key, tag), 0.0) for key in table["customer_key"].to_pylist()]
@@ -305,7 +305,7 @@ def test_small_buckets_are_built_together_and_large_ones_alone(
     run = {0: compute(work, 0, signalling, Lake(tmp_path.as_uri())).files, 1: outcome.files}
     assert [list(some) for some in groups_of(details, run)] == [[0, 1]]
     items = parse_features(yaml.safe_load((HERE / "features.yaml").read_text("utf-8")))
-    few = [item for item in items if item.source in ("recharges", "dwell", "coarse_portrait")]
+    few = [item for item in items if item.source in ("recharges", "coarse_portrait") or item.base == "slot_night"]
     told = town.window.to_date, town.window.zone, None
     both = wide_of(few, details, run, *told)
     for bucket in run:

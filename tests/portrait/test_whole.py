@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import grpc.aio
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -14,11 +15,14 @@ from sqlalchemy import text
 
 from lifecircle.portrait import v1
 from services.portrait.api import encode_offers
+from services.portrait.domain.calendar import Window
 from services.portrait.domain.interest import Interest, interests
 from services.portrait.domain.pack import Encoded, Pack, PackDamaged, packed_portrait, write
-from services.portrait.domain.run import AnchorValue, Portrait, TagValue
+from services.portrait.domain.place import Places
+from services.portrait.domain.run import AnchorValue, LakeFile, Portrait, TagValue
+from services.portrait.domain.track import DwellDays
 from services.portrait.lake import Lake, packing
-from services.portrait.lake.packing import interests_of
+from services.portrait.lake.interests import interests_of, interests_table
 from services.portrait.store import Audiences, Moments, Runs
 from services.portrait.store.projections import Contact, Projections
 from services.portrait.store.runs import Published
@@ -274,18 +278,24 @@ def test_interests_leave_out_duty_and_name_what_they_are() -> None:
     assert [(each.topic, each.name) for each in found] == [("spo.fit.gym", "spo.fit.gym"), ("fun.av.cinema", "电影院")]
 
 
-def test_an_hour_at_a_place_is_worth_half_after_thirty_days(tmp_path: Path) -> None:
-    """R004-015: the interest score decays with its half-life and rises with evidence."""
-    last, hour = date(2026, 9, 30), 3600
-    days = [last, last - timedelta(days=30), last - timedelta(days=60), last]
-    table = pa.table(
-        {
-            "customer_key": [1, 1, 1, 2],
-            "date": pa.array(days, pa.date32()),
-            "place_class": ["spo.fit.gym"] * 4,
-            "secs": [hour, hour, hour, hour],
-        }
-    )
-    found = interests_of(Lake(tmp_path.as_uri()).write("dwell.parquet", table, 0), last, {})
-    assert [(each.topic, each.weight) for each in found[1]] == [("spo.fit.gym", 1.75)]
-    assert [each.weight for each in found[2]] == [1.0]
+def test_an_hour_at_a_place_is_worth_half_after_thirty_days_however_long_the_window_is(tmp_path: Path) -> None:
+    """R004-015: the interest score decays with its half-life and rises with evidence, from run to run."""
+    lake, key = Lake(tmp_path.as_uri()), np.array([1, 2, 3])
+    first, hour = date(2026, 7, 1), 3600
+    places = Places(["P0"], ["x"], ["t"], ["spo.fit.gym"], np.zeros(1), np.zeros(1))
+
+    def run(window: Window, rows: list[tuple[int, int]], before: list[LakeFile]) -> LakeFile:
+        """Dwell of an hour each: (customer, day)."""
+        columns = [np.array(column, dtype=np.int32) for column in zip(*rows, strict=True)]
+        none, one = np.zeros(len(rows), np.int32), np.ones(len(rows), np.int32)
+        dwell = DwellDays(columns[0], none, columns[1], none, one * hour, one, one * hour)
+        return lake.write(f"{window.to_date}.parquet", interests_table(key, dwell, places, window, before), 0)
+
+    zone = "Asia/Shanghai"
+    july = run(Window(first, first + timedelta(days=30), zone), [(0, 0), (0, 30), (1, 30)], [])
+    told = interests_of(july, {})
+    assert [(each.topic, each.weight) for each in told[1]] == [("spo.fit.gym", 1.5)]
+    assert [each.weight for each in told[2]] == [1.0]
+    overlapping = Window(first + timedelta(days=30), first + timedelta(days=60), zone)
+    august = interests_of(run(overlapping, [(0, 0), (0, 30), (2, 30)], [july]), {})
+    assert {who: each[0].weight for who, each in august.items() if each} == {1: 0.75 + 1.0, 2: 0.5, 3: 1.0}

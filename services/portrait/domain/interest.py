@@ -1,9 +1,14 @@
 """Interests (兴趣偏好): what a customer turns to of his own will, each hour of it worth half after 30 days."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 HALF_LIFE_DAYS = 30
+LEAST_KEPT = 0.01
+"""Hours below which nothing is kept from run to run."""
 MOST = 20
 _LEAST_HOURS = 0.5
 # Where one lives, works, studies, travels or is ill says nothing of one's interests.
@@ -16,6 +21,11 @@ class Interest(NamedTuple):
     topic: str
     name: str
     weight: float
+
+
+def faded(hours: npt.NDArray[np.float64], days: Any) -> npt.NDArray[np.float64]:
+    """What hours are worth `days` later."""
+    return np.asarray(hours * np.exp2(-np.asarray(days) / HALF_LIFE_DAYS), dtype=np.float64)
 
 
 def interests(hours: Iterable[tuple[str, float]], names: Mapping[str, Sequence[str]]) -> list[Interest]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
-TABLES = ("features", "tags", "anchors", "dwell", "visits", "stats", "attendance")
+TABLES = ("features", "tags", "anchors", "dwell", "visits", "stats", "attendance", "interests")
 CITY_TABLES = ("areas", "crowd")
 """Tables of the city as a whole, which are summed up when a run is published."""
 SCHEMA_VERSION = 1

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -20,7 +19,6 @@ from pyroaring import BitMap
 
 from services.kit import lake
 from services.portrait.domain.audience import AudienceInvalid
-from services.portrait.domain.interest import Interest, interests
 from services.portrait.domain.pack import Pack, write
 from services.portrait.domain.run import LakeFile
 from services.portrait.lake.files import read
@@ -83,21 +81,6 @@ def bearers(files: Mapping[str, LakeFile]) -> dict[tuple[str, str], BitMap]:
         if value:
             found[code, ""] = found.get((code, ""), BitMap()) | members
     return found
-
-
-def interests_of(file: LakeFile, last: date, names: Mapping[str, Sequence[str]]) -> Mapping[int, Sequence[Interest]]:
-    """The interests of the customers of one bucket by key, from where they spent their time."""
-    table = read(file, ["customer_key", "date", "place_class", "secs"])
-    days = table["date"].cast(pa.int32()).to_numpy()
-    age = (last - date(1970, 1, 1)).days - days
-    faded = table["secs"].to_numpy() * np.exp2(-age / 30.0) / 3600.0
-    table = table.select(["customer_key", "place_class"]).append_column("hours", pa.array(faded))
-    grouped = table.group_by(["customer_key", "place_class"]).aggregate([("hours", "sum")])
-    by_customer: dict[int, list[tuple[str, float]]] = defaultdict(list)
-    columns = (grouped[name].to_pylist() for name in ("customer_key", "place_class", "hours_sum"))
-    for key, place_class, hours in zip(*columns, strict=True):
-        by_customer[key].append((place_class, hours))
-    return {key: interests(hours, names) for key, hours in by_customer.items()}
 
 
 def best_offers(file: LakeFile, most: int) -> dict[int, list[tuple[str, float, int]]]:

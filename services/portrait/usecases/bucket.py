@@ -14,10 +14,14 @@ from services.portrait.domain.run import KeptDay, LakeFile
 from services.portrait.domain.tag import Catalogue, Event, Facts, answers, judge, place_time, plan
 from services.portrait.lake import Base, Lake, write_bucket
 from services.portrait.lake.city import areas_table, crowd_table, visits_table
+from services.portrait.lake.interests import interests_table
 from services.portrait.lake.past import Past, read_past
 from services.portrait.lake.results import Bucket
 from services.portrait.lake.trial import attendance_table, stats_table
 from services.portrait.usecases.days import Days, followed
+
+PAST = ("tags", "anchors", "attendance", "interests")
+"""What a run takes over from the run before."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,12 @@ def compute(
     known: Sequence[KeptDay] = (),
 ) -> Outcome:
     """Compute one bucket and write its tables; doing it again writes the same files. `before` are the files of the
-    tables tags, anchors and attendance of the run before, if there was one; `known` are kept days of the bucket."""
+    tables PAST of the run before, if there was one; `known` are kept days of the bucket."""
     base = work.base
     at = base.bucket(bucket, work.buckets)
     keys, customers = base.customer_key[at], len(at)
     days, stays = followed(base, work.window, work.catalogue.track, bucket, at, signalling, lake, known)
-    past = read_past(before, keys, base.places, work.window.from_date) if before else None
+    past = read_past(before[:3], keys, base.places, work.window.from_date) if before else None
     visits, found = lives(work, bucket, at, stays, past)
     workdays = work.window.workdays(work.calendar)
     city = {
@@ -100,6 +104,7 @@ def compute(
         "crowd": crowd_table(visits, work.window, workdays, base.places),
         "stats": stats_table(keys, found.columns, base.active[at]),
         "attendance": attendance_table(keys, found.attendance or dwell.NOBODY_ATTENDED, found.events),
+        "interests": interests_table(keys, found.dwell, base.places, work.window, before[3] if before else ()),
     }
     files = write_bucket(lake, work.run_id, found, base.places, work.window, workdays, city)
     checksum = dwell.checksum(found.dwell, keys, base.places)

@@ -30,13 +30,14 @@ from services.portrait.lake.city import cells_table
 from services.portrait.lake.details import contacts_table
 from services.portrait.lake.files import read as read_table
 from services.portrait.lake.files import remove
+from services.portrait.lake.interests import interests_of
 from services.portrait.lake.trial import places_table
 from services.portrait.store import Audiences
 from services.portrait.store.city import City, CityRows
 from services.portrait.store.days import KeptDays
 from services.portrait.store.projections import Projections
 from services.portrait.store.runs import Published, Runs
-from services.portrait.usecases.bucket import Outcome, Work, compute
+from services.portrait.usecases.bucket import PAST, Outcome, Work, compute
 from services.portrait.usecases.city import rows_of
 from services.portrait.usecases.days import Days, samples
 from services.portrait.usecases.inputs import Snapshot, facts_of
@@ -46,7 +47,6 @@ from services.portrait.usecases.whereabouts import CELLS
 KIND = "compute"
 PUBLISHED = "run.published"
 PACK = "packed"
-PAST = ("tags", "anchors", "attendance")
 SAMPLE = -1
 """The bucket under which the samples of days are kept."""
 _PUBLISH_SECONDS = 600.0
@@ -218,7 +218,7 @@ class Computing:
         turns, saving = asyncio.Semaphore(self._settings.threads), asyncio.Lock()
 
         async def one(bucket: int) -> Outcome:
-            if str(bucket) in kept:
+            if str(bucket) in kept and kept[str(bucket)]["files"].keys() >= set(TABLES):
                 return Outcome.of_json(bucket, kept[str(bucket)])
             async with turns:
                 mine = [file for file in signalling if file.bucket == bucket]
@@ -327,7 +327,7 @@ class Computing:
     def _encoded(self, run: Run, outcome: Outcome, encode: Encoder) -> list[tuple[int, str, Encoded]]:
         """The portraits of one bucket, each with its customer's interests."""
         names = self._shelf.latest.class_names
-        turned_to = packing.interests_of(outcome.files["dwell"], run.to_date, names)
+        turned_to = interests_of(outcome.files["interests"], names)
         return [
             (each.customer_key, each.org_id, encode(each, turned_to.get(each.customer_key, ())))
             for each in self._results.portraits(run.run_id, outcome.files)

@@ -244,7 +244,7 @@ async def test_a_journey_goes_from_visit_to_feedback_and_every_look_is_audited(h
     rest = await ask.ListJourney(
         v1.ListJourneyRequest(customer_key=7, purpose="complaint 3", page_size=2, page_token=first.next_page_token)
     )
-    stage = v1.JourneyStep.Stage.Name
+    stages, stage = v1.JourneyStep, v1.JourneyStep.Stage.Name
     assert [(stage(step.stage), step.event_id) for step in (*first.steps, *rest.steps)] == [
         ("STAGE_FEEDBACK", "c1"),
         ("STAGE_ORDER", "e3"),
@@ -253,6 +253,20 @@ async def test_a_journey_goes_from_visit_to_feedback_and_every_look_is_audited(h
     ]
     async with here.db.read() as read:
         assert await read.value(text("SELECT count(*) FROM access_audit WHERE what = 'journey 7'")) == 2
+    visits = [here.event(7, "behaviour.web")._replace(time=9_000) for _ in range(25)]
+    async with here.db.begin() as tx:
+        await Moments().journal(tx, [(event, event.time) for event in visits])
+        await tx.commit()
+    asked = v1.ListJourneyRequest(customer_key=7, purpose="complaint 3", page_size=2, stages=[stages.STAGE_ORDER])
+    assert [step.event_id for step in (await ask.ListJourney(asked)).steps] == ["e3"], "behind many visits"
+    seen, asked = list[str](), v1.ListJourneyRequest(customer_key=7, purpose="complaint 3", page_size=7)
+    while True:
+        page = await ask.ListJourney(asked)
+        seen += [step.event_id for step in page.steps]
+        asked.page_token = page.next_page_token
+        if not page.next_page_token:
+            break
+    assert sorted(seen) == sorted(["c1", "e1", "e2", "e3", *(event.event_id for event in visits)])
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await stub(served, "viewer").ListJourney(asked)
     assert refused(raised.value)[1] == "NOT_ALLOWED"

@@ -197,13 +197,15 @@ class PortraitApi(
         """A page of a customer's journey, audited."""
         of, size = f"ListJourney {request.customer_key}", paging.clamp(request.page_size)
         position = translate.page_after(request.page_token, of)
-        if position and not position.isdigit():
+        time, _, event_id = position.partition(" ")
+        if position and not time.isdigit():
             raise bad_page_token()
-        before = int(position) if position else None
+        before = (int(time), event_id) if position else None
         stages = [v1.JourneyStep.Stage.Name(each).removeprefix("STAGE_") for each in request.stages]
         who, purpose = caller().subject, request.purpose
         steps = await self._journeys.page(request.customer_key, purpose, who, before, size, stages)
-        token = translate.next_token(of, str(steps[-1].time) if steps else "", len(steps) == size)
+        last = f"{steps[-1].time} {steps[-1].event_id}" if steps else ""
+        token = translate.next_token(of, last, len(steps) == size)
         return v1.ListJourneyResponse(steps=map(translate.step, steps), next_page_token=token)
 
     async def CreateJob(self, request: v1.CreateJobRequest, context: Context) -> v1.CreateJobResponse:

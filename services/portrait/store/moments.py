@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, bindparam, func, select, text, update
+from sqlalchemy import Row, bindparam, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from services.kit import telemetry
@@ -202,14 +202,24 @@ class Moments:
         return [_event(*tuple(row)) for row in rows]
 
     async def of_customer(
-        self, read: Read, customer_key: int, *, before: int, since: int = 0, most: int = 10_000
+        self,
+        read: Read,
+        customer_key: int,
+        *,
+        before: int,
+        since: int = 0,
+        most: int = 10_000,
+        heads: Sequence[str] = (),
     ) -> list[Journalled]:
-        """A customer's events that occurred before a time, the latest first."""
+        """A customer's events that occurred before a time, the latest first; of types that begin with one of `heads`,
+        or of all."""
         chosen = (
             (moment_event.c.customer_key == customer_key)
             & (moment_event.c.occur_ms < before)
             & (moment_event.c.occur_ms >= since)
         )
+        if heads:
+            chosen &= or_(*(moment_event.c.type.startswith(head, autoescape=True) for head in heads))
         order = (moment_event.c.occur_ms.desc(), moment_event.c.seq.desc())
         rows = await read.rows(select(*_JOURNALLED).where(chosen).order_by(*order).limit(most))
         return [_event(*tuple(row)) for row in rows]

@@ -70,15 +70,22 @@ class Journeys:
         self._clock = clock
 
     async def page(
-        self, customer_key: int, purpose: str, caller: str, before: int | None, size: int, stages: Sequence[str]
+        self,
+        customer_key: int,
+        purpose: str,
+        caller: str,
+        before: tuple[int, str] | None,
+        size: int,
+        stages: Sequence[str],
     ) -> list[Step]:
-        """The steps before a time (milliseconds; None: all), the latest first; the look is audited first."""
-        end = before if before is not None else 1 << 52
+        """The steps behind (time in milliseconds, event id; None: all), the latest first; the look is audited first."""
+        end = before[0] + 1 if before is not None else 1 << 52
+        heads = [head for head, stage in _STAGES if stage in stages] if "UNSPECIFIED" not in stages else []
         async with self._db.begin() as tx:
             await self._audiences.audit(
                 tx, now=self._clock(), caller=caller, what=f"journey {customer_key}", customers=1, purpose=purpose
             )
-            events = await self._moments.of_customer(tx, customer_key, before=end, most=10 * size)
+            events = await self._moments.of_customer(tx, customer_key, before=end, most=10 * size, heads=heads)
             found = await self._moments.found(tx, customer_key=customer_key, size=10 * size)
             until = datetime.fromtimestamp(min(end, 1 << 47) / 1000, UTC)
             contacts = await self._projections.of_customer(tx, customer_key, until, 10 * size)
@@ -91,6 +98,8 @@ class Journeys:
         ]
         steps += [_contacted(one) for one in contacts]
         wanted = [step for step in steps if not stages or step.stage in stages]
+        if before is not None:
+            wanted = [step for step in wanted if (step.time, step.event_id) < before]
         return sorted(wanted, key=lambda step: (step.time, step.event_id), reverse=True)[:size]
 
     async def take_contacts(self, tx: Write, contacts: Sequence[Contact]) -> None:

@@ -30,7 +30,7 @@ def write(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Pat
     return path
 
 
-def files(folder: Path, customers: int = 180, dated: bool = False) -> tuple[Path, Path]:
+def files(folder: Path, customers: int = 120, dated: bool = False) -> tuple[Path, Path]:
     """The planted town as an analyst would have it: texts, gaps, and a customer that nobody knows."""
     place = town(customers)
     day = date(2026, 1, 1)

@@ -27,7 +27,7 @@ from tests.fixtures.serving import Keys
 from tests.recommend.neighbours import Ingest, Portrait, neighbours, pair
 from tests.recommend.town import CATALOGUE, FEATURES, order_delivery, order_rows, product_delivery, run_of, town
 
-TREES = 30
+TREES = 20
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -99,7 +99,7 @@ async def first_matrix(stub: v1.RecommendServiceStub) -> v1.WatchMatricesRespons
     raise AssertionError
 
 
-CUSTOMERS = 1000
+CUSTOMERS = 500
 
 
 def publish(ingest: Ingest, portrait: Portrait, folder: Path) -> None:

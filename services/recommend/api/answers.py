@@ -19,7 +19,7 @@ from services.recommend.domain.card import card
 from services.recommend.domain.product import Held
 from services.recommend.domain.registry import Matrix, Model
 from services.recommend.domain.snapshot import File
-from services.recommend.domain.wish import Wish
+from services.recommend.domain.wish import ANYTHING, Wish
 from services.recommend.usecases import Answer
 
 T = TypeVar("T")
@@ -46,6 +46,9 @@ def recommended(answer: Answer) -> v1.RecommendResponse:
 
 def wish_of(request: v1.RecommendRequest) -> Wish:
     """What the caller asks of the products."""
+    filters = request.categories or request.tags or request.excluded_product_ids or request.most_fee_fen
+    if not (filters or request.HasField("context")):
+        return ANYTHING
     context = request.context
     way = v1.ProductTerms.OrderWay.Name(context.order_way).removeprefix("ORDER_WAY_") if context.order_way else ""
     return Wish(

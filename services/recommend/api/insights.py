@@ -1,4 +1,4 @@
-"""Samples, forecasts, priorities."""
+"""Samples, forecasts, priorities, unmet needs."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from lifecircle.recommend import v1
 from services.kit import paging
 from services.recommend.api import cells
 from services.recommend.usecases import Insights
-from services.recommend.usecases.insights import Priority
+from services.recommend.usecases.insights import Priority, Unmet
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -21,6 +21,7 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "GetSample": frozenset({"operator", "service"}),
     "GetForecast": _READERS,
     "ListPriorities": _READERS,
+    "ListUnmetNeeds": _READERS,
 }
 
 
@@ -61,6 +62,37 @@ class InsightsApi:
             matrix_id=matrix_id,
             next_page_token=cells.next_place(rest, size, matrix_id, after),
         )
+
+    async def ListUnmetNeeds(self, request: v1.ListUnmetNeedsRequest, context: Context) -> v1.ListUnmetNeedsResponse:
+        """Circles and products in which more is wanted."""
+        size, (asked, after) = paging.clamp(request.page_size), cells.place(request.page_token, request.matrix_id)
+        matrix_id, found = await self.insights.unmet(asked, request.circle)
+        rest = found[after:]
+        return v1.ListUnmetNeedsResponse(
+            needs=[_need(rank, each) for rank, each in enumerate(rest[:size], after + 1)],
+            matrix_id=matrix_id,
+            next_page_token=cells.next_place(rest, size, matrix_id, after),
+        )
+
+
+def _need(rank: int, each: Unmet) -> v1.UnmetNeed:
+    need, product = each.need, each.product
+    return v1.UnmetNeed(
+        circle=need.circle,
+        circle_name=each.circle_name,
+        product_id=need.product_id,
+        product_name=product.name,
+        rank=rank,
+        members=need.members,
+        holders=each.holders,
+        customers=need.customers,
+        chance=need.chance,
+        usual_chance=need.usual,
+        lift=need.lift,
+        extra_openings=need.extra,
+        extra_gain_fen=each.gain_fen,
+        bundled_product_ids=product.terms.bundled_product_ids if product.terms else (),
+    )
 
 
 def _priority(rank: int, each: Priority) -> v1.Priority:

@@ -44,3 +44,7 @@ class Wish:
     def of(self, products: Sequence[Product]) -> Flags:
         """Which products fit, (p,)."""
         return np.array([self.fits(product) for product in products], dtype=bool)
+
+
+ANYTHING = Wish()
+"""Asks for nothing in particular, as most callers do."""

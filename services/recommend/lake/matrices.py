@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.recommend.domain.matrix import Cell, Change, Row
+from services.recommend.domain.product import Ints
 from services.recommend.domain.snapshot import File
+from services.recommend.domain.unmet import Wanted
 from services.recommend.lake import Lake
 
 Scores = npt.NDArray[np.float64]
@@ -99,6 +101,24 @@ class Matrices:
             )
             for row in table.to_pylist()
         ]
+
+    def wanted(self, files: Sequence[File], keys: Ints, flags: Marks, product_ids: Sequence[str]) -> Wanted:
+        """Who could open what, and how much it is wanted: `flags` (n, t) say who of `keys` (n,) is of which circle.
+
+        A file at a time; customers (ascending) and products that are not named are left out.
+        """
+        told = np.zeros((2, flags.shape[1] + 1, len(product_ids)))
+        columns = pa.array(list(product_ids), pa.string())
+        for file in files if len(keys) else ():
+            table = self.lake.table(file)
+            who, row = np.unique(table["customer_key"].to_numpy(), return_inverse=True)
+            place = np.minimum(np.searchsorted(keys, who), len(keys) - 1)
+            column = pc.index_in(table["product_id"], columns).fill_null(-1).to_numpy()
+            known = (column >= 0) & (keys[place] == who)[row]
+            dense = np.zeros((2, len(who), len(product_ids)))
+            dense[:, row[known], column[known]] = np.stack([np.ones(int(known.sum())), _filled(table["score"])[known]])
+            told += np.column_stack([flags[place], np.ones(len(who), dtype=bool)]).astype(np.float64).T @ dense
+        return Wanted(np.append(flags.sum(axis=0), len(keys)), told[0], told[1])
 
     def opened(self, files: Sequence[File], since: set[tuple[int, str]]) -> tuple[Scores, Marks]:
         """The score of every cell, and whether it is one of those opened since."""

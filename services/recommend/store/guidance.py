@@ -47,8 +47,10 @@ class Guidance:
         await tx.copy("circle_count", columns, [tuple(asdict(each)[name] for name in columns) for each in found])
 
     async def counts(self, read: Read, circle: str) -> list[Count]:
-        """The counts of one circle by product."""
-        stmt = select(t.circle_count).where(t.circle_count.c.circle == circle).order_by(t.circle_count.c.product_id)
+        """The counts of one circle (empty: of all) by circle and product."""
+        stmt = select(t.circle_count).order_by(t.circle_count.c.circle, t.circle_count.c.product_id)
+        if circle:
+            stmt = stmt.where(t.circle_count.c.circle == circle)
         return [Count(**_plain(row)) for row in await read.rows(stmt)]
 
 

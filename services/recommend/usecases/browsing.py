@@ -10,9 +10,10 @@ from services.kit.db import Database
 from services.recommend import refusals, store
 from services.recommend.domain.evaluation import auc
 from services.recommend.domain.matrix import Band, Cell, Change, Row, bands
-from services.recommend.domain.product import Held
+from services.recommend.domain.product import Flags, Held, Ints
 from services.recommend.domain.registry import Matrix
 from services.recommend.domain.snapshot import File
+from services.recommend.domain.unmet import Wanted
 from services.recommend.lake import Lake
 from services.recommend.lake.matrices import Matrices
 
@@ -83,6 +84,12 @@ class Browsing:
             held = {each.product.product_id: each for each in await self._knowledge.products(read)}
         rows = await asyncio.to_thread(self._reader.report, files)
         return matrix, [(held[row.product_id], row) for row in rows if row.product_id in held]
+
+    async def wanted(self, matrix_id: str, keys: Ints, flags: Flags, product_ids: Sequence[str]) -> tuple[str, Wanted]:
+        """The matrix that answers, summed by circle: `flags` (n, t) of customers `keys`. Raises matrix_not_found."""
+        matrix, files = await self._matrix(matrix_id)
+        told = await asyncio.to_thread(self._reader.wanted, files, keys, flags, product_ids)
+        return matrix.matrix_id, told
 
     async def effect(self, matrix_id: str, days: int, parts: int) -> tuple[Matrix, list[Band], float]:
         """Hit rates by band of score, and the AUC (NaN without both kinds). Raises matrix_not_found."""

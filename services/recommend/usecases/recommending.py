@@ -16,13 +16,12 @@ from services.recommend.domain.customer import Known
 from services.recommend.domain.matrix import UNFIT
 from services.recommend.domain.product import Catalogue, Flags, Product, Singles
 from services.recommend.domain.rf_cf import inputs
-from services.recommend.domain.wish import Wish
+from services.recommend.domain.wish import ANYTHING, Wish
 from services.recommend.model import Ranking
 from services.recommend.usecases.batches import Batches
 from services.recommend.usecases.keeping import Keeper, Loaded, View, champion
 
 _DEFAULT = 5
-_ANY = Wish()
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Ask:
     customer_key: int
     most: int = 0
     no_profile: bool = False
-    wish: Wish = _ANY
+    wish: Wish = ANYTHING
     sees: frozenset[str] | None = field(default_factory=domains.current)
 
 
@@ -170,7 +169,7 @@ def _personal(
     for row, one in enumerate(people):
         if one.known.gone:
             eligible[row] &= ~_cooling(view.catalogue, one.known, now)[0]
-        if not one.ask.wish.plain:
+        if one.ask.wish is not ANYTHING and not one.ask.wish.plain:
             eligible[row] &= one.ask.wish.of(view.catalogue.products)
     ranking = _moved(view, loaded.graph.rank(profile, owned, eligible), people)
     fit = (ranking.scores > UNFIT).sum(axis=1)

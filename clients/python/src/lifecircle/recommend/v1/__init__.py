@@ -37,6 +37,7 @@ from .insight_pb2 import Estimate as Estimate
 from .insight_pb2 import ForecastPoint as ForecastPoint
 from .insight_pb2 import Priority as Priority
 from .insight_pb2 import Stratum as Stratum
+from .insight_pb2 import UnmetNeed as UnmetNeed
 from .job_pb2 import AcceptanceSpec as AcceptanceSpec
 from .job_pb2 import ComparisonSpec as ComparisonSpec
 from .job_pb2 import InfluenceSpec as InfluenceSpec
@@ -117,6 +118,8 @@ from .recommend_service_pb2 import ListProductsRequest as ListProductsRequest
 from .recommend_service_pb2 import ListProductsResponse as ListProductsResponse
 from .recommend_service_pb2 import ListProjectsRequest as ListProjectsRequest
 from .recommend_service_pb2 import ListProjectsResponse as ListProjectsResponse
+from .recommend_service_pb2 import ListUnmetNeedsRequest as ListUnmetNeedsRequest
+from .recommend_service_pb2 import ListUnmetNeedsResponse as ListUnmetNeedsResponse
 from .recommend_service_pb2 import PromoteModelRequest as PromoteModelRequest
 from .recommend_service_pb2 import PromoteModelResponse as PromoteModelResponse
 from .recommend_service_pb2 import RecommendContext as RecommendContext
@@ -254,6 +257,8 @@ __all__ = [
     "ListProductsResponse",
     "ListProjectsRequest",
     "ListProjectsResponse",
+    "ListUnmetNeedsRequest",
+    "ListUnmetNeedsResponse",
     "Matrix",
     "MatrixBand",
     "MatrixCell",
@@ -285,6 +290,7 @@ __all__ = [
     "Tmf680ServiceServicer",
     "Tmf680ServiceStub",
     "TrainSpec",
+    "UnmetNeed",
     "UpdateProductTermsRequest",
     "UpdateProductTermsResponse",
     "UpdateProjectStepRequest",

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
 import sys
@@ -196,3 +198,81 @@ class Priority(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
+@_typing.final
+class UnmetNeed(_message.Message):
+    """UnmetNeed is one circle and product in which more is wanted than usual. Circles are as of the run that answers, scores as of the matrix; cells
+    of fewer than 10 customers are left out.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIRCLE_FIELD_NUMBER: _builtins.int
+    CIRCLE_NAME_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_NAME_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    CHANCE_FIELD_NUMBER: _builtins.int
+    USUAL_CHANCE_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
+    EXTRA_OPENINGS_FIELD_NUMBER: _builtins.int
+    EXTRA_GAIN_FEN_FIELD_NUMBER: _builtins.int
+    BUNDLED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    circle: _builtins.str
+    """circle is the tag code."""
+    circle_name: _builtins.str
+    """circle_name is what people call it."""
+    product_id: _builtins.str
+    """product_id is the product."""
+    product_name: _builtins.str
+    """product_name is what people call it."""
+    rank: _builtins.int
+    """rank counts from 1, by extra_gain_fen."""
+    members: _builtins.int
+    """members counts the customers of the circle."""
+    holders: _builtins.int
+    """holders counts those of them who hold it, as of the last training."""
+    customers: _builtins.int
+    """customers counts those to whom it could be offered."""
+    chance: _builtins.float
+    """chance is their mean score, as of Recommendation."""
+    usual_chance: _builtins.float
+    """usual_chance is the mean score of all customers to whom it could be offered."""
+    lift: _builtins.float
+    """lift is chance / usual_chance."""
+    extra_openings: _builtins.float
+    """extra_openings is customers × (chance − usual_chance): what offering it here brings beyond offering it to as many customers as everybody."""
+    extra_gain_fen: _builtins.int
+    """extra_gain_fen is extra_openings × what one opening is worth, in fen."""
+    @_builtins.property
+    def bundled_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """bundled_product_ids are sold together with it by its terms."""
+
+    def __init__(
+        self,
+        *,
+        circle: _builtins.str = ...,
+        circle_name: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        product_name: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        members: _builtins.int = ...,
+        holders: _builtins.int = ...,
+        customers: _builtins.int = ...,
+        chance: _builtins.float = ...,
+        usual_chance: _builtins.float = ...,
+        lift: _builtins.float = ...,
+        extra_openings: _builtins.float = ...,
+        extra_gain_fen: _builtins.int = ...,
+        bundled_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundled_product_ids", b"bundled_product_ids", "chance", b"chance", "circle", b"circle", "circle_name", b"circle_name", "customers", b"customers", "extra_gain_fen", b"extra_gain_fen", "extra_openings", b"extra_openings", "holders", b"holders", "lift", b"lift", "members", b"members", "product_id", b"product_id", "product_name", b"product_name", "rank", b"rank", "usual_chance", b"usual_chance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnmetNeed: _TypeAlias = UnmetNeed  # noqa: Y015

@@ -2142,6 +2142,72 @@ class ListPrioritiesResponse(_message.Message):
 Global___ListPrioritiesResponse: _TypeAlias = ListPrioritiesResponse  # noqa: Y015
 
 @_typing.final
+class ListUnmetNeedsRequest(_message.Message):
+    """ListUnmetNeedsRequest names a matrix, and a circle if only one is asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATRIX_ID_FIELD_NUMBER: _builtins.int
+    CIRCLE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    matrix_id: _builtins.str
+    """matrix_id names the version; empty for the latest."""
+    circle: _builtins.str
+    """circle is a tag code; empty for all circles."""
+    page_size: _builtins.int
+    """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        matrix_id: _builtins.str = ...,
+        circle: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circle", b"circle", "matrix_id", b"matrix_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnmetNeedsRequest: _TypeAlias = ListUnmetNeedsRequest  # noqa: Y015
+
+@_typing.final
+class ListUnmetNeedsResponse(_message.Message):
+    """ListUnmetNeedsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEEDS_FIELD_NUMBER: _builtins.int
+    MATRIX_ID_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    matrix_id: _builtins.str
+    """matrix_id is the version that was counted; the next pages are of the same one."""
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def needs(self) -> _containers.RepeatedCompositeFieldContainer[_insight_pb2.UnmetNeed]:
+        """needs are ordered by rank."""
+
+    def __init__(
+        self,
+        *,
+        needs: _abc.Iterable[_insight_pb2.UnmetNeed] | None = ...,
+        matrix_id: _builtins.str = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix_id", b"matrix_id", "needs", b"needs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnmetNeedsResponse: _TypeAlias = ListUnmetNeedsResponse  # noqa: Y015
+
+@_typing.final
 class ListInfluencesRequest(_message.Message):
     """ListInfluencesRequest names a circle."""
 

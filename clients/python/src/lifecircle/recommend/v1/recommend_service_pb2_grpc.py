@@ -215,6 +215,11 @@ class RecommendServiceStub:
                 request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesRequest.SerializeToString,
                 response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesResponse.FromString,
                 _registered_method=True)
+        self.ListUnmetNeeds = channel.unary_unary(
+                '/lifecircle.recommend.v1.RecommendService/ListUnmetNeeds',
+                request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListUnmetNeedsRequest.SerializeToString,
+                response_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListUnmetNeedsResponse.FromString,
+                _registered_method=True)
         self.ListInfluences = channel.unary_unary(
                 '/lifecircle.recommend.v1.RecommendService/ListInfluences',
                 request_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListInfluencesRequest.SerializeToString,
@@ -487,6 +492,14 @@ class RecommendServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUnmetNeeds(self, request, context):
+        """Lists the cells of circle and product in which more is wanted than usual and could still be opened: where a new product or bundle fits a
+        form of life. The highest expected gain first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListInfluences(self, request, context):
         """Lists who has weight in a circle, the most first, by the calls between its members. Nobody is listed while no calls were delivered.
         """
@@ -683,6 +696,11 @@ def add_RecommendServiceServicer_to_server(servicer, server):
                     servicer.ListPriorities,
                     request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesRequest.FromString,
                     response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesResponse.SerializeToString,
+            ),
+            'ListUnmetNeeds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnmetNeeds,
+                    request_deserializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListUnmetNeedsRequest.FromString,
+                    response_serializer=lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListUnmetNeedsResponse.SerializeToString,
             ),
             'ListInfluences': grpc.unary_unary_rpc_method_handler(
                     servicer.ListInfluences,
@@ -1668,6 +1686,33 @@ class RecommendService:
             '/lifecircle.recommend.v1.RecommendService/ListPriorities',
             lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesRequest.SerializeToString,
             lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListPrioritiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnmetNeeds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lifecircle.recommend.v1.RecommendService/ListUnmetNeeds',
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListUnmetNeedsRequest.SerializeToString,
+            lifecircle_dot_recommend_dot_v1_dot_recommend__service__pb2.ListUnmetNeedsResponse.FromString,
             options,
             channel_credentials,
             insecure,

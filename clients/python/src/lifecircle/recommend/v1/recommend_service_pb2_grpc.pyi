@@ -95,6 +95,10 @@ class RecommendServiceStub:
     """Forecasts the openings of a product day by day, with the error of a back-test."""
     ListPriorities: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListPrioritiesRequest, _recommend_service_pb2.ListPrioritiesResponse]
     """Lists products by the gain that offering them is expected to bring, the highest first."""
+    ListUnmetNeeds: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListUnmetNeedsRequest, _recommend_service_pb2.ListUnmetNeedsResponse]
+    """Lists the cells of circle and product in which more is wanted than usual and could still be opened: where a new product or bundle fits a
+    form of life. The highest expected gain first.
+    """
     ListInfluences: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.ListInfluencesRequest, _recommend_service_pb2.ListInfluencesResponse]
     """Lists who has weight in a circle, the most first, by the calls between its members. Nobody is listed while no calls were delivered."""
     GetFinalList: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.GetFinalListRequest, _recommend_service_pb2.GetFinalListResponse]
@@ -397,6 +401,16 @@ class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_recommend_service_pb2.ListPrioritiesRequest, _abc.Awaitable[_recommend_service_pb2.ListPrioritiesResponse]],
     ) -> _abc.Awaitable[_recommend_service_pb2.ListPrioritiesResponse]:
         """Lists products by the gain that offering them is expected to bring, the highest first."""
+
+    @_abc_1.abstractmethod
+    def ListUnmetNeeds(
+        self,
+        request: _recommend_service_pb2.ListUnmetNeedsRequest,
+        context: _aio.ServicerContext[_recommend_service_pb2.ListUnmetNeedsRequest, _abc.Awaitable[_recommend_service_pb2.ListUnmetNeedsResponse]],
+    ) -> _abc.Awaitable[_recommend_service_pb2.ListUnmetNeedsResponse]:
+        """Lists the cells of circle and product in which more is wanted than usual and could still be opened: where a new product or bundle fits a
+        form of life. The highest expected gain first.
+        """
 
     @_abc_1.abstractmethod
     def ListInfluences(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from services.kit.db import Read, Write
 from services.portrait.tables import crowd, dwell_area, place_task, place_version
@@ -133,7 +133,7 @@ class City:
         stmt = (
             select(place_version.c.place_id, place_version.c.class_code)
             .where(place_version.c.from_date <= day)
-            .distinct(place_version.c.place_id)
+            .ext(distinct_on(place_version.c.place_id))
             .order_by(place_version.c.place_id, place_version.c.version.desc())
         )
         return {row.place_id: row.class_code for row in await read.rows(stmt)}

@@ -155,7 +155,7 @@ class Span:
 
     def __enter__(self) -> "Span":
         here = _current.get()
-        parent = parse(self._parent) or here
+        parent = (parse(self._parent) if self._parent else None) or here
         local = here is not None and parent is here
         sampled = here.sampled if local and here is not None else _sampler(parent)
         if sampled and _tracer is not None:

@@ -93,7 +93,11 @@ class Chain(grpc.GenericRpcHandler):
             with tracing.span(call) as span:
                 try:
                     self._admit(call)
-                    return await behaviour(_validated(request, requests), context)
+                    if requests:
+                        request = _validated(request)
+                    else:
+                        validation.check(request)
+                    return await behaviour(request, context)
                 except BaseException as error:
                     await refusals.answer(call, self._service, error)
                 finally:
@@ -109,7 +113,11 @@ class Chain(grpc.GenericRpcHandler):
             with tracing.span(call) as span:
                 try:
                     self._admit(call)
-                    responses = behaviour(_validated(request, requests), context)
+                    if requests:
+                        request = _validated(request)
+                    else:
+                        validation.check(request)
+                    responses = behaviour(request, context)
                     async with contextlib.aclosing(responses):  # also when the caller goes away in the middle
                         async for response in responses:
                             yield response
@@ -126,14 +134,7 @@ class Chain(grpc.GenericRpcHandler):
         callers.check(call, self._service, self._rights, self._verifier, self._known)
 
 
-def _validated(request: Any, many: bool) -> Any:
-    if many:
-        return _each_validated(request)
-    validation.check(request)
-    return request
-
-
-async def _each_validated(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _validated(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         validation.check(request)
         yield request

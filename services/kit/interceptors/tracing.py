@@ -1,11 +1,12 @@
 """Tracing: a span and the RED metrics (rate, errors, duration) of every RPC, by the semantic conventions for gRPC."""
 
+import functools
 import time
 
 from opentelemetry.trace import SpanKind
 
 from services.kit import telemetry
-from services.kit.interceptors.call import Call
+from services.kit.interceptors.call import Call, Method
 
 _duration = telemetry.histogram("rpc.server.call.duration", "s", "Duration of an incoming RPC.")
 
@@ -22,8 +23,12 @@ def span(call: Call) -> telemetry.Span:
 def ended(call: Call, span: telemetry.Span) -> None:
     """Say how the RPC ended."""
     span.set("rpc.response.status_code", call.code)
-    attributes = {**call.method.attributes, "rpc.response.status_code": call.code}
     if call.code in _FAULTS:
         span.fail(call.code)
-        attributes["error.type"] = call.code
-    _duration(time.perf_counter() - call.started, **attributes)
+    _duration(time.perf_counter() - call.started, **_attributes(call.method.path, call.code))
+
+
+@functools.lru_cache(maxsize=4096)
+def _attributes(path: str, code: str) -> dict[str, str]:
+    told = {**Method.at(path).attributes, "rpc.response.status_code": code}
+    return {**told, "error.type": code} if code in _FAULTS else told

@@ -73,12 +73,15 @@ class Broken(Moments):
 
 async def test_a_rule_that_comes_back_cools_down_from_its_earlier_matches(here: Here, served: Served) -> None:
     """The cool-down is the rule's, not the version's, also when nobody watched for it in between."""
-    ask, cooling = stub(served), {"cool_down": Duration(seconds=86_400), "stale_after": Duration(seconds=1)}
+    ask, cooling = stub(served), {"cool_down": Duration(seconds=86_400)}
     await published(ask, "query", happened("behaviour.web", page="fee"), **cooling)
     async with here.worker("one") as worker:
         await here.tell([here.event(7, "behaviour.web", page="fee")])
         assert len(await watched(ask, 1, 30)) == 1
         await ask.RetireMomentRule(v1.RetireMomentRuleRequest(rule_id="query", request_id="r"))
+        async with here.db.begin() as tx:  # hours go by
+            await tx.execute(text("UPDATE moment_rule SET retire_ms = retire_ms - 7200000"))
+            await tx.commit()
         async with asyncio.timeout(30):
             while any(held.engine.knows_matches("query") for held in worker._held.values()):
                 await asyncio.sleep(0.05)

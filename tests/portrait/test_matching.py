@@ -45,7 +45,7 @@ from tests.fixtures.serving import Serve, Served, refused, refused_fields
 from tests.portrait.desks import desks
 from tests.portrait.test_api import RULE, publish
 
-PACE = Pace(partitions=4, lease_seconds=1.5, snapshot_events=5, snapshot_seconds=0.5)
+PACE = Pace(partitions=4, lease_seconds=1.5, look_seconds=0.2, snapshot_events=5, snapshot_seconds=0.5)
 TABLES = (
     "moment", "moment_event", "moment_rule", "moment_partition", "moment_worker", "outbox", "request", "tag_bitmap",
     "tag_count", "portrait", "run_file", "current_run", "run", "audience", "customer_list", "frozen_audience",

@@ -28,9 +28,7 @@ from services.portrait.usecases.whereabouts import Whereabouts
 
 _BATCH = 5000
 _IDLE_SECONDS = 0.1
-_RULES_SECONDS = 1.0
 _MEMBERS_SECONDS = 5.0
-_SHARE_SECONDS = 1.0
 _FORGET_AT_ONCE = 20_000
 _REST = 19
 """Snapshots take at most a twentieth of the time: after one there is none for so many times as long as it took."""
@@ -53,6 +51,8 @@ class Pace:
 
     partitions: int = 16
     lease_seconds: float = 10.0
+    look_seconds: float = 1.0
+    """How often leases are renewed and shared, and what changed without a word is looked for."""
     snapshot_events: int = 250_000
     snapshot_seconds: float = 60.0
     journal_days: int = 30
@@ -109,11 +109,11 @@ class Matching:
         try:
             while not stop.is_set():
                 try:
-                    if loop.time() - ruled >= _RULES_SECONDS:
+                    if loop.time() - ruled >= self._pace.look_seconds:
                         await self._learn_rules()
                         await self._purge()
                         ruled = loop.time()
-                    if loop.time() - shared >= _SHARE_SECONDS:
+                    if loop.time() - shared >= self._pace.look_seconds:
                         await self._share(owner)
                         shared = loop.time()
                     if not await self._step():

@@ -1,8 +1,9 @@
 """The figures by which recommend is measured on public data at ../shared/data; QUALITY names some of the parts.
 
 bank: acceptance on bank-additional, five random folds, duration left out. hillstrom: uplift of visits, randomised.
-coil: `evaluate` on coil2000, where the profile adds nothing. telco: `evaluate` on ibm-telco without bills, churn or
-satisfaction. A part that is measured alone stands in the day's result beside the others.
+coil: `evaluate` on coil2000, where the profile adds nothing. telco: `evaluate` on ibm-telco with all that is known of a
+customer but his bills, which tell what he holds, and what other models said of him. telco_bare: without churn and
+satisfaction as well. A part that is measured alone stands in the day's result beside the others.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from services.recommend.training import propensity as training
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
-PARTS = ("hillstrom", "bank", "coil", "telco")
+PARTS = ("hillstrom", "bank", "coil", "telco", "telco_bare")
 FOLDS, SEED = 5, 1
 _COIL_ASKED = ("--protocols", "leave_one_out")
 _TOLD = ("ndcg@5", "hit@1", "best_k")
@@ -35,6 +36,7 @@ _TELCO_LEFT_OUT = {
     "Customer ID", "Count", "Quarter", "Monthly Charge", "Total Charges", "Total Revenue", "Total Extra Data Charges",
     "Total Refunds", "Total Long Distance Charges", "Referred a Friend", "Country",
     "State", "Lat Long", "City", "Zip Code",
+    "CLTV", "Churn Score", "Churn Value", "Churn Reason",
 }  # fmt: skip
 _ADD_ONS = ("Multiple Lines", "Online Security", "Online Backup", "Device Protection Plan", "Premium Tech Support",
             "Streaming TV", "Streaming Movies", "Streaming Music", "Unlimited Data")  # fmt: skip
@@ -88,14 +90,17 @@ def coil(folder: Path) -> tuple[Path, Path]:
     return laid(folder, owned, [f"M{number:02d}" for number in range(43)], features)
 
 
-def telco(folder: Path) -> tuple[Path, Path]:
-    """Lays out ibm-telco: nine add-ons; services, demographics and place as features."""
-    tables = [
-        table(DATA / "ibm-telco" / f"Telco_customer_churn_{name}.csv")
-        for name in ("services", "demographics", "location")
-    ]
+def telco(folder: Path, status: bool) -> tuple[Path, Path]:
+    """Lays out ibm-telco: nine add-ons; services, demographics, place and, with `status`, churn and satisfaction."""
+
+    def told(name: str) -> dict[str, list[Any]]:
+        return table(DATA / "ibm-telco" / f"Telco_customer_churn_{name}.csv")
+
+    tables = [told(name) for name in ("services", "demographics", "location", *(["status"] if status else []))]
     ids = tables[0]["Customer ID"]
     owned = [(who, name) for name in _ADD_ONS for who, each in zip(ids, tables[0][name], strict=True) if each == "Yes"]
+    people = dict(zip(*(told("population")[name] for name in ("Zip Code", "Population")), strict=True))
+    tables[2]["Population"] = [people.get(each, "") for each in tables[2]["Zip Code"]]
     columns: dict[str, dict[str, Any]] = {}
     for each in tables:
         for name in each.keys() - _TELCO_LEFT_OUT - set(_ADD_ONS):
@@ -161,7 +166,8 @@ def measure(console: Console) -> dict[str, Any]:
         else:
             with tempfile.TemporaryDirectory() as folder:
                 place = Path(folder)
-                found[name] = evaluated(telco(place)) if name == "telco" else evaluated(coil(place), *_COIL_ASKED)
+                files = coil(place) if name == "coil" else telco(place, name == "telco")
+                found[name] = evaluated(files, *(_COIL_ASKED if name == "coil" else ()))
         found[name] |= against(found[name], name)
         record.keep("recommend_quality", {**record.today("recommend_quality"), **found})
     return {**record.today("recommend_quality"), **found}

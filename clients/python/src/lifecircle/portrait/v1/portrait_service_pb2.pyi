@@ -3484,7 +3484,9 @@ class CreateSegmentationRequest(_message.Message):
 
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """features are the columns to cluster; empty for spending, voice, SMS, data and dwell. At most 64."""
+        """features are the columns to cluster, of the run's snapshot tables features and wide or stat columns of the catalogue; empty for
+        spending, voice, SMS, data and dwell, and roaming and ring-back tones or music where they are known. At most 64.
+        """
 
     def __init__(
         self,

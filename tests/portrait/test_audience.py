@@ -106,7 +106,7 @@ LEAVES = st.one_of(
     st.just(Everybody()),
     st.sampled_from([TagIs("A1"), TagIs("C3"), TagIs("B2"), TagIs("B2", ("高端",)), TagIs("B2", ("高端", "in"))]),
     st.builds(FeatureBetween, st.just("age"), BOUND, BOUND).filter(
-        lambda one: one != FeatureBetween("age") and (one.most is None or (one.least or -10) <= one.most)
+        lambda one: one != FeatureBetween("age") and (None in (one.least, one.most) or one.least <= one.most)
     ),
     st.sampled_from([Saved("young"), Saved("young", 2), Listed("l"), Frozen("0199"), InSegment("动感地带-2")]),
 )

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -173,6 +174,7 @@ def bearers(city: City, catalogue_document: dict[str, Any]) -> dict[tuple[str, s
     return {(each.tag.code, each.value): each.bearers.tolist() for each in judge(catalogue, facts)}
 
 
+@pytest.mark.timeout(900)  # a thousand examples on a busy machine
 @given(cities(), st.lists(dwells(), min_size=4, max_size=12), st.lists(rules, min_size=1, max_size=5))
 @settings(max_examples=len(seeds(16, 1000)), deadline=None)
 def test_the_engine_says_what_a_plain_reading_of_the_rules_says(

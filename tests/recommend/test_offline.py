@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import pytest
 
 from services.recommend import offline
 from services.recommend.domain import encoding
+from services.recommend.domain.product import Catalogue
 from services.recommend.offline import tables, world
-from tests.recommend.town import CATALOGUE, FEATURES, town
+from services.recommend.training.contest import learner, measure, protocol, run
+from tests.recommend.town import CATALOGUE, FEATURES, product, town
 
 MODELS = {
     "rf_cf", "popularity", "user_knn", "item_knn", "confidence", "ease", "als", "cluster_cf", "user_knn_profile",
@@ -122,6 +125,28 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert report == {}
     assert why in said
     assert said.count("\n") == 1
+
+
+def test_many_products_are_re_ranked_and_the_best_filter_may_be_another_in_each_fold() -> None:
+    """R000-037: beyond 64 products the forest re-ranks what filters propose; the report has the same shape."""
+    rng = np.random.default_rng(1)
+    taste = rng.normal(size=(80, 3))
+    owned = rng.random((80, run.LARGE + 2)) < 1 / (1 + np.exp(3.0 - taste @ rng.normal(size=(3, run.LARGE + 2))))
+    sold = Catalogue.of([product(f"P{number:03d}") for number in range(owned.shape[1])])
+    world_ = protocol.World(taste.astype(np.float32), owned, None, sold)
+    report = run.protocol(world_, [next(protocol.leave_one_out(world_, 1))], seed=1, threads=2, say=lambda _: None)
+    assert report is not None
+    assert set(report["models"]) == MODELS
+    assert set(report["ablation"]) == {"forest_only", "cf_only", "both"}
+    assert report["models"]["rf_cf"]["ndcg@5"] == report["models"]["reranker"]["ndcg@5"]
+    # A filter of neighbours in one fold and none of neighbours in the next: there is no curve over both.
+    near = learner.Answer(np.zeros((0, 0)), np.zeros((0, 0)), 1.0, 1.0, 3, {size: np.ones(2) for size in learner.SIZES})
+    parts = [
+        run.Told(np.arange(2), 9, {name: np.ones(2) for name in measure.NAMES}, np.arange(3), answer)
+        for answer in (near, replace(near, best_k=None, curve={}))
+    ]
+    assert run._model(parts, 6, 1)["curve"] == []
+    assert [size for size, _ in run._model(parts[:1], 6, 1)["curve"]] == list(learner.SIZES)
 
 
 def dirty(folder: Path) -> tuple[Path, Path]:

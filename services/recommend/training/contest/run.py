@@ -116,6 +116,7 @@ def _large(bench: Bench, base: Mapping[str, Answer], say: Say) -> Iterable[tuple
     yield "reranker", forest
     yield "rf_cf", replace(forest, best_k=near.best_k, curve=near.curve, pairs=near.pairs)
     yield "-forest_only", near
+    yield "-both", forest
     yield "-cf_only", max(parts[:4], key=lambda each: measure.ndcg(each.inner, bench.inner.asked))
     say("lightgbm")
     boosted = reranker.boosted()
@@ -163,7 +164,7 @@ def _model(parts: list[Told], products: int, seed: int) -> dict[str, Any]:
     made["coverage"] = round(len(np.unique(np.concatenate([each.shown for each in parts]))) / products, 6)
     made["fit_seconds"] = round(sum(each.answer.fit_seconds for each in parts), 3)
     made["score_seconds"] = round(sum(each.answer.score_seconds for each in parts), 3)
-    curve = {size: _along(parts, size) for size in (SIZES if parts[0].answer.curve else ())}
+    curve = {size: _along(parts, size) for size in (SIZES if all(each.answer.curve for each in parts) else ())}
     sizes = [each.answer.best_k for each in parts if each.answer.best_k is not None]
     made["best_k"] = int(np.median(sizes)) if sizes else None
     made["curve"] = [[size, round(float(each.mean()), 6)] for size, each in curve.items()]

@@ -1,6 +1,7 @@
 """Which version of a moment rule an event belongs to, and what a process that fails must not believe."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,7 +13,7 @@ from services.portrait.domain.moment import Event
 from services.portrait.store import Moments
 from tests.fixtures.serving import Served
 from tests.portrait.test_api import publish
-from tests.portrait.test_matching import Here, happened, here, now, published, served, stub, watched
+from tests.portrait.test_matching import PACE, Here, happened, here, now, published, served, stub, watched
 
 __all__ = ["here", "served"]  # fixtures
 
@@ -59,6 +60,29 @@ async def test_what_could_not_be_committed_is_found_again(here: Here, served: Se
                 await asyncio.sleep(0.02)
     async with here.worker("goes on"):
         assert [m.start_event_id for m in await watched(ask, 2, 30)] == ["e1", "e2"]
+
+
+async def test_a_match_of_a_version_that_ended_meanwhile_is_not_committed(here: Here, served: Served) -> None:
+    """R003-026: a process that did not hear of a publication finds the old version's match, and starts again."""
+    ask = stub(served)
+    await published(ask, "query", happened("behaviour.web", page="fee"))
+    async with here.worker("deaf") as worker:
+        await here.tell([here.event(7, "behaviour.web", page="fee")])
+        assert len(await watched(ask, 1, 30)) == 1
+        worker._moments, worker._pace = Deaf(), replace(PACE, look_seconds=3600)
+        await published(ask, "query", happened("behaviour.web", page="fee"))
+        await here.tell([here.event(7, "behaviour.web", page="fee")])
+        found = await watched(ask, 2, 30)
+    assert [(m.start_event_id, m.rule_version) for m in found] == [("e1", 1), ("e2", 2)]
+    async with here.db.read() as read:
+        assert await read.value(text("SELECT count(*) FROM moment")) == 2
+
+
+class Deaf(Moments):
+    """Moments that tell of no publication."""
+
+    async def stamp(self, read: Any) -> str:
+        return ""
 
 
 class Broken(Moments):

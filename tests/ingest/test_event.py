@@ -68,7 +68,7 @@ def test_going_online_moving_and_calling_are_events_of_a_schema(kind: str) -> No
     assert path == "event.attributes"
     assert kind in told
     for name, field in schema.SCHEMAS[kind].fields.items():
-        for wrong in ("", -1, 1.5, None, True, ["x"]):
+        for wrong in ("", -1, 1.5, None, True, ["x"], float("inf"), float("nan")):
             assert found({**GOOD[kind], name: wrong}) == [(f"event.attributes.{name}", field.told)], (name, wrong)
     assert found({}, "behaviour.web") == [], "a type without a schema is as its source means it"
 

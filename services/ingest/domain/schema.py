@@ -23,7 +23,9 @@ class Field:
 def _is_whole(value: Any) -> bool:
     if isinstance(value, str):
         return value.isascii() and value.isdigit()
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 and value == int(value)
+    if isinstance(value, float):
+        return value >= 0 and value.is_integer()  # infinity is not
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _one_of(*words: str) -> Field:

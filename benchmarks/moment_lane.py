@@ -23,6 +23,7 @@ from typing import Any
 import asyncpg
 import grpc.aio
 import psutil
+from google.protobuf.struct_pb2 import Struct
 from rich.console import Console
 
 from deploy.local import platform
@@ -65,6 +66,18 @@ def rules() -> list[Rule]:
     return made
 
 
+def _attributes() -> list[Struct]:
+    made = []
+    for value in range(VALUES):
+        made.append(Struct())
+        made[-1].update({"v": str(value), "host": "example.com"})
+    return made
+
+
+ATTRIBUTES = _attributes()
+"""Made once, by value: the publisher has the same two cores as what is measured."""
+
+
 def event(number: int, dice: random.Random) -> Told:
     """Makes one event that happens now."""
     told = Told(
@@ -72,9 +85,10 @@ def event(number: int, dice: random.Random) -> Told:
         source_event_id=f"b{number}",
         type=("behaviour.web", "internet.access")[number % 2],
         customer_key=dice.randrange(1, CUSTOMERS + 1),
+        attributes=ATTRIBUTES[dice.randrange(VALUES)],
     )
-    told.occur_time.FromMilliseconds(int(time.time() * 1000))
-    told.attributes.update({"v": str(dice.randrange(VALUES)), "host": "example.com"})
+    now = time.time_ns()
+    told.occur_time.seconds, told.occur_time.nanos = now // 10**9, now % 10**9 // 10**6 * 10**6
     return told
 
 
@@ -195,6 +209,9 @@ async def judge(url: str, heard: dict[str, float]) -> dict[str, Any]:
     known = [(row["moment_id"], received[row["customer_key"], row["match_ms"]], row["found_ms"]) for row in found]
     to_found = sorted(found_ms - when for _, when, found_ms in known)
     to_heard = sorted(1000 * heard[key] - when for key, when, _ in known if key in heard)
+    by_minute: dict[int, list[float]] = defaultdict(list)
+    for _, when, found_ms in known:
+        by_minute[(when - until + PROBED_MS) // 60_000].append(found_ms - when)
     return {
         "journalled": journalled,
         "matches": len(found),
@@ -204,6 +221,7 @@ async def judge(url: str, heard: dict[str, float]) -> dict[str, Any]:
         "probed_by_the_slow_reference": f"{PROBED} customers for {PROBED_MS // 1000} s, {len(delivered)} matches",
         "event_to_match_ms": _quantiles(to_found),
         "event_to_watcher_ms": _quantiles(to_heard),
+        "event_to_match_p99_ms_by_minute": [_quantiles(sorted(by_minute[each]))["p99"] for each in sorted(by_minute)],
     }
 
 

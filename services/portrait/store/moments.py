@@ -1,9 +1,10 @@
 """Moment rules, the journal of events, and what was found."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from json.encoder import encode_basestring as _quoted
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, bindparam, func, or_, select, text, update
@@ -17,9 +18,7 @@ from services.portrait.tables import moment, moment_event, moment_rule
 
 FOUND = "moment.found"
 
-_written = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_told = json.JSONDecoder().raw_decode
-"""Made once: the journal writes and reads each event, and json.dumps() makes an encoder at every call."""
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _JOURNALLED = tuple(
     moment_event.c[name] for name in ("seq", "receive_ms", "event_id", "type", "customer_key", "occur_ms", "fields")
 )
@@ -180,14 +179,14 @@ class Moments:
             [received for _, received in events],
             [event.event_id for event, _ in events],
             [event.type for event, _ in events],
-            [_written(dict(event.fields)) for event, _ in events],
+            [_written(event.fields) for event, _ in events],
         ]
         await tx.driver.execute(_JOURNAL, *columns)
 
     async def read_on(self, read: Read, after: int, most: int) -> list[Journalled]:
         """The journal behind a place, in order."""
         stmt = select(*_JOURNALLED).where(moment_event.c.seq > after).order_by(moment_event.c.seq).limit(most)
-        return [_event(*tuple(row)) for row in await read.rows(stmt)]
+        return _events(await read.rows(stmt))
 
     async def past(
         self, read: Read, types: Sequence[str], since: int, up_to: int, *, after: int = 0, most: int = 100_000
@@ -199,7 +198,7 @@ class Moments:
             & moment_event.c.seq.between(after + 1, up_to)
         )
         rows = await read.rows(select(*_JOURNALLED).where(chosen).order_by(moment_event.c.seq).limit(most))
-        return [_event(*tuple(row)) for row in rows]
+        return _events(rows)
 
     async def of_customer(
         self,
@@ -222,7 +221,7 @@ class Moments:
             chosen &= or_(*(moment_event.c.type.startswith(head, autoescape=True) for head in heads))
         order = (moment_event.c.occur_ms.desc(), moment_event.c.seq.desc())
         rows = await read.rows(select(*_JOURNALLED).where(chosen).order_by(*order).limit(most))
-        return [_event(*tuple(row)) for row in rows]
+        return _events(rows)
 
     async def forget(self, tx: Write, before: int, most: int) -> int:
         """Delete at most `most` events that became known before a time and that every partition has read."""
@@ -284,10 +283,22 @@ def _rule(row: Row[Any]) -> StoredRule:
     return StoredRule(rule, row.state, row.audience, row.owner)
 
 
-def _event(
-    seq: int, received: int, event_id: str, kind: str, customer_key: int, occurred: int, fields: str
-) -> Journalled:
-    return Journalled(seq, received, Event(event_id, kind, customer_key, occurred, _told(fields)[0]))
+def _written(fields: Mapping[str, object]) -> str:
+    """The fields as a JSON object. Nearly all are texts, whose form is made without an encoder: this is every event."""
+    try:
+        return "{" + ",".join([f"{_quoted(name)}:{_quoted(value)}" for name, value in fields.items()]) + "}"  # type: ignore[arg-type]
+    except TypeError:  # a number, or a truth value
+        return _encode(dict(fields))
+
+
+def _events(rows: Sequence[Row[Any]]) -> list[Journalled]:
+    """A page of the journal; the fields of all its events are parsed in one go."""
+    told = json.loads(f"[{','.join([row.fields for row in rows])}]")
+    found = []
+    for row, fields in zip(rows, told, strict=True):
+        seq, received, event_id, kind, customer_key, occurred, _ = tuple(row)
+        found.append(Journalled(seq, received, Event(event_id, kind, customer_key, occurred, fields)))
+    return found
 
 
 def _match(row: Row[Any]) -> Match:

@@ -40,7 +40,7 @@ class _Compiled:
     rule: Rule
     node: Node
     needs: frozenset[int]
-    """Slots without an event in each of which it can't hold."""
+    """Slots without an event in each of which it can't hold, so that most events need not be looked at further."""
     wait: int
     """From when it holds to when that is decided."""
     end: int
@@ -301,13 +301,13 @@ class Engine:
             touched += slot.rules
             if events is not None and len(events) > _TRIMMED and events[0][0] < self.now - slot.reach:
                 self._trim(history)
+        there, since = history.keys(), event.time - 1
         for rule in touched if len(touched) < 2 else dict.fromkeys(touched):
-            self._evaluate(rule, customer, history, event.time - 1, found)
+            if rule.needs <= there:
+                self._evaluate(rule, customer, history, since, found)
 
     def _evaluate(self, made: _Compiled, customer: int, history: History, since: int, found: list[Match]) -> None:
         """Deliver what begins to hold after `since` and is decided; set a timer for what is not yet."""
-        if not made.needs <= history.keys():
-            return
         rule = made.rule
         oldest = max(self.now - rule.stale_after, rule.publish_time)
         for first, start in made.node.begins(history, since):
@@ -322,7 +322,12 @@ class Engine:
     def _deliver(self, made: _Compiled, customer: int, first: int, start: Moment | None, found: list[Match]) -> None:
         assert start is not None, "an anchored pattern rests on an event"
         rule = made.rule
-        seen = self._matched.setdefault(customer, {}).setdefault(rule.rule_id, [])
+        matched = self._matched.get(customer)
+        if matched is None:
+            matched = self._matched[customer] = {}
+        seen = matched.get(rule.rule_id)
+        if seen is None:
+            seen = matched[rule.rule_id] = []
         for time, version, event_id in seen:
             if (version == rule.version and event_id == start[1]) or abs(first - time) < rule.cool_down:
                 return

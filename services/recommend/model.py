@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from services.recommend.domain.product import Flags, Ints, Singles
+from services.recommend.domain.product import Flags, Places, Singles
 from services.recommend.domain.rf_cf import Forest
 
 onnxruntime.set_default_logger_severity(3)
@@ -23,7 +23,7 @@ class WrongHash(Exception):
 class Ranking:
     """Best first, shape (n, p): product indices, and scores (UNFIT for what is owned or not eligible)."""
 
-    ids: Ints
+    ids: Places
     scores: Singles
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.recommend.domain.product import Flags, Floats, Ints, Singles
+from services.recommend.domain.product import Flags, Floats, Ints, Places, Singles
 
 UNFIT = -1.0
 """The score that the graph gives to a product that is owned or not eligible."""
@@ -16,12 +16,12 @@ class Cells:
     """Rows by customer and rank, columns of equal length. `row` and `product` are indices, `rank` counts from 1."""
 
     row: Ints
-    product: Ints
+    product: Places
     rank: npt.NDArray[np.int16]
     score: Singles
 
 
-def cells(ids: Ints, scores: Singles) -> Cells:
+def cells(ids: Places, scores: Singles) -> Cells:
     """The eligible cells of the graph's answer: `ids` and `scores` of shape (n, k), best first, UNFIT at the end."""
     rows, width = scores.shape
     many = np.count_nonzero(scores > UNFIT, axis=1)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 Flags = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+Places = npt.NDArray[np.integer[Any]]  # of products in a catalogue; narrow where there are many
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from services.recommend.domain.acceptance import SMOOTHING
 from services.recommend.domain.association import Association
-from services.recommend.domain.product import Flags, Floats, Ints, Singles
+from services.recommend.domain.product import Flags, Floats, Ints, Places, Singles
 from services.recommend.domain.rf_cf import Forest
 
 _MOST_DRIVERS = 3
@@ -46,7 +46,7 @@ class Evidence:
     weights: Floats
 
 
-def evidence(forest: Forest, rows: Singles, products: Ints, owns: Flags) -> Evidence:
+def evidence(forest: Forest, rows: Singles, products: Places, owns: Flags) -> Evidence:
     """Explain `products` (n, k) for the customers of `rows` (n, width), who own something or not (n,).
 
     A change of the shares moves the log-odds, to first order, by the change of the product's share over that share less

@@ -9,7 +9,7 @@ those that were taught, or readiness would outrank acceptance merely for being t
 import numpy as np
 
 from services.recommend.domain.matrix import UNFIT
-from services.recommend.domain.product import Flags, Floats, Ints, Singles
+from services.recommend.domain.product import Flags, Floats, Places, Singles
 
 _CLIP = 1e-6
 
@@ -20,7 +20,7 @@ def log_odds(chance: Floats | Singles) -> Floats:
     return np.asarray(np.log(told) - np.log1p(-told))
 
 
-def by_product(ids: Ints, scores: Singles) -> Singles:
+def by_product(ids: Places, scores: Singles) -> Singles:
     """What the graph ranked, (n, p), in the order of the products; NaN for what is owned or not eligible."""
     told = np.empty(scores.shape, dtype=np.float32)
     np.put_along_axis(told, ids, np.where(scores > UNFIT, scores, np.float32(np.nan)), axis=1)
@@ -46,7 +46,7 @@ def filled(known: Singles, usual_: Singles) -> Singles:
     return np.where(np.isnan(known), usual_, known)
 
 
-def shifted(ids: Ints, scores: Singles, shift: Singles) -> tuple[Ints, Singles]:
+def shifted(ids: Places, scores: Singles, shift: Singles) -> tuple[Places, Singles]:
     """The ranking of a graph moved by `shift` (n, p), the best first; what is not eligible stays at the end."""
     fit: Flags = scores > UNFIT
     odds = log_odds(scores) + np.take_along_axis(shift, ids, axis=1)

@@ -177,7 +177,9 @@ class Lake:
             {
                 "customer_key": pa.array(features.customer_key[cells.row], pa.int64()),
                 "org_id": pa.DictionaryArray.from_arrays(org, orgs.dictionary),
-                "product_id": pa.DictionaryArray.from_arrays(cells.product.astype(np.int32), list(product_ids)),
+                "product_id": pa.DictionaryArray.from_arrays(
+                    cells.product.astype(np.int32, copy=False), list(product_ids)
+                ),
                 "rank": pa.array(cells.rank, pa.int16()),
                 "score": pa.array(cells.score, pa.float32()),
             }

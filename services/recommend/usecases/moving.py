@@ -7,7 +7,7 @@ import numpy as np
 
 from services.recommend.domain import shift
 from services.recommend.domain.live import AcceptanceModel
-from services.recommend.domain.product import Ints, Singles
+from services.recommend.domain.product import Ints, Places, Singles
 from services.recommend.domain.snapshot import File
 from services.recommend.lake import Features, Lake, acceptances, profiles
 
@@ -16,7 +16,7 @@ SAMPLE = 20_000
 NOBODY = 0
 """The key, of no customer, under which the file holds the usual shifts."""
 
-Ranked = tuple[Features, Singles, Ints, Singles]
+Ranked = tuple[Features, Singles, Places, Singles]
 """Customers, their profiles, and what the graph says of them: ids and scores (n, p), the best first."""
 
 
@@ -30,7 +30,7 @@ class Moving:
     usual: Singles
     told: list[Features] = field(default_factory=list)
 
-    def known(self, features: Features, ids: Ints, scores: Singles) -> Singles:
+    def known(self, features: Features, ids: Places, scores: Singles) -> Singles:
         """The shifts of some customers, (n, p); NaN where they are not known."""
         chance = np.full(scores.shape, np.nan, dtype=np.float32)
         for place, (keys, given) in self.chances.items():
@@ -40,7 +40,7 @@ class Moving:
                 chance[there, place] = given[at[there]]
         return shift.shifts(shift.by_product(ids, scores), chance)
 
-    def move(self, features: Features, ids: Ints, scores: Singles) -> tuple[Ints, Singles]:
+    def move(self, features: Features, ids: Places, scores: Singles) -> tuple[Places, Singles]:
         """The ranking moved; the shifts are kept for the file."""
         mine = shift.filled(self.known(features, ids, scores), self.usual)
         self.told.append(Features(features.customer_key, features.org_id, self.product_ids, mine))

@@ -137,7 +137,7 @@ def _ranked(
     mine = held[source.bucket].of(features.customer_key)
     profile, cooling = aligned(features, model.features), mine.cooling(catalogue, now)
     shape = len(profile), len(model.product_ids)
-    ids, scores = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
+    ids, scores = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
     for start in range(0, len(profile), _ROWS):
         part = slice(start, start + _ROWS)
         eligible = catalogue.eligible(mine.owned[part]) & ~cooling[part]

@@ -87,17 +87,15 @@ class Chain(grpc.GenericRpcHandler):
         )
 
     def _unary(self, behaviour: Unary, requests: bool) -> Unary:
+        validated = _each_validated if requests else validation.validated
+
         async def unary(request: Any, context: Context) -> Any:
             call = current()
             call.context = context
             with tracing.span(call) as span:
                 try:
                     self._admit(call)
-                    if requests:
-                        request = _validated(request)
-                    else:
-                        validation.check(request)
-                    return await behaviour(request, context)
+                    return await behaviour(validated(request), context)
                 except BaseException as error:
                     await refusals.answer(call, self._service, error)
                 finally:
@@ -107,17 +105,15 @@ class Chain(grpc.GenericRpcHandler):
         return unary
 
     def _stream(self, behaviour: Stream, requests: bool) -> Stream:
+        validated = _each_validated if requests else validation.validated
+
         async def stream(request: Any, context: Context) -> AsyncGenerator[Any, None]:
             call = current()
             call.context = context
             with tracing.span(call) as span:
                 try:
                     self._admit(call)
-                    if requests:
-                        request = _validated(request)
-                    else:
-                        validation.check(request)
-                    responses = behaviour(request, context)
+                    responses = behaviour(validated(request), context)
                     async with contextlib.aclosing(responses):  # also when the caller goes away in the middle
                         async for response in responses:
                             yield response
@@ -134,10 +130,9 @@ class Chain(grpc.GenericRpcHandler):
         callers.check(call, self._service, self._rights, self._verifier, self._known)
 
 
-async def _validated(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _each_validated(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
-        validation.check(request)
-        yield request
+        yield validation.validated(request)
 
 
 def _word(streaming: bool) -> str:

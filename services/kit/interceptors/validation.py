@@ -1,6 +1,6 @@
 """Validation: the rules written on the fields in the protos (protovalidate), before any code of a service runs."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from protovalidate import Validator, Violation
@@ -8,13 +8,15 @@ from protovalidate import Validator, Violation
 from services.kit.errors import invalid_field
 
 _validator = Validator()
+_Request = TypeVar("_Request", bound=Message)
 
 
-def check(request: Message) -> None:
-    """Refuse a request that breaks the rules of its contract. Raises invalid_field with every field named."""
+def validated(request: _Request) -> _Request:
+    """The request, which keeps the rules of its contract. Raises invalid_field with every field named."""
     violations = _validator.collect_violations(request)
     if violations:
         raise invalid_field([(_path(each), each.proto.message or each.proto.rule_id) for each in violations])
+    return request
 
 
 def _path(violation: Violation) -> str:

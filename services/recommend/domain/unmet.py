@@ -54,7 +54,6 @@ def needs(circles: Sequence[str], product_ids: Sequence[str], told: Wanted) -> l
             customers, chance = int(told.could[row, column]), float(mean[row, column])
             extra = customers * (chance - float(usual[column]))
             members = int(told.members[row])
-            found.append(
-                Need(circle, product_ids[column], members, customers, chance, float(usual[column]), extra)
-            )  # fmt: skip
+            told_of = circle, product_ids[column], members, customers
+            found.append(Need(*told_of, chance, float(usual[column]), extra))
     return found

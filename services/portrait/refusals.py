@@ -77,6 +77,15 @@ def moment_rule_retired(rule_id: str, version: int) -> Refusal:
     return Refusal(Kind.FAILED_PRECONDITION, "MOMENT_RULE_RETIRED", message, metadata=metadata)
 
 
+def pages_changed() -> Refusal:
+    """What the first page rested on was made anew before the last one was asked for."""
+    message = (
+        "what is paged through was made anew since the first page (a run was published, or a segmentation, list or "
+        "saved audience replaced): begin again, or freeze the audience and page through that"
+    )
+    return Refusal(Kind.ABORTED, "PAGES_CHANGED", message)
+
+
 def index_loading() -> Refusal:
     """The tags of the first run are still being read into memory."""
     return Refusal(Kind.UNAVAILABLE, "INDEX_LOADING", "the tags are being read into memory; ask again")

@@ -109,6 +109,14 @@ async def test_segments_are_made_by_brand_with_figures_and_stay_the_same_in_the_
         assert segment is not None
         assert list(segment[1]) == list(range(1, 51)), "as an audience's atom"
         assert await Audiences().segment(read, "nobody", {}) is None
+    paged = v1.ListSegmentMembersRequest(segment_id=gaming.segment_id, page_size=10)
+    paged.page_token = (await ann.ListSegmentMembers(paged)).next_page_token
+    named_one = v1.ListSegmentMembersRequest(
+        segment_id=gaming.segment_id, segmentation_id=first.segmentation_id, page_size=10
+    )
+    named_one.page_token = (await ann.ListSegmentMembers(named_one)).next_page_token
+    gaps = v1.ListOpportunitiesRequest(page_size=1)
+    gaps.page_token = (await ann.ListOpportunities(gaps)).next_page_token
     halves = [
         list((await stub("eve", org).ListSegmentMembers(
             v1.ListSegmentMembersRequest(segment_id=gaming.segment_id, page_size=1000))).customer_keys)
@@ -123,6 +131,9 @@ async def test_segments_are_made_by_brand_with_figures_and_stay_the_same_in_the_
     await work.drain()
     second = (await ann.GetSegmentation(v1.GetSegmentationRequest())).segmentation
     assert second.segmentation_id != first.segmentation_id
+    assert await refusal(ann.ListSegmentMembers(paged)) == "PAGES_CHANGED", "pages are of one segmentation"
+    assert await refusal(ann.ListOpportunities(gaps)) == "PAGES_CHANGED"
+    assert list((await ann.ListSegmentMembers(named_one)).customer_keys) == list(range(11, 21)), "that was named"
     kept = next(each for each in second.segments if each.segment_id == gaming.segment_id)
     assert (kept.name, kept.customers, kept.kept) == ("游戏迷", 50, 1.0)
     assert next(each.stability for each in second.brands if each.brand == "动感地带") == 1.0
@@ -163,6 +174,17 @@ async def scored_again(work: Work) -> None:
         await tx.commit()
     await work.learning.plan()
     await work.drain()
+
+
+async def paged_within_one_scoring(work: Work, ann: Any, second: v1.CustomerWarning) -> None:
+    """The second page follows the first, until a run is scored in between."""
+    paged = v1.ListWarningsRequest(page_size=1)
+    paged.page_token = (await ann.ListWarnings(paged)).next_page_token
+    assert (await ann.ListWarnings(paged)).warnings[0] == second
+    async with work.db.begin() as tx:  # as the next scoring does
+        await tx.execute(text("UPDATE latent_score SET score_time = score_time + interval '1 second'"))
+        await tx.commit()
+    assert await refusal(ann.ListWarnings(paged)) == "PAGES_CHANGED"
 
 
 async def labelled(ann: Any) -> None:
@@ -223,6 +245,7 @@ async def test_a_latent_tag_is_learnt_approved_by_another_and_scores_the_run(wor
         await refusal(east.GetLatentValues(v1.GetLatentValuesRequest(customer_key=COUNT - 1))) == "CUSTOMER_NOT_FOUND"
     )
     warned = (await ann.ListWarnings(v1.ListWarningsRequest(page_size=1000))).warnings
+    await paged_within_one_scoring(work, ann, warned[1])
     kinds = [each.kind for each in warned]
     assert kinds.count(v1.CustomerWarning.KIND_CHURN) in range(45, 56)
     decline = [each for each in warned if each.kind == v1.CustomerWarning.KIND_DECLINE]

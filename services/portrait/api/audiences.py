@@ -1,5 +1,6 @@
 """The RPCs of audiences."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -10,9 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from lifecircle.portrait import v1
 from services.kit import idempotency, paging
-from services.kit.errors import bad_page_token
 from services.kit.interceptors import caller
 from services.portrait.api import translate
+from services.portrait.api.tags import position
 from services.portrait.domain import audience as ast
 from services.portrait.store.audiences import CustomerList, FrozenAudience, SavedAudience
 from services.portrait.usecases.audiences import Asked, AudienceDesk, Counted
@@ -73,16 +74,15 @@ class AudienceRpcs:
         self, request: v1.ListAudienceMembersRequest, context: Context
     ) -> v1.ListAudienceMembersResponse:
         """A page of members by key."""
-        size = paging.clamp(request.page_size)
-        after = translate.page_after(request.page_token, "ListAudienceMembers") or "0"
-        if not after.isdigit():
-            raise bad_page_token()
+        of, size = f"ListAudienceMembers {_question(request)}", paging.clamp(request.page_size)
+        after = position(request.page_token, of) or 0
         told = _asked(request) or Asked(None, "")
-        found = await self._audiences.members(told, int(after), size, request.with_tags, sees_all())
-        token = translate.next_token("ListAudienceMembers", str(found[-1][0]) if found else "", len(found) == size)
+        found = await self._audiences.members(told, after, size, request.with_tags, sees_all())
+        last, full = str(found.rows[-1][0]) if found.rows else "", len(found.rows) == size
+        token = translate.token_within(found.ground, request.page_token, of, last, full)
         member = v1.ListAudienceMembersResponse.Member
-        members = [member(customer_key=key, tags=tags) for key, tags in found]
-        return v1.ListAudienceMembersResponse(members=members, next_page_token=token)
+        members = [member(customer_key=key, tags=tags) for key, tags in found.rows]
+        return v1.ListAudienceMembersResponse(members=members, next_page_token=token, run_id=found.run_id)
 
     async def ExportAudience(
         self, request: v1.ExportAudienceRequest, context: Context
@@ -204,6 +204,16 @@ def _asked(request: Any) -> Asked | None:
     if request.HasField("expression"):
         return Asked(expression(request.expression))
     return Asked(None, request.text) if request.text else None
+
+
+def _question(request: v1.ListAudienceMembersRequest) -> str:
+    """What is asked, whatever the page: the token of one question is none of another's."""
+    asked = v1.ListAudienceMembersRequest(
+        expression=request.expression if request.HasField("expression") else None,
+        text=request.text,
+        with_tags=request.with_tags,
+    )
+    return hashlib.sha256(asked.SerializeToString(deterministic=True)).hexdigest()[:16]
 
 
 def _counted(found: Counted) -> v1.Audience:

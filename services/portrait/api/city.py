@@ -33,9 +33,9 @@ class CityRpcs:
         of, size = f"ListTrack {request.customer_key}", paging.clamp(request.page_size)
         after = position(request.page_token, of) or 0
         span = _instant(request, "from_time"), _instant(request, "to_time")
-        lines = await self._city.track(request.customer_key, request.purpose, caller().subject, span)
+        lines, run_id = await self._city.track(request.customer_key, request.purpose, caller().subject, span)
         page = lines[after : after + size]
-        token = translate.next_token(of, str(after + size), len(page) == size)
+        token = translate.token_within(run_id, request.page_token, of, str(after + size), len(page) == size)
         return v1.ListTrackResponse(visits=map(_visit, page), next_page_token=token)
 
     async def ListDwellAreas(self, request: v1.ListDwellAreasRequest, context: Context) -> v1.ListDwellAreasResponse:
@@ -43,8 +43,8 @@ class CityRpcs:
         chosen = (request.day_type, request.slot, request.class_selector, request.town)
         of, size = f"ListDwellAreas {chosen}", paging.clamp(request.page_size)
         after = position(request.page_token, of) or 0
-        found = await self._city.areas(chosen, after, size)
-        token = translate.next_token(of, str(after + size), len(found) == size)
+        found, run_id = await self._city.areas(chosen, after, size)
+        token = translate.token_within(run_id, request.page_token, of, str(after + size), len(found) == size)
         return v1.ListDwellAreasResponse(areas=map(_area, found), next_page_token=token)
 
     async def GetCrowd(self, request: v1.GetCrowdRequest, context: Context) -> v1.GetCrowdResponse:
@@ -68,17 +68,19 @@ class CityRpcs:
         self, request: v1.ListPlaceClassesRequest, context: Context
     ) -> v1.ListPlaceClassesResponse:
         """A page of the class tree."""
-        size = paging.clamp(request.page_size)
-        found = await self._city.classes(translate.page_after(request.page_token, "ListPlaceClasses"), size)
-        token = translate.next_token("ListPlaceClasses", found[-1][0] if found else "", len(found) == size)
+        of, size = "ListPlaceClasses", paging.clamp(request.page_size)
+        found, run_id = await self._city.classes(translate.page_after(request.page_token, of), size)
+        last = found[-1][0] if found else ""
+        token = translate.token_within(run_id, request.page_token, of, last, len(found) == size)
         told = [v1.PlaceClass(class_code=code, names=names, places=places) for code, names, places in found]
         return v1.ListPlaceClassesResponse(classes=told, next_page_token=token)
 
     async def ListPlaceTasks(self, request: v1.ListPlaceTasksRequest, context: Context) -> v1.ListPlaceTasksResponse:
         """A page of what the map lacks."""
-        size, after = paging.clamp(request.page_size), position(request.page_token, "ListPlaceTasks") or 0
-        found = await self._city.tasks(after, size)
-        token = translate.next_token("ListPlaceTasks", str(after + size), len(found) == size)
+        of, size = "ListPlaceTasks", paging.clamp(request.page_size)
+        after = position(request.page_token, of) or 0
+        found, run_id = await self._city.tasks(after, size)
+        token = translate.token_within(run_id, request.page_token, of, str(after + size), len(found) == size)
         return v1.ListPlaceTasksResponse(tasks=map(_task, found), next_page_token=token)
 
     async def ClassifyPlace(self, request: v1.ClassifyPlaceRequest, context: Context) -> v1.ClassifyPlaceResponse:

@@ -33,8 +33,8 @@ class LatentRpcs:
         """A page of what people and the model see differently."""
         of, size = f"ListDisagreements {request.target}", paging.clamp(request.page_size)
         skip = position(request.page_token, of) or 0
-        found = await self._latent.disagreements(_target(request.target), skip, size)
-        token = translate.next_token(of, str(skip + size), len(found) == size)
+        found, ground = await self._latent.disagreements(_target(request.target), skip, size)
+        token = translate.token_within(ground, request.page_token, of, str(skip + size), len(found) == size)
         rows = [v1.Disagreement(**each._asdict()) for each in found]
         return v1.ListDisagreementsResponse(disagreements=rows, next_page_token=token)
 
@@ -89,11 +89,11 @@ class LatentRpcs:
         of, size = f"ListWarnings {request.kind} {request.least_score}", paging.clamp(request.page_size)
         skip = position(request.page_token, of) or 0
         kind = v1.CustomerWarning.Kind.Name(request.kind).removeprefix("KIND_") if request.kind else ""
-        rows, run_id, last = await self._latent.warnings(kind, request.least_score, skip, size)
+        rows, run_id, last, ground = await self._latent.warnings(kind, request.least_score, skip, size)
         day = translate.to_date(last) if last else None
         told = [v1.CustomerWarning(**{**row._asdict(), "kind": f"KIND_{row.kind}"}, run_id=run_id, to_date=day)
                 for row in rows]  # fmt: skip
-        token = translate.next_token(of, str(skip + size), len(rows) == size)
+        token = translate.token_within(ground, request.page_token, of, str(skip + size), len(rows) == size)
         return v1.ListWarningsResponse(warnings=told, next_page_token=token)
 
     async def GetChurnValueMatrix(

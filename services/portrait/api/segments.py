@@ -59,8 +59,9 @@ class SegmentRpcs:
         """A page of members."""
         of, size = f"ListSegmentMembers {request.segmentation_id} {request.segment_id}", paging.clamp(request.page_size)
         after = position(request.page_token, of) or 0
-        keys = await self._segments.members(request.segmentation_id, request.segment_id, after, size)
-        token = translate.next_token(of, str(keys[-1]) if keys else "", len(keys) == size)
+        keys, ground = await self._segments.members(request.segmentation_id, request.segment_id, after, size)
+        last = str(keys[-1]) if keys else ""
+        token = translate.token_within(ground, request.page_token, of, last, len(keys) == size)
         return v1.ListSegmentMembersResponse(customer_keys=keys, next_page_token=token)
 
     async def ListOpportunities(
@@ -69,8 +70,8 @@ class SegmentRpcs:
         """A page of gaps."""
         of, size = f"ListOpportunities {request.segmentation_id} {request.brand}", paging.clamp(request.page_size)
         skip = position(request.page_token, of) or 0
-        found = await self._segments.opportunities(request.segmentation_id, request.brand, skip, size)
-        token = translate.next_token(of, str(skip + size), len(found) == size)
+        found, ground = await self._segments.opportunities(request.segmentation_id, request.brand, skip, size)
+        token = translate.token_within(ground, request.page_token, of, str(skip + size), len(found) == size)
         return v1.ListOpportunitiesResponse(
             opportunities=[v1.Opportunity(**each) for each in found], next_page_token=token
         )

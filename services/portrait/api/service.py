@@ -20,7 +20,7 @@ from services.portrait.api.portrait import merged, visible
 from services.portrait.api.reports import RIGHTS as REPORT_RIGHTS
 from services.portrait.api.reports import ReportRpcs
 from services.portrait.api.segments import SegmentRpcs
-from services.portrait.api.tags import TagRpcs
+from services.portrait.api.tags import TagRpcs, position
 from services.portrait.domain.run import SCHEMA_VERSION
 from services.portrait.refusals import customer_not_found
 from services.portrait.usecases import (
@@ -177,30 +177,28 @@ class PortraitApi(
 
     async def ListDwell(self, request: v1.ListDwellRequest, context: Context) -> v1.ListDwellResponse:
         """A page of one customer's dwell, audited."""
-        size = paging.clamp(request.page_size)
-        position = translate.page_after(request.page_token, f"ListDwell {request.customer_key}") or "0"
-        if not position.isdigit():
-            raise bad_page_token()
-        after = int(position)
-        lines = await self._reading.dwell(request.customer_key, request.purpose, caller().subject, after, size)
-        token = translate.next_token(f"ListDwell {request.customer_key}", str(after + size), len(lines) == size)
+        of, size = f"ListDwell {request.customer_key}", paging.clamp(request.page_size)
+        after, who = position(request.page_token, of) or 0, caller().subject
+        lines, run_id = await self._reading.dwell(request.customer_key, request.purpose, who, after, size)
+        token = translate.token_within(run_id, request.page_token, of, str(after + size), len(lines) == size)
         return v1.ListDwellResponse(lines=map(translate.dwell_line, lines), next_page_token=token)
 
     async def ListTags(self, request: v1.ListTagsRequest, context: Context) -> v1.ListTagsResponse:
         """A page of the catalogue."""
-        size = paging.clamp(request.page_size)
-        found = await self._reading.tags(translate.page_after(request.page_token, "ListTags"), size)
-        token = translate.next_token("ListTags", found[-1][0].code if found else "", len(found) == size)
+        of, size = "ListTags", paging.clamp(request.page_size)
+        found, run_id = await self._reading.tags(translate.page_after(request.page_token, of), size)
+        last = found[-1][0].code if found else ""
+        token = translate.token_within(run_id, request.page_token, of, last, len(found) == size)
         return v1.ListTagsResponse(tags=[translate.tag(tag, count) for tag, count in found], next_page_token=token)
 
     async def ListJourney(self, request: v1.ListJourneyRequest, context: Context) -> v1.ListJourneyResponse:
         """A page of a customer's journey, audited."""
         of, size = f"ListJourney {request.customer_key}", paging.clamp(request.page_size)
-        position = translate.page_after(request.page_token, of)
-        time, _, event_id = position.partition(" ")
-        if position and not time.isdigit():
+        place = translate.page_after(request.page_token, of)
+        time, _, event_id = place.partition(" ")
+        if place and not time.isdecimal():
             raise bad_page_token()
-        before = (int(time), event_id) if position else None
+        before = (int(time), event_id) if place else None
         stages = [v1.JourneyStep.Stage.Name(each).removeprefix("STAGE_") for each in request.stages]
         who, purpose = caller().subject, request.purpose
         steps = await self._journeys.page(request.customer_key, purpose, who, before, size, stages)

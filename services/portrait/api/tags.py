@@ -21,6 +21,8 @@ from services.portrait.usecases.reviews import ReviewDesk
 from services.portrait.usecases.tags import Count, TagDesk
 
 Context = grpc.aio.ServicerContext[Any, Any]
+_LONGEST = 15
+"""Digits of a position: no list has more rows."""
 
 
 class TagRpcs:
@@ -95,9 +97,9 @@ class TagRpcs:
         of, size = f"ListTagHistory {request.customer_key}", paging.clamp(request.page_size)
         after = position(request.page_token, of) or 0
         day = translate.day(request.as_of_date, "as_of_date") if request.HasField("as_of_date") else None
-        told = await self._tags.history(request.customer_key, request.purpose, caller().subject, day)
+        told, ground = await self._tags.history(request.customer_key, request.purpose, caller().subject, day)
         page = told[after : after + size]
-        token = translate.next_token(of, str(after + size), len(page) == size)
+        token = translate.token_within(ground, request.page_token, of, str(after + size), len(page) == size)
         tags = [
             v1.TagPast(run_id=run.run_id, to_date=translate.to_date(run.to_date), tag=translate.tag_value(tag))
             for run, tag in page
@@ -120,7 +122,7 @@ class TagRpcs:
 def position(token: str, of: str) -> int | None:
     """The whole number that a page token holds, None for the first page. Raises bad_page_token."""
     told = translate.page_after(token, of)
-    if told and not told.isdigit():
+    if told and not (told.isdecimal() and len(told) <= _LONGEST):
         raise bad_page_token()
     return int(told) if told else None
 

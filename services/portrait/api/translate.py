@@ -10,6 +10,7 @@ from services.kit import jobs, paging
 from services.kit.errors import bad_page_token, invalid_field
 from services.portrait.domain.run import AnchorValue, DwellLine, LakeFile, Run, TagValue
 from services.portrait.domain.tag import Tag
+from services.portrait.refusals import pages_changed
 from services.portrait.usecases.journey import Step
 
 _ROLES = {
@@ -121,6 +122,16 @@ def page_after(token: str, method: str) -> str:
 def next_token(method: str, after: str, full: bool) -> str:
     """The token of the page behind `after`; "" when this one is not full."""
     return paging.encode({"of": method, "after": after}) if full else ""
+
+
+def token_within(ground: str, token: str, method: str, after: str, full: bool) -> str:
+    """next_token where all pages must rest on one `ground`: a run, a segmentation, a scoring.
+
+    `token` is that of the page in hand. Raises pages_changed when the pages before rested on another ground.
+    """
+    if paging.decode(token).get("on", ground) != ground:
+        raise pages_changed()
+    return paging.encode({"of": method, "after": after, "on": ground}) if full else ""
 
 
 def anchor(known: AnchorValue) -> v1.Anchor:

@@ -194,5 +194,10 @@ class Latent:
         return {(row.churn, row.value): (row.customers, row.danger) for row in rows}
 
 
+def scoring(scored: tuple[str, date, list[str], datetime | None] | None) -> str:
+    """Which scoring it was, "" before the first: a run is scored anew when another model is in force."""
+    return f"{scored[0]} {scored[3]}" if scored is not None else ""
+
+
 def _model(row: Row[Any]) -> Model:
     return Model(**{name.strip(): getattr(row, name.strip()) for name in _COLUMNS.split(",")})

@@ -1,6 +1,7 @@
 """What callers ask of audiences: count, save, freeze, page, export, profile, overlap, lists."""
 
 import asyncio
+import hashlib
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from services.portrait.usecases.roster import arrow, tags_of
 
 SMALL_GROUP = 10
 _OF_TAG = "tag_"
+_LAST_KEY = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,16 @@ class Counted:
     customers: int
     sample: Sequence[int]
     parts: Sequence[PartCount] = ()
+
+
+@dataclass(frozen=True)
+class Members:
+    """A page of members by key, each with his tags."""
+
+    rows: Sequence[tuple[int, Sequence[str]]]
+    run_id: str
+    ground: str
+    """A digest of what membership rests on; the same "" always for frozen audiences, which never change."""
 
 
 @dataclass(frozen=True)
@@ -164,15 +176,14 @@ class AudienceDesk:
             await tx.commit()
         return frozen
 
-    async def members(
-        self, asked: Asked, after: int, size: int, with_tags: bool, sensitive: bool
-    ) -> list[tuple[int, list[str]]]:
+    async def members(self, asked: Asked, after: int, size: int, with_tags: bool, sensitive: bool) -> Members:
         """A page of members by key, behind `after`."""
         _, source, found = await self._members(asked, sensitive)
-        first = found.rank(after)
+        first = found.rank(min(after, _LAST_KEY))
         keys = found[first : first + size].to_array().tolist()
         tags = tags_of(source.index, keys, () if sensitive else self._sensitive) if with_tags else {}
-        return [(key, tags.get(key, [])) for key in keys]
+        ground = hashlib.sha256("\n".join(sorted(source.ground)).encode()).hexdigest()[:16] if source.ground else ""
+        return Members([(key, tags.get(key, [])) for key in keys], source.index.run.run_id, ground)
 
     async def export(
         self, asked: Asked, purpose: str, caller: str, sensitive: bool

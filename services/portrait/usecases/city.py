@@ -53,8 +53,8 @@ class CityDesk:
 
     async def track(
         self, customer_key: int, purpose: str, caller: str, span: tuple[datetime | None, datetime | None]
-    ) -> list[VisitLine]:
-        """A customer's visits that touch the span, in order of time; the look is audited first.
+    ) -> tuple[list[VisitLine], str]:
+        """A customer's visits that touch the span, in order of time, and the run; the look is audited first.
 
         Raises run_not_found, customer_not_found.
         """
@@ -73,15 +73,20 @@ class CityDesk:
         mine = next((file for file in files if file.bucket == customer_key % len(files)), None) if files else None
         lines = await asyncio.to_thread(tables.visits_of, mine, customer_key) if mine else []
         begin, end = (int(each.timestamp() * 1000) if each else None for each in span)
-        return [line for line in lines if (begin is None or line.end > begin) and (end is None or line.start < end)]
+        seen = [line for line in lines if (begin is None or line.end > begin) and (end is None or line.start < end)]
+        return seen, current[1].run_id
 
-    async def areas(self, chosen: tuple[str, str, str, str], after: int, size: int) -> list[Area]:
-        """Main dwell areas of (day_type, slot, class selector, town), most time first. Raises run_not_found."""
+    async def areas(self, chosen: tuple[str, str, str, str], after: int, size: int) -> tuple[list[Area], str]:
+        """Main dwell areas of (day_type, slot, class selector, town), most time first, and the run.
+
+        Raises run_not_found.
+        """
         async with self._db.read() as read:
             current = await self._runs.current(read)
             if current is None:
                 raise run_not_found("")
-            return await self._city.areas(read, current[0], chosen, LEAST_CUSTOMERS, after, size)
+            found = await self._city.areas(read, current[0], chosen, LEAST_CUSTOMERS, after, size)
+        return found, current[1].run_id
 
     async def crowd(self, selector: str, day_type: str) -> list[tuple[float, bool, bool]]:
         """For each hour how many people are there at once, and whether that is a peak or a trough.
@@ -100,21 +105,22 @@ class CityDesk:
         people = [each / 3600 / max(sum(days.values()), 1) for each in secs]
         return [(each, *wave) for each, wave in zip(people, waves(people), strict=True)]
 
-    async def classes(self, after: str, size: int) -> list[tuple[str, tuple[str, ...], int]]:
-        """A page of the class tree by code: code, names, places of the current run."""
+    async def classes(self, after: str, size: int) -> tuple[list[tuple[str, tuple[str, ...], int]], str]:
+        """A page of the class tree by code: code, names, places of the current run; and the run, "" before one."""
         async with self._db.read() as read:
             current = await self._runs.current(read)
             places = await self._city.places_by_class(read, current[0]) if current is not None else {}
         known = self._shelf.latest.class_names
-        return [(code, known[code], places.get(code, 0)) for code in sorted(known) if code > after][:size]
+        page = [(code, known[code], places.get(code, 0)) for code in sorted(known) if code > after][:size]
+        return page, current[1].run_id if current is not None else ""
 
-    async def tasks(self, after: int, size: int) -> list[Task]:
-        """A page of what the map lacks, by traffic. Raises run_not_found."""
+    async def tasks(self, after: int, size: int) -> tuple[list[Task], str]:
+        """A page of what the map lacks, by traffic, and the run. Raises run_not_found."""
         async with self._db.read() as read:
             current = await self._runs.current(read)
             if current is None:
                 raise run_not_found("")
-            return await self._city.tasks(read, current[0], after, size)
+            return await self._city.tasks(read, current[0], after, size), current[1].run_id
 
     async def classify(
         self, place_id: str, class_code: str, from_date: date, author: str, note: str, key: RequestKey

@@ -15,12 +15,15 @@ from services.kit.db import Database, Read
 from services.kit.waiting import pause
 from services.portrait.domain.audience import (
     AudienceInvalid,
+    Everybody,
     Expression,
     FeatureBetween,
     Frozen,
     InSegment,
     Listed,
+    Not,
     Saved,
+    TagIs,
 )
 from services.portrait.domain.audience.expression import walk
 from services.portrait.domain.run import LakeFile, Run
@@ -62,6 +65,8 @@ class Prepared:
     index: TagIndex
     known_features: Mapping[str, tuple[npt.NDArray[np.uint32], Floats]]
     audiences: dict[tuple[str, int], Expression] = field(default_factory=dict)
+    ground: set[str] = field(default_factory=set)
+    """What the members rest on: the run, and each list, segmentation and saved audience in its version."""
     lists: dict[tuple[str, str], BitMap] = field(default_factory=dict)
     within: FrozenBitMap | None = None
     """The customers of the caller's organisations, whom alone an expression can mean; None for all."""
@@ -153,6 +158,8 @@ class Indexes:
             if level > _MOST_LEVELS:
                 raise AudienceInvalid("expression", f"saved audiences name each other more than {_MOST_LEVELS} deep")
             wanted = [part for part in parts if isinstance(part, Saved | Listed | Frozen | InSegment)]
+            if any(isinstance(part, Everybody | TagIs | FeatureBetween | Not) for part in parts):
+                found.ground.add(index.run.run_id)
             if wanted:
                 async with self._db.read() as read:
                     for one in wanted:
@@ -170,12 +177,14 @@ class Indexes:
             saved = await self._audiences.saved(read, part.audience_id, part.version)
             if saved is None:
                 raise audience_not_found(part.audience_id)
+            found.ground.add(f"saved {part.audience_id} {saved.version}")
             if found.audiences.setdefault((part.audience_id, part.version), saved.expression) is saved.expression:
                 pending.append(saved.expression)
         elif isinstance(part, Listed):
             version = await self._audiences.list_version(read, part.list_id)
             if not version:
                 raise audience_not_found(part.list_id)
+            found.ground.add(f"list {part.list_id} {version}")
             key = ("list", part.list_id, version)
             if key not in self._lists:
                 self._remember(key, await self._audiences.list_members(read, part.list_id))
@@ -186,6 +195,7 @@ class Indexes:
                     segment = await self._audiences.segment(all_rows, part.segment_id, self._segments)
             if segment is None:
                 raise audience_not_found(part.segment_id)
+            found.ground.add(f"segment {segment[0]}")
             self._segments[part.segment_id] = segment
             found.lists["segment", part.segment_id] = segment[1]
         else:

@@ -34,7 +34,7 @@ from services.portrait.refusals import (
     run_not_found,
 )
 from services.portrait.store import Runs
-from services.portrait.store.latent import Latent, Model
+from services.portrait.store.latent import Latent, Model, scoring
 from services.portrait.usecases.segments import queued
 
 LEARN, SCORE = "latent.learn", "latent.score"
@@ -66,10 +66,11 @@ class LatentDesk:
             await tx.commit()
         return kept, len(labels) - kept
 
-    async def disagreements(self, target: str, skip: int, size: int) -> list[Row[Any]]:
-        """Labelled customers whom the live model sees otherwise."""
+    async def disagreements(self, target: str, skip: int, size: int) -> tuple[list[Row[Any]], str]:
+        """Labelled customers whom the live model sees otherwise, and which scoring said so."""
         async with self._db.read() as read:
-            return await self._store.disagreements(read, target, skip, size)
+            ground = scoring(await self._store.scored(read))
+            return await self._store.disagreements(read, target, skip, size), ground
 
     async def create(
         self,
@@ -148,12 +149,14 @@ class LatentDesk:
             told = (scored[0], scored[3]) if scored else ("", None)
             return *await self._store.values(read, customer_key), *told
 
-    async def warnings(self, kind: str, least: float, skip: int, size: int) -> tuple[list[Row[Any]], str, date | None]:
-        """A page of warnings with the run and its last day."""
+    async def warnings(
+        self, kind: str, least: float, skip: int, size: int
+    ) -> tuple[list[Row[Any]], str, date | None, str]:
+        """A page of warnings with the run and its last day, and which scoring of that run gave them."""
         async with self._db.read() as read:
             scored = await self._store.scored(read)
             rows = await self._store.warnings(read, kind, least, skip, size)
-        return rows, scored[0] if scored else "", scored[1] if scored else None
+        return rows, scored[0] if scored else "", scored[1] if scored else None, scoring(scored)
 
     async def matrix(self) -> tuple[list[Cell], str]:
         """Churn × value of the scored run, and the run."""

@@ -53,10 +53,15 @@ class Reading:
         found = await self._whole.get(list(dict.fromkeys(customer_keys)), clear)
         return [found[key] for key in customer_keys if key in found]
 
-    async def dwell(self, customer_key: int, purpose: str, caller: str, after: int, size: int) -> list[DwellLine]:
-        """One page of a customer's dwell, from line `after`; the look is audited first. Raises customer_not_found."""
+    async def dwell(
+        self, customer_key: int, purpose: str, caller: str, after: int, size: int
+    ) -> tuple[list[DwellLine], str]:
+        """One page of a customer's dwell, from line `after`, and the run; the look is audited first.
+
+        Raises customer_not_found.
+        """
         async with self._db.begin() as tx:
-            run_no, _ = await self._current(tx)
+            run_no, run = await self._current(tx)
             org_id = await self._runs.org_of(tx, run_no, customer_key)
             if org_id is None:
                 raise customer_not_found(customer_key)
@@ -67,15 +72,15 @@ class Reading:
             await tx.commit()
         mine = next(file for file in files if file.bucket == customer_key % len(files))
         lines = await asyncio.to_thread(self._results.dwell_of, mine, customer_key)
-        return lines[after : after + size]
+        return lines[after : after + size], run.run_id
 
-    async def tags(self, after: str, size: int) -> list[tuple[Tag, int]]:
-        """One page of the catalogue by code, with how many customers bear each tag."""
+    async def tags(self, after: str, size: int) -> tuple[list[tuple[Tag, int]], str]:
+        """One page of the catalogue by code, with how many customers bear each tag; and the run, "" before one."""
         async with self._db.read() as read:
             current = await self._runs.current(read)
             counts = await self._runs.tag_counts(read, current[0]) if current is not None else {}
         page = [tag for tag in sorted(self._catalogue.tags, key=lambda tag: tag.code) if tag.code > after][:size]
-        return [(tag, counts.get(tag.code, 0)) for tag in page]
+        return [(tag, counts.get(tag.code, 0)) for tag in page], current[1].run_id if current is not None else ""
 
     async def snapshot(self, run_id: str, table: str) -> tuple[Run, list[LakeFile]]:
         """The files of one table of a run; "" is the current one. Raises run_not_found."""

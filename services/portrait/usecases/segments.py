@@ -91,19 +91,22 @@ class SegmentDesk:
             await tx.commit()
         return {**mine[0], "name": name}
 
-    async def members(self, segmentation_id: str, segment_id: str, after: int, size: int) -> list[int]:
-        """A page of customer keys that the caller may see. Raises segment_not_found."""
+    async def members(self, segmentation_id: str, segment_id: str, after: int, size: int) -> tuple[list[int], str]:
+        """A page of customer keys that the caller may see, and the segmentation. Raises segment_not_found."""
         found = await self.get(segmentation_id)
         if segment_id not in {each["segment_id"] for each in found.segments}:
             raise segment_not_found(segment_id)
         async with self._db.read() as read:
-            return await self._segments.members(read, found.segmentation_id, segment_id, after, size)
+            keys = await self._segments.members(read, found.segmentation_id, segment_id, after, size)
+        return keys, found.segmentation_id
 
-    async def opportunities(self, segmentation_id: str, brand: str, skip: int, size: int) -> list[Mapping[str, Any]]:
-        """A page of segment × service, the largest gap first. Raises segment_not_found."""
+    async def opportunities(
+        self, segmentation_id: str, brand: str, skip: int, size: int
+    ) -> tuple[list[Mapping[str, Any]], str]:
+        """A page of segment × service, the largest gap first, and the segmentation. Raises segment_not_found."""
         found = await self.get(segmentation_id)
         mine = [each for each in found.opportunities if brand in ("", each["brand"])]
-        return mine[skip : skip + size]
+        return mine[skip : skip + size], found.segmentation_id
 
 
 class Clustering:

@@ -186,15 +186,16 @@ class TagDesk:
 
     async def history(
         self, customer_key: int, purpose: str, caller: str, as_of: date | None
-    ) -> list[tuple[Run, TagValue]]:
-        """What a customer was tagged, by run, the latest first; the look is audited first.
+    ) -> tuple[list[tuple[Run, TagValue]], str]:
+        """What a customer was tagged, by run, the latest first, and the current run, whose change means that there may
+        be other runs to tell of; the look is audited first.
 
         Raises run_not_found, customer_not_found.
         """
         async with self._db.begin() as tx:
             current = await self._runs.current(tx)
             org_id = await self._runs.org_of(tx, current[0], customer_key) if current is not None else None
-            if org_id is None:
+            if current is None or org_id is None:
                 raise customer_not_found(customer_key)
             await self._runs.put_audit(
                 tx, now=self._clock(), caller=caller, customer_key=customer_key, org_id=org_id, purpose=purpose
@@ -207,7 +208,7 @@ class TagDesk:
             mine = next((file for file in each if file.bucket == customer_key % len(each)), None)
             tags = await asyncio.to_thread(self._results.tags_of, mine, customer_key) if mine else []
             told += [(run, tag) for tag in tags]
-        return told
+        return told, current[1].run_id
 
     async def runs(self, before: int | None, size: int) -> list[tuple[int, Run]]:
         """A page of runs, the latest first, with their numbers."""

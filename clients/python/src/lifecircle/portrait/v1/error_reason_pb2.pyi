@@ -108,6 +108,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_AUDIENCE_SENSITIVE: the audience names a sensitive tag, which the caller's roles may not see. PERMISSION_DENIED.
     {"reason": "AUDIENCE_SENSITIVE", "domain": "portrait.lifecircle", "metadata": {"code": "HU05"}}
     """
+    ERROR_REASON_PAGES_CHANGED: _ErrorReason.ValueType  # 47
+    """ERROR_REASON_PAGES_CHANGED: what the first page rested on was made anew before this page was asked for: a run was published, or a
+    segmentation, a list or a saved audience replaced. Pages of two would miss some rows and tell others twice: begin again without a
+    page token; an audience may be frozen and paged through as `FROZEN '…'`, which never changes. ABORTED.
+    {"reason": "PAGES_CHANGED", "domain": "portrait.lifecircle", "metadata": {}}
+    """
     ERROR_REASON_TAG_INVALID: _ErrorReason.ValueType  # 60
     """ERROR_REASON_TAG_INVALID: the definition cannot be used; the metadata name the path of the first problem. INVALID_ARGUMENT.
     {"reason": "TAG_INVALID", "domain": "portrait.lifecircle", "metadata": {"path": "T1.rule.dwell.place"}}
@@ -256,6 +262,12 @@ ERROR_REASON_INDEX_LOADING: ErrorReason.ValueType  # 45
 ERROR_REASON_AUDIENCE_SENSITIVE: ErrorReason.ValueType  # 46
 """ERROR_REASON_AUDIENCE_SENSITIVE: the audience names a sensitive tag, which the caller's roles may not see. PERMISSION_DENIED.
 {"reason": "AUDIENCE_SENSITIVE", "domain": "portrait.lifecircle", "metadata": {"code": "HU05"}}
+"""
+ERROR_REASON_PAGES_CHANGED: ErrorReason.ValueType  # 47
+"""ERROR_REASON_PAGES_CHANGED: what the first page rested on was made anew before this page was asked for: a run was published, or a
+segmentation, a list or a saved audience replaced. Pages of two would miss some rows and tell others twice: begin again without a
+page token; an audience may be frozen and paged through as `FROZEN '…'`, which never changes. ABORTED.
+{"reason": "PAGES_CHANGED", "domain": "portrait.lifecircle", "metadata": {}}
 """
 ERROR_REASON_TAG_INVALID: ErrorReason.ValueType  # 60
 """ERROR_REASON_TAG_INVALID: the definition cannot be used; the metadata name the path of the first problem. INVALID_ARGUMENT.

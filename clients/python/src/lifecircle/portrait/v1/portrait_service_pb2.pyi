@@ -141,7 +141,9 @@ class ListDwellRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one run: PAGES_CHANGED when another
+    was published meanwhile.
+    """
     def __init__(
         self,
         *,
@@ -197,7 +199,9 @@ class ListTagsRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one run: PAGES_CHANGED when another
+    was published meanwhile.
+    """
     def __init__(
         self,
         *,
@@ -650,7 +654,9 @@ class ListTagHistoryRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one run: PAGES_CHANGED when another
+    was published meanwhile.
+    """
     @_builtins.property
     def as_of_date(self) -> _date_pb2.Date:
         """as_of_date is the day; the latest run whose data end on it or before is asked. Unset: every run that is kept."""
@@ -827,7 +833,9 @@ class ListTrackRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one run: PAGES_CHANGED when another
+    was published meanwhile.
+    """
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
         """from_time is where the span begins; unset: with the run's data."""
@@ -905,7 +913,9 @@ class ListDwellAreasRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one run: PAGES_CHANGED when another
+    was published meanwhile.
+    """
     def __init__(
         self,
         *,
@@ -1065,7 +1075,9 @@ class ListPlaceClassesRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one run: PAGES_CHANGED when another
+    was published meanwhile.
+    """
     def __init__(
         self,
         *,
@@ -1119,7 +1131,9 @@ class ListPlaceTasksRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one run: PAGES_CHANGED when another
+    was published meanwhile.
+    """
     def __init__(
         self,
         *,
@@ -1806,7 +1820,10 @@ class ListAudienceMembersRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many to give: default 50, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one run and of one version of the
+    lists, segments and saved audiences that are named: PAGES_CHANGED when one of them is another meanwhile. A frozen audience
+    (`FROZEN '…'`) never changes.
+    """
     with_tags: _builtins.bool
     """with_tags gives the tags of each member too."""
     @_builtins.property
@@ -1864,8 +1881,11 @@ class ListAudienceMembersResponse(_message.Message):
 
     MEMBERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """next_page_token is empty on the last page."""
+    run_id: _builtins.str
+    """run_id is the run that the members and their tags are of."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListAudienceMembersResponse.Member]:
         """members are ordered by key."""
@@ -1875,10 +1895,11 @@ class ListAudienceMembersResponse(_message.Message):
         *,
         members: _abc.Iterable[Global___ListAudienceMembersResponse.Member] | None = ...,
         next_page_token: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "next_page_token", b"next_page_token", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3699,7 +3720,9 @@ class ListSegmentMembersRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many at most. 0 means 50; at most 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one segmentation: PAGES_CHANGED when
+    the latest was asked for and is another one meanwhile.
+    """
     def __init__(
         self,
         *,
@@ -3761,7 +3784,9 @@ class ListOpportunitiesRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many at most. 0 means 50; at most 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one segmentation: PAGES_CHANGED when
+    the latest was asked for and is another one meanwhile.
+    """
     def __init__(
         self,
         *,
@@ -3878,7 +3903,9 @@ class ListDisagreementsRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many at most. 0 means 50; at most 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one scoring: PAGES_CHANGED when a run
+    was scored meanwhile.
+    """
     def __init__(
         self,
         *,
@@ -4219,7 +4246,9 @@ class ListWarningsRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many at most. 0 means 50; at most 1,000."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before; empty for the first."""
+    """page_token is the next_page_token of the page before; empty for the first. All pages are of one scoring: PAGES_CHANGED when a run
+    was scored meanwhile.
+    """
     def __init__(
         self,
         *,

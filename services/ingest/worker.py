@@ -10,7 +10,7 @@ import structlog
 from services.ingest.domain.age import Ages
 from services.ingest.domain.upload import Source
 from services.ingest.lake.remote import Place
-from services.ingest.store.events import Wanted
+from services.ingest.store.following import Wanted
 from services.ingest.usecases import Collecting, Erasing, Events, Identities, Intake, Load, Supply, Upkeep, Uploads
 from services.ingest.usecases.bridge import MOST, Bridge, Sink
 from services.ingest.usecases.bridge import Source as BrokerSource

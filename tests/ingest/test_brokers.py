@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Producer
 from services.ingest.domain import message
 from services.ingest.domain.event import Told, Unfit
 from services.ingest.peers import sink_of, source_of
-from services.ingest.store.events import Wanted
+from services.ingest.store.following import Wanted
 from services.ingest.usecases.bridge import Bridge
 from tests.ingest.house import House
 

@@ -13,7 +13,9 @@ from sqlalchemy import text
 from services.ingest import store
 from services.ingest.domain import event
 from services.ingest.domain.event import STAGED, Told
-from services.ingest.store.events import Arrival, Events, Wanted
+from services.ingest.store.events import Events
+from services.ingest.store.following import Wanted
+from services.ingest.store.recent import Arrival
 from services.kit.db import Database, Write
 from tests.ingest.made import feed_of
 

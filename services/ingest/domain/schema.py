@@ -5,6 +5,7 @@ source sends. For the types below that is held against a schema, and one that br
 not listed, and an attribute beside those listed, is as its source means it.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,15 +64,20 @@ SCHEMAS: Mapping[str, Schema] = {
 
 def problems(kind: str, attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What of an event breaks the schema of its type, by field; nothing for a type without one."""
-    schema = SCHEMAS.get(kind)
-    if schema is None:
+    if kind not in SCHEMAS:
         return []
+    fields, lacking = _looked_at(kind, tuple(attributes))
     found = [
-        (f"event.attributes.{name}", field.told)
-        for name, field in schema.fields.items()
-        if name in attributes and not field.check(attributes[name])
+        (f"event.attributes.{name}", field.told) for name, field in fields.items() if not field.check(attributes[name])
     ]
-    if not any(all(name in attributes for name in group) for group in schema.either):
+    return [*found, *lacking]
+
+
+@functools.lru_cache(maxsize=1024)
+def _looked_at(kind: str, names: tuple[str, ...]) -> tuple[dict[str, Field], list[tuple[str, str]]]:
+    """The fields to check of an event with these names, and what it lacks; a source's events have the same names."""
+    schema, lacking = SCHEMAS[kind], list[tuple[str, str]]()
+    if not any(all(name in names for name in group) for group in schema.either):
         groups = ", or ".join(" and ".join(group) for group in schema.either)
-        found.append(("event.attributes", f"of {kind} must have {groups}"))
-    return found
+        lacking = [("event.attributes", f"of {kind} must have {groups}")]
+    return {name: field for name, field in schema.fields.items() if name in names}, lacking

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,50 +9,16 @@ from typing import Any
 
 import asyncpg
 import polars as pl
-from sqlalchemy import Row, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import Integer, Text
+from sqlalchemy import Row, text
 
-from services.ingest.domain.event import STAGED, Event, Told, Unfit
+from services.ingest.domain.event import STAGED, Told, Unfit
+from services.ingest.store import following
 from services.ingest.store.binary import sent
 from services.ingest.store.event_rows import Part, Same, content_of, file_rows, told_rows
+from services.ingest.store.following import Wanted
+from services.ingest.store.recent import Arrival, Logged, Recent
 from services.kit.db import Read, Write
 from services.kit.log import Page, Position
-
-_LOOK_AT = 1000
-_LOOK_AT_FILTERED = 5000
-
-
-@dataclass(frozen=True)
-class Logged:
-    """An event of the log; `traceparent` is the span that wrote it."""
-
-    event: Event
-    traceparent: str
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which events a follower wants; what is empty keeps all. `buckets` are of customer_key modulo `bucket_count`."""
-
-    prefixes: Sequence[str] = ()
-    sources: Sequence[str] = ()
-    org_prefixes: Sequence[str] = ()
-    bucket_count: int = 0
-    buckets: Sequence[int] = ()
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """What events that are written together have in common; their ids are `<batch_id>-<index>`.
-
-    `delivery_id` is that of a file, and then their ids are `<batch_id>-<line>`; else "".
-    """
-
-    batch_id: str
-    receive_time: datetime
-    traceparent: str
-    delivery_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,18 +33,25 @@ class Left:
 class Events:
     """The tables `event`, `event_key`, `event_arrival` and `event_reject`."""
 
+    def __init__(self) -> None:
+        self._recent = Recent()
+
     async def write(self, tx: Write, told: Sequence[Told], arrival: Arrival, *, fresh: bool = False) -> list[Left]:
         """Write events in this order, each unless its source told one under its id before; gives those not written.
 
         `fresh`: none is expected to be known. Then they are written at once, and looked at one by one only when the
         index of the keys says that one is known after all.
         """
-        orgs = await self._placed(tx, {each.customer_key for each in told} - {0})
-        left = [Left(at, "", same=False) for at, each in enumerate(told) if each.customer_key not in orgs]
-        fit = [at for at, each in enumerate(told) if each.customer_key in orgs]
+        customers = {each.customer_key for each in told}
+        orgs = await self._placed(tx, customers - {0})
+        left, fit = list[Left](), list(range(len(told)))
+        if not customers <= orgs.keys():
+            left = [Left(at, "", same=False) for at, each in enumerate(told) if each.customer_key not in orgs]
+            fit = [at for at, each in enumerate(told) if each.customer_key in orgs]
         if not fit:
             return left
-        arrival_no = await self._arrived(tx, arrival)
+        arrival_no, xid = await self._arrived(tx, arrival)
+        self._recent.add(arrival_no, xid, told, arrival)
         if fresh and all(told[at].digest for at in fit):
             same: Same = {"arrival_no": arrival_no, "receive_time": arrival.receive_time}
             if await self._copied(tx, told_rows([(at, told[at]) for at in fit], orgs, same)):
@@ -101,9 +73,11 @@ class Events:
             left += [Left(row["at"], row["event_id"], row["same"]) for row in earlier]
         return left
 
-    async def _arrived(self, tx: Write, arrival: Arrival) -> int:
-        """The number of what the events of an arrival share."""
-        return int(await tx.driver.fetchval(_ARRIVED, arrival.batch_id, arrival.delivery_id, arrival.traceparent))
+    async def _arrived(self, tx: Write, arrival: Arrival) -> tuple[int, int]:
+        """The number of what the events of an arrival share, and the transaction."""
+        row = await tx.driver.fetchrow(_ARRIVED, arrival.batch_id, arrival.delivery_id, arrival.traceparent)
+        assert row is not None, "an insert returns its row"
+        return row["arrival_no"], int(row["xid"])
 
     async def _copied(self, tx: Write, parts: Sequence[Part]) -> bool:
         """COPY rows into tables; False, and nothing is written, when the index of the keys says that one is known."""
@@ -163,7 +137,7 @@ class Events:
         """
         try:
             async with tx.driver.transaction():
-                arrival_no = await self._arrived(tx, arrival)
+                arrival_no, _ = await self._arrived(tx, arrival)
                 same: Same = {"source": source, "arrival_no": arrival_no, "receive_time": arrival.receive_time}
                 while (rows := await asyncio.to_thread(next, frames, None)) is not None:
                     orgs = await self._orgs(tx, rows["customer_key"].unique())
@@ -194,28 +168,12 @@ class Events:
 
     async def add_staged(self, tx: Write, arrival: Arrival, *, source: str) -> int:
         """Write the staged rows that are new, in the order of their lines; gives how many those are."""
-        arrival_no = await self._arrived(tx, arrival)
+        arrival_no, _ = await self._arrived(tx, arrival)
         return await tx.execute(_ADD_STAGED, {"source": source, "arrival_no": arrival_no, "now": arrival.receive_time})
 
     async def after(self, read: Read, place: Position, wanted: Wanted) -> Page[Logged]:
         """The next events after a place, those below every open transaction."""
-        size = _LOOK_AT if wanted == Wanted() else _LOOK_AT_FILTERED
-        kept = {
-            "prefixes": list(wanted.prefixes),
-            "sources": list(wanted.sources),
-            "orgs": list(wanted.org_prefixes),
-            "buckets": list(wanted.buckets),
-            "bucket_count": wanted.bucket_count,
-        }
-        rows = await read.rows(_AFTER, {"xid": str(place[0]), "no": place[1], "size": size, **kept})
-        full = rows[0].looked_at == size
-        reached = (int(rows[0].last_xid), rows[0].last_no) if full else (int(rows[0].horizon), 0)
-        facts = [
-            ((int(row.xid), row.event_no), Logged(_event(row), row.traceparent))
-            for row in rows
-            if row.event_no is not None
-        ]
-        return Page(facts, reached, full, int(rows[0].head))
+        return await following.after(read, place, wanted, self._recent)
 
 
 def _as_csv(rows: pl.DataFrame) -> bytes:
@@ -247,7 +205,8 @@ FROM vault LEFT JOIN customer USING (customer_key) WHERE customer_key = ANY($1::
 """
 
 _ARRIVED = """
-INSERT INTO event_arrival (batch_id, delivery_id, traceparent) VALUES ($1, $2, $3) RETURNING arrival_no
+INSERT INTO event_arrival (batch_id, delivery_id, traceparent) VALUES ($1, $2, $3)
+RETURNING arrival_no, pg_current_xact_id()::text AS xid
 """
 
 # The keys decide who is new. In one order for all, so that no two writers wait for each other. No join: Postgres takes
@@ -326,48 +285,3 @@ SELECT CAST(:arrival_no AS bigint), line, :source, source_event_id, type, custom
 FROM told JOIN fresh USING (source_event_id) LEFT JOIN customer USING (customer_key)
 ORDER BY line
 """)
-
-# Looks at so many events in one go at most, so that a follower who wants few of many is never long in coming back.
-_AFTER = text("""
-WITH seen AS MATERIALIZED (
-    SELECT * FROM event
-    WHERE (xid, event_no) > (CAST(CAST(:xid AS text) AS xid8), :no) AND xid < pg_snapshot_xmin(pg_current_snapshot())
-    ORDER BY xid, event_no
-    LIMIT :size
-), last AS (
-    SELECT xid AS last_xid, event_no AS last_no FROM seen ORDER BY xid DESC, event_no DESC LIMIT 1
-), found AS (
-    SELECT * FROM seen
-    WHERE (cardinality(:prefixes) = 0 OR EXISTS (SELECT FROM unnest(:prefixes) AS each WHERE starts_with(type, each)))
-      AND (cardinality(:sources) = 0 OR source = ANY(:sources))
-      AND (cardinality(:orgs) = 0 OR EXISTS (SELECT FROM unnest(:orgs) AS prefix WHERE starts_with(org_id, prefix)))
-      AND (:bucket_count = 0 OR customer_key % greatest(:bucket_count, 1) = ANY(:buckets))
-)
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon, pg_snapshot_xmax(pg_current_snapshot())::text AS head,
-       (SELECT count(*) FROM seen) AS looked_at, last_xid::text, last_no,
-       found.xid::text AS xid, event_no, source, source_event_id, type, customer_key, occur_time, receive_time,
-       coalesce(arrival.batch_id || '-' || found.line, found.event_id) AS event_id,
-       CASE WHEN said = '' THEN attributes::text ELSE said END AS attributes,
-       coalesce(arrival.delivery_id, found.delivery_id) AS delivery_id,
-       CASE WHEN arrival.delivery_id = '' THEN 0 ELSE line END AS line,
-       coalesce(arrival.traceparent, found.traceparent) AS traceparent
-FROM (VALUES (1)) AS always LEFT JOIN last ON true LEFT JOIN found ON true
-    LEFT JOIN event_arrival AS arrival USING (arrival_no)
-ORDER BY found.xid, event_no
-""").bindparams(
-    *(bindparam(name, type_=ARRAY(Text)) for name in ("prefixes", "sources", "orgs")),
-    bindparam("buckets", type_=ARRAY(Integer)),
-    bindparam("bucket_count", type_=Integer),
-)
-
-
-_EVENT = slice(7, 17)
-"""The columns of _AFTER, from `source` to `line`, that make an event: by place, since by name costs twice as much."""
-
-
-def _event(row: Row[Any]) -> Event:
-    source, source_event_id, kind, customer_key, occurred, received, event_id, said, delivery_id, line = row[_EVENT]
-    attributes = json.loads(said)
-    return Event(
-        event_id, source, source_event_id, kind, customer_key, occurred, received, attributes, delivery_id, line
-    )

@@ -26,7 +26,7 @@ from services.ingest.lake import operator_files, rewriting
 from services.ingest.lake.parquet import Lake
 from services.ingest.lake.rewriting import Person
 from services.ingest.store.erasures import Erasures, Raw, StoredFile
-from services.ingest.store.events import Arrival
+from services.ingest.store.recent import Arrival
 from services.ingest.usecases.identities import SOURCE
 from services.kit import idempotency, jobs, operations, telemetry
 from services.kit.clock import Clock

@@ -10,8 +10,9 @@ from sqlalchemy import Row
 
 from services.ingest import refusals, store
 from services.ingest.domain.event import Event, Told, problems_of
-from services.ingest.store.events import Logged, Wanted
+from services.ingest.store.following import Wanted
 from services.ingest.store.layers import Layers
+from services.ingest.store.recent import Logged
 from services.ingest.usecases.writing import Batch, Outcome, Writer
 from services.kit import log
 from services.kit.clock import Clock

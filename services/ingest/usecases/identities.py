@@ -13,8 +13,8 @@ from sqlalchemy import Row
 from services.ingest import refusals, store
 from services.ingest.domain.event import Told
 from services.ingest.domain.identity import VaultKeys, masked, shown
-from services.ingest.store.events import Arrival
 from services.ingest.store.identities import Sealed
+from services.ingest.store.recent import Arrival
 from services.ingest.usecases import numbers
 from services.kit import domains, idempotency, jobs, operations, telemetry
 from services.kit.clock import Clock

@@ -8,7 +8,7 @@ from services.ingest import store
 from services.ingest.domain import event
 from services.ingest.domain.delivery import Delivery
 from services.ingest.domain.feed import Feed
-from services.ingest.store.events import Arrival
+from services.ingest.store.recent import Arrival
 from services.kit import telemetry
 from services.kit.db import Write
 

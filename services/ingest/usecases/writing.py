@@ -17,7 +17,7 @@ import structlog
 from services.ingest import store
 from services.ingest.domain.event import Told, Unfit
 from services.ingest.domain.identity import VaultKeys
-from services.ingest.store.events import Arrival
+from services.ingest.store.recent import Arrival
 from services.kit import telemetry
 from services.kit.clock import Clock
 from services.kit.db import Database, Write, is_unavailable

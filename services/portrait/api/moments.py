@@ -18,7 +18,7 @@ from services.portrait.domain import moment as ast
 from services.portrait.domain.audience import expression_of
 from services.portrait.domain.moment.pattern import HOUR, words
 from services.portrait.store.moments import FoundMoment, StoredRule
-from services.portrait.usecases.moment_rules import MomentDesk
+from services.portrait.usecases.moment_rules import MomentDesk, Reach
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -43,8 +43,8 @@ class MomentRpcs:
     ) -> v1.PublishMomentRuleResponse:
         """Watch for a version from now on."""
         key = idempotency.key_of(request, context)
-        published = await self._moments.publish(request.rule_id, request.version, key)
-        return v1.PublishMomentRuleResponse(rule=_stored(published))
+        published, reach = await self._moments.publish(request.rule_id, request.version, key)
+        return v1.PublishMomentRuleResponse(rule=_stored(published), known_since=_known(reach), warnings=reach.warnings)
 
     async def RetireMomentRule(
         self, request: v1.RetireMomentRuleRequest, context: Context
@@ -91,6 +91,8 @@ class MomentRpcs:
             per_hour=[ran.per_hour[hour] for hour in range(hours)],
             sample=[_moment(FoundMoment(match, "", request.rule.title)) for match in ran.sample],
             complete=ran.complete,
+            known_since=_known(ran.reach),
+            warnings=ran.reach.warnings,
         )
 
     async def ExplainMoment(self, request: v1.ExplainMomentRequest, context: Context) -> v1.ExplainMomentResponse:
@@ -264,6 +266,10 @@ def _span(told: Duration) -> int:
 
 def _duration(milliseconds: int) -> Duration:
     return Duration(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
+
+
+def _known(reach: Reach) -> Timestamp | None:
+    return _time(reach.known_since) if reach.known_since is not None else None
 
 
 def _milliseconds(told: Timestamp) -> int:

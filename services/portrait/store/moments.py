@@ -55,7 +55,7 @@ _FORGET = text(
     "AND seq <= (SELECT COALESCE(min(seq), 0) FROM moment_partition) ORDER BY seq LIMIT :most)"
 )
 
-
+_OLDEST = text("SELECT receive_ms FROM moment_event ORDER BY seq LIMIT 1")
 _STAMP = text(
     "SELECT concat_ws(' ', count(*), max(publish_ms), count(retire_ms), max(retire_ms)) FROM moment_rule "
     "WHERE state <> 'DRAFT'"
@@ -222,6 +222,11 @@ class Moments:
         order = (moment_event.c.occur_ms.desc(), moment_event.c.seq.desc())
         rows = await read.rows(select(*_JOURNALLED).where(chosen).order_by(*order).limit(most))
         return _events(rows)
+
+    async def known_since(self, read: Read) -> int | None:
+        """When the oldest event that is still journalled became known; None when there is none."""
+        found: int | None = await read.value(_OLDEST)
+        return found
 
     async def forget(self, tx: Write, before: int, most: int) -> int:
         """Delete at most `most` events that became known before a time and that every partition has read."""

@@ -35,6 +35,14 @@ class Meaning:
     by_clock: bool
 
 
+@dataclass(frozen=True)
+class Reach:
+    """From when on events are known, and what a rule wants to know beyond that."""
+
+    known_since: int | None = None
+    warnings: Sequence[str] = ()
+
+
 @dataclass
 class DryRun:
     """What a rule would have found."""
@@ -45,6 +53,7 @@ class DryRun:
     per_hour: Counter[int] = field(default_factory=Counter)
     sample: list[Match] = field(default_factory=list)
     complete: bool = True
+    reach: Reach = Reach()
 
 
 @dataclass(frozen=True)
@@ -101,12 +110,17 @@ class MomentDesk:
         pattern = rule.pattern
         return Meaning(words(pattern), event_types(pattern), look_back(pattern), by_clock(pattern))
 
-    async def publish(self, rule_id: str, version: int, key: RequestKey) -> StoredRule:
-        """Watch for a version from now on, in the place of the one before. Raises moment_rule_not_found, …_retired."""
+    async def publish(self, rule_id: str, version: int, key: RequestKey) -> tuple[StoredRule, Reach]:
+        """Watch for a version from now on, in the place of the one before; and how far back events are known to it.
+
+        Raises moment_rule_not_found, moment_rule_retired.
+        """
+        known = await self._known_since()
         async with self._db.begin() as tx:
             earlier = await idempotency.remember(tx, key)
             if earlier is not None:
-                return await self._rule(tx, rule_id, earlier["version"])
+                published = await self._rule(tx, rule_id, earlier["version"])
+                return published, _reach(published.rule, published.rule.publish_time, known)
             await self._moments.in_turn(tx, rule_id)
             chosen = await self._rule(tx, rule_id, version)
             if chosen.state == "RETIRED":
@@ -118,7 +132,7 @@ class MomentDesk:
             await idempotency.answer(tx, key, {"version": chosen.rule.version})
             published = await self._rule(tx, rule_id, chosen.rule.version)
             await tx.commit()
-        return published
+        return published, _reach(published.rule, published.rule.publish_time, known)
 
     async def retire(self, rule_id: str, key: RequestKey) -> StoredRule:
         """Watch for it no more. Raises moment_rule_not_found."""
@@ -153,6 +167,7 @@ class MomentDesk:
             members = await self._audiences.bitmap(await self._audiences.sound(Asked(audience), sensitive=sensitive))
         engine, ran = Engine(lambda _, customer: members is None or customer in members), DryRun()
         engine.set_rules([replace(rule, version=1, publish_time=since, retire_time=to)])
+        ran.reach = _reach(rule, since, await self._known_since())
         after, types = 0, event_types(rule.pattern)
         while ran.events < MOST_EVENTS:
             async with self._db.read() as read:
@@ -236,8 +251,27 @@ class MomentDesk:
             raise moment_rule_not_found(rule_id, version)
         return found
 
+    async def _known_since(self) -> int | None:
+        with domains.whole():  # the journal's beginning is the platform's, whoever asks
+            async with self._db.read() as read:
+                return await self._moments.known_since(read)
+
     def _now(self) -> int:
         return _milliseconds(self._clock())
+
+
+def _reach(rule: Rule, since: int, known: int | None) -> Reach:
+    """What a rule that is watched for `since` a time would want to know, and is not known any more, or not yet."""
+    if known is None:
+        return Reach(None, ["no event is known yet: the rule begins without a memory"])
+    told, first = [], datetime.fromtimestamp(known / 1000, UTC).isoformat(timespec="seconds")
+    if since < known:
+        told.append(f"matches count from before {first} on, since when events are known: there are none before")
+    if since - look_back(rule.pattern) < known:
+        span = span_words(look_back(rule.pattern))
+        told.append(f"the pattern remembers {span}, events are known since {first}: what was before counts as if it "
+                    "had not happened, unless a rule in force remembered it already")  # fmt: skip
+    return Reach(known, told)
 
 
 def _in_force(rule: Rule, time: int) -> tuple[bool, str]:

@@ -2314,18 +2314,33 @@ class PublishMomentRuleResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RULE_FIELD_NUMBER: _builtins.int
+    KNOWN_SINCE_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rule(self) -> _moment_pb2.MomentRule:
         """rule is as published."""
+
+    @_builtins.property
+    def known_since(self) -> _timestamp_pb2.Timestamp:
+        """known_since is from when on events are known, by the time at which they became known: a pattern is told of what happened before its
+        publication as far back as this, and no further (MOMENT_DAYS of the service, 30 days unless set otherwise; less on a platform that
+        is younger). Unset when no event is known yet.
+        """
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """warnings say in words what the rule remembers beyond known_since. Empty when everything that it asks for is known."""
 
     def __init__(
         self,
         *,
         rule: _moment_pb2.MomentRule | None = ...,
+        known_since: _timestamp_pb2.Timestamp | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_since", b"known_since", "rule", b"rule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_since", b"known_since", "rule", b"rule", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2597,6 +2612,8 @@ class CountMomentsResponse(_message.Message):
     PER_HOUR_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
+    KNOWN_SINCE_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     matches: _builtins.int
     """matches counts the moments."""
     customers: _builtins.int
@@ -2613,6 +2630,14 @@ class CountMomentsResponse(_message.Message):
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_moment_pb2.Moment]:
         """sample are the first moments by match time."""
 
+    @_builtins.property
+    def known_since(self) -> _timestamp_pb2.Timestamp:
+        """known_since is from when on events are known, by the time at which they became known. Unset when no event is known yet."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """warnings say in words what the rule remembers, or from_time asks for, beyond known_since. Empty when all of it is known."""
+
     def __init__(
         self,
         *,
@@ -2622,10 +2647,12 @@ class CountMomentsResponse(_message.Message):
         per_hour: _abc.Iterable[_builtins.int] | None = ...,
         sample: _abc.Iterable[_moment_pb2.Moment] | None = ...,
         complete: _builtins.bool = ...,
+        known_since: _timestamp_pb2.Timestamp | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_since", b"known_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "customers", b"customers", "events", b"events", "matches", b"matches", "per_hour", b"per_hour", "sample", b"sample"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "customers", b"customers", "events", b"events", "known_since", b"known_since", "matches", b"matches", "per_hour", b"per_hour", "sample", b"sample", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

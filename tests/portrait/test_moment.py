@@ -1,6 +1,5 @@
 """The moment engine equals the slow reference matcher, whatever happens; the named examples hold to the boundary."""
 
-import copy
 from collections.abc import Callable
 
 import pytest
@@ -27,6 +26,7 @@ from services.portrait.domain.moment import (
     check,
     explain,
 )
+from services.portrait.domain.moment.codec import packed, squeezed, unpacked
 from services.portrait.domain.moment.pattern import anchored, words
 from tests.fixtures.counts import FULL
 from tests.portrait.reference_matcher import Reference
@@ -132,7 +132,7 @@ def test_a_crash_at_any_event_and_a_sweep_change_nothing(
     found += calm.advance(200)
 
     delivered: dict[str, Match] = {}
-    engine, snapshot, behind = Engine(), copy.deepcopy(Engine().snapshot()), 0
+    engine, snapshot, behind = Engine(), squeezed(packed(Engine().snapshot())), 0
     engine.set_rules(rules)
     at, left = 0, list(crashes)
     while at < len(told):
@@ -141,11 +141,11 @@ def test_a_crash_at_any_event_and_a_sweep_change_nothing(
         at += 1
         if at == kept_at:
             engine.forget()
-            snapshot, behind = copy.deepcopy(engine.snapshot()), at
+            snapshot, behind = squeezed(packed(engine.snapshot())), at
         if left and at >= left[0]:
             left.pop(0)
             engine = Engine()
-            engine.restore(copy.deepcopy(snapshot))
+            engine.restore(unpacked(snapshot))
             engine.set_rules(rules)
             engine.restore_matches(delivered.values())
             at = behind

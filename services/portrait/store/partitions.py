@@ -36,7 +36,7 @@ _MOVE = text(
     "WHERE p.partition = m.partition AND p.epoch = m.epoch"
 ).bindparams(*(bindparam(name) for name in ("partitions", "epochs", "seqs", "clocks")))
 _KEEP = text(
-    "UPDATE moment_partition SET snapshot = :snapshot, snapshot_seq = seq "
+    "UPDATE moment_partition SET snapshot = :snapshot, snapshot_seq = :seq "
     "WHERE partition = :partition AND epoch = :epoch"
 )
 
@@ -85,6 +85,7 @@ class Partitions:
         params = dict(zip(("partitions", "epochs", "seqs", "clocks"), columns, strict=True))
         return await tx.execute(_MOVE, params) == len(moved)
 
-    async def keep(self, tx: Write, partition: int, epoch: int, snapshot: bytes) -> bool:
-        """Keep what was learnt up to the partition's seq; False when it is no longer ours."""
-        return bool(await tx.execute(_KEEP, {"partition": partition, "epoch": epoch, "snapshot": snapshot}))
+    async def keep(self, tx: Write, partition: int, epoch: int, seq: int, snapshot: bytes) -> bool:
+        """Keep what was learnt up to a seq; False when the partition is no longer ours."""
+        told = {"partition": partition, "epoch": epoch, "seq": seq, "snapshot": snapshot}
+        return bool(await tx.execute(_KEEP, told))

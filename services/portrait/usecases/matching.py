@@ -8,7 +8,6 @@ what was not.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import structlog
 from pyroaring import BitMap
@@ -18,20 +17,19 @@ from services.kit.db import Database, Write
 from services.kit.waiting import pause
 from services.portrait.domain.audience import expression_of
 from services.portrait.domain.moment import Engine, Event, EventMatch, Match, Rule
-from services.portrait.domain.moment.codec import packed, unpacked
+from services.portrait.domain.moment.codec import unpacked
 from services.portrait.store import Moments, Partitions, Runs
 from services.portrait.store.forgetting import Forgotten
 from services.portrait.store.moments import Journalled, StoredRule
 from services.portrait.store.partitions import Taken
 from services.portrait.usecases.audiences import AudienceDesk
+from services.portrait.usecases.snapshots import Held, Pace, Snapshots
 from services.portrait.usecases.whereabouts import Whereabouts
 
 _BATCH = 5000
 _IDLE_SECONDS = 0.1
 _MEMBERS_SECONDS = 5.0
 _FORGET_AT_ONCE = 20_000
-_REST = 19
-"""Snapshots take at most a twentieth of the time: after one there is none for so many times as long as it took."""
 _DAY = 86_400_000
 
 _log = structlog.get_logger(__name__)
@@ -39,36 +37,6 @@ _log = structlog.get_logger(__name__)
 
 class _Lost(Exception):
     """A partition went to another process while we worked on it, or a rule to another version."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How partitions are held: a lease of `lease_seconds`, a snapshot every `snapshot_events` or `snapshot_seconds`.
-
-    Events are counted over the whole journal, since that is what who takes a partition over reads on from. Where the
-    snapshots of all partitions would take more than a twentieth of the time, they come as much later.
-    """
-
-    partitions: int = 16
-    lease_seconds: float = 10.0
-    look_seconds: float = 1.0
-    """How often leases are renewed and shared, and what changed without a word is looked for."""
-    snapshot_events: int = 250_000
-    snapshot_seconds: float = 60.0
-    journal_days: int = 30
-
-
-@dataclass
-class _Held:
-    """A partition that is ours, with its engine."""
-
-    taken: Taken
-    engine: Engine
-    seq: int
-    kept_seq: int
-    kept_at: float
-    purged: bool = False
-    """Whether somebody was taken out of it who is still in its snapshot."""
 
 
 class Matching:
@@ -83,13 +51,13 @@ class Matching:
         self._audiences = audiences
         self._clock = clock
         self._pace = pace
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, Held] = {}
         self._rules: list[StoredRule] = []
         self._stamp = ""
         self._ahead = False
         self._members: dict[tuple[str, int], BitMap] = {}
         self._members_at = float("-inf")
-        self._rest_until = float("-inf")
+        self._snapshots = Snapshots(db, partitions, pace)
         self._forgotten = Forgotten()
         self._where = Whereabouts(db, Runs())
         self._gone: frozenset[int] = frozenset()
@@ -166,7 +134,7 @@ class Matching:
             since = engine.now - _DAY
             delivered = await self._moments.found_since(read, since, self._pace.partitions, taken.partition)
             gone = await self._forgotten.keys(read)
-        held = _Held(taken, engine, taken.snapshot_seq, taken.snapshot_seq, asyncio.get_running_loop().time())
+        held = Held(taken, engine, taken.snapshot_seq, taken.snapshot_seq, asyncio.get_running_loop().time())
         self._held[taken.partition] = held
         engine.restore_matches(delivered)
         await self._set_rules(held, [each.rule for each in self._rules])
@@ -208,7 +176,7 @@ class Matching:
             for held in self._held.values():
                 await self._set_rules(held, [each.rule for each in active])
 
-    async def _set_rules(self, held: _Held, rules: list[Rule]) -> None:
+    async def _set_rules(self, held: Held, rules: list[Rule]) -> None:
         """Look back for rules that are new to an engine, so that they know what came before, and what they missed."""
         fresh = [rule for rule in rules if not held.engine.watches(rule)]
         cooling = [rule for rule in fresh if rule.cool_down and rule.version > 1]
@@ -223,14 +191,14 @@ class Matching:
             await self._commit([(held, held.seq)], found)
         self._ahead = False
 
-    async def _matched(self, held: _Held, rule: Rule) -> list[Match]:
+    async def _matched(self, held: Held, rule: Rule) -> list[Match]:
         """What earlier versions of a rule matched that still cools down."""
         since = (held.engine.now or self._now()) - rule.cool_down
         async with self._db.read() as read:
             partitions, partition = self._pace.partitions, held.taken.partition
             return await self._moments.found_since(read, since, partitions, partition, rule.rule_id)
 
-    async def _look_back(self, held: _Held, wanting: Mapping[EventMatch, int]) -> None:
+    async def _look_back(self, held: Held, wanting: Mapping[EventMatch, int]) -> None:
         """Remember events of the journal, up to where the engine stands."""
         types = sorted({kind for match in wanting for kind in match.types})
         since, after = (held.engine.now or self._now()) - max(wanting.values(), default=0), 0
@@ -264,10 +232,10 @@ class Matching:
         if found or moved:
             await self._commit(moved, found)
         self._ahead = False
-        await self._keep()
+        await self._snapshots.keep(self._held.values())
         return bool(page)
 
-    def _match(self, page: Sequence[Journalled]) -> tuple[list[Match], list[tuple[_Held, int]]]:
+    def _match(self, page: Sequence[Journalled]) -> tuple[list[Match], list[tuple[Held, int]]]:
         found: list[Match] = []
         for one in page:
             held = self._held.get(one.event.customer_key % self._pace.partitions)
@@ -279,7 +247,7 @@ class Matching:
         moved = [(held, last) for held in self._held.values() if held.seq < last]
         return found, moved
 
-    async def _commit(self, moved: Sequence[tuple[_Held, int]], found: Sequence[Match]) -> None:
+    async def _commit(self, moved: Sequence[tuple[Held, int]], found: Sequence[Match]) -> None:
         """Matches, places and the proof that all is still ours, at once."""
         places = dict.fromkeys(self._held, 0) | {held.taken.partition: seq for held, seq in moved}
         rows = []
@@ -298,36 +266,13 @@ class Matching:
         for held, seq in moved:
             held.seq = max(held.seq, seq)
 
-    async def _keep(self, *, all_of_it: bool = False) -> None:
-        """Snapshot a partition that went on far or long enough: one at a time, so that no event waits for all."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        fresh = [held for held in self._held.values() if held.purged or held.seq > held.kept_seq]
-        if not all_of_it:
-            due = (held for held in fresh if held.purged or (now >= self._rest_until and self._is_due(held, now)))
-            fresh = sorted(due, key=lambda held: (not held.purged, held.kept_seq))[:1]
-        for held in fresh:
-            held.engine.forget()
-            snapshot = await asyncio.to_thread(packed, held.engine.snapshot())
-            number = held.taken.partition
-            async with self._db.begin() as tx:
-                ours = await self._partitions.keep(tx, number, held.taken.epoch, snapshot)
-                await tx.commit()
-            held.kept_seq, held.kept_at, held.purged = held.seq, now, False
-            self._rest_until = loop.time() + _REST * (loop.time() - now)
-            if not ours:
-                del self._held[number]
-
-    def _is_due(self, held: _Held, now: float) -> bool:
-        far = held.seq - held.kept_seq >= self._pace.snapshot_events
-        return far or now - held.kept_at >= self._pace.snapshot_seconds
-
     async def _leave(self, owner: str) -> None:
         """Keep what was learnt and give everything back, so that nobody need wait. Engines that are ahead of what was
         committed believe matches to be delivered that were not: they are not kept."""
         try:
             if not self._ahead:
-                await self._keep(all_of_it=True)
+                await self._snapshots.keep_all(self._held.values())
+            await self._snapshots.settled()
             async with self._db.begin() as tx:
                 await self._partitions.bye(tx, owner)
                 await tx.commit()

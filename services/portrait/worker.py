@@ -91,11 +91,14 @@ class Worker:
 
     async def follow_events(self, stop: asyncio.Event) -> None:
         """Journal every event that ingest learns of, and forget whom it says to forget, in the order of the stream."""
+        journal = self.matching.journal
 
-        async def take(tx: Write, told: list[tuple[Event, int]]) -> None:
-            await self.matching.journal(tx, told)
-            if self.forgetting is not None:
-                await self.forgetting.take(tx, told)
+        async def take(tx: Write, told: list[tuple[Event, int]]) -> Callable[[], None] | None:
+            committed = await journal.take(tx, told)
+            if self.forgetting is not None and await self.forgetting.take(tx, told):
+                journal.tail.clear()  # whoever was forgotten left the table, and with this the memory of it
+                return None
+            return committed
 
         await cursors.follow(
             self.db,

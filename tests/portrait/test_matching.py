@@ -98,7 +98,7 @@ class Here:
         matching = Matching(self.db, Moments(), Partitions(), self.desk, now, PACE)
         received = int(now().timestamp() * 1000)
         async with self.db.begin() as tx:
-            await matching.journal(tx, [(event, received) for event in events])
+            await matching.journal.take(tx, [(event, received) for event in events])
             await tx.commit()
 
     def event(self, customer: int, kind: str, **fields: object) -> Event:

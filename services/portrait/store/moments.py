@@ -23,13 +23,18 @@ _JOURNALLED = tuple(
     moment_event.c[name] for name in ("seq", "receive_ms", "event_id", "type", "customer_key", "occur_ms", "fields")
 )
 
+# The highest place is the one before the statement, which does not see what it inserts itself.
 _JOURNAL = """
-    INSERT INTO moment_event (customer_key, org_id, occur_ms, receive_ms, event_id, type, fields)
-    SELECT e.customer_key, COALESCE(p.org_id, ''), e.occur_ms, e.receive_ms, e.event_id, e.type, e.fields
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[])
-         WITH ORDINALITY AS e (customer_key, occur_ms, receive_ms, event_id, type, fields, n)
-    LEFT JOIN current_run c ON c.one LEFT JOIN portrait p ON p.run_no = c.run_no AND p.customer_key = e.customer_key
-    ORDER BY e.n
+    WITH page AS (
+        INSERT INTO moment_event (customer_key, org_id, occur_ms, receive_ms, event_id, type, fields)
+        SELECT e.customer_key, COALESCE(p.org_id, ''), e.occur_ms, e.receive_ms, e.event_id, e.type, e.fields
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[])
+             WITH ORDINALITY AS e (customer_key, occur_ms, receive_ms, event_id, type, fields, n)
+        LEFT JOIN current_run c ON c.one LEFT JOIN portrait p ON p.run_no = c.run_no AND p.customer_key = e.customer_key
+        ORDER BY e.n
+        RETURNING seq
+    )
+    SELECT (SELECT COALESCE(max(seq), 0) FROM moment_event) AS before, array_agg(seq ORDER BY seq) AS seqs FROM page
 """
 # A match that is there already was delivered already: only what is new goes to the outbox, in the same statement.
 _FOUND = """
@@ -171,8 +176,9 @@ class Moments:
         chosen = (moment_rule.c.rule_id == rule_id) & (moment_rule.c.version == version)
         await tx.execute(update(moment_rule).where(chosen).values(state="ACTIVE", publish_ms=now))
 
-    async def journal(self, tx: Write, events: Sequence[tuple[Event, int]]) -> None:
-        """Append events with the time at which each became known."""
+    async def journal(self, tx: Write, events: Sequence[tuple[Event, int]]) -> tuple[int, list[int]]:
+        """Append one event or more, each with the time at which it became known. Gives the highest place before them,
+        and theirs, in their order."""
         columns = [
             [event.customer_key for event, _ in events],
             [event.time for event, _ in events],
@@ -181,7 +187,9 @@ class Moments:
             [event.type for event, _ in events],
             [_written(event.fields) for event, _ in events],
         ]
-        await tx.driver.execute(_JOURNAL, *columns)
+        row = await tx.driver.fetchrow(_JOURNAL, *columns)
+        assert row is not None, "an aggregate is a row"
+        return row["before"], row["seqs"]
 
     async def read_on(self, read: Read, after: int, most: int) -> list[Journalled]:
         """The journal behind a place, in order."""

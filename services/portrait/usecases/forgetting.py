@@ -24,13 +24,15 @@ class Forgetting:
         self._buckets = buckets
         self._clock = clock
 
-    async def take(self, tx: Write, told: Sequence[tuple[Event, int]]) -> None:
-        """Forget whom events speak of; the caller commits, with its cursor. The same events again change nothing."""
+    async def take(self, tx: Write, told: Sequence[tuple[Event, int]]) -> bool:
+        """Forget whom events speak of, and say whether they speak of anybody; the caller commits, with its cursor. The
+        same events again change nothing."""
         events = [event for event, _ in told if event.type in _TYPES and event.customer_key > 0]
         if not events:
-            return
+            return False
         for event in events:
             await self._forgotten.put(tx, event.customer_key, event.event_id, self._clock())
             await self._days.forget(tx, event.customer_key, self._buckets)
         removed = await self._forgotten.remove(tx, sorted({event.customer_key for event in events}))
         _log.info("customers_forgotten", customers=len(events), rows=removed)
+        return True

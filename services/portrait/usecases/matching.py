@@ -13,16 +13,17 @@ import structlog
 from pyroaring import BitMap
 
 from services.kit.clock import Clock
-from services.kit.db import Database, Write
+from services.kit.db import Database
 from services.kit.waiting import pause
 from services.portrait.domain.audience import expression_of
-from services.portrait.domain.moment import Engine, Event, EventMatch, Match, Rule
+from services.portrait.domain.moment import Engine, EventMatch, Match, Rule
 from services.portrait.domain.moment.codec import unpacked
 from services.portrait.store import Moments, Partitions, Runs
 from services.portrait.store.forgetting import Forgotten
 from services.portrait.store.moments import Journalled, StoredRule
 from services.portrait.store.partitions import Taken
 from services.portrait.usecases.audiences import AudienceDesk
+from services.portrait.usecases.journal import Journal
 from services.portrait.usecases.snapshots import Held, Pace, Snapshots
 from services.portrait.usecases.whereabouts import Whereabouts
 
@@ -60,15 +61,8 @@ class Matching:
         self._snapshots = Snapshots(db, partitions, pace)
         self._forgotten = Forgotten()
         self._where = Whereabouts(db, Runs())
+        self.journal = Journal(moments, self._where)
         self._gone: frozenset[int] = frozenset()
-
-    async def journal(self, tx: Write, events: Sequence[tuple[Event, int]]) -> None:
-        """Take events with the time (milliseconds) at which each became known; the caller commits, with its cursor."""
-        if not self._where.looked:
-            await self._where.refresh()
-        about = [(self._where.told(event), received) for event, received in events if event.customer_key > 0]
-        if about:
-            await self._moments.journal(tx, about)
 
     async def run(self, owner: str, stop: asyncio.Event) -> None:
         """Hold a fair share of the partitions and match their customers' events until `stop`."""
@@ -217,14 +211,16 @@ class Matching:
         if not self._held:
             return False
         after = min(held.seq for held in self._held.values())
+        page, lagging = self.journal.tail.after(after, _BATCH)
         async with self._db.read() as read:
-            page = await self._moments.read_on(read, after, _BATCH)
+            if not page:
+                page = await self._moments.read_on(read, after, _BATCH)
+                lagging = len(page) == _BATCH
             stamp = await self._moments.stamp(read)
         if stamp != self._stamp:  # before it is matched: an event belongs to the version in force when it occurred
             await self._learn_rules()
         self._ahead = True
         found, moved = self._match(page)
-        lagging = len(page) == _BATCH
         if not lagging:
             now = self._now()
             for held in self._held.values():

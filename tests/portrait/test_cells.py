@@ -1,12 +1,16 @@
 """The map from cells to places: which place, on which day, and what of a cell that serves several."""
 
+from datetime import date
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.portrait.domain.calendar import SLOTS, Window
 from services.portrait.domain.cells import ALWAYS, FOR_EVER, MapRows, cell_map, index_of, numbers_of, places_of
-from services.portrait.domain.place import NOWHERE
-from services.portrait.domain.shared import decide
+from services.portrait.domain.place import NOWHERE, Places
+from services.portrait.domain.quality import CellRows, Traffic, examine
+from services.portrait.domain.shared import KINDS, decide
 from services.portrait.lake.mapping import while_there
 
 DAY = 86_400_000
@@ -42,17 +46,23 @@ def test_a_cell_is_the_place_that_it_serves_that_day_or_undecided_among_several(
 
 
 def decided(
-    rows: list[tuple[int, int]], weights: tuple[float, float] = (0.6, 0.4), lived_at: tuple[bool, bool] = (False, True)
+    rows: list[tuple[int, int]],
+    weights: tuple[float, float] = (0.6, 0.4),
+    lived_at: tuple[bool, bool] = (False, True),
+    hours: np.ndarray | None = None,
 ) -> list[int]:
-    """Rows (minute, place) of one customer from noon on; place 2 is a cell that serves the places 0 and 1."""
+    """Rows (minute, place) of one customer from a Friday's noon on; place 2 is a cell that serves the places 0 and 1,
+    which are heard at all `hours` alike."""
     time = np.array([minute * 60_000 for minute, _ in rows], dtype=np.int64)
     place = np.array([at for _, at in rows], dtype=np.int32)
     first, candidates = np.array([0, 2], np.int64), np.array([0, 1], np.int32)
     heard = np.ones(len(rows), dtype=np.int32)
-    midnight = np.int64(-12 * 3_600_000)
-    decide(
-        time, time, heard, place, 5 * 60_000, 2, (first, candidates, np.array(weights), np.array(lived_at), midnight)
-    )
+    window = Window(date(2026, 9, 4), date(2026, 9, 10), "Asia/Shanghai")
+    borders = window.borders() - window.borders()[0] - 12 * 3_600_000
+    worked = np.array([True, False, False, True, True, True, True])
+    each_alike = np.ones((2, KINDS)) if hours is None else hours
+    cells = (first, candidates, np.array(weights), each_alike, np.array(lived_at), borders, worked)
+    decide(time, time, heard, place, 5 * 60_000, 2, cells)
     found: list[int] = place.tolist()
     return found
 
@@ -71,6 +81,19 @@ def test_who_spends_three_nights_in_the_cell_is_where_people_live() -> None:
     assert decided(nights[:2]) == [0, 0]
     assert decided(nights, lived_at=(True, True)) == [0, 0, 0]
     assert decided([*nights, *((7000 + minute, 0) for minute in range(20))])[:3] == [0, 0, 0], "he works there by night"
+
+
+def test_when_such_places_are_visited_decides_for_who_is_not_known_at_either() -> None:
+    """R001-026: in a cell of an office and of a mall, the hours of working days are the office's."""
+    hours = np.full((2, KINDS), 0.05)
+    am, eve = SLOTS.index("noon"), SLOTS.index("eve")
+    hours[0, [eve, eve + len(SLOTS)]], hours[1, am + len(SLOTS)] = 0.3, 0.3
+    day = 24 * 60
+    at = [(0, 2), (7 * 60, 2), (day, 2), (day + 7 * 60, 2), (3 * day, 2)]
+    between = [row for minute, place in at for row in ((minute, place), (minute + 30, NOWHERE))]
+    assert decided(between, hours=hours)[::2] == [1, 0, 0, 0, 1]
+    habit = [(5 * day + minute, 0) for minute in range(20)]
+    assert decided([*between, *habit], hours=hours)[:10:2] == [0] * 5
 
 
 def test_a_hop_to_a_cell_of_one_of_the_places_within_minutes_decides_before_habit() -> None:
@@ -97,3 +120,18 @@ def test_a_row_of_the_map_counts_only_while_its_cell_is_there() -> None:
     told = while_there(rows, cells, np.array([10, 30, ALWAYS]), np.array([20, 40, FOR_EVER]))
     assert told[3].tolist() == [10, ALWAYS, ALWAYS]
     assert told[4].tolist() == [40, FOR_EVER, FOR_EVER]
+
+
+def test_a_far_row_beside_a_near_one_counts_where_phones_hop_between_the_cell_and_the_far_place() -> None:
+    """Three places 4 km apart with two cells each; cell 0, at place 0, is said to serve places 1 and 2 as well."""
+    at = np.array([0.0, 0.04, 0.08])
+    names = ["P0", "P1", "P2"]
+    places = Places(names, names, ["t"] * 3, ["off.biz.tower"] * 3, at, np.zeros(3))
+    lon = np.repeat(at, 2) + np.tile([0.0005, 0.001], 3)
+    cell, place = np.array([0, 0, 0, *range(1, 6)], np.int32), np.array([0, 1, 2, 0, 1, 1, 2, 2], np.int32)
+    rows = CellRows(cell, place, np.full(8, 0.5), lon, np.zeros(6))
+    hops = np.array([0], np.int32), np.array([2], np.int32), np.array([4.0])
+    found = examine(rows, Traffic(np.ones((6, KINDS)), *hops), places)
+    assert found.place.tolist() == [0, 1, NOWHERE, 0, 1, 1, 2, 2]
+    assert [(each.cell, each.stated, each.read) for each in found.corrections] == [(0, 2, NOWHERE)]
+    assert np.allclose(found.hours.sum(axis=1), 1)

@@ -7,11 +7,15 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.portrait.offline import compute
 from services.portrait.offline.facts import places_of
+from services.portrait.offline.spool import ROW, Sample
 from tests.fixtures.counts import seeds
 from tests.portrait.conftest import DAYS, FIRST, HERE, Town
 from tests.portrait.planted import agreement
@@ -282,3 +286,23 @@ def test_the_planted_truth_is_found_on_maps_of_every_quality(
         assert found.home >= 0.99
         assert found.night_home >= 0.98
         assert found.false_work <= 0.005
+
+
+@given(st.lists(st.integers(0, 40), max_size=200), st.integers(1, 7), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_a_sample_is_of_the_same_customers_in_whatever_order_their_rows_come(
+    customers: list[int], batch: int, turn: int
+) -> None:
+    """Nor do the parts matter in which it is computed, so that the same files give the same results."""
+    rows = np.zeros(len(customers), dtype=ROW)
+    rows["customer"], rows["time"] = customers, np.arange(len(customers))
+    found = []
+    for each in (rows, np.roll(rows, turn)):
+        sample = Sample(most=50)
+        for at in range(0, len(each), batch):
+            sample.put(each[at : at + batch])
+        found.append(np.sort(sample.rows(), order="time"))
+    assert np.array_equal(*found)
+    kept = set(found[0]["customer"].tolist())
+    assert len(found[0]) == sum(one in kept for one in customers), "all of a customer, or nothing"
+    assert len(found[0]) <= 50 or len(kept) == 1

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from numba import njit
 
 from services.portrait.domain.place import NOWHERE
-from services.portrait.domain.shared import Shared
+from services.portrait.domain.shared import KINDS, Shared
 
 Longs = npt.NDArray[np.int64]
 Ints = npt.NDArray[np.int32]
@@ -105,7 +105,8 @@ def cell_map(rows: MapRows, index: CellIndex, cells: int, places: int, zone_offs
                     weight.extend(part for _, part in key)
                     first.append(len(place))
                 table[span, cell] = places + seen[key]
-    shared = Shared(places, np.array(first, np.int64), np.array(place, np.int32), np.array(weight, np.float64))
+    columns = np.array(first, np.int64), np.array(place, np.int32), np.array(weight, np.float64)
+    shared = Shared(places, *columns, np.ones((len(place), KINDS)))
     return CellMap(index, edges.astype(np.int64), table, shared, zone_offset)
 
 

@@ -11,8 +11,11 @@ Nothing harms tags as much as a wrong map (10 % wrong rows cost 9 points of F1),
   serves a place, serve it too.
 
 Only a row whose place stands further than 3 σ from the cell is looked at (of right ones about 1 %). When another row
-of the cell is near, the far one is left out; otherwise it is read as the place near the cell that is likeliest, if the
-log odds are over `DOUBT`. A row without coordinates is left as it is. Every such reading is told.
+of the cell is near, the far one is left out, unless the cell hops with others of the far place: then it serves both.
+Otherwise it is read as the place near the cell that is likeliest, if the log odds are over `DOUBT`. A row without
+coordinates is left as it is. Every such reading is told.
+
+The hours serve once more: which place a customer is at who is heard in a cell of several (`domain/shared.py`).
 """
 
 from collections.abc import Sequence
@@ -84,8 +87,10 @@ class Quality:
     rows: int
     heard_cells: int
     unmapped_cells: int
-    unmapped: Sequence[tuple[int, int]] = ()
+    unmapped: Sequence[tuple[int, int]]
     """Cells that were heard and serve no place, with their rows of the sample."""
+    hours: Floats
+    """For each place how the rows of its class lie over the kinds of time, (places, kinds); lines add up to 1."""
 
 
 def examine(rows: CellRows, traffic: Traffic, places: Places) -> Quality:
@@ -101,21 +106,24 @@ def examine(rows: CellRows, traffic: Traffic, places: Places) -> Quality:
     rows_of = traffic.by_time.sum(axis=1).astype(np.int64)
     unmapped = tuple(zip(lonely.tolist(), rows_of[lonely].tolist(), strict=True))
     counts = len(rows.cell), int(heard.sum()), len(lonely), unmapped
-    if not known.any():
-        return Quality(rows.place, (), sigma, *counts)
     classes, kind = np.unique(np.array(places.class_code, dtype=np.str_), return_inverse=True)
     near = away <= _NEAR * sigma
+    profiles = _profiles(rows, near | ~known, traffic, kind, len(classes))
+    hours = np.exp(profiles)[kind]
+    if not known.any():
+        return Quality(rows.place, (), sigma, *counts, hours)
     settled = np.zeros(cells, dtype=np.bool_)
     settled[rows.cell[near]] = True
-    profiles = _profiles(rows, near, traffic, kind, len(classes))
     hops = _hops(rows, near, traffic, cells, len(places))
     read = rows.place.copy()
     corrections = []
     for row in np.flatnonzero(known & ~near).tolist():
         cell, stated = int(rows.cell[row]), int(rows.place[row])
         if settled[cell]:
-            read[row] = NOWHERE
-            corrections.append(Correction(cell, stated, NOWHERE, float(away[row]), float("inf"), int(rows_of[cell])))
+            if not hops[cell, stated]:
+                read[row] = NOWHERE
+                left_out = Correction(cell, stated, NOWHERE, float(away[row]), float("inf"), int(rows_of[cell]))
+                corrections.append(left_out)
             continue
         distance = kilometres(rows.lon[cell : cell + 1], rows.lat[cell : cell + 1], places.lon, places.lat)
         candidates = np.flatnonzero(distance <= _FURTHEST * sigma)
@@ -135,7 +143,7 @@ def examine(rows: CellRows, traffic: Traffic, places: Places) -> Quality:
             read[row] = candidates[best]
             told = Correction(cell, stated, int(candidates[best]), float(away[row]), odds, int(rows_of[cell]))
             corrections.append(told)
-    return Quality(read, tuple(corrections), sigma, *counts)
+    return Quality(read, tuple(corrections), sigma, *counts, hours)
 
 
 def _profiles(rows: CellRows, near: npt.NDArray[np.bool_], traffic: Traffic, kind: Longs, classes: int) -> Floats:

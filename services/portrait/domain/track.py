@@ -125,15 +125,17 @@ def lived(
     rules: Rules,
     shared: Shared | None = None,
     lived_at: npt.NDArray[np.bool_] | None = None,
+    workdays: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Visits, DwellDays]:
     """Visits, and dwell within the window of `borders`, of `customers` customers by their stays; `lived_at` says of the
-    places whether people live there."""
+    places whether people live there, `workdays` of the window's days whether they are worked."""
     first = np.searchsorted(found.customer, np.arange(customers + 1)).astype(np.int64)
     shared = shared or nothing_shared(np.iinfo(np.int32).max)
     minutes = (rules.gap_minutes, rules.silent_minutes, rules.pingpong_minutes)
     millis = tuple(np.int64(each * 60_000) for each in minutes)
     homes = np.zeros(len(shared.place), np.bool_) if lived_at is None else lived_at[shared.place]
-    undecided = (shared.first, shared.place, shared.weight, homes, np.int64(borders[0]))
+    worked = np.ones(max(1, len(borders) // SLOTS_A_DAY), np.bool_) if workdays is None else workdays
+    undecided = (shared.first, shared.place, shared.weight, shared.hours, homes, borders, worked)
     visits, dwell = _live(
         first, found.place, found.first, found.last, found.rows, borders, millis, np.int64(shared.places), undecided
     )

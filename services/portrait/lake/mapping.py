@@ -1,7 +1,7 @@
 """The map of a run: from which cell to which place, by day, examined against a sample of the signalling itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -24,6 +24,7 @@ from services.portrait.domain.cells import (
 )  # fmt: skip
 from services.portrait.domain.place import NOWHERE, Places
 from services.portrait.domain.quality import CellRows, Quality, Traffic
+from services.portrait.domain.shared import KINDS
 
 _SAMPLE_EVERY = 6
 _SAMPLE_ROWS = 80_000
@@ -94,7 +95,9 @@ def examined(known: StatedMap, traffic: Traffic, places: Places, zone_offset: in
     place = np.full(len(rows.place), NOWHERE, dtype=np.int32)
     place[kept] = found.place if repair else plain.place
     read = MapRows(rows.cell, place, rows.weight, rows.from_day, rows.to_day)
-    return Examined(cell_map(read, known.index, len(known.cell_id), len(places), zone_offset), found, known.cell_id)
+    cells = cell_map(read, known.index, len(known.cell_id), len(places), zone_offset)
+    shared = replace(cells.shared, hours=np.ascontiguousarray(found.hours[cells.shared.place]))
+    return Examined(replace(cells, shared=shared), found, known.cell_id)
 
 
 def zone_offset(window: Window) -> int:
@@ -113,7 +116,7 @@ def traffic(
     """Traffic of sampled rows (customer, UTC milliseconds, cell number), in any order."""
     if not parts:
         none = np.empty(0, np.int32)
-        return Traffic(np.zeros((cells, 2 * len(SLOTS))), none, none, np.empty(0))
+        return Traffic(np.zeros((cells, KINDS)), none, none, np.empty(0))
     customer, time, cell = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((cell, time, customer))
     customer, time, cell = customer[order], time[order], cell[order]
@@ -122,8 +125,8 @@ def traffic(
     day = np.clip(local // _DAY - first, 0, window.days - 1)
     slot = np.searchsorted(np.array(SLOT_HOURS), local % _DAY // 3_600_000, side="right") - 1
     kinds = (slot + len(SLOTS) * window.workdays(calendar)[day]).astype(np.int32)
-    found = quality.traffic_of(customer, time, cell, cells, np.append(kinds, 2 * len(SLOTS) - 1)[:-1], _NEAR_MILLIS)
-    wide = np.zeros((cells, 2 * len(SLOTS)))
+    found = quality.traffic_of(customer, time, cell, cells, kinds, _NEAR_MILLIS)
+    wide = np.zeros((cells, KINDS))
     wide[:, : found.by_time.shape[1]] = found.by_time
     return Traffic(wide, found.one, found.other, found.hops)
 

@@ -84,7 +84,7 @@ def compute(words: Sequence[str]) -> int:
                 read = _deal(order, cells, spool, people, bars, about)
                 base = base_of(
                     people, order.window, order.calendar, order.catalogue, places, cells.stated, events,
-                    spool.take(0), repair=order.repair,
+                    spool.sample(), repair=order.repair,
                 )  # fmt: skip
                 work = Work(order.run_id, base, order.window, order.calendar, order.catalogue, buckets)
                 summary = _compute(order, work, spool, people, bars)

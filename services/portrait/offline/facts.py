@@ -20,7 +20,6 @@ from services.portrait.lake import Base
 from services.portrait.lake.mapping import StatedMap, examined, numbered, stated, traffic, zone_offset
 from services.portrait.offline.inputs import InputError, millis, numbers, table, words
 
-_SAMPLE_ROWS = 400_000
 _EPOCH = date(1970, 1, 1)
 
 Longs = npt.NDArray[np.int64]
@@ -213,14 +212,12 @@ def base_of(
     *,
     repair: bool,
 ) -> Base:
-    """What all buckets share; `sample` are the rows of one bucket, by which the map is examined. Raises
+    """What all buckets share; `sample` are the rows of some customers, by which the map is examined. Raises
     InputError."""
     key = people.everybody()
     if not len(key):
         raise InputError("no signalling row lies within --from and --to, and there are no profiles")
-    every = -(-len(sample) // _SAMPLE_ROWS)
-    chosen = sample[np.unique(sample["customer"], return_inverse=True)[1] % every == 0] if every > 1 else sample
-    heard = traffic([(chosen["customer"], chosen["time"], chosen["cell"])], len(known.cell_id), window, calendar)
+    heard = traffic([(sample["customer"], sample["time"], sample["cell"])], len(known.cell_id), window, calendar)
     stats, active, org = _statics(people, key, catalogue, window)
     ranks = {pair: percentile(np.asarray(stats[pair[0]], float), active, pair[1]) for pair in percentiles_of(catalogue)}
     cells = examined(known, heard, places, zone_offset(window), repair=repair)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 ROW = np.dtype([("customer", np.int64), ("time", np.int64), ("cell", np.int32), ("line", np.int32)])
 Rows = npt.NDArray[np.void]
+_SAMPLE_ROWS = 400_000
 
 
 class Spool:
@@ -22,6 +23,7 @@ class Spool:
 
     def __init__(self, folder: Path, buckets: int) -> None:
         self.buckets = buckets
+        self._sample = Sample()
         self._memory: list[Rows] = []
         self._folder = folder
         self._files: list[BinaryIO] = []
@@ -47,6 +49,7 @@ class Spool:
         """Add rows; `customer` is 0 or more."""
         rows = np.empty(len(customer), dtype=ROW)
         rows["customer"], rows["time"], rows["cell"], rows["line"] = customer, time, cell, line
+        self._sample.put(rows)
         if self.buckets == 1:
             self._memory.append(rows)
             return
@@ -57,6 +60,10 @@ class Spool:
         for number, file in enumerate(self._files):
             file.write(sorted_rows[edges[number] : edges[number + 1]].tobytes())
 
+    def sample(self) -> Rows:
+        """All rows of some customers, the same ones whatever the buckets and the order of rows."""
+        return self._sample.rows()
+
     def take(self, bucket: int) -> Rows:
         """All rows of a bucket, in the order in which they came. Nothing is put after that."""
         if self.buckets == 1:
@@ -65,3 +72,34 @@ class Spool:
         self._files[bucket].flush()
         self._files[bucket].seek(0)
         return np.fromfile(self._files[bucket], dtype=ROW)
+
+
+class Sample:
+    """All rows of every customer, or else of those whose hash is divisible by the least power of two with which they
+    are `most` rows at most."""
+
+    def __init__(self, most: int = _SAMPLE_ROWS) -> None:
+        self._most = most
+        self._kept: list[Rows] = []
+        self._count = 0
+        self._every = np.uint64(1)
+
+    def put(self, rows: Rows) -> None:
+        """Look at more rows."""
+        self._keep([rows[self._chosen(rows)]])
+        while self._count > self._most and self._every < 1 << 30:
+            self._every <<= np.uint64(1)
+            earlier, self._kept, self._count = self._kept, [], 0
+            self._keep([each[self._chosen(each)] for each in earlier])
+
+    def rows(self) -> Rows:
+        """What was kept, in the order in which it came."""
+        return np.concatenate(self._kept) if self._kept else np.empty(0, dtype=ROW)
+
+    def _keep(self, parts: list[Rows]) -> None:
+        self._kept += parts
+        self._count += sum(map(len, parts))
+
+    def _chosen(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        hashed = (rows["customer"].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+        return np.asarray(hashed % self._every == 0)

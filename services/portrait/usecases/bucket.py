@@ -146,7 +146,7 @@ def lives(
     home = next((rule for rule in catalogue.anchors if rule.role == anchor.ROLES[0]), None)
     lived_at = base.places.of_class(home.candidates if home is not None else ())
     shared = base.cells.cells.shared
-    visits, dwelt = track.lived(stays, customers, window.borders(), catalogue.track, shared, lived_at)
+    visits, dwelt = track.lived(stays, customers, window.borders(), catalogue.track, shared, lived_at, workdays)
     asked = plan(catalogue, window.days)
     time = place_time(dwelt, customers)
     anchors = anchor.find(catalogue.anchors, time, base.places, customers)

@@ -56,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     up = verbs.add_parser("up", help="start what does not run; DATABASE_URL names a PostgreSQL of your own")
     up.add_argument("--services", default=",".join(SERVICES), help="only these, by commas")
     up.add_argument("--replicas", action="append", default=[], metavar="SERVICE=N", help="more than one of a service")
+    up.add_argument(
+        "--workers",
+        action="append",
+        default=[],
+        metavar="SERVICE=N",
+        help="so many replicas of it work too, not only one",
+    )
     up.add_argument("--port", type=int, help="of the front door: 8088 or a free one; 0 takes a free one")
     verbs.add_parser("down", help="stop everything; the data stay")
     verbs.add_parser("status", help="what runs, where, and where to look")
@@ -71,17 +78,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(state: Path, arguments: argparse.Namespace, console: Console) -> int:
-    replicas = {}
-    for each in arguments.replicas:
-        service, _, count = each.partition("=")
-        if not count.isdecimal() or int(count) < 1:
-            raise PlatformFailed(f"--replicas {each}: write a service and a number from 1, such as points=2")
-        replicas[service] = int(count)
     with _steps(console) as step:
         run, started = platform.up(
             state,
             chosen=[name for name in arguments.services.split(",") if name],
-            replicas=replicas,
+            replicas=_counts("--replicas", arguments.replicas),
+            workers=_counts("--workers", arguments.workers),
             port=arguments.port,
             database_url=os.environ.get("DATABASE_URL", ""),
             step=step,
@@ -93,6 +95,16 @@ def _up(state: Path, arguments: argparse.Namespace, console: Console) -> int:
         console.print(f"It was up already; started again: {', '.join(started)}.")
     _show(run, console)
     return 0
+
+
+def _counts(option: str, words: Sequence[str]) -> dict[str, int]:
+    found = {}
+    for each in words:
+        service, _, count = each.partition("=")
+        if not count.isdecimal() or int(count) < 1:
+            raise PlatformFailed(f"{option} {each}: write a service and a number from 1, such as points=2")
+        found[service] = int(count)
+    return found
 
 
 def _down(state: Path, _: argparse.Namespace, console: Console) -> int:

@@ -48,6 +48,7 @@ def up(
     *,
     chosen: Sequence[str] = SERVICES,
     replicas: Mapping[str, int] | None = None,
+    workers: Mapping[str, int] | None = None,
     port: int | None = None,
     database_url: str = "",
     environ: Mapping[str, str] | None = None,
@@ -56,10 +57,10 @@ def up(
 ) -> tuple[Run, list[str]]:
     """Brings the platform up; gives it with the names of what had to be started.
 
-    `chosen` are the services, `replicas` how many of each (1), `port` the front door's (None: 8088 or a free one, 0: a
-    free one), `database_url` an administrator's URL of a PostgreSQL >= 15 ("": the embedded one), `environ` further
-    variables for every service, `mutual` whether services speak mutual TLS to one another. `step` hears of each step
-    when it is done.
+    `chosen` are the services, `replicas` how many of each (1), `workers` how many of these work as well (1), `port`
+    the front door's (None: 8088 or a free one, 0: a free one), `database_url` an administrator's URL of a PostgreSQL
+    >= 15 ("": the embedded one), `environ` further variables for every service, `mutual` whether services speak mutual
+    TLS to one another. `step` hears of each step when it is done.
 
     Where a run is up already only what died is started again, on its old port, and the choices are not looked at.
     Raises PlatformFailed, PostgresFailed, ServiceFailed or KeysLost.
@@ -69,8 +70,10 @@ def up(
         run = runs.load(state)
         if run is not None and any(processes.alive(child) for child in run.children.values()):
             return run, _raise(run, step)
-        run = _plan(state, chosen, replicas or {}, port, environ or {})
-        run.mutual = mutual
+        work = dict(workers or {})
+        count = {name: max((replicas or {}).get(name, 1), work.get(name, 1)) for name in [*(replicas or {}), *work]}
+        run = _plan(state, chosen, count, port, environ or {})
+        run.mutual, run.workers = mutual, work
         run.database_url = re.sub("^postgres:", "postgresql:", database_url)  # libpq takes both names, drivers one
         _put_logs_aside(run)
         try:

@@ -41,6 +41,7 @@ class Run:
     postgres_port: int = 0  # 0: the database is not ours
     environ: dict[str, str] = field(default_factory=dict)  # given to every service beside our own variables
     children: dict[str, Child] = field(default_factory=dict)
+    workers: dict[str, int] = field(default_factory=dict)  # how many replicas of a service work; one unless said
     mutual: bool = True  # services speak mutual TLS; False leaves that to a mesh, or to nobody (benchmarks)
     complete: bool = False  # `up` came to its end once: schemas are migrated, everything answered
 
@@ -111,6 +112,7 @@ class Run:
             "database_url": self.database_url,
             "postgres_port": self.postgres_port,
             "environ": self.environ,
+            "workers": self.workers,
             "mutual": self.mutual,
             "children": {name: asdict(child) for name, child in self.children.items()},
             "complete": self.complete,
@@ -136,6 +138,7 @@ def load(state: Path) -> Run | None:
         database_url=said["database_url"],
         postgres_port=said["postgres_port"],
         environ=said["environ"],
+        workers=said.get("workers", {}),
         mutual=said["mutual"],
         children={name: Child(**child) for name, child in said["children"].items()},
         complete=said["complete"],

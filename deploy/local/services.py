@@ -44,10 +44,10 @@ def launch(run: Run, service: str, replica: int) -> Child:
     """Starts one replica and writes run.json; it does not serve yet.
 
     The first replica works as well (jobs, relays, followers); the others only serve, so that the machine's cores are
-    not shared out twice. Leases would let them work too.
+    not shared out twice, unless the run says that more of them work: leases share the work out.
     """
     name = process_name(service, replica)
-    verbs = ["serve", "--work"] if replica == 0 else ["serve"]
+    verbs = ["serve", "--work"] if replica < run.workers.get(service, 1) else ["serve"]
     command = [sys.executable, "-m", f"services.{service}", *verbs]
     child = processes.spawn(command, log=run.log(name), environ=environment(run, service, replica), cwd=ROOT)
     run.children[name] = child

@@ -81,9 +81,10 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
 
 @pytest.fixture(scope="module")
 def walking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
-    """A tree that is up, with two replicas of points; its tests only look."""
+    """A tree that is up, with two replicas of points, and two of contact that both work; its tests only look."""
     tree = planted(tmp_path_factory.mktemp("walking"))
-    up(tree, "--replicas", "points=2", environ={"ADMIN_DATABASE_URL": "postgresql://a/b", "LOG_LEVEL": "DEBUG"})
+    many = "--replicas", "points=2", "--workers", "contact=2"
+    up(tree, *many, environ={"ADMIN_DATABASE_URL": "postgresql://a/b", "LOG_LEVEL": "DEBUG"})
     yield tree
     tree.call("down")
 
@@ -110,7 +111,7 @@ def up(tree: Tree, *words: str, environ: Mapping[str, str] | None = None) -> str
 def test_up_starts_every_process_and_waits_until_the_front_door_answers(walking: Tree) -> None:
     """R001-145: database, interface and applications apart, and of an application as many as asked for."""
     run = walking.run()
-    assert list(run.children) == ["postgres", "envoy", "points", "points.1", "contact"]
+    assert list(run.children) == ["postgres", "envoy", "points", "points.1", "contact", "contact.1"]
     assert all(processes.alive(child) for child in run.children.values())
     assert all(serving(run.port, service=service) for service in SOME)
     assert not serving(run.port, service="portrait")
@@ -133,8 +134,10 @@ def test_a_service_is_given_its_own_role_and_files_and_never_the_administrator(w
     assert walking.notes("contact.serve.--work")[0]["environ"]["OCRM_OUT"] == str(run.ocrm_out)
 
 
-def test_a_further_replica_serves_without_working(walking: Tree) -> None:
+def test_a_further_replica_serves_without_working_unless_more_workers_were_asked_for(walking: Tree) -> None:
     assert (len(walking.notes("points.serve.--work")), len(walking.notes("points.serve"))) == (1, 1)
+    assert (len(walking.notes("contact.serve.--work")), len(walking.notes("contact.serve"))) == (2, 0)
+    assert walking.run().workers == {"contact": 2}
 
 
 def test_env_prints_lines_for_a_shell(walking: Tree) -> None:
@@ -213,5 +216,6 @@ def test_a_database_that_does_not_answer_is_named(tree: Tree) -> None:
 
 def test_wrong_words_are_named(tree: Tree) -> None:
     assert "no such service: nobody" in tree.call("up", "--services", "nobody").stderr
+    assert "--workers points=0" in tree.call("up", "--workers", "points=0").stderr
     assert "--replicas points=many" in tree.call("up", "--replicas", "points=many").stderr
     assert not tree.state.exists() or living(tree) == []

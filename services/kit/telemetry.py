@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from opentelemetry import metrics
 from opentelemetry import trace as otel
@@ -50,10 +50,18 @@ class Trace(NamedTuple):
         return f"00-{self.trace_id:032x}-{self.span_id:016x}-{'01' if self.sampled else '00'}"
 
 
+class Place(Protocol):
+    """What stands in a trace: a span, or a request that is not recorded."""
+
+    @property
+    def trace(self) -> Trace:
+        """Where it stands."""
+
+
 Sampler = Callable[[Trace | None], bool]
 """Given the remote parent, if there is one: whether to record."""
 
-_current: ContextVar[Trace | None] = ContextVar("trace", default=None)
+_current: ContextVar[Place | None] = ContextVar("trace", default=None)
 _tracer: otel.Tracer | None = None
 _sampler: Sampler = lambda parent: False  # noqa: E731 - nothing is recorded before setup()
 _stops: list[Callable[[], object]] = []
@@ -71,7 +79,7 @@ def setup(service: str, environ: Mapping[str, str]) -> None:
     """
     global _tracer, _sampler
     level = environ.get("LOG_LEVEL", "").upper()
-    logs.setup(service, level if level in logging.getLevelNamesMapping() else "INFO", _current.get)
+    logs.setup(service, level if level in logging.getLevelNamesMapping() else "INFO", here)
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return
     endpoint = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
@@ -143,7 +151,7 @@ def sampler(name: str, argument: str) -> Sampler:
 class Span:
     """A span around a block, by `with`. It costs next to nothing when its trace is not sampled."""
 
-    __slots__ = ("_attributes", "_kind", "_name", "_otel", "_parent", "_token", "_trace")
+    __slots__ = ("_attributes", "_kind", "_name", "_otel", "_parent", "_token", "trace")
 
     def __init__(self, name: str, parent: str, attributes: Attributes | None, kind: SpanKind) -> None:
         self._name = name
@@ -151,37 +159,40 @@ class Span:
         self._attributes = attributes
         self._kind = kind
         self._otel: otel.Span | None = None
-        self._token: Token[Trace | None] | None = None
+        self._token: Token[Place | None] | None = None
 
     def __enter__(self) -> "Span":
-        here = _current.get()
-        parent = (parse(self._parent) if self._parent else None) or here
-        local = here is not None and parent is here
-        sampled = here.sampled if local and here is not None else _sampler(parent)
+        came, outer = parse(self._parent), here()
+        if came is None and outer is not None:
+            return self.begin(outer, sampled=outer.sampled, remote=False)
+        return self.begin(came, sampled=_sampler(came), remote=True)
+
+    def begin(self, parent: Trace | None, *, sampled: bool, remote: bool) -> "Span":
+        """Begin it as a child of `parent`: here, or of another process."""
         if sampled and _tracer is not None:
             context = None
             if parent is not None:
-                remote = SpanContext(parent.trace_id, parent.span_id, not local, TraceFlags(TraceFlags.SAMPLED))
-                context = otel.set_span_in_context(NonRecordingSpan(remote))
+                above = SpanContext(parent.trace_id, parent.span_id, remote, TraceFlags(TraceFlags.SAMPLED))
+                context = otel.set_span_in_context(NonRecordingSpan(above))
             self._otel = _tracer.start_span(self._name, context or Context(), self._kind, self._attributes)
             made = self._otel.get_span_context()
-            trace = Trace(made.trace_id, made.span_id, True)
-        elif parent is not None:
-            trace = parent if parent.sampled == sampled or _tracer is None else parent._replace(sampled=sampled)
+            self.trace = Trace(made.trace_id, made.span_id, True)
         else:
-            trace = Trace(random.getrandbits(128) | 1, random.getrandbits(64) | 1, False)
-        self._token = _current.set(trace)
+            self.trace = _unrecorded(parent)
+        self._token = _current.set(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(error, Exception):
+            self.fail(type(error).__name__)
+        self.end()
+
+    def end(self) -> None:
+        """End what begin() has begun."""
         if self._token is not None:
-            try:  # noqa: SIM105 - contextlib.suppress costs a microsecond, and this is on every call
+            with contextlib.suppress(ValueError):  # a generator that is closed by another task has another context
                 _current.reset(self._token)
-            except ValueError:  # a generator that is closed by another task has another context
-                pass
         if self._otel is not None:
-            if error is not None and isinstance(error, Exception):
-                self.fail(type(error).__name__)
             self._otel.end()
 
     def set(self, key: str, value: str | int | float | bool) -> None:
@@ -204,9 +215,41 @@ def span(name: str, *, parent: str = "", attributes: Attributes | None = None, k
     return Span(name, parent, attributes, SpanKind[kind.upper()])
 
 
+def request_span(name: str, traceparent: str, attributes: Attributes) -> Span | None:
+    """The span of a request that has come with a traceparent (or ""), begun; None when its trace is not sampled."""
+    if _tracer is None:
+        return None
+    came = parse(traceparent)
+    if not _sampler(came):
+        return None
+    return Span(name, "", attributes, SpanKind.SERVER).begin(came, sampled=True, remote=True)
+
+
+def continued(traceparent: str) -> Trace:
+    """Where a request stands that is not recorded: in the trace that came with it, or in one of its own."""
+    return _unrecorded(parse(traceparent))
+
+
+def _unrecorded(parent: Trace | None) -> Trace:
+    if parent is None:
+        return Trace(random.getrandbits(128) | 1, random.getrandbits(64) | 1, False)
+    return parent if _tracer is None else parent._replace(sampled=False)
+
+
+def enter(place: Place) -> None:
+    """From here on this task, and those it starts, work at this place of a trace."""
+    _current.set(place)
+
+
+def here() -> Trace | None:
+    """Where in a trace the work in hand is; None outside of any."""
+    place = _current.get()
+    return None if place is None else place.trace
+
+
 def traceparent() -> str:
     """W3C traceparent of the span in hand, or "" outside of any."""
-    trace = _current.get()
+    trace = here()
     return "" if trace is None else trace.header()
 
 
@@ -226,9 +269,14 @@ def counter(name: str, unit: str = "1", description: str = "") -> Callable[..., 
 
 def histogram(name: str, unit: str = "s", description: str = "") -> Callable[..., None]:
     """Histogram: call it with (value, **attributes). The buckets fit seconds when the unit is s."""
-    bounds = _SECONDS_BUCKETS if unit == "s" else None
-    instrument = _meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=bounds)
+    instrument = histogram_of(name, unit, description)
     return lambda value, **attributes: instrument.record(value, attributes)
+
+
+def histogram_of(name: str, unit: str, description: str) -> metrics.Histogram:
+    """A histogram whose attributes are given as one mapping, for what is recorded of every call."""
+    bounds = _SECONDS_BUCKETS if unit == "s" else None
+    return _meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=bounds)
 
 
 def gauge(name: str, unit: str = "1", description: str = "") -> Callable[..., None]:

@@ -18,8 +18,9 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from sqlalchemy import text
 
-from services.kit import interceptors, outbox
+from services.kit import interceptors, outbox, telemetry
 from services.kit.db import Database
+from services.kit.domains import Directory, Known, Principal
 from services.kit.errors import Kind, Refusal
 from tests.fixtures.serving import Keys, Serve, Served, details, refused, refused_fields
 from tests.kit.echo import RIGHTS, Echo
@@ -132,6 +133,33 @@ async def test_a_token_that_was_good_is_refused_once_it_has_run_out(served: Serv
     assert refused(error.value) == ("UNAUTHENTICATED", "STRANGER", {"why": "the token has run out"})
 
 
+async def test_a_directory_that_changes_is_in_force_at_the_next_call(echo: ModuleType, serving: Serve) -> None:
+    def register(server: grpc.aio.Server) -> None:
+        echo.add_EchoServiceServicer_to_server(Echo(echo), server)
+
+    known = Known()
+    async with serving("kit", register=register, rights=RIGHTS, known=known) as served:
+        stub = echo.EchoServiceStub(served.channel(roles={"guest"}, subject="anna"))
+        seen = []
+        for principal in (None, Principal("", frozenset({"talker"})), Principal("", frozenset({"talker"}), True), None):
+            known.directory = Directory(principals={"anna": principal} if principal is not None else {})
+            try:
+                await stub.Say(echo.SayRequest())
+                seen.append("OK")
+            except grpc.aio.AioRpcError as error:
+                seen.append(error.code().name)
+    assert seen == ["PERMISSION_DENIED", "OK", "UNAUTHENTICATED", "PERMISSION_DENIED"]
+
+
+async def test_a_token_is_good_for_one_method_and_not_for_another(served: Served, echo: ModuleType) -> None:
+    stub = echo.EchoServiceStub(served.channel(**TALKER))
+    for _ in range(2):
+        await stub.Say(echo.SayRequest())
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.Forgotten(echo.SayRequest())
+        assert refused(error.value)[1] == "NOT_ALLOWED"
+
+
 async def test_keys_are_read_again_when_their_file_changes(echo: ModuleType, serving: Serve, tmp_path: Path) -> None:
     keys = Keys(tmp_path / "jwks.json")
 
@@ -161,6 +189,21 @@ async def test_the_handler_knows_who_calls(stub: Any, served: Served, echo: Modu
     servicer.behaviour = who
     stub = echo.EchoServiceStub(served.channel(roles={"talker", "staff"}, org="D-7", subject="li.lei"))
     assert (await stub.Say(echo.SayRequest())).text == "li.lei ['staff', 'talker'] D-7"
+
+
+async def test_a_call_stands_in_one_trace_whoever_asks_and_another_call_in_another(
+    stub: Any, echo: ModuleType, servicer: Echo
+) -> None:
+    async def where(_: str) -> str:
+        asked = await asyncio.gather(*(asyncio.to_thread(telemetry.traceparent) for _ in range(3)))
+        with telemetry.span("inside"):
+            return " ".join({*asked, telemetry.traceparent()})
+
+    servicer.behaviour = where
+    first, second = [(await stub.Say(echo.SayRequest())).text for _ in range(2)]
+    assert telemetry.parse(first)
+    assert telemetry.parse(second)
+    assert first != second
 
 
 async def test_a_request_that_breaks_a_rule_is_refused_by_every_shape_and_the_fields_are_named(

@@ -19,9 +19,9 @@ import grpc
 import grpc.aio
 
 from services.kit.domains import Known
-from services.kit.interceptors import callers, deadline, logging, refusals, tracing, validation
+from services.kit.interceptors import deadline, logging, refusals, tracing, validation
 from services.kit.interceptors.call import Call, Caller, Context, Method, begin, current
-from services.kit.interceptors.callers import ANYBODY, Issuer, Rights, Verifier
+from services.kit.interceptors.callers import ANYBODY, Door, Issuer, Rights, Verifier
 
 __all__ = ["ANYBODY", "Call", "Caller", "Issuer", "Method", "Rights", "Verifier", "caller", "chain", "current"]
 
@@ -51,9 +51,7 @@ class Chain(grpc.GenericRpcHandler):
 
     def __init__(self, service: str, rights: Rights, verifier: Verifier, known: Known) -> None:
         self._service = service
-        self._rights = rights
-        self._verifier = verifier
-        self._known = known
+        self._door = Door(service, rights, verifier, known)
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._wrapped: dict[str, tuple[Method, Handler]] = {}
 
@@ -64,13 +62,14 @@ class Chain(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
         """Begins the call; gives its handler, or None for a method that nobody has: gRPC answers UNIMPLEMENTED."""
         path = handler_call_details.method
-        if path not in self._wrapped:
+        known = self._wrapped.get(path)
+        if known is None:
             found = (handler.service(handler_call_details) for handler in self._handlers)
             handler = next((each for each in found if each is not None), None)
             if handler is None:
                 return None
-            self._wrapped[path] = (Method.at(path), self._wrap(handler))
-        method, wrapped = self._wrapped[path]
+            known = self._wrapped[path] = (Method.at(path), self._wrap(handler))
+        method, wrapped = known
         begin(method, handler_call_details.invocation_metadata or ())
         return wrapped
 
@@ -92,15 +91,15 @@ class Chain(grpc.GenericRpcHandler):
         async def unary(request: Any, context: Context) -> Any:
             call = current()
             call.context = context
-            with tracing.span(call) as span:
-                try:
-                    self._admit(call)
-                    return await behaviour(validated(request), context)
-                except BaseException as error:
-                    await refusals.answer(call, self._service, error)
-                finally:
-                    logging.ended(call)
-                    tracing.ended(call, span)
+            span = tracing.begin(call)
+            try:
+                self._admit(call)
+                return await behaviour(validated(request), context)
+            except BaseException as error:
+                await refusals.answer(call, self._service, error)
+            finally:
+                logging.ended(call)
+                tracing.ended(call, span)
 
         return unary
 
@@ -110,24 +109,24 @@ class Chain(grpc.GenericRpcHandler):
         async def stream(request: Any, context: Context) -> AsyncGenerator[Any, None]:
             call = current()
             call.context = context
-            with tracing.span(call) as span:
-                try:
-                    self._admit(call)
-                    responses = behaviour(validated(request), context)
-                    async with contextlib.aclosing(responses):  # also when the caller goes away in the middle
-                        async for response in responses:
-                            yield response
-                except BaseException as error:
-                    await refusals.answer(call, self._service, error)
-                finally:
-                    logging.ended(call)
-                    tracing.ended(call, span)
+            span = tracing.begin(call)
+            try:
+                self._admit(call)
+                responses = behaviour(validated(request), context)
+                async with contextlib.aclosing(responses):  # also when the caller goes away in the middle
+                    async for response in responses:
+                        yield response
+            except BaseException as error:
+                await refusals.answer(call, self._service, error)
+            finally:
+                logging.ended(call)
+                tracing.ended(call, span)
 
         return stream
 
     def _admit(self, call: Call) -> None:
         deadline.check(call)
-        callers.check(call, self._service, self._rights, self._verifier, self._known)
+        self._door.check(call)
 
 
 async def _each_validated(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:

@@ -1,5 +1,6 @@
 """The RPC in hand: what the links of the chain know about it, and what code inside it may ask for."""
 
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
@@ -8,8 +9,14 @@ from typing import Any
 
 import grpc.aio
 
+from services.kit import telemetry
+from services.kit.telemetry import Trace
+
 Context = grpc.aio.ServicerContext[Any, Any]
 Metadata = Iterable[tuple[str, str | bytes]]
+
+_ORIGINAL_PATH = "x-envoy-original-path"
+_asking = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -48,13 +55,22 @@ class Call:
     """One RPC under way. `code` and `reason` are set when it has ended."""
 
     method: Method
-    headers: dict[str, str]
+    headers: Mapping[str, Any]  # bytes where the name ends in -bin
+    started: float
     context: Context = field(init=False)  # as soon as the handler runs
-    started: float = field(default_factory=time.perf_counter)
     code: str = "OK"
     reason: str = ""
     who: Caller | None = None
     expires: float | None = None
+    _trace: Trace | None = None
+
+    @property
+    def trace(self) -> Trace:
+        """Where in a trace it is, for what is not recorded: made when somebody asks, most often nobody."""
+        with _asking:  # two threads of one call must not draw two
+            if self._trace is None:
+                self._trace = telemetry.continued(self.headers.get("traceparent", ""))
+            return self._trace
 
     @property
     def transcoded(self) -> bool:
@@ -69,14 +85,13 @@ class Call:
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
-_ORIGINAL_PATH = "x-envoy-original-path"
-_WANTED = frozenset({"authorization", "traceparent", _ORIGINAL_PATH})
 
 
 def begin(method: Method, metadata: Metadata) -> Call:
     """The call that begins now; from here on it is the one in hand for this task and those it starts."""
-    call = Call(method, {key: str(value) for key, value in metadata if key in _WANTED})
+    call = Call(method, dict(metadata), time.perf_counter())
     _current.set(call)
+    telemetry.enter(call)
     return call
 
 

@@ -2,7 +2,7 @@
 
 A token is a JWT (RS256 or ES256) with iss, aud, sub, exp, and optionally roles (a list) and org. Its verification costs
 about 100 µs and is kept until it runs out, so a call with a known token costs about 1 µs; revoking is by short life or
-by taking the key out of the file, which is read again when it changes.
+by taking the key out of the file, which is read again when it changes. A directory that changes is in force at once.
 
 Two issuers may be believed at once: our own (admin, or `make up`), whose tokens carry the roles, and the operator's
 OIDC issuer, whose tokens carry none: what such a subject may do is what admin's directory says of him.
@@ -11,9 +11,10 @@ OIDC issuer, whose tokens carry none: what such a subject may do is what admin's
 import base64
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from joserfc import jwt
@@ -23,7 +24,7 @@ from joserfc.jwk import KeySet
 from services.kit import domains
 from services.kit.domains import Directory, Known
 from services.kit.errors import not_allowed, stranger
-from services.kit.interceptors.call import Call, Caller
+from services.kit.interceptors.call import Call, Caller, Method
 
 Rights = Mapping[str, frozenset[str]]
 """Method name → the roles that may call it. A method without an entry is open to nobody."""
@@ -37,6 +38,10 @@ OIDC = "oidc:"
 _ALGORITHMS = ["RS256", "ES256"]
 _MOST_TOKENS = 10_000
 _MOST_CHARACTERS = 8192
+
+# For how long a caller is let in again without a look at keys and rights. It comes on top of the second after which a
+# change of the keys is seen.
+_MOMENT_SECONDS = 0.1
 
 # Probes come without a token. Reflection tells the shape of the contract, which is no secret among those who belong
 # here, so it asks for a valid token and for no role.
@@ -67,8 +72,8 @@ class Verifier:
         self._known: dict[str, tuple[Caller, float]] = {}
         self._keys: tuple[KeySet | None, KeySet | None] = (None, None)
 
-    def verify(self, token: str) -> Caller:
-        """The caller that the token speaks of. Raises stranger."""
+    def verify(self, token: str) -> tuple[Caller, float]:
+        """The caller that the token speaks of, and for how many seconds it is good. Raises stranger."""
         ours, theirs = self._keys
         keys = (self._ours.keys(), None if self._oidc is None else self._oidc.keys())
         if keys[0] is not ours or keys[1] is not theirs or len(self._known) >= _MOST_TOKENS:
@@ -77,10 +82,12 @@ class Verifier:
         known = self._known.get(token)
         if known is None:
             known = self._known[token] = self._verify(token)
-        if known[1] <= self._now():
+        who, runs_out = known
+        left = runs_out - self._now()
+        if left <= 0:
             del self._known[token]
             raise stranger("the token has run out")
-        return known[0]
+        return who, left
 
     def _verify(self, token: str) -> tuple[Caller, float]:
         if len(token) > _MOST_CHARACTERS:
@@ -129,22 +136,61 @@ def _told(token: str, claim: str) -> object:
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).get(claim)
 
 
-def check(call: Call, service: str, rights: Rights, verifier: Verifier, known: Known) -> None:
-    """Learn who calls and refuse who may not. Raises stranger, not_allowed."""
-    method = call.method
-    allowed = rights.get(method.name, frozenset())
-    if method.path.startswith(_OPEN) or allowed is ANYBODY:
-        call.who = Caller("", frozenset(), "", frozenset())
-        return
-    scheme, _, token = call.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise stranger("no bearer token")
-    who = call.who = placed(verifier.verify(token), known.directory)
-    domains.enter(who.domain)
-    if not who.roles.isdisjoint(allowed) or method.path.startswith(_ANY_ROLE):
-        return
-    if not known.directory.permits(who.roles, f"{service}.{method.name}"):
-        raise not_allowed(method.name, who.roles)
+class Admitted(NamedTuple):
+    """Whom the door has let in: until when that holds (time.monotonic() seconds), and by which directory."""
+
+    who: Caller
+    until: float
+    directory: Directory
+
+
+class Door:
+    """Lets in who may call a method. What it found of a token and a method holds for a moment."""
+
+    def __init__(self, service: str, rights: Rights, verifier: Verifier, known: Known) -> None:
+        self._service = service
+        self._rights = rights
+        self._verifier = verifier
+        self._known = known
+        self._admitted: dict[tuple[str, str], Admitted] = {}
+
+    def check(self, call: Call) -> None:
+        """Learn who calls and refuse who may not. Raises stranger, not_allowed."""
+        shown = call.headers.get("authorization", "")
+        found = self._admitted.get((call.method.path, shown))
+        if found is None or found.until < time.monotonic() or found.directory is not self._known.directory:
+            found = self._admit(call.method, shown)
+        call.who = found.who
+        if found.who.domain is not None:
+            domains.enter(found.who.domain)
+
+    def _admit(self, method: Method, shown: str) -> Admitted:
+        directory = self._known.directory
+        who, seconds = self._look(method, shown, directory)
+        found = Admitted(who, time.monotonic() + min(seconds, _MOMENT_SECONDS), directory)
+        if len(self._admitted) >= _MOST_TOKENS:
+            self._admitted.clear()
+        self._admitted[method.path, shown] = found
+        return found
+
+    def _look(self, method: Method, shown: str, directory: Directory) -> tuple[Caller, float]:
+        """Who shows that header, and for how many seconds his token is good."""
+        allowed = self._rights.get(method.name, frozenset())
+        if method.path.startswith(_OPEN) or allowed is ANYBODY:
+            return Caller("", frozenset(), "", frozenset()), math.inf
+        scheme, _, token = shown.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise stranger("no bearer token")
+        caller, seconds = self._verifier.verify(token)
+        who = placed(caller, directory)
+        permission = f"{self._service}.{method.name}"
+        if (
+            who.roles.isdisjoint(allowed)
+            and not method.path.startswith(_ANY_ROLE)
+            and not directory.permits(who.roles, permission)
+        ):
+            raise not_allowed(method.name, who.roles)
+        return who, seconds
 
 
 def placed(caller: Caller, directory: Directory) -> Caller:

@@ -4,7 +4,6 @@ No timer of ours: gRPC itself cancels the handler when the time is over (0.6 µs
 """
 
 import time
-from typing import cast
 
 from services.kit.errors import deadline_exhausted
 from services.kit.interceptors.call import Call
@@ -12,7 +11,7 @@ from services.kit.interceptors.call import Call
 
 def check(call: Call) -> None:
     """Note when the deadline passes; channel.py reads it. Raises deadline_exhausted."""
-    left = cast(float | None, call.context.time_remaining())  # None without a deadline, whatever the stub says
+    left: float | None = call.context.time_remaining()  # None without a deadline, whatever the stub says
     if left is None:
         return
     if left <= 0:

@@ -6,7 +6,7 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lifecircle.portrait import v1
-from services.kit.interceptors import caller
+from services.kit.interceptors import Caller
 from services.portrait.api import translate
 from services.portrait.domain.interest import Interest
 from services.portrait.domain.latent.foresight import Foresight
@@ -161,7 +161,6 @@ def _time(known: datetime) -> Timestamp:
     return told
 
 
-def visible(answer: bytes) -> bool:
-    """Whether a stored answer is of a customer whom the caller in hand may see; not looked into for the whole."""
-    who = caller()
+def visible(answer: bytes, who: Caller) -> bool:
+    """Whether a stored answer is of a customer whom the caller may see; not looked into for the whole."""
     return who.domain is None or who.sees(v1.GetPortraitResponse.FromString(answer).portrait.org_id)

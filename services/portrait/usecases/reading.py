@@ -33,6 +33,8 @@ class Reading:
         self._db = db
         self._runs = runs
         self._whole = whole
+        self.mapped = whole.mapped
+        """One answer as it lies in memory, without a pause; None when it must be asked for with `portrait`."""
         self._catalogue = catalogue
         self._clock = clock
         self._results = ResultReader()
@@ -43,10 +45,10 @@ class Reading:
 
     async def portrait(self, customer_key: int, clear: bool) -> bytes:
         """One answer; `clear` for roles that see everything. Raises customer_not_found."""
-        found = await self._whole.one(customer_key, clear)
-        if found is None:
+        found = await self._whole.get((customer_key,), clear)
+        if customer_key not in found:
             raise customer_not_found(customer_key)
-        return found
+        return found[customer_key]
 
     async def portraits(self, customer_keys: Sequence[int], clear: bool) -> list[bytes]:
         """Answers in the order asked, those that are not known left out."""

@@ -62,12 +62,12 @@ class WholePortraits:
         self._changed = 0
         self._forgotten: frozenset[int] = frozenset()
 
-    async def one(self, key: int, clear: bool) -> bytes | None:
-        """The answer of one key, None when it is not known. From the pack it is put together without a pause."""
+    def mapped(self, key: int, clear: bool) -> bytes | None:
+        """The answer of one key from the pack; None when it has none, or none is mapped."""
         pack = self._pack
-        if pack is None:
-            return (await self.get((key,), clear)).get(key)
-        answer = pack.portrait(key, clear) if key not in self._forgotten else None
+        if pack is None or key in self._forgotten:
+            return None
+        answer = pack.portrait(key, clear)
         return answer + self._beside(key) if answer is not None and self._has_more() else answer
 
     async def get(self, keys: Sequence[int], clear: bool) -> dict[int, bytes]:

@@ -242,6 +242,16 @@ async def test_coverage_outside_of_its_band_is_told_and_holds_a_run(
     assert not (await stub("ann").ReleaseRun(release)).run.held
     release.request_id = "l2"
     assert await refusal(stub("ann").ReleaseRun(release)) == "RUN_NOT_HELD"
+    late = replace(run, run_id="20260831-held", to_date=date(2026, 8, 31))
+    async with db.begin() as tx:
+        await Runs().put(tx, Published(late, "job3", "v", "d", {}), NOW)
+        await tx.commit()
+    release = v1.ReleaseRunRequest(request_id="l3", run_id=late.run_id, note="checked late")
+    assert not (await stub("ann").ReleaseRun(release)).run.held
+    async with db.read() as read:
+        current = await Runs().current(read)
+    assert current is not None
+    assert current[1].run_id == run.run_id, "a month that is released late takes no reader back in time"
 
 
 async def test_what_a_customer_was_tagged_is_told_as_of_a_day_and_audited(

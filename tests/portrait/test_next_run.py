@@ -1,7 +1,8 @@
 """A tag that was published by RPC is computed by the next run's job; a run with a tag outside of its band is held."""
 
 import asyncio
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ async def clean(db: Database) -> Any:
 
 async def done(db: Database, computing: Computing, spec: dict[str, Any]) -> jobs.Job:
     """The job of a spec, worked through."""
+    job_id = f"job {spec['run_id']}"
     async with db.begin() as tx:
-        job = await jobs.create(tx, job_id="j1", kind=KIND, key=spec["run_id"], spec=spec, now=NOW)
+        job = await jobs.create(tx, job_id=job_id, kind=KIND, key=spec["run_id"], spec=spec, now=NOW)
         await tx.commit()
     stop = asyncio.Event()
     working = asyncio.create_task(
@@ -63,7 +65,7 @@ async def done(db: Database, computing: Computing, spec: dict[str, Any]) -> jobs
         while job.state in (jobs.State.QUEUED, jobs.State.RUNNING):
             await asyncio.sleep(0.05)
             async with db.read() as read:
-                job = await jobs.get(read, "j1")
+                job = await jobs.get(read, job_id)
     stop.set()
     await working
     return job
@@ -109,3 +111,20 @@ async def test_a_published_tag_is_computed_without_a_deployment_and_holds_the_ru
         assert await read.value(text("SELECT count(*) FROM outbox WHERE kind = 'run.published'")) == 1
     assert current is not None
     assert current[1].run_id == run.run_id
+    computing = Computing(clean, Runs(), lake, snapshot, encoder, *stores[:-2], replace(settings, hold_from=10_000),
+                          stores[-1])  # fmt: skip
+    await a_week_computed_late(clean, computing, Inputs(inputs.from_date, date(2026, 9, 7), deliveries), digest)
+
+
+async def a_week_computed_late(db: Database, computing: Computing, inputs: Inputs, digest: str) -> None:
+    """It is told of in the history of tags, and takes no reader back in time."""
+    spec = {**inputs.to_spec(), "run_id": inputs.key(digest), "catalogue": digest}
+    async with db.read() as read:
+        before = await Runs().current(read)
+    job = await done(db, computing, spec)
+    assert (job.state, job.message) == (jobs.State.SUCCEEDED, "earlier")
+    async with db.read() as read:
+        assert await Runs().current(read) == before
+        assert await read.value(text("SELECT count(*) FROM outbox WHERE kind = 'run.published'")) == 1
+    told, _ = await desks(db, lambda: NOW)[0].history(6, "complaint 3", "ann", date(2026, 9, 10))
+    assert {each.run_id for each, _ in told} == {spec["run_id"]}

@@ -24,7 +24,11 @@ RUN_COLUMNS = (
     run.c.held,
     run.c.catalogue_version,
 )
-_MOVE = text("INSERT INTO current_run (run_no) VALUES (:run_no) ON CONFLICT (one) DO UPDATE SET run_no = :run_no")
+_MOVE = text(
+    "INSERT INTO current_run (run_no) VALUES (:run_no) ON CONFLICT (one) DO UPDATE SET run_no = EXCLUDED.run_no WHERE "
+    "(SELECT r.to_date FROM run r WHERE r.run_no = EXCLUDED.run_no) >= "
+    "(SELECT r.to_date FROM run r WHERE r.run_no = current_run.run_no)"
+)
 
 _MOST_PAST = 24
 
@@ -155,9 +159,10 @@ class Runs:
         if rows:
             await tx.execute(insert(tag_count), rows)
 
-    async def make_current(self, tx: Write, run_no: int) -> None:
-        """Let readers see this run from the commit on."""
-        await tx.execute(_MOVE, {"run_no": run_no})
+    async def make_current(self, tx: Write, run_no: int) -> bool:
+        """Let readers see this run from the commit on; False when they see one whose data end later: a month that is
+        computed late is history, and takes nobody back in time."""
+        return await tx.execute(_MOVE, {"run_no": run_no}) > 0
 
     async def drop_rows_of_old(self, tx: Write, keep: int, most: int) -> int:
         """Delete at most `most` customers' rows of runs that are neither current nor one of the `keep` latest; gives

@@ -290,12 +290,12 @@ class Computing:
                 tx, run_no, {_told(tag, value): len(who) for (tag, value), who in bearers.items()}
             )
             await self._city.put(tx, run_no, city)
-            if not run.held:
-                await self._runs.make_current(tx, run_no)
+            seen = not run.held and await self._runs.make_current(tx, run_no)
+            if seen:
                 await outbox.put(tx, PUBLISHED, run.run_id, event_of(run))
             await running.succeed(
                 tx,
-                message="held" if run.held else "",
+                message="held" if run.held else "" if seen else "earlier",
                 customers=run.customers,
                 signalling_rows=run.signalling_rows,
                 visits=run.visits,

@@ -216,7 +216,7 @@ class TagDesk:
             return await self._runs.page(read, before, size)
 
     async def release(self, run_id: str, key: RequestKey) -> Run:
-        """Let readers see a held run. Raises run_not_found, run_not_held."""
+        """Let readers see a held run, unless they see a later one by now. Raises run_not_found, run_not_held."""
         async with self._db.begin() as tx:
             earlier = await idempotency.remember(tx, key)
             found = await self._runs.by_id(tx, run_id)
@@ -227,8 +227,8 @@ class TagDesk:
             if not found[1].held:
                 raise run_not_held(run_id)
             await self._runs.release(tx, found[0])
-            await self._runs.make_current(tx, found[0])
-            await outbox.put(tx, PUBLISHED, run_id, event_of(found[1]))
+            if await self._runs.make_current(tx, found[0]):
+                await outbox.put(tx, PUBLISHED, run_id, event_of(found[1]))
             await idempotency.answer(tx, key, {"run_id": run_id})
             released = await self._runs.by_id(tx, run_id)
             assert released is not None

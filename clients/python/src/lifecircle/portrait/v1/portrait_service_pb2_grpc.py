@@ -735,7 +735,8 @@ class PortraitServiceServicer:
 
     def CreateJob(self, request, context):
         """Starts a computation; one is started by itself when the feeds of a period are complete. The same period and inputs give the job that
-        is there. Idempotent by request_id.
+        is there. A run whose data end before those of the run that readers see is history (ListRuns, ListTagHistory, GetSnapshot by its id):
+        readers stay where they are, and it is not announced. Idempotent by request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -120,7 +120,8 @@ class PortraitServiceStub:
     """
     CreateJob: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.CreateJobRequest, _portrait_service_pb2.CreateJobResponse]
     """Starts a computation; one is started by itself when the feeds of a period are complete. The same period and inputs give the job that
-    is there. Idempotent by request_id.
+    is there. A run whose data end before those of the run that readers see is history (ListRuns, ListTagHistory, GetSnapshot by its id):
+    readers stay where they are, and it is not announced. Idempotent by request_id.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_portrait_service_pb2.GetJobRequest, _portrait_service_pb2.GetJobResponse]
     """Gives one job."""
@@ -570,7 +571,8 @@ class PortraitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_portrait_service_pb2.CreateJobRequest, _abc.Awaitable[_portrait_service_pb2.CreateJobResponse]],
     ) -> _abc.Awaitable[_portrait_service_pb2.CreateJobResponse]:
         """Starts a computation; one is started by itself when the feeds of a period are complete. The same period and inputs give the job that
-        is there. Idempotent by request_id.
+        is there. A run whose data end before those of the run that readers see is history (ListRuns, ListTagHistory, GetSnapshot by its id):
+        readers stay where they are, and it is not announced. Idempotent by request_id.
         """
 
     @_abc_1.abstractmethod

@@ -20,6 +20,7 @@ from services.portrait.domain.moment.spans import FOREVER, History, Moment, Node
 
 _KEPT = 32  # matches remembered per customer and rule; the database's unique key remembers them all
 _TRIMMED = 16  # a history shorter than this is not worth trimming
+_NOTHING: Mapping[str, list[tuple[int, int, str]]] = {}
 
 
 class Match(NamedTuple):
@@ -44,6 +45,8 @@ class _Compiled:
     wait: int
     """From when it holds to when that is decided."""
     end: int
+    first: int
+    """Of a sequence, the slot of its first step, in which each of its matches begins; -1 for every other pattern."""
 
 
 @dataclass
@@ -263,7 +266,8 @@ class Engine:
         wait = rule.lateness + 1 if ast.by_clock(pattern) else 0
         needs = frozenset(self._numbers[match] for match in ast.needed(pattern))
         end = FOREVER if rule.retire_time is None else rule.retire_time
-        made = _Compiled(rule, compiled(pattern, self._numbers), needs, wait, end)
+        first = self._numbers[pattern.steps[0]] if isinstance(pattern, ast.Sequence) else -1
+        made = _Compiled(rule, compiled(pattern, self._numbers), needs, wait, end, first)
         self._rules[rule.rule_id, rule.version] = made
         parts = [part for _, _, part in ast.walk(pattern)]
         dwells = [part for part in parts if isinstance(part, ast.Dwell)]
@@ -303,8 +307,22 @@ class Engine:
                 self._trim(history)
         there, since = history.keys(), event.time - 1
         for rule in touched if len(touched) < 2 else dict.fromkeys(touched):
-            if rule.needs <= there:
+            if rule.needs <= there and not (rule.first >= 0 and self._is_told(rule, customer, history, since)):
                 self._evaluate(rule, customer, history, since, found)
+
+    def _is_told(self, made: _Compiled, customer: int, history: History, since: int) -> bool:
+        """Whether whatever chains of a sequence end after `since`, their match was delivered: most evaluations of a
+        sequence whose last step happens often would only find that.
+
+        The last delivered match rests on a chain c0 < c1 < … < ck, and ck happened at `time`. A chain that ends at
+        e > ck has as its next to last event the latest of that step before e, which is c(k-1) or later; and so on down
+        to the first, which is c0 or later. If c0 is the latest event of its step, that is c0: the same match.
+        """
+        seen = self._matched.get(customer, _NOTHING).get(made.rule.rule_id)
+        if not seen:
+            return False
+        time, version, event_id = seen[-1]
+        return time <= since and version == made.rule.version and history[made.first][-1][1] == event_id
 
     def _evaluate(self, made: _Compiled, customer: int, history: History, since: int, found: list[Match]) -> None:
         """Deliver what begins to hold after `since` and is decided; set a timer for what is not yet."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 import grpc.aio
@@ -277,4 +277,4 @@ def _milliseconds(told: Timestamp) -> int:
 
 
 def _time(milliseconds: int) -> Timestamp:
-    return audiences.time_of(datetime.fromtimestamp(milliseconds / 1000, UTC))
+    return Timestamp(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)

@@ -1,5 +1,6 @@
 """The catalogue as data: what is refused with its path, and that the shipped one is sound."""
 
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ SHIPPED = Path("services/portrait/catalogue/tags.yaml")
         (flag({"dwell": {"place": ["*"], "days_ge": True}}), "T1.rule.dwell.days_ge"),
         (flag({"dwell": {"place": ["*"], "days_ge": 1, "slots": ["dawn"]}}), "T1.rule.dwell.slots"),
         (flag({"dwell": {"place": ["*"], "days_ge": 1, "window": "90d"}}), "T1.rule.dwell.window"),
+        (flag({"dwell": {"place": ["*"], "days_ge": float("nan")}}), "T1.rule.dwell.days_ge"),
+        (flag({"anchor": {"role": "home", "days_ge": float("inf")}}), "T1.rule.anchor.days_ge"),
+        (flag(reduce(lambda rule, _: {"not": rule}, range(900), {"tag": "T1"})), "T1.rule" + ".not" * 32),
         (flag({"anchor": {"role": "club"}}), "T1.rule.anchor.role"),
         (flag({"anchor": {"role": "home", "changed_within": "soon"}}), "T1.rule.anchor.changed_within"),
         (flag({"stat": {"shoe_size": "ge 3"}}), "T1.rule.stat.shoe_size"),

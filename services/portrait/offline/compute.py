@@ -139,7 +139,7 @@ def _order(options: argparse.Namespace) -> Order:
     try:
         document = yaml.safe_load(options.catalogue.read_text(encoding="utf-8"))
         catalogue = parse(document)
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{options.catalogue}: {' '.join(str(error).split())}") from error
     shipped = Path(__file__).parents[1] / "calendar.csv"
     try:

@@ -259,11 +259,14 @@ class TagDesk:
     def _entry(self, definition: str) -> dict[str, Any]:
         try:
             entry = yaml.safe_load(definition)
-        except yaml.YAMLError as error:
+            if not isinstance(entry, dict) or not isinstance(entry.get("code"), str):
+                raise tag_invalid("definition.code", "expected a mapping with a code")
+            plain = json.dumps(entry, default=str, allow_nan=False)
+        except RecursionError as error:
+            raise tag_invalid("definition", "lies too deep") from error
+        except (yaml.YAMLError, ValueError, TypeError) as error:  # no date, no finite number, a part of itself, …
             raise tag_invalid("definition", " ".join(str(error).split())) from error
-        if not isinstance(entry, dict) or not isinstance(entry.get("code"), str):
-            raise tag_invalid("definition.code", "expected a mapping with a code")
-        return dict(json.loads(json.dumps(entry, default=str)))
+        return dict(json.loads(plain))
 
     async def _checked(self, read: Any, entry: Mapping[str, Any]) -> Catalogue:
         changed = await self._tags.in_force(read)

@@ -29,6 +29,9 @@ from services.portrait.domain.tag.rule import (
 )
 
 NUMBER_TYPES, WORD_TYPES = ("int", "decimal", "bool"), ("text",)
+MOST_DEPTH = 32
+"""Levels of a rule."""
+_LARGEST = 1e15
 _ANCHOR_KEYS = {"role", "exists", "class", "town_in", "days_ge", "confidence_ge", "changed_within"}
 
 
@@ -67,6 +70,8 @@ class Parser:
 
     def rule(self, node: Any, path: str) -> Rule:
         """The rule of a node; raises CatalogueInvalid."""
+        if path.count(".") > MOST_DEPTH:  # a path has a part for each level
+            raise CatalogueInvalid(path, f"lies deeper than {MOST_DEPTH} levels")
         if not isinstance(node, dict) or len(node) != 1:
             raise CatalogueInvalid(path, f"a rule is a mapping with one key of {', '.join(self._nodes)}")
         ((key, body),) = node.items()
@@ -101,8 +106,8 @@ class Parser:
 
     def _number(self, value: Any, path: str) -> float:
         value = self._filled(value, path)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise CatalogueInvalid(path, f"expected a number, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+            raise CatalogueInvalid(path, f"expected a number, not {str(value)[:40]!r}")
         return float(value)
 
     def _whole(self, value: Any, path: str) -> int:

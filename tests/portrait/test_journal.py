@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given, settings
@@ -17,9 +17,13 @@ from services.kit.db import Database, Read, Write
 from services.portrait.domain.moment import Counted, Engine, Event, EventMatch, Happened, Pattern, Rule, Sequence, Test
 from services.portrait.domain.tag import Catalogue
 from services.portrait.store import Moments, Partitions
+from services.portrait.store.days import KeptDays
+from services.portrait.store.forgetting import Forgotten
 from services.portrait.store.moments import Journalled
 from services.portrait.usecases import Matching, Pace
+from services.portrait.usecases.forgetting import Forgetting
 from services.portrait.usecases.journal import Tail
+from services.portrait.worker import Peers, Worker
 from tests.fixtures.counts import FULL, seeds
 from tests.kit.chaos import Mortal, live_and_die
 from tests.portrait.test_matching import TABLES, Here, now
@@ -249,3 +253,38 @@ async def test_who_journals_reads_only_what_was_not_handed_over_back(here: Here,
     assert await found(here) == expected(pages)
     # Behind what is known in memory comes the table, and it gives all that there is.
     assert moments.given == {None: 0, 0: sum(map(len, pages)), 1: sum(map(len, pages[1:]))}[lost]
+
+
+async def test_who_is_erased_is_handed_on_by_nobody(here: Here) -> None:
+    """What the table lost in the transaction that forgets him, memory does not keep: neither the pages before it nor
+    the one that tells of it."""
+    pages: list[Told] = [[(here.event(7, "a.b"), 1), (here.event(8, "a.b"), 1)]]
+    pages.append([(here.event(7, "a.b"), 2), (here.event(7, "subject.erased"), 2), (here.event(8, "a.b"), 2)])
+    pages.append([(here.event(8, "a.b"), 3)])
+    matching = Matching(here.db, Moments(), Partitions(), here.desk, now, PACE)
+    stop, known = asyncio.Event(), list[list[int]]()
+
+    async def watch(cursor: str) -> AsyncIterator[Followed[Told]]:
+        for number, page in enumerate([*pages, None], 1):
+            known.append([one.event.customer_key for one in matching.journal.tail.after(place, 100)[0]])
+            yield Followed(str(number), page)
+        await stop.wait()
+
+    nobody: Any = None
+    worker = Worker(
+        here.db, nobody, nobody, nobody, matching, nobody, Peers(watch), "me", now,
+        forgetting=Forgetting(Forgotten(), KeptDays(), 8, now),
+    )  # fmt: skip
+    async with here.db.begin() as tx:
+        [place] = (await Moments().journal(tx, [(here.event(1, "a.b"), 0)]))[1]
+        await tx.commit()
+    following = asyncio.create_task(worker.follow_events(stop))
+    async with asyncio.timeout(60):
+        while not await stands_at(here, "4"):
+            await asyncio.sleep(0.02)
+    stop.set()
+    await following
+    async with here.db.read() as read:
+        left = [one.event.customer_key for one in await Moments().read_on(read, place, 100)]
+    assert left == [8, 8, 8]
+    assert known == [[], [7, 8], [], []]  # behind a gap: the table is asked

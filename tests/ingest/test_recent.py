@@ -137,3 +137,11 @@ def test_only_so_many_events_are_kept_and_the_oldest_go_first() -> None:
     assert found is not None
     assert [each.event.source_event_id for each in found] == ["E33", "E31"]
     assert [recent.may_hold(xid) for xid in (102, 103, 200)] == [False, True, True]
+
+
+def test_nothing_is_kept_for_long() -> None:
+    recent = Recent(seconds=0.0)
+    recent.add(1, 100, some(0, 4), Arrival("b", NOW, ""))
+    while recent.may_hold(100):  # until the clock has moved on
+        pass
+    assert recent.of(1, [0]) is None

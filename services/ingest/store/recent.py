@@ -4,6 +4,7 @@ Postgres alone says what is in the log, and in which order: an arrival that was 
 since, is never asked for. What is kept is only what a row says, which never changes.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from services.ingest.domain.event import Event, Told
 
 _MOST = 20_000
 """Events kept: some seconds of a busy lane."""
+_SECONDS = 60.0
+"""How long they are kept at most; who is erased does not stay in memory."""
 _NOT_ASKED = 20
 """For so many pages nothing is looked for here after it was not found: files or another process write the log too."""
 
@@ -41,24 +44,24 @@ class Logged(NamedTuple):
 class Recent:
     """The latest arrivals by number, at most so many events of them."""
 
-    def __init__(self, most: int = _MOST) -> None:
+    def __init__(self, most: int = _MOST, seconds: float = _SECONDS) -> None:
         self._most = most
+        self._seconds = seconds
         self._kept = 0
         self._not_asked = 0
-        self._order: deque[tuple[int, int]] = deque()
+        self._order: deque[tuple[int, int, float]] = deque()
         self._arrivals: dict[int, tuple[Sequence[Told], Arrival]] = {}
 
     def add(self, arrival_no: int, xid: int, told: Sequence[Told], arrival: Arrival) -> None:
         """Keep events, each at the place that is its line, whether or not they will be committed."""
         self._arrivals[arrival_no] = (told, arrival)
-        self._order.append((xid, arrival_no))
+        self._order.append((xid, arrival_no, time.monotonic() + self._seconds))
         self._kept += len(told)
-        while self._kept > self._most:
-            _, oldest = self._order.popleft()
-            self._kept -= len(self._arrivals.pop(oldest)[0])
+        self._let_go()
 
     def may_hold(self, xid: int) -> bool:
         """Whether it is worth while to look here for what was written from a transaction on."""
+        self._let_go()
         if not self._order or xid < self._order[0][0]:
             return False
         self._not_asked = max(0, self._not_asked - 1)
@@ -91,3 +94,9 @@ class Recent:
             )
             for line in lines
         ]
+
+    def _let_go(self) -> None:
+        now = time.monotonic()
+        while self._order and (self._kept > self._most or self._order[0][2] < now):
+            _, oldest, _ = self._order.popleft()
+            self._kept -= len(self._arrivals.pop(oldest)[0])

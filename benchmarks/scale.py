@@ -25,6 +25,7 @@ from services.portrait.domain.calendar import Window, parse_calendar
 from services.portrait.domain.cells import ALWAYS, FOR_EVER, MapRows, cell_map, index_of
 from services.portrait.domain.place import Places
 from services.portrait.domain.quality import Quality
+from services.portrait.domain.shared import KINDS
 from services.portrait.domain.run import LakeFile
 from services.portrait.domain.statistic import completed
 from services.portrait.domain.tag import parse, percentiles_of
@@ -50,7 +51,7 @@ def base_of(customers: int, catalogue: Any) -> Base:
     rows = MapRows(cell, cell % PLACES, whole, np.full(CELLS, ALWAYS), np.full(CELLS, FOR_EVER))
     ids = np.arange(CELLS, dtype=np.int64) + 1
     cells = cell_map(rows, index_of(ids), CELLS, PLACES, AHEAD)
-    quality = Quality(cell % PLACES, (), 0.0, CELLS, CELLS, 0)
+    quality = Quality(cell % PLACES, (), 0.0, CELLS, CELLS, 0, (), np.full((PLACES, KINDS), 1 / KINDS))
     key = np.arange(1, customers + 1, dtype=np.int64)
     stats = completed({}, catalogue.columns, customers)
     ranks = dict.fromkeys(percentiles_of(catalogue), float("nan"))

@@ -25,8 +25,8 @@ from services.portrait.domain.calendar import Window, parse_calendar
 from services.portrait.domain.cells import ALWAYS, FOR_EVER, MapRows, cell_map, index_of
 from services.portrait.domain.place import Places
 from services.portrait.domain.quality import Quality
-from services.portrait.domain.shared import KINDS
 from services.portrait.domain.run import LakeFile
+from services.portrait.domain.shared import KINDS
 from services.portrait.domain.statistic import completed
 from services.portrait.domain.tag import parse, percentiles_of
 from services.portrait.lake import Base, Lake

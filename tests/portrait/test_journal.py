@@ -201,7 +201,8 @@ async def test_nothing_is_lost_or_found_twice_when_who_journals_and_who_matches_
     async def place(name: str, *, journals: bool) -> int:
         deaths = 0
         while not stop.is_set():
-            process = Mortal(here.db, chance, death=0.01, freeze=0.01, frozen=0.6)
+            death = 0.2 if name == "a" and not deaths else 0.01  # one dies soon, for certain
+            process = Mortal(here.db, chance, death=death, freeze=0.01, frozen=0.6)
             deaths += await live_and_die(life(process, f"{name}{deaths}", journals=journals))
         return deaths
 

@@ -86,14 +86,15 @@ class Chain(grpc.GenericRpcHandler):
         )
 
     def _unary(self, behaviour: Unary, requests: bool) -> Unary:
-        validated = _each_validated if requests else validation.validated
+        door, validated = self._door, _each_validated if requests else validation.validated
 
         async def unary(request: Any, context: Context) -> Any:
             call = current()
             call.context = context
             span = tracing.begin(call)
             try:
-                self._admit(call)
+                deadline.check(call)
+                door.check(call)
                 return await behaviour(validated(request), context)
             except BaseException as error:
                 await refusals.answer(call, self._service, error)
@@ -104,14 +105,15 @@ class Chain(grpc.GenericRpcHandler):
         return unary
 
     def _stream(self, behaviour: Stream, requests: bool) -> Stream:
-        validated = _each_validated if requests else validation.validated
+        door, validated = self._door, _each_validated if requests else validation.validated
 
         async def stream(request: Any, context: Context) -> AsyncGenerator[Any, None]:
             call = current()
             call.context = context
             span = tracing.begin(call)
             try:
-                self._admit(call)
+                deadline.check(call)
+                door.check(call)
                 responses = behaviour(validated(request), context)
                 async with contextlib.aclosing(responses):  # also when the caller goes away in the middle
                     async for response in responses:
@@ -123,10 +125,6 @@ class Chain(grpc.GenericRpcHandler):
                 tracing.ended(call, span)
 
         return stream
-
-    def _admit(self, call: Call) -> None:
-        deadline.check(call)
-        self._door.check(call)
 
 
 async def _each_validated(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:

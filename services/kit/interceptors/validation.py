@@ -23,11 +23,13 @@ _LEAST, _MOST = -(2**63), 2**64
 
 Bound = tuple[str, int, int]
 """A field, and the least and the most that it may be, or that its text may be long."""
+Bounds = tuple[tuple[Bound, ...], tuple[Bound, ...]]
+"""Of numbers, and of the lengths of texts."""
 
 
 def validated(request: _Request) -> _Request:
     """The request, which keeps the rules of its contract. Raises invalid_field with every field named."""
-    bounds = bounds_of(request.DESCRIPTOR)
+    bounds = bounds_of(type(request))
     if bounds is not None and within(request, *bounds):
         return request
     violations = _validator.collect_violations(request)
@@ -45,8 +47,9 @@ def within(request: Message, numbers: tuple[Bound, ...], texts: tuple[Bound, ...
 
 
 @functools.cache
-def bounds_of(message: Descriptor) -> tuple[tuple[Bound, ...], tuple[Bound, ...]] | None:
-    """The bounds of numbers and of texts that are all the rules of a message; None when it has others."""
+def bounds_of(kind: Any) -> Bounds | None:  # a type[Message], which mypy does not take for hashable
+    """The bounds that are all the rules of a class of messages; None when it has others."""
+    message: Descriptor = kind.DESCRIPTOR
     numbers: list[Bound] = []
     texts: list[Bound] = []
     if message.GetOptions().ListFields() or any(one.GetOptions().ListFields() for one in message.oneofs):

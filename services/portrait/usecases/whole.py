@@ -61,6 +61,7 @@ class WholePortraits:
         self._encoded: dict[int, bytes] = {}
         self._changed = 0
         self._forgotten: frozenset[int] = frozenset()
+        self._more = False  # whether anything is put behind portraits
 
     def mapped(self, key: int, clear: bool) -> bytes | None:
         """The answer of one key from the pack; None when it has none, or none is mapped."""
@@ -68,7 +69,7 @@ class WholePortraits:
         if pack is None or key in self._forgotten:
             return None
         answer = pack.portrait(key, clear)
-        return answer + self._beside(key) if answer is not None and self._has_more() else answer
+        return answer + self._beside(key) if self._more and answer is not None else answer
 
     async def get(self, keys: Sequence[int], clear: bool) -> dict[int, bytes]:
         """Answers by key, those that are not known left out; `clear` for roles that see everything."""
@@ -80,14 +81,10 @@ class WholePortraits:
         else:
             stored = await self._hot.get(list(keys))
             found = {key: one.body + (one.clear if clear else one.masked) for key, one in stored.items()}
-        if self._has_more():
+        if self._more:
             for key in found:
                 found[key] += self._beside(key)
         return found
-
-    def _has_more(self) -> bool:
-        """Whether anything is put behind portraits."""
-        return bool(self._encoded) or self._offers is not None or self._foreseen is not None
 
     def _beside(self, key: int) -> bytes:
         """What is put behind a portrait: last contacts, current offers, what is foreseen."""
@@ -122,6 +119,7 @@ class WholePortraits:
             self._foreseen = await asyncio.to_thread(packing.open_pack, foreseen[0]) if foreseen else None
             self._foreseen_at = [file.uri for file in foreseen]
         self._take(changed)
+        self._more = bool(self._encoded) or self._offers is not None or self._foreseen is not None
 
     def _take(self, changed: Sequence[Contact]) -> None:
         for contact in changed:

@@ -4,11 +4,10 @@ A request whose rules are bounds of numbers and lengths of texts is held against
 not ten; what does not lie within is protovalidate's to judge, as is every other request.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from protovalidate import Validator, Violation
 
@@ -25,6 +24,8 @@ Bound = tuple[str, int, int]
 """A field, and the least and the most that it may be, or that its text may be long."""
 Bounds = tuple[tuple[Bound, ...], tuple[Bound, ...]]
 """Of numbers, and of the lengths of texts."""
+
+_found: dict[type[Message], Bounds | None] = {}
 
 
 def validated(request: _Request) -> _Request:
@@ -46,10 +47,15 @@ def within(request: Message, numbers: tuple[Bound, ...], texts: tuple[Bound, ...
     return not texts or all(least <= len(getattr(request, name)) <= most for name, least, most in texts)
 
 
-@functools.cache
-def bounds_of(kind: Any) -> Bounds | None:  # a type[Message], which mypy does not take for hashable
-    """The bounds that are all the rules of a class of messages; None when it has others."""
-    message: Descriptor = kind.DESCRIPTOR
+def bounds_of(kind: type[Message]) -> Bounds | None:
+    """The bounds that are all the rules of a class of messages; None when it has others. Looked for once."""
+    if kind not in _found:
+        _found[kind] = _bounds(kind)
+    return _found[kind]
+
+
+def _bounds(kind: type[Message]) -> Bounds | None:
+    message = kind.DESCRIPTOR
     numbers: list[Bound] = []
     texts: list[Bound] = []
     if message.GetOptions().ListFields() or any(one.GetOptions().ListFields() for one in message.oneofs):
@@ -60,16 +66,16 @@ def bounds_of(kind: Any) -> Bounds | None:  # a type[Message], which mypy does n
             return None  # it may have rules of its own
         if rules is None:
             continue
-        told = _bound(field, {option.name: value for option, value in rules.ListFields()})
-        if told is None:
+        told = _bound(field.name, {option.name: value for option, value in rules.ListFields()})
+        if told is None or field.is_repeated:
             return None
         (texts if field.type == FieldDescriptor.TYPE_STRING else numbers).append(told)
     return tuple(numbers), tuple(texts)
 
 
-def _bound(field: FieldDescriptor, rules: Mapping[str, Any]) -> Bound | None:
+def _bound(field: str, rules: Mapping[str, Any]) -> Bound | None:
     """The rules of one field as a bound; None when they are others, or leave a gap in the middle."""
-    if field.is_repeated or len(rules) != 1:
+    if len(rules) != 1:
         return None
     [(kind, told)] = rules.items()
     limits = {option.name: value for option, value in told.ListFields()}
@@ -80,7 +86,7 @@ def _bound(field: FieldDescriptor, rules: Mapping[str, Any]) -> Bound | None:
         least, most = limits.get("min_len", 0), limits.get("max_len", _MOST)
     else:
         return None
-    return (field.name, least, most) if least <= most else None
+    return (field, least, most) if least <= most else None
 
 
 def _path(violation: Violation) -> str:

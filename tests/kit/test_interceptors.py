@@ -18,10 +18,11 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from sqlalchemy import text
 
-from services.kit import interceptors, outbox, telemetry
+from services.kit import domains, interceptors, outbox, telemetry
 from services.kit.db import Database
 from services.kit.domains import Directory, Known, Principal
 from services.kit.errors import Kind, Refusal
+from services.kit.interceptors import ANYBODY
 from tests.fixtures.serving import Keys, Serve, Served, details, refused, refused_fields
 from tests.kit.echo import RIGHTS, Echo
 
@@ -149,6 +150,21 @@ async def test_a_directory_that_changes_is_in_force_at_the_next_call(echo: Modul
             except grpc.aio.AioRpcError as error:
                 seen.append(error.code().name)
     assert seen == ["PERMISSION_DENIED", "OK", "UNAUTHENTICATED", "PERMISSION_DENIED"]
+
+
+async def test_a_method_that_is_open_to_strangers_works_for_the_service_itself(
+    echo: ModuleType, serving: Serve, servicer: Echo
+) -> None:
+    def register(server: grpc.aio.Server) -> None:
+        echo.add_EchoServiceServicer_to_server(servicer, server)
+
+    async def whose(_: str) -> str:
+        return f"{domains.current()} {sorted(interceptors.caller().domain or ())}"
+
+    servicer.behaviour = whose
+    async with serving("kit", register=register, rights={"Say": ANYBODY}) as served:
+        stub = echo.EchoServiceStub(served.channel())
+        assert [(await stub.Say(echo.SayRequest())).text for _ in range(2)] == ["None []"] * 2
 
 
 async def test_a_token_is_good_for_one_method_and_not_for_another(served: Served, echo: ModuleType) -> None:

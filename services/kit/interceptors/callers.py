@@ -137,9 +137,10 @@ def _told(token: str, claim: str) -> object:
 
 
 class Admitted(NamedTuple):
-    """Whom the door has let in: until when that holds (time.monotonic() seconds), and by which directory."""
+    """Whom the door has let in, and what his work is limited to; until when (time.monotonic() seconds), by whom."""
 
     who: Caller
+    domain: frozenset[str] | None
     until: float
     directory: Directory
 
@@ -161,13 +162,14 @@ class Door:
         if found is None or found.until < time.monotonic() or found.directory is not self._known.directory:
             found = self._admit(call.method, shown)
         call.who = found.who
-        if found.who.domain is not None:
-            domains.enter(found.who.domain)
+        if found.domain is not None:
+            domains.enter(found.domain)
 
     def _admit(self, method: Method, shown: str) -> Admitted:
         directory = self._known.directory
         who, seconds = self._look(method, shown, directory)
-        found = Admitted(who, time.monotonic() + min(seconds, _MOMENT_SECONDS), directory)
+        domain = who.domain if who.subject else None  # what is open to strangers is the service's own work
+        found = Admitted(who, domain, time.monotonic() + min(seconds, _MOMENT_SECONDS), directory)
         if len(self._admitted) >= _MOST_TOKENS:
             self._admitted.clear()
         self._admitted[method.path, shown] = found

@@ -144,7 +144,9 @@ class _Follower(Generic[T]):
                     "move_time": func.now(),
                     "lease_until": lease.until(self._lease_seconds),
                 }
-                if not await tx.execute(update(table).where(self._ours).values(moved | _WELL)):
+                # The cursor has moved already when the answer to the commit before was lost: begin again behind it.
+                here = and_(self._ours, table.c.cursor == self._cursor)
+                if not await tx.execute(update(table).where(here).values(moved | _WELL)):
                     raise lease.Lost
                 await tx.commit()
         self._cursor = item.cursor

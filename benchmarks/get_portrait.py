@@ -29,7 +29,7 @@ from services.portrait.domain.pack import Encoded, packed_portrait
 from services.portrait.lake.packing import write_pack
 
 ROOT = Path(__file__).resolve().parent.parent
-PORTRAITS, AT_ONCE, SECONDS, ROUNDS, SEED = 20_000, 32, 1.5, 9, 7
+PORTRAITS, AT_ONCE, SECONDS, ROUNDS, SEED = 20_000, 32, 0.8, 24, 7
 _SEEN_SECONDS = 3.0
 PATH = "/lifecircle.portrait.v1.PortraitService/GetPortrait"
 

@@ -17,6 +17,7 @@ from lifecircle.portrait import v1
 from services.portrait.api import encode_offers
 from services.portrait.domain.calendar import Window
 from services.portrait.domain.interest import Interest, interests
+from services.portrait.domain.latent.foresight import FORESEEN
 from services.portrait.domain.pack import Encoded, Pack, PackDamaged, packed_portrait, write
 from services.portrait.domain.place import Places
 from services.portrait.domain.run import AnchorValue, LakeFile, Portrait, TagValue
@@ -24,6 +25,7 @@ from services.portrait.domain.track import DwellDays
 from services.portrait.lake import Lake, packing
 from services.portrait.lake.interests import interests_of, interests_table
 from services.portrait.store import Audiences, Moments, Runs
+from services.portrait.store.forgetting import Forgotten
 from services.portrait.store.projections import Contact, Projections
 from services.portrait.store.runs import Published
 from services.portrait.usecases.compute import PACK
@@ -201,6 +203,52 @@ async def test_the_whole_portrait_in_one_call_masked_by_role(
     assert [each.customer_key for each in both] == [8, 7]
     assert both[1] == full
     assert encode_offers("m", [])
+
+
+async def test_each_thing_that_changes_a_whole_portrait_is_seen_at_the_next_look(
+    here: Here, served: Served, tmp_path: Path
+) -> None:
+    """One question says whether anything changed: a run, a contact, offers, what is foreseen, who is forgotten."""
+    ask = stub(served)
+
+    async def seen() -> tuple[int, int, float]:
+        await here.whole.refresh()
+        told = (await ask.GetPortrait(v1.GetPortraitRequest(customer_key=7))).portrait
+        return len(told.contacts), len(told.offers), told.churn.probability
+
+    await here.whole.refresh()
+    await publish(here.db)
+    assert await seen() == (0, 0, 0.0)
+    for number in (1, 2):
+        async with here.db.begin() as tx:
+            await here.journeys.take_contacts(tx, [Contact(f"c{number}", 7, now(), "refused", "sms", "camp")])
+            await tx.commit()
+        assert await seen() == (number, 0, 0.0)
+    cells = pa.table({"customer_key": [7], "product_id": ["P1"], "score": [0.5], "rank": [1]})
+    file = Lake(tmp_path.as_uri()).write("matrix.parquet", cells, 0)
+
+    async def files(matrix_id: str) -> list[object]:
+        return [file]
+
+    async with here.db.begin() as tx:
+        await here.journeys.take_matrix(tx, Matrix("m1"), files)  # type: ignore[arg-type]
+        await tx.commit()
+    assert await seen() == (2, 1, 0.0)
+    likely = v1.GetPortraitResponse()
+    likely.portrait.churn.probability = 0.75
+    async with here.db.begin() as tx:
+        current = await Runs().current(tx)
+        assert current is not None
+        pack = packing.write_pack(tmp_path.as_uri(), "foreseen.pack", [(7, likely.SerializeToString())])
+        await Runs().put_files(tx, current[0], {FORESEEN: [pack]})
+        await tx.commit()
+    assert await seen() == (2, 1, 0.75)
+    async with here.db.begin() as tx:
+        await Forgotten().put(tx, 7, "e", now())
+        await tx.commit()
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await seen()
+    assert refused(raised.value)[:2] == ("NOT_FOUND", "CUSTOMER_NOT_FOUND")
 
 
 def test_no_tag_of_a_masked_portrait_tells_where_the_customer_lives() -> None:

@@ -20,9 +20,16 @@ _PUT = text("""
         channel = EXCLUDED.channel, campaign_id = EXCLUDED.campaign_id, discount = EXCLUDED.discount,
         cost_fen = EXCLUDED.cost_fen, changed = DEFAULT
 """)
+MOST_CHANGED = 200_000
+"""Contacts that are given at once."""
 _CHANGED = text(
     "SELECT contact_id, customer_key, time, result, channel, campaign_id, changed, discount, cost_fen "
-    "FROM customer_contact WHERE changed > :after AND time >= :since ORDER BY changed LIMIT 200000"
+    f"FROM customer_contact WHERE changed > :after AND time >= :since ORDER BY changed LIMIT {MOST_CHANGED}"
+)
+_STAMP = text(
+    "SELECT concat_ws(' ', c.run_no, (SELECT matrix_id FROM offer_pack), (SELECT max(changed) FROM customer_contact), "
+    "'-', (SELECT count(*) FROM erased_customer), (SELECT string_agg(uri, ' ' ORDER BY bucket) FROM run_file f "
+    "WHERE f.run_no = c.run_no AND f.kind = :kind)) FROM (VALUES (1)) AS always LEFT JOIN current_run c ON true"
 )
 _OF_CUSTOMER = text(
     "SELECT contact_id, customer_key, time, result, channel, campaign_id, changed, discount, cost_fen "
@@ -78,8 +85,13 @@ class Projections:
         if rows:
             await tx.execute(_PUT, rows)
 
+    async def stamp(self, read: Read, kind: str) -> str:
+        """A word that is another one when anything of which whole portraits are made has changed: the current run, its
+        files of a kind, the offers, a contact, who was forgotten."""
+        return str(await read.value(_STAMP, {"kind": kind}))
+
     async def changed(self, read: Read, after: int, since: datetime) -> list[Contact]:
-        """What changed behind `after`, of contacts made since a time."""
+        """What changed behind `after`, of contacts made since a time, at most MOST_CHANGED."""
         rows = await read.rows(_CHANGED, {"after": after, "since": since})
         return [Contact(*tuple(row)) for row in rows]
 

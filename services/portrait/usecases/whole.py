@@ -19,7 +19,7 @@ from services.portrait.domain.pack import Pack
 from services.portrait.lake import packing
 from services.portrait.store import HotPortraits, Runs
 from services.portrait.store.forgetting import Forgotten
-from services.portrait.store.projections import Contact, Projections
+from services.portrait.store.projections import MOST_CHANGED, Contact, Projections
 from services.portrait.usecases.compute import PACK
 
 _LOOK_SECONDS = 0.5
@@ -61,6 +61,7 @@ class WholePortraits:
         self._encoded: dict[int, bytes] = {}
         self._changed = 0
         self._forgotten: frozenset[int] = frozenset()
+        self._stamp = ""
         self._more = False  # whether anything is put behind portraits
 
     def mapped(self, key: int, clear: bool) -> bytes | None:
@@ -97,8 +98,11 @@ class WholePortraits:
             await pause(_LOOK_SECONDS, stop)
 
     async def refresh(self) -> None:
-        """Look once."""
+        """Look once; nearly always nothing has changed, which one question tells."""
         async with self._db.read() as read:
+            stamp = await self._projections.stamp(read, FORESEEN)
+            if stamp == self._stamp:
+                return
             current = await self._runs.current(read)
             self._forgotten = await Forgotten().keys(read)
             packs = []
@@ -119,6 +123,7 @@ class WholePortraits:
             self._foreseen = await asyncio.to_thread(packing.open_pack, foreseen[0]) if foreseen else None
             self._foreseen_at = [file.uri for file in foreseen]
         self._take(changed)
+        self._stamp = stamp if len(changed) < MOST_CHANGED else ""
         self._more = bool(self._encoded) or self._offers is not None or self._foreseen is not None
 
     def _take(self, changed: Sequence[Contact]) -> None:

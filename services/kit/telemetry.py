@@ -267,14 +267,9 @@ def counter(name: str, unit: str = "1", description: str = "") -> Callable[..., 
     return lambda value=1, **attributes: instrument.add(value, attributes)
 
 
-def histogram(name: str, unit: str = "s", description: str = "") -> Callable[..., None]:
-    """Histogram: call it with (value, **attributes). The buckets fit seconds when the unit is s."""
-    instrument = histogram_of(name, unit, description)
-    return lambda value, **attributes: instrument.record(value, attributes)
-
-
-def histogram_of(name: str, unit: str, description: str) -> metrics.Histogram:
-    """A histogram whose attributes are given as one mapping, for what is recorded of every call."""
+def histogram(name: str, unit: str = "s", description: str = "") -> metrics.Histogram:
+    """Histogram: record(value, attributes), with one mapping, for what is recorded of every call. The buckets fit
+    seconds when the unit is s."""
     bounds = _SECONDS_BUCKETS if unit == "s" else None
     return _meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=bounds)
 

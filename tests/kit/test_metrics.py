@@ -11,7 +11,7 @@ SERVES = """
     telemetry.setup("points", {"METRICS_LISTEN": "127.0.0.1:%d"})
     telemetry.counter("lifecircle.points.events", "{event}", "Events by what became of them.")(3, outcome="scored")
     duration = telemetry.histogram("rpc.server.call.duration", "s", "")
-    duration(0.003, **{"rpc.method": "A/B", "rpc.response.status_code": "OK"})
+    duration.record(0.003, {"rpc.method": "A/B", "rpc.response.status_code": "OK"})
     print(urllib.request.urlopen("http://127.0.0.1:%d/metrics", timeout=30).read().decode())
     telemetry.shutdown()
 """

@@ -110,5 +110,5 @@ async def test_tasks_that_run_at_the_same_time_do_not_share_a_span() -> None:
 
 def test_instruments_can_be_used_before_and_without_an_exporter() -> None:
     telemetry.counter("c")(1, kind="x")
-    telemetry.histogram("h")(0.5)
+    telemetry.histogram("h").record(0.5)
     telemetry.gauge("g")(3)

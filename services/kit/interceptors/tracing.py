@@ -6,7 +6,7 @@ import time
 from services.kit import telemetry
 from services.kit.interceptors.call import Call, Method
 
-_duration = telemetry.histogram_of("rpc.server.call.duration", "s", "Duration of an incoming RPC.")
+_duration = telemetry.histogram("rpc.server.call.duration", "s", "Duration of an incoming RPC.")
 
 # The codes that are a fault of the server; the others are an answer.
 _FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})

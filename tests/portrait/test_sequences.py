@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from services.portrait.domain.moment import Engine, Event, EventMatch, Happened, Match, Rule, Sequence, Test
 from services.portrait.domain.moment.codec import packed, squeezed, unpacked
 from tests.fixtures.counts import FULL
-from tests.portrait.reference_matcher import Reference
-from tests.portrait.test_moment import arrived, key
+from tests.portrait.test_moment import arrived, assert_equal_to_the_reference, key
 
 EXAMPLES = 4000 if FULL else 150
 # Steps overlap, and a kind may be several steps of one sequence.
@@ -45,14 +44,7 @@ TWICE = st.lists(st.integers(0, 20), max_size=3)
 @given(RULES, ARRIVALS, TWICE)
 def test_sequences_equal_the_reference(rule: Rule, drawn: list[tuple[int, str, str, int]], twice: list[int]) -> None:
     """R003-022: under reorder, duplicates, equal times and clocks that are wrong."""
-    engine, reference, found = Engine(), Reference([rule]), list[Match]()
-    engine.set_rules([rule])
-    for received, event in arrived(drawn, twice):
-        found += engine.apply(event, received)
-        reference.apply(event, received)
-    found += engine.advance(200)
-    reference.advance(200)
-    assert sorted(map(key, found)) == sorted(reference.delivered)
+    assert_equal_to_the_reference([rule], arrived(drawn, twice))
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
